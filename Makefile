@@ -1,0 +1,47 @@
+# `make demo` and `make test` set themselves up in .venv; nothing else is touched.
+#   make demo SOURCE=my.mp4 [DETECTOR=model.onnx] [INIT=x,y,w,h]   track your own video
+#   make ... PYTHON=python3.12 PIP_ARGS="…"                         another Python, more pip options
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test style types clean
+
+demo: $(VENV)/.demo
+	$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
+	  $(if $(INIT),--init "$(INIT)") $(if $(FRAMES),--frames $(FRAMES))
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+style: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The package is the repository root: mypy is shown a folder that holds it under its name.
+PARTS := $(wildcard *.py) calibration commands evaluation export heads runtime
+types: $(VENV)/.dev
+	@rm -rf build/types && mkdir -p build/types/unitrack_edge
+	@ln -s $(addprefix $(CURDIR)/,$(PARTS)) build/types/unitrack_edge
+	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
+	  --cache-dir $(CURDIR)/.mypy_cache -p unitrack_edge
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed, $(PYTHON) is older: make PYTHON=python3.11 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval,dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,151 @@
+"""What travels between the rooms: frames, observations, tracks.
+
+All of them are frozen, slotted dataclasses that check themselves on construction, so that a wrong
+array is reported where it was made and not three calls later.  Arrays are not copied: who builds
+a record hands its arrays over and no longer writes to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ObservationError, SourceError
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+UInt8Array = npt.NDArray[np.uint8]
+
+
+def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
+    fits = array.ndim == len(shape) and all(
+        want is None or got == want for got, want in zip(array.shape, shape, strict=False)
+    )
+    if not fits or array.dtype != np.dtype(dtype):
+        wanted = ", ".join("any" if s is None else str(s) for s in shape)
+        raise ObservationError(
+            f"{name}: got {array.dtype} of shape {tuple(array.shape)}, "
+            f"expected {np.dtype(dtype)} of shape ({wanted})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        index: Number of the frame in its source, from 0. Live sources count dropped frames too.
+        time_s: Capture time in seconds from the start of the source.
+        image: (H, W, 3) uint8, BGR, contiguous.
+        name: What the source calls it (a file name, for instance); empty where it has none.
+    """
+
+    index: int
+    time_s: float
+    image: UInt8Array
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise SourceError(
+                f"frame {self.index}: got {image.dtype} of shape {tuple(image.shape)}, "
+                "expected uint8 of shape (H, W, 3)"
+            )
+        if min(image.shape[:2]) < 1:
+            raise SourceError(f"frame {self.index} is empty: shape {tuple(image.shape)}")
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """The N objects that somebody saw in one frame, in source pixels.
+
+    Attributes:
+        boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
+            Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the picture.
+        scores: (N,) float32, finite; the scale is the detector's own.
+        classes: (N,) int64; 0 where the observer knows one class only, -1 where it knows none.
+        masks: (N, H, W) bool at source size, or None.
+        keypoints: (N, K, 3) float32: x, y, confidence (<= 0: not seen), or None.
+    """
+
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+    classes: IntArray
+    masks: BoolArray | None = None
+    keypoints: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        _check("boxes_xyxy", self.boxes_xyxy, (None, 4), np.float32)
+        n = len(self.boxes_xyxy)
+        _check("scores", self.scores, (n,), np.float32)
+        _check("classes", self.classes, (n,), np.int64)
+        if self.masks is not None:
+            _check("masks", self.masks, (n, None, None), np.bool_)
+        if self.keypoints is not None:
+            _check("keypoints", self.keypoints, (n, None, 3), np.float32)
+        if n:
+            boxes = self.boxes_xyxy
+            if not (np.isfinite(boxes).all() and np.isfinite(self.scores).all()):
+                raise ObservationError("observations hold NaN or infinite boxes or scores")
+            if (boxes[:, 2:] <= boxes[:, :2]).any():
+                bad = int(np.argmax((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)))
+                raise ObservationError(
+                    f"observation {bad} has box {boxes[bad].tolist()} (left, top, right, bottom), "
+                    "expected right > left and bottom > top"
+                )
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def __getitem__(self, rows: BoolArray | IntArray | slice) -> Observations:
+        """The chosen rows: a boolean mask, an index array or a slice."""
+        return Observations(
+            self.boxes_xyxy[rows],
+            self.scores[rows],
+            self.classes[rows],
+            None if self.masks is None else self.masks[rows],
+            None if self.keypoints is None else self.keypoints[rows],
+        )
+
+    @staticmethod
+    def empty() -> Observations:
+        """No object at all."""
+        return Observations(
+            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """What a head says about one frame: observations with identities.
+
+    Attributes:
+        frame_index: The frame's `Frame.index`.
+        ids: (N,) int64, from 1, each at most once.
+        observations: The N objects, row by row with `ids`, in source pixels.
+        label_map: (H, W) uint8 at source size, values are ids and 0 is background; only from
+            heads that segment (VOS), else None.
+    """
+
+    frame_index: int
+    ids: IntArray
+    observations: Observations = field(default_factory=Observations.empty)
+    label_map: UInt8Array | None = None
+
+    def __post_init__(self) -> None:
+        _check("ids", self.ids, (len(self.observations),), np.int64)
+        if len(np.unique(self.ids)) != len(self.ids):
+            raise ObservationError(f"frame {self.frame_index}: an id stands twice in {self.ids}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
