@@ -1,0 +1,252 @@
+"""The graphs of a bundle: one row each with its tensors, sizes and example inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..runtime.specs import TensorSpec
+from . import graphs
+
+Range = tuple[int, int, int]
+"""Smallest, expected and largest size of a dynamic dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the shapes of a bundle's tensors depend on.
+
+    Attributes:
+        channels: C of the feature map.
+        stride: Image pixels per feature cell.
+        sizes_hw: Image sizes to serve; empty: any.
+        top_k: Keys kept by propagation.
+        dtype: Of feature maps, `float32` or `float16`.
+    """
+
+    channels: int
+    stride: int
+    sizes_hw: tuple[tuple[int, int], ...]
+    top_k: int
+    dtype: str
+
+    def ranges(self) -> dict[str, Range]:
+        """Every dynamic dimension by name."""
+        sizes = self.sizes_hw or ((64, 64), (608, 1088), (1088, 1920))
+        heights, widths = zip(*sizes, strict=True)
+        height, width = _range(heights), _range(widths)
+        rows, cols = self._cells(height), self._cells(width)
+        cells = (rows[0] * cols[0], rows[1] * cols[1], rows[2] * cols[2])
+        return {
+            "batch": (1, 1, 8),
+            "height": height,
+            "width": width,
+            "rows": rows,
+            "cols": cols,
+            "boxes": (1, 32, 512),
+            "objects": (1, 32, 512),
+            "old": (1, 32, 512),
+            "new": (1, 32, 512),
+            "chosen": (1, 32, 512),
+            "tracks": (1, 32, 512),
+            "detections": (1, 32, 512),
+            "points": (1, 40, 400),
+            "track_points": (1, 40, 400),
+            "detection_points": (1, 40, 400),
+            "out_h": (1, 4, 16),
+            "out_w": (1, 10, 16),
+            "cells": cells,
+            "ordered": cells,
+            "labels": (2, 2, 256),
+            "tiles": (1, -(-cells[1] // 100), -(-cells[2] // 64) + 64),
+            "per_tile": (64, 100, 160),
+            "window": (64, 900, 4096),
+            "queries": (64, cells[1] + 160, cells[2] + 160 * 64),
+        }
+
+    def _cells(self, pixels: Range) -> Range:
+        low, middle, high = (-(-size // self.stride) for size in pixels)
+        return low, middle, high
+
+
+def _range(values: tuple[int, ...]) -> Range:
+    ordered = sorted(values)
+    return ordered[0], ordered[len(ordered) // 2], ordered[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphDefinition:
+    """One row of the table.
+
+    Attributes:
+        module: What is exported.
+        inputs: Names, dtypes and shapes; dynamic sizes by the names of `Sizes.ranges`.
+        outputs: Likewise.
+        example: Makes inputs for tracing and for the check against PyTorch, from a size for each
+            dynamic dimension and a random generator.
+    """
+
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    example: Callable[[Mapping[str, int], torch.Generator], tuple[Tensor, ...]]
+
+
+def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
+    """Every graph but the backbone, by name."""
+    c, k, f = sizes.channels, sizes.top_k, sizes.dtype
+    feature_map = ("features", f, (1, "rows", "cols", c))
+    query = ("query", f, (1, "rows", "cols", c))
+    keys = ("keys", f, (1, "rows", "cols", c))
+    labels = ("labels", "float32", ("cells", "labels"))
+    best = ("best", "float32", ("queries", k))
+    best_labels = ("best_labels", "float32", ("queries", k, "labels"))
+    merged = _specs(
+        ("merged", "float32", ("queries", k)),
+        ("merged_labels", "float32", ("queries", k, "labels")),
+    )
+    rows = {
+        "box_features": (
+            graphs.BoxFeatures(),
+            _specs(
+                feature_map,
+                ("weights_y", "float32", ("boxes", "out_h", "rows")),
+                ("weights_x", "float32", ("boxes", "out_w", "cols")),
+            ),
+            _specs(("points", f, ("boxes", "box_points", c))),
+        ),
+        "point_features": (
+            graphs.PointFeatures(),
+            _specs(
+                feature_map,
+                ("index", "int64", ("objects", "points", 4)),
+                ("weight", "float32", ("objects", "points", 4)),
+            ),
+            _specs(("points", f, ("objects", "points", c))),
+        ),
+        "select": (
+            graphs.SelectObjects(),
+            _specs(
+                ("old", f, ("old", "points", c)),
+                ("new", f, ("new", "points", c)),
+                ("chosen", "int64", ("chosen",)),
+            ),
+            _specs(("selected", f, ("chosen", "points", c))),
+        ),
+        "rsm": (
+            graphs.Rsm(),
+            _specs(
+                ("tracks", f, ("tracks", "track_points", c)),
+                ("track_mask", "float32", ("tracks", "track_points")),
+                ("detections", f, ("detections", "detection_points", c)),
+                ("detection_mask", "float32", ("detections", "detection_points")),
+                ("scale", "float32", (1,)),
+            ),
+            _specs(("cost", "float32", ("tracks", "detections"))),
+        ),
+        "propagate_global": (
+            graphs.PropagateGlobal(k),
+            _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
+            merged,
+        ),
+        "propagate_local": (
+            graphs.PropagateLocal(k),
+            _specs(
+                query,
+                keys,
+                labels,
+                ("query_index", "int64", ("tiles", "per_tile")),
+                ("window_index", "int64", ("tiles", "window")),
+                ("bias", "float32", ("tiles", "per_tile", "window")),
+                best,
+                best_labels,
+            ),
+            merged,
+        ),
+        "propagate_labels": (
+            graphs.PropagateLabels(),
+            _specs(
+                best,
+                best_labels,
+                ("order", "int64", ("ordered",)),
+                ("temperature", "float32", (1,)),
+                ("top_k", "int64", (1,)),
+            ),
+            _specs(("propagated", "float32", ("ordered", "labels"))),
+        ),
+    }
+    return {
+        name: GraphDefinition(module, inputs, outputs, _example(inputs))
+        for name, (module, inputs, outputs) in rows.items()
+    }
+
+
+def backbone_graph(module: nn.Module, sizes: Sizes) -> GraphDefinition:
+    """The row of the backbone; its image size is fixed where exactly one was asked for."""
+    height: int | str = "height"
+    width: int | str = "width"
+    rows: int | str = "rows"
+    cols: int | str = "cols"
+    if len(sizes.sizes_hw) == 1:
+        height, width = sizes.sizes_hw[0]
+        rows, cols = -(-height // sizes.stride), -(-width // sizes.stride)
+    inputs = _specs(("frames", "uint8", ("batch", height, width, 3)))
+    outputs = _specs(("features", sizes.dtype, ("batch", rows, cols, sizes.channels)))
+    return GraphDefinition(module, inputs, outputs, _example(inputs))
+
+
+def _specs(*rows: tuple[str, str, tuple[int | str, ...]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(*row) for row in rows)
+
+
+# How far an index input may reach, as the dimensions whose product it stays below.
+_INDEX_BELOW = {
+    "index": ("rows", "cols"),
+    "chosen": ("old",),
+    "query_index": ("rows", "cols"),
+    "window_index": ("rows", "cols"),
+    "order": ("queries",),
+}
+
+
+def _example(
+    specs: tuple[TensorSpec, ...],
+) -> Callable[[Mapping[str, int], torch.Generator], tuple[Tensor, ...]]:
+    def make(sizes: Mapping[str, int], generator: torch.Generator) -> tuple[Tensor, ...]:
+        return tuple(_tensor(spec, sizes, generator) for spec in specs)
+
+    return make
+
+
+def _tensor(spec: TensorSpec, sizes: Mapping[str, int], generator: torch.Generator) -> Tensor:
+    shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
+    if spec.name == "temperature":
+        return torch.tensor([0.05])
+    if spec.name == "scale":
+        return torch.tensor([100.0])
+    if spec.name == "top_k":
+        return torch.tensor([7])
+    if spec.name in _INDEX_BELOW:
+        bound = 1
+        for size in _INDEX_BELOW[spec.name]:
+            bound *= sizes[size]
+        return torch.randint(0, bound, shape, generator=generator)
+    if spec.dtype == "uint8":
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    if spec.name.endswith("_mask"):
+        # The first point of every object exists, so that the check also sees full objects.
+        mask = (torch.rand(shape, generator=generator) < 0.8).float()
+        mask[:, 0] = 1.0
+        return mask
+    if spec.name == "best":
+        return torch.rand(shape, generator=generator).sort(dim=1, descending=True).values * 0.1
+    if spec.name in ("weights_y", "weights_x", "weight", "labels", "best_labels"):
+        return torch.rand(shape, generator=generator)
+    if spec.name == "bias":
+        hidden = torch.rand(shape, generator=generator) < 0.5
+        return torch.where(hidden, graphs.MASKED, 0.0)
+    points = torch.randn(shape, generator=generator)
+    return graphs.normalise_points(points).to(getattr(torch, spec.dtype))

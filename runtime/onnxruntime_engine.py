@@ -1,0 +1,197 @@
+"""ONNX Runtime as a backend: on the CPU, and on a CUDA GPU through I/O binding.
+
+A provider is asked for by name and must be there: ONNX Runtime's own habit of falling back to the
+CPU with a warning is switched off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BackendError
+from .engine import Array, Engine
+from .specs import GraphSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class OrtArray:
+    """An array in ONNX Runtime's hands, usually on a GPU."""
+
+    def __init__(self, value: onnxruntime.OrtValue) -> None:
+        self.value = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return tuple(self.value.shape())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        return np.dtype(_DTYPES[self.value.data_type()])
+
+    def to_host(self) -> npt.NDArray[Any]:
+        """Copy to host memory."""
+        host: npt.NDArray[Any] = self.value.numpy()
+        return host
+
+
+class OnnxRuntimeEngine(Engine):
+    """A graph in an `onnxruntime.InferenceSession`.
+
+    Args:
+        path: The ONNX file.
+        spec: What the graph takes and gives; None reads it from the file (for foreign models).
+        device: `cpu` or `cuda`.
+        threads: Of the CPU; 0 takes as many as this process may use.
+        bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
+
+    Raises:
+        BackendError: ONNX Runtime or the provider is absent, or the file cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: GraphSpec | None = None,
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        bind: bool | None = None,
+    ) -> None:
+        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads)
+        self._device = device
+        self._bind = device != "cpu" if bind is None else bind
+        self.backend = self._session.get_providers()[0]
+        self.spec = spec or _read_spec(self._session, path)
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._session is None:
+            raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
+        try:
+            if self._bind:
+                return self._run_bound(self._session, feeds)
+            names = [tensor.name for tensor in self.spec.outputs]
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except _failures() as error:
+            raise BackendError(f"graph {self.spec.name}: {_one_line(error)}") from error
+
+    def _run_bound(
+        self, session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        import onnxruntime
+
+        binding = session.io_binding()
+        for name, feed in feeds.items():
+            if not isinstance(feed, OrtArray):
+                host = np.ascontiguousarray(feed)
+                feed = OrtArray(onnxruntime.OrtValue.ortvalue_from_numpy(host, self._device, 0))
+            binding.bind_ortvalue_input(name, feed.value)
+        for tensor in self.spec.outputs:
+            binding.bind_output(tensor.name, self._device, 0)
+        session.run_with_iobinding(binding)
+        values = binding.get_outputs()
+        return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
+
+    def close(self) -> None:
+        """Give the session back."""
+        self._session = None
+
+
+def available_cores() -> int:
+    """Cores that this process may use (a container or taskset may give it fewer than there are)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "onnxruntime is not installed: pip install 'unitrack-edge[cpu]' (or [gpu] for CUDA)"
+        ) from error
+    provider = PROVIDERS[device]
+    present = onnxruntime.get_available_providers()
+    if provider not in present:
+        raise BackendError(
+            f"backend {device}: onnxruntime {onnxruntime.__version__} here has {present}, "
+            f"expected {provider}: pip install 'unitrack-edge[gpu]', or use --backend cpu"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.log_severity_level = 3
+    # Several graphs share the cores: a pool that spins after its run steals them from the next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[provider], enable_fallback=False
+        )
+    except _failures() as error:
+        raise BackendError(f"{path} cannot be loaded: {_one_line(error)}") from error
+    if session.get_providers()[0] != provider:
+        raise BackendError(
+            f"backend {device}: {provider} is listed but does not start (driver or CUDA libraries "
+            f"missing?), the session has {session.get_providers()}; use --backend cpu"
+        )
+    return session
+
+
+def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> GraphSpec:
+    def tensors(nodes: Any) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(
+                node.name,
+                _DTYPES.get(node.type, node.type),
+                tuple(
+                    s if isinstance(s, (int, str)) else f"axis{i}" for i, s in enumerate(node.shape)
+                ),
+            )
+            for node in nodes
+        )
+
+    return GraphSpec(
+        path.stem,
+        path.name,
+        "",
+        path.stat().st_size,
+        tensors(session.get_inputs()),
+        tensors(session.get_outputs()),
+    )
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: a class per status code, each directly under Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [
+        value
+        for value in vars(state).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    return (*own, RuntimeError, OSError, ValueError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
