@@ -1,0 +1,141 @@
+"""The one transform between source pixels and network pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import SourceError
+from ..records import UInt8Array
+
+# The method pads with 127.5, which a uint8 picture cannot hold; OpenCV rounds it to the even
+# neighbour when it fills the border of a uint8 picture, so 128 is what the authors' code pads.
+PAD_VALUE = 128
+
+Coordinates = TypeVar("Coordinates", bound=npt.NDArray[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """A picture scaled into another size with its ratio kept, centred, padded with grey.
+
+    Coordinates are continuous, pixel (0, 0) covers [0, 1) x [0, 1). The scaled picture has whole
+    pixels, so the two axes differ slightly in scale; both directions use the true scales and are
+    exact inverses.
+
+    Attributes:
+        source_hw: Height and width in source pixels.
+        network_hw: Height and width in network pixels.
+        inner_hw: Height and width of the scaled picture in network pixels.
+        top: Rows of padding above it.
+        left: Columns of padding left of it.
+    """
+
+    source_hw: tuple[int, int]
+    network_hw: tuple[int, int]
+    inner_hw: tuple[int, int]
+    top: int
+    left: int
+
+    @staticmethod
+    def fit(source_hw: tuple[int, int], network_hw: tuple[int, int]) -> Letterbox:
+        """The transform between two sizes, both (height, width) in pixels.
+
+        Where the padding of an axis is odd, the far side gets the extra pixel.
+
+        Raises:
+            SourceError: A size below one pixel.
+        """
+        if min(*source_hw, *network_hw) < 1:
+            raise SourceError(
+                f"letterbox from {source_hw} to {network_hw} (height, width): "
+                "expected sizes of at least 1 pixel"
+            )
+        ratio = min(network_hw[0] / source_hw[0], network_hw[1] / source_hw[1])
+        height = max(1, round(source_hw[0] * ratio))
+        width = max(1, round(source_hw[1] * ratio))
+        top = (network_hw[0] - height) // 2
+        left = (network_hw[1] - width) // 2
+        return Letterbox(source_hw, network_hw, (height, width), top, left)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether source and network have the same size."""
+        return self.source_hw == self.network_hw
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Network pixels per source pixel, along x and along y."""
+        return (
+            self.inner_hw[1] / self.source_hw[1],
+            self.inner_hw[0] / self.source_hw[0],
+        )
+
+    def apply(self, image: UInt8Array) -> UInt8Array:
+        """Scales and pads a picture.
+
+        Args:
+            image: (H, W, 3) uint8 of source size.
+
+        Returns:
+            (h, w, 3) uint8 of network size; the same array, not a copy, where the sizes agree.
+
+        Raises:
+            SourceError: The picture has another size than this transform.
+        """
+        if image.shape[:2] != self.source_hw:
+            raise SourceError(
+                f"letterbox: got a picture of {image.shape[:2]} (height, width), "
+                f"expected {self.source_hw}"
+            )
+        if self.is_identity:
+            return image
+        height, width = self.inner_hw
+        if (height, width) != self.source_hw:
+            image = np.asarray(
+                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        bottom = self.network_hw[0] - height - self.top
+        right = self.network_hw[1] - width - self.left
+        if not (self.top or bottom or self.left or right):
+            return image
+        padded = cv2.copyMakeBorder(
+            image,
+            self.top,
+            bottom,
+            self.left,
+            right,
+            cv2.BORDER_CONSTANT,
+            value=(PAD_VALUE, PAD_VALUE, PAD_VALUE),
+        )
+        return np.asarray(padded, np.uint8)
+
+    def to_network(self, boxes_xyxy: Coordinates) -> Coordinates:
+        """Boxes from source to network pixels: (…, 4) float, left, top, right, bottom; new array.
+
+        Nothing is clipped.
+        """
+        return self._map(boxes_xyxy, 2, forward=True)
+
+    def to_source(self, boxes_xyxy: Coordinates) -> Coordinates:
+        """Boxes from network to source pixels: the inverse of `to_network`."""
+        return self._map(boxes_xyxy, 2, forward=False)
+
+    def points_to_network(self, points_xy: Coordinates) -> Coordinates:
+        """Points from source to network pixels: (…, 2) float, x, y; new array."""
+        return self._map(points_xy, 1, forward=True)
+
+    def points_to_source(self, points_xy: Coordinates) -> Coordinates:
+        """Points from network to source pixels: the inverse of `points_to_network`."""
+        return self._map(points_xy, 1, forward=False)
+
+    def _map(self, values: Coordinates, pairs: int, *, forward: bool) -> Coordinates:
+        scale = np.tile(np.array(self.scale_xy), pairs)
+        shift = np.tile(np.array((self.left, self.top), np.float64), pairs)
+        mapped = values * scale + shift if forward else (values - shift) / scale
+        kept = values.dtype if np.issubdtype(values.dtype, np.floating) else np.float32
+        return mapped.astype(kept)  # type: ignore[no-any-return]

@@ -1,0 +1,225 @@
+"""Where frames come from: the protocol, the forms a source can be named in, and `open_source`.
+
+Files (a video, a folder of images, a pattern) hand over every frame in order; live sources (a
+camera, a stream) hand over the newest frame and count those that nobody had time for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+from ..errors import SourceError
+from ..records import Frame
+
+Kind = Literal["video", "images", "camera", "stream"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+DEFAULT_IMAGE_FPS = 25.0
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https"})
+_REMOTE_FILE = re.compile(r"https?://[^?#]+\.(mp4|mkv|avi|mov|webm)([?#].*)?$", re.IGNORECASE)
+_CAMERA = re.compile(r"(?:camera|/dev/video)(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of a source once it is open.
+
+    Attributes:
+        name: The text it was named by; user names, passwords and queries of URLs blanked out.
+        kind: 'video', 'images', 'camera' or 'stream'.
+        size_hw: Height and width in pixels of its frames; None where unknown.
+        fps: Frames per second, announced or asked for; None where unknown.
+        frame_count: Announced number of frames; None where unknown or endless.
+        live: Whether frames that are not taken in time are lost.
+    """
+
+    name: str
+    kind: Kind
+    size_hw: tuple[int, int] | None
+    fps: float | None
+    frame_count: int | None
+    live: bool
+
+
+class Source(Protocol):
+    """An open source: a context manager and an iterator of `Frame`.
+
+    Attributes:
+        info: What is known of it.
+        dropped: Frames captured but never handed over, up to the last one handed over; 0 for files.
+        ended_early: One line that says where and why the frames ended before their time, or None.
+        started_s: `time.monotonic()` at `Frame.time_s` 0 for live sources (None before the first
+            frame); always None for files, whose `time_s` is index / fps.
+    """
+
+    @property
+    def info(self) -> SourceInfo: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def ended_early(self) -> str | None: ...
+    @property
+    def started_s(self) -> float | None: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+    def __next__(self) -> Frame: ...
+    def __enter__(self) -> Source: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def close(self) -> None:
+        """Frees the device or file and its thread; returns soon whatever they are doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceForm:
+    """One way to name a source.
+
+    Attributes:
+        example: How it looks on the command line.
+        matches: Whether a text has this form; tried in the order of `SOURCES`.
+        open: Opens it; takes the text and the frames per second asked for.
+    """
+
+    example: str
+    matches: Callable[[str], bool]
+    open: Callable[[str, float | None], Source]
+
+
+def redact(text: str) -> str:
+    """A URL without user name, password and query; any other text as it is.
+
+    Everything between '://' and the last '@' goes, since a password may hold '/', '?' or '#'.
+    """
+    if not _URL.match(text):
+        return text
+    return re.sub(r"\?.*$", "?***", re.sub(r"://.*@", "://***@", text))
+
+
+def open_source(text: str, *, fps: float | None = None) -> Source:
+    """Opens the source that a text names.
+
+    Args:
+        text: A video file, an image, a folder of images, a pattern such as 'frames/*.jpg',
+            camera0 … cameraN, or an rtsp, rtmp or http(s) URL. A URL that ends in .mp4, .mkv,
+            .avi, .mov or .webm is read as a file (every frame), any other one as live.
+        fps: Frames per second of a file source, in place of what it announces (25 for images).
+
+    Returns:
+        The open source; the caller closes it, best as a context manager. Frames are BGR uint8,
+        turned upright as EXIF or the container's rotation tag says.
+
+    Raises:
+        SourceError: Nothing there, not decodable, or without any frame.
+    """
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise SourceError(f"--fps {fps:g}: expected a number above 0")
+    for form in SOURCES.values():
+        if form.matches(text):
+            return form.open(text, fps)
+    scheme = _URL.match(text)
+    if scheme:
+        raise SourceError(
+            f"source {redact(text)!r}: unknown scheme {scheme[1]!r}, expected one of "
+            + ", ".join(sorted(_LIVE_SCHEMES))
+        )
+    examples = ", ".join(form.example for form in SOURCES.values())
+    raise SourceError(
+        f"no file or folder {text!r} (relative to the current folder); a source is {examples}"
+    )
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _is_file(text: str) -> bool:
+    return _path(text).exists() and not _path(text).is_dir()
+
+
+def _is_pattern(text: str) -> bool:
+    return not _URL.match(text) and any(c in text for c in "*?[") and not _path(text).exists()
+
+
+def _is_live_url(text: str) -> bool:
+    scheme = _URL.match(text)
+    return scheme is not None and scheme[1].lower() in _LIVE_SCHEMES
+
+
+def _open_camera(text: str, fps: float | None) -> Source:
+    from .live_sources import open_camera
+
+    _refuse_fps(text, fps)
+    match = _CAMERA.match(text)
+    return open_camera(int(match[1]) if match else 0)
+
+
+def _open_stream(text: str, fps: float | None) -> Source:
+    from .live_sources import open_stream
+
+    _refuse_fps(text, fps)
+    return open_stream(text)
+
+
+def _open_video(text: str, fps: float | None) -> Source:
+    from .file_sources import open_video
+
+    location = text if _URL.match(text) else os.fspath(_path(text).absolute())
+    return open_video(location, redact(text), fps=fps)
+
+
+def _open_image(text: str, fps: float | None) -> Source:
+    from .file_sources import open_images
+
+    return open_images([_path(text)], text, fps=fps or DEFAULT_IMAGE_FPS)
+
+
+def _open_folder(text: str, fps: float | None) -> Source:
+    from .file_sources import images_in_folder, open_images
+
+    return open_images(images_in_folder(_path(text), text), text, fps=fps or DEFAULT_IMAGE_FPS)
+
+
+def _open_pattern(text: str, fps: float | None) -> Source:
+    from .file_sources import images_of_pattern, open_images
+
+    return open_images(images_of_pattern(text), text, fps=fps or DEFAULT_IMAGE_FPS)
+
+
+def _refuse_fps(text: str, fps: float | None) -> None:
+    if fps is not None:
+        raise SourceError(
+            f"{redact(text)} is live and runs at its own rate: leave out --fps {fps:g}"
+        )
+
+
+SOURCES: dict[str, SourceForm] = {
+    "camera": SourceForm("camera0 … cameraN", lambda t: bool(_CAMERA.match(t)), _open_camera),
+    "remote file": SourceForm(
+        "http(s)://host/video.mp4", lambda t: bool(_REMOTE_FILE.match(t)), _open_video
+    ),
+    "stream": SourceForm("an rtsp://, rtmp:// or http(s):// URL", _is_live_url, _open_stream),
+    "image": SourceForm(
+        "an image",
+        lambda t: _is_file(t) and _path(t).suffix.lower() in IMAGE_SUFFIXES,
+        _open_image,
+    ),
+    "video": SourceForm("a video file", _is_file, _open_video),
+    "folder": SourceForm(
+        "a folder of images", lambda t: bool(t) and _path(t).is_dir(), _open_folder
+    ),
+    "pattern": SourceForm("a quoted pattern 'frames/*.jpg'", _is_pattern, _open_pattern),
+}
