@@ -1,0 +1,143 @@
+"""Detections in the MOTS text format.
+
+Rows are `frame id class H W RLE`, separated by spaces; the mask is COCO's compressed run lengths
+(`runtime/rle.py`).  KITTI-MOTS counts frames from 0 and MOTSChallenge from 1: a file that has a
+frame 0 counts from 0, any other from 1, unless the caller says.  Boxes are the tight boxes of the
+masks and every score is 1.  Rows of class 10, the regions to ignore, are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ObservationError
+from ..records import Frame, Observations
+from .boxes import mask_boxes
+from .detection_files import (
+    DetectionFile,
+    beyond_the_end,
+    count,
+    parse_whole,
+    read_lines,
+    row_error,
+)
+from .rle import decode_rle, rle_counts
+
+IGNORE_CLASS = 10
+
+MAX_FRAME_BYTES = 1 << 31
+"""The masks of one frame may take this much memory; 500 of 1920 × 1080 take half of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    frame: int
+    label: int
+    size_hw: tuple[int, int]
+    rle: bytes
+
+
+class MotsFile(DetectionFile):
+    """A MOTS file; run lengths are checked when it is opened, masks laid out frame by frame.
+
+    Args:
+        path: The file, as the user named it.
+        first_frame: The number of the first frame, 0 or 1; None finds out.
+
+    Raises:
+        ObservationError: The file cannot be read, or a row is malformed; names the line.
+    """
+
+    def __init__(self, path: Path, first_frame: int | None = None) -> None:
+        super().__init__(path)
+        rows, self._empty_lines = _read_rows(path)
+        if first_frame is None:
+            first_frame = 0 if any(row.frame == 0 for row in rows) else 1
+        self._first_frame = first_frame
+        self._sizes: dict[tuple[int, int], int] = {}
+        self._by_frame: dict[int, list[_Row]] = {}
+        for row in rows:
+            if row.frame < first_frame:
+                raise ObservationError(
+                    f"{path}, line {row.line}: frame {row.frame}, expected frames from "
+                    f"{first_frame}"
+                )
+            self._sizes.setdefault(row.size_hw, row.line)
+            if row.label != IGNORE_CLASS:
+                self._by_frame.setdefault(row.frame - first_frame, []).append(row)
+
+    def observe(self, frame: Frame) -> Observations:
+        """The file's masks in one frame with their tight boxes, in source pixels.
+
+        Raises:
+            ObservationError: A mask of the file is not of the frame's size, or the frame has more
+                masks than fit into `MAX_FRAME_BYTES`.
+        """
+        height, width = frame.size_hw
+        for size_hw, line in self._sizes.items():
+            if size_hw != (height, width):
+                raise ObservationError(
+                    f"{self.path}, line {line}: got a mask of {size_hw[0]}x{size_hw[1]} (height x "
+                    f"width), expected the source's {height}x{width}"
+                )
+        rows = self._by_frame.get(frame.index, [])
+        if len(rows) * height * width > MAX_FRAME_BYTES:
+            raise ObservationError(
+                f"{self.path}, line {rows[0].line}: {len(rows)} masks in one frame, expected at "
+                f"most {MAX_FRAME_BYTES // (height * width)} of {height}x{width}"
+            )
+        if not rows:
+            return Observations.empty()
+        masks = np.stack([decode_rle(row.rle, row.size_hw) for row in rows])
+        labels = np.array([row.label for row in rows], np.int64)
+        return Observations(mask_boxes(masks), np.ones(len(rows), np.float32), labels, masks)
+
+    def notes(self, source_frames: int | None = None) -> list[str]:
+        """Remarks on an empty file, empty masks, and frames beyond the source's end."""
+        notes = []
+        if self._empty_lines:
+            notes.append(
+                f"{count(len(self._empty_lines), 'empty mask', 'empty masks')} of {self.path} "
+                f"left out, the first at line {self._empty_lines[0]}"
+            )
+        if not self._by_frame:
+            return [*notes, f"{self.path} holds no detections"]
+        if source_frames is not None:
+            frames = np.array([row.frame for rows in self._by_frame.values() for row in rows])
+            frames -= self._first_frame
+            notes += beyond_the_end(self.path, frames, source_frames, self._first_frame)
+        return notes
+
+
+def _read_rows(path: Path) -> tuple[list[_Row], list[int]]:
+    rows, empty_lines = [], []
+    for line, text in read_lines(path):
+        row = _parse_row(path, line, text)
+        try:
+            counts = rle_counts(row.rle, row.size_hw)
+        except ObservationError as error:
+            raise ObservationError(f"{path}, line {line}: {error}") from error
+        if counts[1::2].any():
+            rows.append(row)
+        else:
+            empty_lines.append(line)
+    return rows, empty_lines
+
+
+def _parse_row(path: Path, line: int, text: str) -> _Row:
+    fields = text.split()
+    if len(fields) != 6:
+        raise row_error(
+            path, line, f"expected 6 columns, got {len(fields)}: frame id class H W RLE", text
+        )
+    numbers = [parse_whole(field) for field in fields[:5]]
+    frame, _, label, height, width = numbers
+    if None in numbers or frame is None or label is None or height is None or width is None:
+        raise row_error(path, line, "expected whole frame, id, class, H and W before the RLE", text)
+    if frame < 0 or label < 0 or height < 1 or width < 1:
+        raise row_error(path, line, "expected frame and class from 0, H and W from 1", text)
+    return _Row(line, frame, label, (height, width), fields[5].encode("utf-8"))

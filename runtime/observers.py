@@ -1,0 +1,150 @@
+"""Where detections come from: a file of them, motion before a still background, or a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from ..errors import ObservationError
+from ..records import Frame, Observations
+from .detection_files import DetectionFile, parse_number, read_lines
+from .mot_file import read_mot
+from .mots_file import MotsFile
+from .posetrack_file import PosetrackFile
+
+_Self = TypeVar("_Self", bound="Observer")
+
+
+class Observer(Protocol):
+    """Says what is to be seen in each frame of one source, frame after frame; a context manager."""
+
+    def observe(self, frame: Frame) -> Observations:
+        """The objects in a frame, in source pixels.
+
+        Raises:
+            ObservationError: The observer does not fit the source, or failed.
+        """
+
+    def notes(self, source_frames: int | None = None) -> list[str]:
+        """One-line remarks for the end of a run: what was left out, and why.
+
+        Args:
+            source_frames: How many frames the source turned out to have; None where it was not
+                read to its end (a live source, `--max-frames`, an interruption).
+        """
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""
+
+    def __enter__(self: _Self) -> _Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
+    "mot": read_mot,
+    "mots": MotsFile,
+    "posetrack": PosetrackFile,
+}
+"""Readers of detection files by the format's name."""
+
+MOTION = "motion"
+
+
+def open_observer(
+    *,
+    detections: Path | None = None,
+    detector: str | None = None,
+    confidence: float | None = None,
+    classes: tuple[int, ...] | None = None,
+    device: str = "cpu",
+    threads: int = 0,
+) -> Observer:
+    """Open what `--detections` or `--detector` names; exactly one of the two.
+
+    Args:
+        detections: A file in one of `FILE_FORMATS`, told apart by its contents.
+        detector: `motion`, or the path of a YOLOX-format ONNX model.
+        confidence: Lowest score that a YOLOX model reports; None: `YoloxConfig`'s.
+        classes: Class numbers from 0 that a YOLOX model reports; None: all.
+        device: Where an ONNX model runs, `cpu` or `cuda`.
+        threads: CPU threads of an ONNX model; 0: as many as the process may use.
+
+    Raises:
+        ObservationError: None or both are given, a file is absent, damaged or of no known format,
+            or a model is not in YOLOX format.
+        BackendError: A model cannot be loaded.
+    """
+    if (detections is None) == (detector is None):
+        raise ObservationError(
+            f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
+            "--detections FILE, --detector motion or --detector MODEL.onnx"
+        )
+    if detections is not None:
+        return open_detections(detections)
+    if detector == MOTION:
+        from .motion_detector import MotionDetector
+
+        return MotionDetector()
+    if detector is None or Path(detector).suffix.lower() != ".onnx":
+        raise ObservationError(
+            f"--detector {detector}: expected 'motion' (built in, for a camera that stands still) "
+            "or the path of a YOLOX model ending in .onnx"
+        )
+    from .yolox_detector import YoloxConfig, YoloxDetector
+
+    config = YoloxConfig(classes=classes)
+    if confidence is not None:
+        config = replace(config, confidence=confidence)
+    return YoloxDetector(Path(detector), config, device=device, threads=threads)
+
+
+def open_detections(
+    path: Path, *, file_format: str | None = None, first_frame: int | None = None
+) -> DetectionFile:
+    """Read a file of detections.
+
+    Args:
+        path: The file.
+        file_format: A key of `FILE_FORMATS`; None looks at the file.
+        first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
+
+    Raises:
+        ObservationError: The file is absent, damaged, or of no known format.
+    """
+    name = file_format or find_format(path)
+    if name not in FILE_FORMATS:
+        raise ObservationError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
+    if name == "mots":
+        return MotsFile(path, first_frame)
+    return FILE_FORMATS[name](path)
+
+
+def find_format(path: Path) -> str:
+    """Tell the formats of detection files apart.
+
+    PoseTrack files end in `.json` or begin with a bracket.  Of the text formats, only MOTS has rows
+    of six columns without a comma whose last is not a number; an empty file counts as MOTChallenge.
+
+    Raises:
+        ObservationError: The file is absent or not text.
+    """
+    if path.suffix.lower() == ".json":
+        return "posetrack"
+    for _, line in read_lines(path):
+        if line[0] in "{[":
+            return "posetrack"
+        if "," in line:
+            return "mot"
+        fields = line.split()
+        if len(fields) == 6 and parse_number(fields[5]) is None:
+            return "mots"
+    return "mot"
