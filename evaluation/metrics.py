@@ -1,0 +1,223 @@
+"""Scores against truth: the Jaccard index of DAVIS, and HOTA, CLEAR and IDF1 through TrackEval."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ObservationError, UnitrackError
+from ..records import BoolArray, FloatArray, IntArray, Tracks
+
+Rows = Mapping[int, tuple[IntArray, FloatArray]]
+"""Frame number (from 0) to the ids (N,) and boxes_xyxy (N, 4) in it; empty frames may be absent."""
+
+LabelMap = npt.NDArray[Any]
+
+
+def jaccard(prediction: BoolArray, truth: BoolArray) -> float:
+    """Region similarity J of two masks: their intersection over their union.
+
+    Args:
+        prediction: (H, W) bool.
+        truth: (H, W) bool.
+
+    Returns:
+        0 to 1; 1 where both are empty, as DAVIS defines it.
+
+    Raises:
+        ObservationError: The masks differ in size.
+    """
+    if prediction.shape != truth.shape:
+        raise ObservationError(
+            f"masks to be compared differ in size: prediction {prediction.shape}, "
+            f"truth {truth.shape} (height, width)"
+        )
+    union = int(np.count_nonzero(prediction | truth))
+    return int(np.count_nonzero(prediction & truth)) / union if union else 1.0
+
+
+def vos_j_mean(pred_masks: Sequence[LabelMap], gt_masks: Sequence[LabelMap]) -> float:
+    """DAVIS' J-mean of a clip: J averaged over objects and frames, without first and last frame.
+
+    The first frame is given and the last one left out by convention.
+
+    Args:
+        pred_masks: A (H, W) map for each frame, of bool for one object or of labels (0 is
+            background) for several. Grey masks of 0 and 255 must be made bool first.
+        gt_masks: The true maps, as many and as large. Every label that occurs in any of them is
+            an object; predicted labels beyond those count for nothing but the space they take.
+
+    Returns:
+        0 to 1.
+
+    Raises:
+        ObservationError: The clips differ in length or size, have fewer than three frames, or
+            the truth holds no object.
+    """
+    if len(pred_masks) != len(gt_masks) or len(gt_masks) < 3:
+        raise ObservationError(
+            f"J-mean: got {len(pred_masks)} predicted and {len(gt_masks)} true masks, "
+            "expected as many of either and at least 3"
+        )
+    objects = sorted({int(v) for mask in gt_masks for v in np.unique(mask)} - {0})
+    if not objects:
+        raise ObservationError("J-mean: the true masks are all empty, there is nothing to score")
+    scores = [
+        jaccard(np.asarray(predicted) == k, np.asarray(truth) == k)
+        for predicted, truth in zip(pred_masks[1:-1], gt_masks[1:-1], strict=True)
+        for k in objects
+    ]
+    return float(np.mean(scores))
+
+
+@dataclass(frozen=True, slots=True)
+class MotScores:
+    """How well a tracker did on one clip. Ratios are 0 to 1, MOTA may be negative.
+
+    Attributes:
+        hota: HOTA, the mean over the similarity thresholds 0.05, 0.10 ... 0.95.
+        deta: Detection accuracy, the same mean.
+        assa: Association accuracy, the same mean.
+        idf1: F1 of identities, at threshold 0.5.
+        mota: CLEAR's accuracy, at threshold 0.5.
+        motp: Mean IoU of the matched boxes, at threshold 0.5.
+        id_switches: How often a true object changed its matched id.
+        tp: Matched boxes, at threshold 0.5.
+        fp: Boxes that match no truth.
+        fn: True boxes that were missed.
+        frames: Frames scored.
+        truth_boxes: True boxes in them.
+        result_boxes: The tracker's boxes in them.
+        truth_ids: True identities.
+        result_ids: The tracker's identities.
+    """
+
+    hota: float
+    deta: float
+    assa: float
+    idf1: float
+    mota: float
+    motp: float
+    id_switches: int
+    tp: int
+    fp: int
+    fn: int
+    frames: int
+    truth_boxes: int
+    result_boxes: int
+    truth_ids: int
+    result_ids: int
+
+
+def score_mot(results: Rows, truth: Rows, frames: Collection[int] | None = None) -> MotScores:
+    """Score tracks against truth by the IoU of boxes, with TrackEval's metrics.
+
+    Every row counts. TrackEval's rule for pedestrians (results that match people behind glass,
+    on vehicles, and the like are neither right nor wrong) is not applied, so MOT16 and later
+    score a little lower here than on the benchmark's server.
+
+    Args:
+        results: What the tracker says.
+        truth: What is right; see `mot_truth.read_mot_truth`.
+        frames: Frame numbers (from 0) to score; by default all that occur in either.
+
+    Raises:
+        UnitrackError: TrackEval is not installed.
+        ObservationError: An id stands twice in a frame, or arrays do not fit one another.
+    """
+    try:
+        from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+            CLEAR,
+            HOTA,
+            Identity,
+        )
+    except ImportError as error:
+        raise UnitrackError(
+            f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
+            "pip install 'unitrack-edge[eval]'"
+        ) from None
+    numbers = sorted(set(results) | set(truth) if frames is None else set(frames))
+    data = _trackeval_data(results, truth, numbers)
+    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
+    hota = HOTA().eval_sequence(data)
+    clear = CLEAR(quiet).eval_sequence(data)
+    identity = Identity(quiet).eval_sequence(data)
+    return MotScores(
+        hota=float(np.mean(hota["HOTA"])),
+        deta=float(np.mean(hota["DetA"])),
+        assa=float(np.mean(hota["AssA"])),
+        idf1=float(identity["IDF1"]),
+        mota=float(clear["MOTA"]),
+        motp=float(clear["MOTP"]),
+        id_switches=int(clear["IDSW"]),
+        tp=int(clear["CLR_TP"]),
+        fp=int(clear["CLR_FP"]),
+        fn=int(clear["CLR_FN"]),
+        frames=len(numbers),
+        truth_boxes=int(data["num_gt_dets"]),
+        result_boxes=int(data["num_tracker_dets"]),
+        truth_ids=int(data["num_gt_ids"]),
+        result_ids=int(data["num_tracker_ids"]),
+    )
+
+
+def rows_of_tracks(tracks: Iterable[Tracks]) -> dict[int, tuple[IntArray, FloatArray]]:
+    """A tracker's output in the form that `score_mot` takes."""
+    return {t.frame_index: (t.ids, t.observations.boxes_xyxy) for t in tracks}
+
+
+def _trackeval_data(results: Rows, truth: Rows, numbers: Sequence[int]) -> dict[str, Any]:
+    """The dictionary that TrackEval's metrics read: ids counted from 0 without gaps, and IoUs."""
+    nothing = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+    true_rows = [_checked("truth", n, *truth.get(n, nothing)) for n in numbers]
+    result_rows = [_checked("results", n, *results.get(n, nothing)) for n in numbers]
+    gt_ids, gt_count = _renumbered([ids for ids, _ in true_rows])
+    tracker_ids, tracker_count = _renumbered([ids for ids, _ in result_rows])
+    return {
+        "num_timesteps": len(numbers),
+        "num_gt_ids": gt_count,
+        "num_tracker_ids": tracker_count,
+        "num_gt_dets": sum(len(ids) for ids in gt_ids),
+        "num_tracker_dets": sum(len(ids) for ids in tracker_ids),
+        "gt_ids": gt_ids,
+        "tracker_ids": tracker_ids,
+        "similarity_scores": [
+            _box_iou(a, b) for (_, a), (_, b) in zip(true_rows, result_rows, strict=True)
+        ],
+    }
+
+
+def _checked(
+    name: str, number: int, ids: IntArray, boxes_xyxy: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    if boxes_xyxy.shape != (len(ids), 4):
+        raise ObservationError(
+            f"{name}, frame {number + 1}: {len(ids)} ids and boxes of shape {boxes_xyxy.shape}, "
+            f"expected ({len(ids)}, 4)"
+        )
+    if len(np.unique(ids)) != len(ids):
+        raise ObservationError(
+            f"{name}, frame {number + 1}: an id stands twice in {sorted(int(v) for v in ids)}"
+        )
+    return ids, boxes_xyxy
+
+
+def _renumbered(ids: list[IntArray]) -> tuple[list[IntArray], int]:
+    known = np.unique(np.concatenate([np.zeros(0, np.int64), *ids]))
+    return [np.searchsorted(known, frame_ids) for frame_ids in ids], len(known)
+
+
+def _box_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:
+    # In float64, unlike the runtime's: an IoU of exactly 0.7 must not fall below the threshold.
+    first, second = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
+        first[..., :2], second[..., :2]
+    )
+    inter = np.prod(np.maximum(sides, 0), axis=-1)
+    areas = [np.prod(box[..., 2:] - box[..., :2], axis=-1) for box in (first, second)]
+    union = areas[0] + areas[1] - inter
+    return np.asarray(inter / np.where(union > 0, union, 1.0), np.float64)
