@@ -1,0 +1,72 @@
+"""The command line: `cli` and `unitrack-edge`.
+
+Only click is imported here; each command's module is imported when it is called, so that
+`cli --help` answers at once and `cli track` never pays for PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from . import __version__
+from .errors import RequestError, UnitrackError
+
+COMMANDS = {
+    "track": "Track objects in a video, a folder of images, a camera or a stream.",
+    "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
+    "backbones": "List the backbones that can be exported.",
+    "demo": "Track a demo clip or your own video, and score it where the truth is known.",
+}
+"""Name and one-line help of each module in `commands`."""
+
+
+class WrongUsage(click.ClickException):
+    """One line, exit status 2."""
+
+    exit_code = 2
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called, and prints this project's errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of a name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".commands.{cmd_name}", __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; an error of this project becomes one line and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except UnitrackError as error:
+            wrong_usage = isinstance(error, RequestError)
+            raise (WrongUsage if wrong_usage else click.ClickException)(str(error)) from error
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="unitrack-edge")
+def main() -> None:
+    """UniTrack Edge: track anything with one appearance model that never learned to track.
+
+    Start with `cli demo`, or `cli track VIDEO --task mot --detector motion`.
+    """
+
+
+if __name__ == "__main__":
+    main()

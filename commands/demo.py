@@ -1,0 +1,153 @@
+"""`cli demo`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import RequestError
+
+if TYPE_CHECKING:
+    from ..evaluation.scene_files import SceneFiles
+    from ..session import TrackReport, TrackRequest
+
+
+@click.command("demo")
+@click.option("--source", help="Your own video, folder of images or camera.  [default: demo clip]")
+@click.option(
+    "--detector", help="For --source: 'motion' or a YOLOX .onnx model.  [default: motion]"
+)
+@click.option("--init", help="For --source: mask PNG or X,Y,W,H of an object in the first frame.")
+@click.option("--backbone", default="efficientnet-lite0", show_default=True)
+@click.option("--frames", type=int, help="Stop after so many frames.  [default: all]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder of the results; those of an earlier demo are replaced.",
+)
+def command(
+    source: str | None,
+    detector: str | None,
+    init: str | None,
+    backbone: str,
+    frames: int | None,
+    output: Path,
+) -> None:
+    """Track a demo clip or your own video, and score it where the truth is known.
+
+    The demo clip is made on the spot: textured figures that cross, hide one another, change size
+    and leave. Boxes (task mot) are given to the tracker frame by frame, with a detector's errors;
+    masks (task vos) only in the first frame.
+    """
+    from .track import ensure_bundle
+
+    if source is None and (detector or init):
+        raise RequestError("--detector and --init belong to a --source of your own")
+    bundle = Path("bundles") / backbone
+    ensure_bundle(bundle, backbone)
+    if source is None:
+        _demo_clip(bundle, frames, output)
+    else:
+        _own_video(source, detector or "motion", init, bundle, frames, output)
+
+
+def _demo_clip(bundle: Path, frames: int | None, output: Path) -> None:
+    from rich.console import Console
+
+    from ..evaluation.scene import Scene, SceneConfig
+    from ..evaluation.scene_files import write_scene
+
+    with Console().status("drawing the demo clip"):
+        clip = write_scene(Scene(SceneConfig()), output / "clip", overwrite=True)
+    mot, vos = _requests(str(clip.source), bundle, frames, output)
+    reports = [
+        _track(replace(mot, detections=clip.detections)),
+        _track(replace(vos, init=str(clip.init_mask))),
+    ]
+    _summary(reports, _scores(clip, reports))
+
+
+def _own_video(
+    source: str, detector: str, init: str | None, bundle: Path, frames: int | None, output: Path
+) -> None:
+    mot, vos = _requests(source, bundle, frames, output)
+    reports = [_track(replace(mot, detector=detector))]
+    if init is not None:
+        reports.append(_track(replace(vos, init=init)))
+    _summary(reports, [""] * len(reports))
+    if init is None:
+        click.echo("to carry an object's mask through the video as well, add --init X,Y,W,H")
+
+
+def _requests(
+    source: str, bundle: Path, frames: int | None, output: Path
+) -> tuple[TrackRequest, TrackRequest]:
+    """The runs for mot and vos, still without detections and first mask."""
+    from ..heads.config import MotConfig, VosConfig
+    from ..session import TrackRequest
+
+    mot = TrackRequest(
+        source,
+        "mot",
+        MotConfig(),
+        bundle,
+        output / "mot",
+        max_frames=frames,
+        save_video=True,
+        overwrite=True,
+    )
+    return mot, replace(mot, task="vos", config=VosConfig(), output=output / "vos")
+
+
+def _track(request: TrackRequest) -> TrackReport:
+    from ..session import track
+    from .progress import watch_run
+
+    with watch_run(request.task) as watch:
+        return track(request, watch)
+
+
+def _scores(clip: SceneFiles, reports: list[TrackReport]) -> list[str]:
+    from ..evaluation.demo import score_boxes, score_masks
+
+    mot, vos = reports
+    boxes = score_boxes(clip, mot.output / "tracks.txt", mot.data["frames"])
+    masks = score_masks(clip, vos.output / "masks", vos.data["frames"])
+    return [
+        f"HOTA {boxes.hota:.3f}  IDF1 {boxes.idf1:.3f}  MOTA {boxes.mota:.3f}  "
+        f"{boxes.id_switches} id switches",
+        f"J {masks.j_mean:.3f} over {masks.objects} objects",
+    ]
+
+
+def _summary(reports: list[TrackReport], scores: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "frames", "objects", "FPS", "latency p50/p95/p99 ms", box=None)
+    if any(scores):
+        table.add_column("score against the truth")
+    for report, score in zip(reports, scores, strict=True):
+        data = report.data
+        latency = data["stages_ms"].get("latency", {"p50": 0.0, "p95": 0.0, "p99": 0.0})
+        cells = [data["task"], str(data["frames"]), str(data["identities"]), f"{data['fps']:.1f}"]
+        cells.append(" / ".join(f"{latency[p]:.0f}" for p in ("p50", "p95", "p99")))
+        table.add_row(*cells, *([score] if any(scores) else []))
+    console = Console(highlight=False)
+    console.print(table)
+    for report in reports:
+        for note in report.notes:
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
+        folder = report.output
+        results = "tracks.txt" if report.data["task"] == "mot" else "masks/"
+        console.print(
+            f"{report.data['task']}: {folder / 'video.mp4'}  {folder / results}  "
+            f"{folder / 'run.json'}",
+            soft_wrap=True,
+            markup=False,
+        )

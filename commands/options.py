@@ -1,0 +1,63 @@
+"""Options of the heads, made from their configuration classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from ..heads.config import CONFIGS, MotConfig, VosConfig
+
+
+def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--TASK-PARAMETER` for every parameter of every task."""
+    for task, config in reversed(CONFIGS.items()):
+        for parameter in reversed(fields(config)):
+            name = f"--{task}-{parameter.name.replace('_', '-')}"
+            if isinstance(parameter.default, bool):
+                name = f"{name}/--{task}-no-{parameter.name.replace('_', '-')}"
+            option = click.option(
+                name,
+                f"{task}_{parameter.name}",
+                default=parameter.default,
+                show_default=True,
+                type=type(parameter.default),
+                help=parameter.metadata["help"],
+            )
+            function = option(function)
+    return function
+
+
+def head_config(task: str, values: dict[str, Any]) -> MotConfig | VosConfig:
+    """The configuration of a task from the values of all options.
+
+    Raises:
+        RequestError: A value is out of range.
+    """
+    config = CONFIGS[task]
+    return config(**{p.name: values[f"{task}_{p.name}"] for p in fields(config)})
+
+
+def is_head_option(name: str) -> bool:
+    """Whether an option of a command was made by `head_options`."""
+    return name.split("_")[0] in CONFIGS
+
+
+class SectionedCommand(click.Command):
+    """Shows the options of each task under a heading of their own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the option sections of the help text."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None or isinstance(parameter, click.Argument):
+                continue
+            task = (parameter.name or "").split("_")[0]
+            title = f"Parameters of --task {task}" if task in CONFIGS else "Options"
+            sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)

@@ -1,0 +1,77 @@
+"""Progress and summary of a run on the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..records import Frame, Tracks
+from ..runtime.pipeline import OnFrame
+from ..runtime.sources import SourceInfo
+from ..session import TrackReport, Watch
+
+_WINDOW = 30
+"""Frames that the shown FPS is taken over."""
+
+
+@contextmanager
+def watch_run(task: str) -> Iterator[Watch]:
+    """A bar with FPS and time left for files, a status line for live sources."""
+    columns = [TextColumn("{task.description}"), TextColumn("{task.fields[state]}")]
+    console = Console(stderr=True)
+    with Progress(
+        *columns[:1],
+        BarColumn(bar_width=30),
+        *columns[1:],
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+
+        def watch(info: SourceInfo) -> OnFrame:
+            name = info.name if len(info.name) <= 40 else "…" + info.name[-39:]
+            row = progress.add_task(f"{task} {name}", total=info.frame_count, state="")
+            ends: deque[float] = deque(maxlen=_WINDOW)
+
+            def on_frame(frame: Frame, tracks: Tracks) -> None:
+                ends.append(time.perf_counter())
+                span = ends[-1] - ends[0]
+                fps = f"{(len(ends) - 1) / span:.1f} FPS" if span else ""
+                state = f"frame {frame.index + 1}  {fps}  {len(tracks)} tracked"
+                progress.update(row, advance=1, state=state)
+
+            return on_frame
+
+        yield watch
+
+
+def show_report(report: TrackReport) -> None:
+    """Print what a run came to, in a few lines."""
+    data = report.data
+    console = Console(highlight=False)
+    ended = " (interrupted)" if data["interrupted"] else ""
+    backend = data["backend"]["in_use"].get("backbone", data["backend"]["asked"])
+    memory = data["peak_memory_mb"]
+    console.print(
+        f"{data['task']}: {data['frames']} frames{ended}, {data['identities']} objects, "
+        f"{data['fps']:.1f} FPS, {data['bundle']['backbone']} on {backend}"
+        + (f", {memory:.0f} MB at most" if memory else "")
+    )
+    if data["stages_ms"]:
+        table = Table("ms", box=None, pad_edge=False)
+        for stage in data["stages_ms"]:
+            table.add_column(stage, justify="right")
+        for figure in ("p50", "p95", "p99"):
+            values = [f"{stage[figure]:.1f}" for stage in data["stages_ms"].values()]
+            table.add_row(figure, *values)
+        console.print(table)
+    for note in report.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    console.print(f"results: {report.output}", soft_wrap=True, markup=False)

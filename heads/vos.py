@@ -1,0 +1,167 @@
+"""Video object segmentation: the masks of the first frame are carried through the video."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ObservationError
+from ..records import Frame, Observations, Tracks, UInt8Array
+from ..runtime.features import FeatureMap
+from ..runtime.graph_runner import GraphRunner
+from ..runtime.head import Head
+from ..runtime.letterbox import Letterbox
+from .config import VosConfig
+from .propagation import Propagator
+
+Float32 = npt.NDArray[np.float32]
+
+
+class VosHead(Head):
+    """Propagates a label map.
+
+    Args:
+        graphs: Runs the `propagate_*` graphs.
+        labels: (H, W) uint8 at the first frame's size: object ids, 0 is background.
+        config: Parameters.
+
+    Raises:
+        ObservationError: No object in `labels`, or more top-k than the bundle was exported for.
+    """
+
+    needs_labels = True
+    graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
+
+    def __init__(self, graphs: GraphRunner, labels: UInt8Array, config: VosConfig) -> None:
+        most = graphs.spec.parameters["top_k"]
+        if config.top_k > most:
+            raise ObservationError(
+                f"vos: top-k {config.top_k} is more than the bundle keeps ({most}): "
+                f"export one with `cli export --top-k {config.top_k}`"
+            )
+        self._ids = np.unique(labels[labels > 0])
+        if not len(self._ids):
+            raise ObservationError("the first frame's mask holds no object: every pixel is 0")
+        self._graphs = graphs
+        self._labels = labels
+        self._config = config
+        self._propagator: Propagator | None = None
+
+    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        """The source's ratio with the configured short side; small sources are not enlarged."""
+        short = min(source_hw)
+        target = min(self._config.short_side or short, short)
+        height, width = (max(8, round(side * target / short)) for side in source_hw)
+        return height, width
+
+    def reset(self) -> None:
+        """Forget the video; the label map stays and belongs to the next frame again."""
+        self._propagator = None
+
+    def step(
+        self,
+        frame: Frame,
+        features: FeatureMap,
+        observations: Observations | None = None,  # noqa: ARG002
+    ) -> Tracks:
+        """Label the next frame; the first one keeps the labels it was given."""
+        if self._propagator is None:
+            labels = self._start(frame, features)
+        else:
+            rows, cols = features.grid_hw
+            scores = self._propagator.step(features.array).reshape(rows, cols, -1)
+            which = upsample_labels(scores, features.letterbox).argmax(axis=2)
+            labels = np.concatenate([np.zeros(1, np.uint8), self._ids])[which]
+        return tracks_of_labels(frame.index, labels)
+
+    def _start(self, frame: Frame, features: FeatureMap) -> UInt8Array:
+        if self._labels.shape != frame.size_hw:
+            raise ObservationError(
+                f"the first frame's mask has size {self._labels.shape} (height, width), "
+                f"the frame has {frame.size_hw}"
+            )
+        rows, cols = features.grid_hw
+        config = self._config
+        self._propagator = Propagator(
+            self._graphs,
+            rows,
+            cols,
+            top_k=config.top_k,
+            temperature=config.temperature,
+            radius=config.radius,
+            memory=config.memory,
+            first_radius=config.first_radius or None,
+        )
+        scores = downsample_labels(self._labels, self._ids, features.letterbox, (rows, cols))
+        self._propagator.start(features.array, scores.reshape(rows * cols, -1))
+        return self._labels
+
+
+def downsample_labels(
+    labels: UInt8Array,
+    ids: npt.NDArray[np.uint8],
+    letterbox: Letterbox,
+    grid_hw: tuple[int, int],
+) -> Float32:
+    """One-hot labels on the feature grid, bilinear.
+
+    Args:
+        labels: (H, W) uint8 at source size.
+        ids: The L - 1 object ids.
+        letterbox: From source to network.
+        grid_hw: Rows and columns.
+
+    Returns:
+        (rows, cols, L) float32; channel 0 is background, padding included.
+    """
+    one_hot = np.stack([labels == identity for identity in (0, *ids)], axis=2).astype(np.float32)
+    if letterbox.inner_hw == letterbox.network_hw:
+        return _resize(one_hot, grid_hw)
+    network = np.zeros((*letterbox.network_hw, one_hot.shape[2]), np.float32)
+    network[:, :, 0] = 1.0
+    height, width = letterbox.inner_hw
+    top, left = letterbox.top, letterbox.left
+    network[top : top + height, left : left + width] = _resize(one_hot, (height, width))
+    return _resize(network, grid_hw)
+
+
+def upsample_labels(scores: Float32, letterbox: Letterbox) -> Float32:
+    """The inverse way: (rows, cols, L) scores on the grid → (H, W, L) at source size, bilinear."""
+    if letterbox.inner_hw == letterbox.network_hw:
+        return _resize(scores, letterbox.source_hw)
+    network = _resize(scores, letterbox.network_hw)
+    height, width = letterbox.inner_hw
+    top, left = letterbox.top, letterbox.left
+    return _resize(network[top : top + height, left : left + width], letterbox.source_hw)
+
+
+def _resize(channels: Float32, size_hw: tuple[int, int]) -> Float32:
+    """Bilinear, pixel centres aligned as in PyTorch's `align_corners=False`; any channel count."""
+    # OpenCV resizes up to four channels at once in its fast path, and drops a last axis of one.
+    parts = [
+        np.atleast_3d(
+            cv2.resize(
+                np.ascontiguousarray(channels[:, :, low : low + 4]),
+                (size_hw[1], size_hw[0]),
+                interpolation=cv2.INTER_LINEAR,
+            )
+        )
+        for low in range(0, channels.shape[2], 4)
+    ]
+    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), np.float32)
+
+
+def tracks_of_labels(frame_index: int, labels: UInt8Array) -> Tracks:
+    """A record of every object in a label map: id, tight box, mask; those without a pixel lack."""
+    ids = np.unique(labels[labels > 0]).astype(np.int64)
+    masks = labels[None] == ids[:, None, None]
+    boxes = np.zeros((len(ids), 4), np.float32)
+    for row, mask in enumerate(masks):
+        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        boxes[row] = x, y, x + width, y + height
+    count = len(ids)
+    observations = Observations(
+        boxes, np.ones(count, np.float32), np.zeros(count, np.int64), masks=masks
+    )
+    return Tracks(frame_index, ids, observations, label_map=labels)

@@ -1,0 +1,45 @@
+"""What the runtime asks of a head."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from ..records import Frame, Observations, Tracks
+from .features import FeatureMap
+
+
+class Head(ABC):
+    """One task over one video.
+
+    Attributes:
+        needs_observations: Whether `step` wants what an observer saw.
+        needs_labels: Whether the first frame must come with a label map.
+        graphs_used: The graphs that it runs, besides `backbone`.
+    """
+
+    needs_observations: bool = False
+    needs_labels: bool = False
+    graphs_used: tuple[str, ...] = ()
+
+    @abstractmethod
+    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        """The image size that the task's defaults ask for, for a source of a size."""
+
+    @abstractmethod
+    def step(
+        self, frame: Frame, features: FeatureMap, observations: Observations | None = None
+    ) -> Tracks:
+        """Take in the next frame.
+
+        Args:
+            frame: Its index is larger than that of the last one.
+            features: The backbone's view of it.
+            observations: For heads that need them; None otherwise.
+
+        Returns:
+            The objects of this frame, in source pixels.
+        """
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything: the next frame is the first of a video."""

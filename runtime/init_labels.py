@@ -1,0 +1,71 @@
+"""The label map that a video starts from, as `--init` gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ObservationError
+from ..records import UInt8Array
+from .palette_png import read_label_png
+
+
+def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
+    """Read `--init`: a mask file, or a box.
+
+    Args:
+        text: Path of a PNG (palette or grey: pixel values are object ids, 0 is background), or
+            `X,Y,W,H`: left, top, width, height in pixels of the source, from 0.
+        size_hw: Height and width of the source's frames.
+
+    Returns:
+        (H, W) uint8. A box is filled as a whole.
+
+    Raises:
+        ObservationError: Not readable, of another size, without any object, or a box outside the
+            picture.
+    """
+    box = parse_box(text)
+    if box is None:
+        labels = read_label_png(Path(text))
+        if labels.shape != size_hw:
+            raise ObservationError(
+                f"--init {text}: the mask is {labels.shape[1]}x{labels.shape[0]}, the source is "
+                f"{size_hw[1]}x{size_hw[0]} (width x height): give a mask of the first frame's size"
+            )
+        if not labels.any():
+            raise ObservationError(
+                f"--init {text}: the mask is empty, every pixel is 0: mark the object with another "
+                "value"
+            )
+        return labels
+    x, y, width, height = box
+    left, top = max(0, round(x)), max(0, round(y))
+    right, bottom = min(size_hw[1], round(x + width)), min(size_hw[0], round(y + height))
+    if right <= left or bottom <= top:
+        raise ObservationError(
+            f"--init {text}: the box holds no pixel of the source, which is "
+            f"{size_hw[1]}x{size_hw[0]} (width x height); expected X,Y,W,H with W and H above 0"
+        )
+    filled = np.zeros(size_hw, np.uint8)
+    filled[top:bottom, left:right] = 1
+    return filled
+
+
+def parse_box(text: str) -> tuple[float, float, float, float] | None:
+    """`X,Y,W,H` as numbers; None where the text names a file.
+
+    Raises:
+        ObservationError: Four values of which one is not a finite number.
+    """
+    parts = text.split(",")
+    if len(parts) != 4 or Path(text).exists():
+        return None
+    try:
+        x, y, width, height = (float(part) for part in parts)
+    except ValueError:
+        raise ObservationError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
+    if not np.isfinite([x, y, width, height]).all():
+        raise ObservationError(f"--init {text}: expected four finite numbers X,Y,W,H")
+    return x, y, width, height

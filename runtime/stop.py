@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM end a run after the frame in hand, so that nothing is half written."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether the user asked to stop; a context manager that listens while it is entered.
+
+    The first signal only sets `is_set`; a second one, or one that comes while the run waits for a
+    frame, raises KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._waiting = False
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        # Only the main thread may listen to signals; elsewhere the owner sets `is_set`.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._former.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        again, self.is_set = self.is_set, True
+        if again or self._waiting:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Nothing is being written inside: a signal may interrupt at once."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False

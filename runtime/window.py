@@ -1,0 +1,60 @@
+"""A live view on the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import cv2
+
+from ..errors import OutputError
+from ..records import Frame, Tracks, UInt8Array
+from .sinks import SinkBase
+from .stop import StopRequest
+
+_TITLE = "UniTrack Edge (q ends)"
+_QUIT_KEYS = (ord("q"), 27)
+
+
+class Window(SinkBase):
+    """Shows each frame with its tracks; the key q, Escape or closing the window ends the run.
+
+    Args:
+        draw: Makes the picture of a frame's image and its tracks.
+        stop: Told when the user wants to end.
+
+    Raises:
+        OutputError: There is no display.
+    """
+
+    def __init__(self, draw: Callable[[UInt8Array, Tracks], UInt8Array], stop: StopRequest) -> None:
+        # OpenCV's Qt ends the process when it finds no display, so it must not be asked.
+        if sys.platform.startswith("linux") and not (
+            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        ):
+            raise OutputError("--show: there is no display here; use --save-video instead")
+        self._draw = draw
+        self._stop = stop
+        self._shown = False
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Show one frame."""
+        try:
+            cv2.imshow(_TITLE, self._draw(frame.image, tracks))
+            key = cv2.waitKey(1) & 0xFF
+            closed = self._shown and cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error as error:
+            raise OutputError(
+                f"--show: OpenCV cannot open a window ({' '.join(str(error).split())[:120]}); "
+                "use --save-video instead"
+            ) from error
+        self._shown = True
+        if key in _QUIT_KEYS or closed:
+            self._stop.is_set = True
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._shown:
+            cv2.destroyAllWindows()
+            self._shown = False
