@@ -18,7 +18,7 @@ from .runtime.bundle import Bundle
 from .runtime.drawing import draw_tracks
 from .runtime.graph_runner import GraphRunner
 from .runtime.head import Head
-from .runtime.init_labels import labels_from_text
+from .runtime.init_labels import cut_out, labels_from_text, parse_box
 from .runtime.observers import open_observer
 from .runtime.pipeline import OnFrame, Pipeline
 from .runtime.sinks import MaskFolder, MotFile, OutputFolder, Sink, write_json_atomic
@@ -100,7 +100,9 @@ def _vos(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
 
     if not isinstance(request.config, VosConfig) or request.init is None or info.size_hw is None:
         raise TypeError(f"task vos with {type(request.config).__name__} and init {request.init}")
-    return VosHead(graphs, labels_from_text(request.init, info.size_hw), request.config)
+    labels = labels_from_text(request.init, info.size_hw)
+    refine = None if parse_box(request.init) is None else cut_out
+    return VosHead(graphs, labels, request.config, refine)
 
 
 HEADS: dict[str, Callable[[GraphRunner, TrackRequest, SourceInfo], Head]] = {

@@ -33,7 +33,8 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 @click.option("--threads", default=0, help="CPU threads.  [default: all]")
 @click.option(
     "--init",
-    help="vos: the first frame's mask (PNG; several values are several objects) or a box X,Y,W,H.",
+    help="vos: the first frame's mask (PNG; several values are several objects), or a box X,Y,W,H "
+    "in which the object is cut out.",
 )
 @click.option(
     "--detections",

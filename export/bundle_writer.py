@@ -24,7 +24,7 @@ from .backbones import Backbone, find_backbone
 from .graph_table import GraphDefinition, Sizes, backbone_graph, head_graphs
 from .graphs import BackboneGraph
 from .onnx_export import OPSET, export_graph
-from .weights import build_backbone
+from .weights import WeightsInfo, build_backbone
 
 PRECISIONS = ("fp32", "fp16")
 LAYERS = ("layer3", "layer4")
@@ -103,7 +103,7 @@ def write_bundle(
             opset=OPSET,
             sizes_hw=request.sizes_hw,
             preprocessing=_preprocessing(row),
-            weights={**asdict(info), "licence": row.licence},
+            weights=_weights(info),
             graphs=graphs,
             versions=_versions(),
             parameters={"top_k": request.top_k},
@@ -145,6 +145,13 @@ def _write_graphs(
             name, definition, sizes.ranges(), folder, precision=request.precision
         )
     return graphs
+
+
+def _weights(info: WeightsInfo) -> dict[str, str | None]:
+    # The bundle travels: a path of this machine means nothing elsewhere, the name and hash do.
+    data = asdict(info)
+    path = data.pop("path")
+    return {"file": None if path is None else Path(path).name, **data}
 
 
 def _preprocessing(row: Backbone) -> dict[str, object]:

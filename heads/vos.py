@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,8 @@ class VosHead(Head):
         graphs: Runs the `propagate_*` graphs.
         labels: (H, W) uint8 at the first frame's size: object ids, 0 is background.
         config: Parameters.
+        refine: Makes better labels of the first frame's image and `labels`, where those are only
+            a box around the object.
 
     Raises:
         ObservationError: No object in `labels`, or more top-k than the bundle was exported for.
@@ -33,7 +37,13 @@ class VosHead(Head):
     needs_labels = True
     graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
 
-    def __init__(self, graphs: GraphRunner, labels: UInt8Array, config: VosConfig) -> None:
+    def __init__(
+        self,
+        graphs: GraphRunner,
+        labels: UInt8Array,
+        config: VosConfig,
+        refine: Callable[[UInt8Array, UInt8Array], UInt8Array] | None = None,
+    ) -> None:
         most = graphs.spec.parameters["top_k"]
         if config.top_k > most:
             raise ObservationError(
@@ -45,6 +55,7 @@ class VosHead(Head):
             raise ObservationError("the first frame's mask holds no object: every pixel is 0")
         self._graphs = graphs
         self._labels = labels
+        self._refine = refine
         self._config = config
         self._propagator: Propagator | None = None
 
@@ -81,6 +92,9 @@ class VosHead(Head):
                 f"the first frame's mask has size {self._labels.shape} (height, width), "
                 f"the frame has {frame.size_hw}"
             )
+        labels = self._labels
+        if self._refine is not None:
+            labels = self._refine(frame.image, labels)
         rows, cols = features.grid_hw
         config = self._config
         self._propagator = Propagator(
@@ -93,9 +107,9 @@ class VosHead(Head):
             memory=config.memory,
             first_radius=config.first_radius or None,
         )
-        scores = downsample_labels(self._labels, self._ids, features.letterbox, (rows, cols))
+        scores = downsample_labels(labels, self._ids, features.letterbox, (rows, cols))
         self._propagator.start(features.array, scores.reshape(rows * cols, -1))
-        return self._labels
+        return labels
 
 
 def downsample_labels(

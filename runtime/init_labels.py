@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..errors import ObservationError
@@ -20,7 +21,7 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
         size_hw: Height and width of the source's frames.
 
     Returns:
-        (H, W) uint8. A box is filled as a whole.
+        (H, W) uint8. A box is filled as a whole; `cut_out` finds the object in it.
 
     Raises:
         ObservationError: Not readable, of another size, without any object, or a box outside the
@@ -51,6 +52,39 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     filled = np.zeros(size_hw, np.uint8)
     filled[top:bottom, left:right] = 1
     return filled
+
+
+def cut_out(image: UInt8Array, labels: UInt8Array) -> UInt8Array:
+    """Find the object in a filled box by GrabCut: colours inside against colours around it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        labels: (H, W) uint8, 1 in one box and 0 elsewhere.
+
+    Returns:
+        (H, W) uint8: 1 on the object, which lies in the box. The box itself where no object stands
+        out, that is where less than a twentieth of it would be left, or where it fills the picture
+        and there is nothing to compare with.
+    """
+    x, y, width, height = cv2.boundingRect(labels)
+    if labels.all() or min(width, height) < 2:
+        return labels
+    state = np.zeros(labels.shape, np.uint8)
+    # GrabCut starts from k-means with random centres: the same input shall give the same mask.
+    cv2.setRNGSeed(0)
+    cv2.grabCut(
+        np.ascontiguousarray(image),
+        state,
+        (x, y, width, height),
+        np.zeros((1, 65)),
+        np.zeros((1, 65)),
+        5,
+        cv2.GC_INIT_WITH_RECT,
+    )
+    found = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    if np.count_nonzero(found) < 0.05 * np.count_nonzero(labels):
+        return labels
+    return found.astype(np.uint8)
 
 
 def parse_box(text: str) -> tuple[float, float, float, float] | None:
