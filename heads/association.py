@@ -17,7 +17,7 @@ from ..runtime.boxes import iou_matrix
 from ..runtime.engine import to_host
 from ..runtime.graph_runner import GraphRunner
 from .assignment import assign
-from .motion import GATE_FOUR, GATE_TWO, BoxFilter, gating_distances, xyxy_to_xyah
+from .motion import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
 from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
 
 Cost = npt.NDArray[np.float64]
@@ -229,7 +229,7 @@ class Associator:
 
 
 def _boxes(tracklets: Sequence[Tracklet]) -> npt.NDArray[np.float32]:
-    return np.stack([t.filter.box_xyxy() for t in tracklets])
+    return boxes_of([t.filter for t in tracklets])
 
 
 def _overlap_cost(

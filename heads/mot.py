@@ -12,6 +12,7 @@ from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
 from .association import AssociationConfig, Associator
 from .config import MotConfig
+from .motion import boxes_of
 from .roi import roi_weights
 from .tracklets import ObjectFeatures, Tracklet
 
@@ -88,7 +89,7 @@ class MotHead(Head):
 
     def _report(self, frame_index: int, tracklets: list[Tracklet], seen: Observations) -> Tracks:
         rows = np.array([t.detection for t in tracklets], np.int64)
-        boxes = np.array([t.filter.box_xyxy() for t in tracklets], np.float32).reshape(-1, 4)
+        boxes = boxes_of([t.filter for t in tracklets])
         wanted = valid_rows(boxes) & self._is_reported(boxes, seen.classes[rows])
         ids = np.array([t.id for t in tracklets], np.int64)[wanted]
         rows, boxes = rows[wanted], boxes[wanted]

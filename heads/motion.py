@@ -26,6 +26,14 @@ GATE_TWO = 5.9915
 _TRANSITION = np.eye(8) + np.eye(8, k=4)
 _MEASURE = np.eye(4, 8)
 
+# Standard deviations, those that grow with the height as shares of it, become covariances
+# `height² · share + fixed`.
+_P, _V = POSITION_WEIGHT, VELOCITY_WEIGHT
+_PROCESS_SHARE = np.diag(np.square([_P, _P, 0, _P, _V, _V, 0, _V]))
+_PROCESS_FIXED = np.diag(np.square([0, 0, 1e-2, 0, 0, 0, 1e-5, 0]))
+_MEASURED_SHARE = np.diag(np.square([_P, _P, 0, _P]))
+_MEASURED_FIXED = np.diag(np.square([0, 0, 1e-1, 0]))
+
 
 def xyxy_to_xyah(boxes_xyxy: npt.NDArray[np.float32]) -> Float64:
     """(N, 4) left, top, right, bottom → (N, 4) centre x, centre y, width / height, height."""
@@ -81,23 +89,23 @@ class BoxFilter:
         if height_is_steady:
             self._filter.x[7] = 0.0
         height = self._filter.x[3]
-        position, velocity = POSITION_WEIGHT * height, VELOCITY_WEIGHT * height
-        std = [position, position, 1e-2, position, velocity, velocity, 1e-5, velocity]
-        self._filter.predict(Q=np.diag(np.square(std)))
+        self._filter.predict(Q=height * height * _PROCESS_SHARE + _PROCESS_FIXED)
 
     def update(self, xyah: Float64) -> None:
         """Correct by a (4,) measurement."""
-        self._filter.update(xyah, R=_measurement_noise(self._filter.x[3]))
+        height = self._filter.x[3]
+        self._filter.update(xyah, R=height * height * _MEASURED_SHARE + _MEASURED_FIXED)
 
     def box_xyxy(self) -> npt.NDArray[np.float32]:
         """(4,) float32 box of the state."""
-        box: npt.NDArray[np.float32] = xyah_to_xyxy(self._filter.x[None, :4])[0]
+        box: npt.NDArray[np.float32] = boxes_of([self])[0]
         return box
 
 
-def _measurement_noise(height: float) -> Float64:
-    position = POSITION_WEIGHT * height
-    return np.diag(np.square([position, position, 1e-1, position]))
+def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:
+    """(N, 4) float32 boxes, left, top, right, bottom, of N states."""
+    means = np.array([f.mean[:4] for f in filters], np.float64).reshape(-1, 4)
+    return xyah_to_xyxy(means)
 
 
 def gating_distances(
@@ -117,8 +125,9 @@ def gating_distances(
     if not filters or not len(boxes_xyah):
         return np.zeros((len(filters), len(boxes_xyah)))
     means = np.stack([f.mean[:4] for f in filters])
-    covariances = np.stack([f.covariance[:4, :4] + _measurement_noise(f.mean[3]) for f in filters])
     # H picks the first four states, so H P Hᵀ is the corner of P.
+    covariances = np.stack([f.covariance[:4, :4] for f in filters])
+    covariances += np.square(means[:, 3, None, None]) * _MEASURED_SHARE + _MEASURED_FIXED
     residuals = (boxes_xyah[None, :, :] - means[:, None, :])[:, :, :size]
     solved = np.linalg.solve(covariances[:, :size, :size], residuals.transpose(0, 2, 1))
     distances: Float64 = np.einsum("nmd,ndm->nm", residuals, solved)

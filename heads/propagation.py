@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -58,15 +59,19 @@ class TilePlan:
             tile: Height and width of a tile in cells; None takes what needs the least work.
             keys: Smallest number of keys in a window, masked ones included: top-k wants k.
         """
-        reach = reach_of(min(radius, max(rows, cols)))
-        tile_h, tile_w = tile or best_tile(rows, cols, reach)
-        while (tile_h + 2 * reach) * (tile_w + 2 * reach) < keys:
-            reach += 1
-        query_y, query_x = _tile_axes(rows, tile_h, 0), _tile_axes(cols, tile_w, 0)
-        window_y, window_x = _tile_axes(rows, tile_h, reach), _tile_axes(cols, tile_w, reach)
-        shape = len(query_y), len(query_x)
-        qy, qx = _combine(query_y, query_x, shape)
-        wy, wx = _combine(window_y, window_x, shape)
+        bound = min(radius, float(rows + cols))
+        tile_h, tile_w = tile or best_tile(rows, cols, reach_of(bound))
+        window_y, window_x = window_offsets(tile_h, tile_w, bound)
+        absent = max(0, keys - len(window_y))
+        # A window of too few keys is filled up with one that no cell of the tile can see.
+        window_y = np.pad(window_y, (0, absent), constant_values=-rows - tile_h)
+        window_x = np.pad(window_x, (0, absent))
+        tile_y, tile_x = np.divmod(np.arange(tile_h * tile_w), tile_w)
+        top, left = np.meshgrid(
+            np.arange(0, rows, tile_h), np.arange(0, cols, tile_w), indexing="ij"
+        )
+        qy, qx = top.reshape(-1, 1) + tile_y, left.reshape(-1, 1) + tile_x
+        wy, wx = top.reshape(-1, 1) + window_y, left.reshape(-1, 1) + window_x
         query_index = np.minimum(qy, rows - 1) * cols + np.minimum(qx, cols - 1)
         window_index = np.clip(wy, 0, rows - 1) * cols + np.clip(wx, 0, cols - 1)
         inside = (wy >= 0) & (wy < rows) & (wx >= 0) & (wx < cols)
@@ -87,31 +92,41 @@ def reach_of(radius: float) -> int:
     return max(0, int(np.ceil(radius)) - 1)
 
 
+def window_offsets(
+    tile_h: int, tile_w: int, radius: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The keys that some cell of a tile sees, as offsets (y, x) from the tile's first cell.
+
+    Those nearest to the tile's centre come first: good matches are near, and top-k is quicker
+    when it meets them early.
+    """
+    reach = reach_of(radius)
+    y, x = np.meshgrid(
+        np.arange(-reach, tile_h + reach), np.arange(-reach, tile_w + reach), indexing="ij"
+    )
+    beyond_y = np.maximum(0, np.maximum(-y, y - tile_h + 1))
+    beyond_x = np.maximum(0, np.maximum(-x, x - tile_w + 1))
+    seen = beyond_y**2 + beyond_x**2 < max(radius, 0.5) ** 2
+    y, x = y[seen], x[seen]
+    from_centre = (y - (tile_h - 1) / 2) ** 2 + (x - (tile_w - 1) / 2) ** 2
+    order = np.argsort(from_centre, kind="stable")
+    return y[order], x[order]
+
+
+@lru_cache(maxsize=16)
 def best_tile(rows: int, cols: int, reach: int) -> tuple[int, int]:
     """The tile that needs the fewest products for the whole grid."""
 
     def work(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
         h, w = size
         tiles = -(-rows // h) * -(-cols // w)
-        return tiles * h * w * (h + 2 * reach) * (w + 2 * reach), size
+        # The window is the tile widened by the reach, its corners rounded off.
+        window = h * w + 2 * reach * (h + w) + round(np.pi * reach * reach)
+        return tiles * h * w * window, size
 
     low, high = _TILE_CELLS
     sizes = [(h, w) for h in range(4, 33) for w in range(4, 33) if low <= h * w <= high]
     return min(sizes, key=work)
-
-
-def _tile_axes(length: int, tile: int, reach: int) -> npt.NDArray[np.int64]:
-    starts = np.arange(0, length, tile)
-    return starts[:, None] + np.arange(-reach, tile + reach)
-
-
-def _combine(
-    y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], shape: tuple[int, int]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    full = (*shape, y.shape[1], x.shape[1])
-    tall = np.broadcast_to(y[:, None, :, None], full).reshape(shape[0] * shape[1], -1)
-    wide = np.broadcast_to(x[None, :, None, :], full).reshape(shape[0] * shape[1], -1)
-    return tall, wide
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,140 @@
+"""Fixtures of all tests: data beside the repository, and bundles exported once a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+# Before NumPy and ONNX Runtime start their pools: two cores are what the project promises to use.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+
+import cv2
+import numpy as np
+import pytest
+from unitrack_edge.errors import UnitrackError
+from unitrack_edge.runtime.bundle import Bundle
+from unitrack_edge.runtime.graph_runner import GraphRunner
+
+THREADS = 2
+DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+cv2.setNumThreads(THREADS)
+
+
+def _export(name: str, factory: pytest.TempPathFactory, weights: Path | None = None) -> Bundle:
+    torch = pytest.importorskip("torch", reason="bundles are exported with PyTorch: extra 'export'")
+    torch.set_num_threads(THREADS)
+    from unitrack_edge.export.bundle_writer import ExportRequest, write_bundle
+
+    request = ExportRequest(name, weights=weights)
+    return write_bundle(request, factory.mktemp("bundles") / name)
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        pytest.skip(f"{path} is absent (UNITRACK_DATA names the folder of real sequences)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real sequences with truth."""
+    return _folder(DATA)
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """Checkpoints and detectors, beside the sequences."""
+    return _folder(DATA.parent / "models")
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Loads a file of golden numbers by name, such as `rsm`."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        path = _folder(DATA.parent / "golden") / f"{name}.npz"
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def graph_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of ResNet-18 with random weights, any image size; some 14 s, once a session."""
+    return _export("random-r18", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of the embedded default, whose weights come with a package; some 18 s."""
+    try:
+        return _export("efficientnet-lite0", tmp_path_factory)
+    except UnitrackError as error:
+        if "not installed" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def resnet_bundle(
+    shared_models: Path, graph_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """A bundle of ResNet-18 with the weights of the reference results.
+
+    Only its backbone is exported: the other graphs have no weights, and are those of
+    `graph_bundle`, which is as wide.
+    """
+    from unitrack_edge.export.backbones import find_backbone
+    from unitrack_edge.export.graph_table import Sizes, backbone_graph
+    from unitrack_edge.export.graphs import BackboneGraph
+    from unitrack_edge.export.onnx_export import export_graph
+    from unitrack_edge.export.weights import build_backbone
+
+    folder = tmp_path_factory.mktemp("bundles") / "imagenet-r18"
+    shutil.copytree(graph_bundle.path, folder)
+    row = find_backbone("imagenet-r18")
+    weights = shared_models / "resnet18_imagenet_layer3.pth"
+    network, _ = build_backbone(row.name, "layer3", weights)
+    spec = graph_bundle.spec
+    sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
+    graph = backbone_graph(BackboneGraph(network, row.mean, row.std), sizes)
+    written = export_graph("backbone", graph, sizes.ranges(), folder, precision="fp32")
+    graphs = {**spec.graphs, "backbone": written}
+    return Bundle(folder, replace(spec, backbone=row.name, graphs=graphs))
+
+
+def _runner(bundle: Bundle):
+    with GraphRunner(bundle, "cpu", THREADS) as graphs:
+        yield graphs
+
+
+@pytest.fixture(scope="session")
+def graph_runner(graph_bundle: Bundle):
+    """The graphs of `graph_bundle` in ONNX Runtime."""
+    yield from _runner(graph_bundle)
+
+
+@pytest.fixture(scope="session")
+def lite_runner(lite_bundle: Bundle):
+    """The graphs of `lite_bundle` in ONNX Runtime."""
+    yield from _runner(lite_bundle)
+
+
+@pytest.fixture(scope="session")
+def resnet_runner(resnet_bundle: Bundle):
+    """The graphs of `resnet_bundle` in ONNX Runtime."""
+    yield from _runner(resnet_bundle)
+
+
+@pytest.fixture
+def tiny():
+    """The heads' graphs for 16 channels and top-k 10, run by PyTorch without any export."""
+    pytest.importorskip("torch")
+    from .reference.graphs_in_torch import TorchRunner
+
+    return TorchRunner()
