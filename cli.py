@@ -51,9 +51,16 @@ class LazyGroup(click.Group):
         """Run a command; an error of this project becomes one line and an exit status."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            # One line, as for all other errors.
+            text = " ".join(error.format_message().split())
+            where = (error.ctx or ctx).command_path
+            raise WrongUsage(f"{text} (see `{where} --help`)") from error
         except UnitrackError as error:
             wrong_usage = isinstance(error, RequestError)
-            raise (WrongUsage if wrong_usage else click.ClickException)(str(error)) from error
+            raise (WrongUsage if wrong_usage else click.ClickException)(
+                " ".join(str(error).splitlines())
+            ) from error
 
 
 @click.group(

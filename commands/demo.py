@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
     "--detector", help="For --source: 'motion' or a YOLOX .onnx model.  [default: motion]"
 )
 @click.option("--init", help="For --source: mask PNG or X,Y,W,H of an object in the first frame.")
-@click.option("--backbone", default="efficientnet-lite0", show_default=True)
+@click.option(
+    "--backbone",
+    default="efficientnet-lite0",
+    show_default=True,
+    help="Appearance model; `cli backbones` lists them.",
+)
 @click.option("--frames", type=int, help="Stop after so many frames.  [default: all]")
 @click.option(
     "--output",
@@ -48,6 +54,9 @@ def command(
 
     if source is None and (detector or init):
         raise RequestError("--detector and --init belong to a --source of your own")
+    fewest = 3 if source is None else 1
+    if frames is not None and frames < fewest:
+        raise RequestError(f"--frames {frames}: expected {fewest} or more")
     bundle = Path("bundles") / backbone
     ensure_bundle(bundle, backbone)
     if source is None:
@@ -109,7 +118,11 @@ def _track(request: TrackRequest) -> TrackReport:
     from .progress import watch_run
 
     with watch_run(request.task) as watch:
-        return track(request, watch)
+        report = track(request, watch)
+    if report.data["interrupted"]:
+        click.echo(f"interrupted; the results so far are in {report.output}", err=True)
+        sys.exit(130)
+    return report
 
 
 def _scores(clip: SceneFiles, reports: list[TrackReport]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import click
 
-from ..heads.config import CONFIGS, MotConfig, VosConfig
+from ..errors import RequestError
+from ..heads.config import CONFIGS, HeadConfig
 
 
 def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,14 +32,19 @@ def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def head_config(task: str, values: dict[str, Any]) -> MotConfig | VosConfig:
+def head_config(task: str, values: dict[str, Any]) -> HeadConfig:
     """The configuration of a task from the values of all options.
 
     Raises:
         RequestError: A value is out of range.
     """
     config = CONFIGS[task]
-    return config(**{p.name: values[f"{task}_{p.name}"] for p in fields(config)})
+    chosen = {p.name: values[f"{task}_{p.name}"] for p in fields(config)}
+    for name, value in chosen.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            flag = f"--{task}-{name.replace('_', '-')}"
+            raise RequestError(f"{flag} {value}: expected a finite number")
+    return config(**chosen)
 
 
 def is_head_option(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -40,11 +40,11 @@ def watch_run(task: str) -> Iterator[Watch]:
             row = progress.add_task(f"{task} {name}", total=info.frame_count, state="")
             ends: deque[float] = deque(maxlen=_WINDOW)
 
-            def on_frame(frame: Frame, tracks: Tracks) -> None:
+            def on_frame(frame: Frame, tracks: Sequence[Tracks]) -> None:
                 ends.append(time.perf_counter())
                 span = ends[-1] - ends[0]
                 fps = f"{(len(ends) - 1) / span:.1f} FPS" if span else ""
-                state = f"frame {frame.index + 1}  {fps}  {len(tracks)} tracked"
+                state = f"frame {frame.index + 1}  {fps}  {sum(len(t) for t in tracks)} tracked"
                 progress.update(row, advance=1, state=state)
 
             return on_frame
@@ -62,7 +62,8 @@ def show_report(report: TrackReport) -> None:
     console.print(
         f"{data['task']}: {data['frames']} frames{ended}, {data['identities']} objects, "
         f"{data['fps']:.1f} FPS, {data['bundle']['backbone']} on {backend}"
-        + (f", {memory:.0f} MB at most" if memory else "")
+        + (f", {memory:.0f} MB at most" if memory else ""),
+        soft_wrap=True,
     )
     if data["stages_ms"]:
         table = Table("ms", box=None, pad_edge=False)
@@ -73,5 +74,7 @@ def show_report(report: TrackReport) -> None:
             table.add_row(figure, *values)
         console.print(table)
     for note in report.notes:
+        if note == data["source"]["ended_early"]:
+            continue  # the command ends with it as its error
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     console.print(f"results: {report.output}", soft_wrap=True, markup=False)

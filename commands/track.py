@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..errors import BundleError, RequestError
+from ..errors import BundleError, RequestError, SourceError
 from .options import SectionedCommand, head_config, head_options, is_head_option
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -17,7 +17,14 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 
 @click.command("track", cls=SectionedCommand)
 @click.argument("source")
-@click.option("--task", type=click.Choice(["mot", "vos"]), required=True, help="What to track.")
+@click.option(
+    "--task",
+    "tasks",
+    type=click.Choice(["sot", "vos", "mot", "mots", "posetrack", "pose"]),
+    multiple=True,
+    required=True,
+    help="What to track; repeat it to do several tasks with one pass of the backbone a frame.",
+)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder written by `cli export`.")
 @click.option(
     "--backbone",
@@ -30,18 +37,26 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
     show_default=True,
     help="What runs the graphs; never replaced by another one.",
 )
-@click.option("--threads", default=0, help="CPU threads.  [default: all]")
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="CPU threads.  [default: all]"
+)
 @click.option(
     "--init",
     help="vos: the first frame's mask (PNG; several values are several objects), or a box X,Y,W,H "
-    "in which the object is cut out.",
+    "in which the object is cut out. sot: the box X,Y,W,H (pixels from 0), a file whose first row "
+    "is x,y,w,h (OTB, pixels from 1), or 'select' to draw it. pose: the first frame's keypoints, "
+    "PoseTrack18 JSON or COCO results.",
 )
 @click.option(
     "--detections",
     type=click.Path(path_type=Path),
-    help="mot: file of detections (MOTChallenge, MOTS or PoseTrack format).",
+    help="mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON or "
+    "COCO results; mots needs masks, posetrack keypoints).",
 )
-@click.option("--detector", help="mot: 'motion' (camera that stands still) or a YOLOX .onnx model.")
+@click.option(
+    "--detector",
+    help="mot: 'motion' (camera that stands still) or a YOLOX .onnx model. mots: 'motion'.",
+)
 @click.option(
     "--detector-classes",
     metavar="N,N,…",
@@ -61,7 +76,7 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 @head_options
 def command(
     source: str,
-    task: str,
+    tasks: tuple[str, ...],
     bundle: Path | None,
     backbone: str | None,
     detector_classes: str | None,
@@ -78,28 +93,62 @@ def command(
       cli track street.mp4 --task mot --detector motion --save-video
       cli track camera0 --task mot --detector yolox.onnx --detector-classes 0 --show
       cli track frames/ --task vos --init first-mask.png
+      cli track car.mp4 --task sot --init 70,51,107,87 --save-video
+      cli track frames/ --task mots --detections masks.txt
+      cli track dance.mp4 --task pose --init first-frame.json --save-video
+      cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
     """
-    from ..session import TrackRequest, check_request, track
+    from ..session import TrackRequest, check_request, track_all
     from .progress import show_report, watch_run
 
-    request = TrackRequest(
-        source=source,
-        task=task,
-        config=head_config(task, values),
-        bundle=bundle or Path("bundles") / (backbone or DEFAULT_BACKBONE),
-        output=output or default_output(source, task),
-        detector_classes=parse_classes(detector_classes),
-        **{name: value for name, value in values.items() if not is_head_option(name)},
-    )
-    check_request(request)
+    tasks = tuple(dict.fromkeys(tasks))
+    name = "+".join(tasks)
+    output = output or default_output(source, "-".join(tasks))
+    requests = [
+        TrackRequest(
+            source=source,
+            task=task,
+            config=head_config(task, values),
+            bundle=bundle or Path("bundles") / (backbone or DEFAULT_BACKBONE),
+            output=output if len(tasks) == 1 else output / task,
+            **inputs_of(
+                task, tasks, values | {"detector_classes": parse_classes(detector_classes)}
+            ),
+        )
+        for task in tasks
+    ]
+    for request in requests:
+        check_request(request)
     if bundle is not None and backbone is not None:
         raise RequestError("--bundle and --backbone name two bundles: give one of them")
-    ensure_bundle(request.bundle, None if bundle else backbone or DEFAULT_BACKBONE)
-    with watch_run(task) as watch:
-        report = track(request, watch)
+    ensure_bundle(requests[0].bundle, None if bundle else backbone or DEFAULT_BACKBONE)
+    with watch_run(name) as watch:
+        report = track_all(requests, output, watch)
     show_report(report)
     if report.data["interrupted"]:
         sys.exit(130)
+    ended_early = report.data["source"]["ended_early"]
+    if ended_early is not None:
+        # Everything up to there was written; a script must still learn that it is not all.
+        raise SourceError(f"{ended_early}; the results up to there are in {report.output}")
+
+
+def inputs_of(task: str, tasks: tuple[str, ...], values: dict[str, Any]) -> dict[str, Any]:
+    """The options that are not a head's, for one of several tasks.
+
+    Of several tasks, each gets what it starts from and the others do not see it; what no task takes
+    is left in place, and refused later.
+    """
+    from ..session import FIRST_FRAME
+
+    chosen = {name: value for name, value in values.items() if not is_head_option(name)}
+    starters = [other for other in tasks if other in FIRST_FRAME]
+    if starters and task not in starters:
+        chosen["init"] = None
+    if len(starters) < len(tasks) and task in starters:
+        chosen.update(detections=None, detector=None)
+        chosen.update(detector_classes=None, detector_confidence=None)
+    return chosen
 
 
 def parse_classes(text: str | None) -> tuple[int, ...] | None:
@@ -138,10 +187,15 @@ def ensure_bundle(path: Path, backbone: str | None) -> None:
         backbone: Its name on the table; None where the user named a folder, which is never written.
 
     Raises:
-        BundleError: It is missing and cannot be exported here.
+        BundleError: It is missing and PyTorch is not there.
+        ExportError: Unknown name, or the export failed.
     """
     if backbone is None or path.exists():
         return
+    from ..export.backbones import find_backbone
+
+    # A wrong name is told before anything is promised.
+    find_backbone(backbone)
     if importlib.util.find_spec("torch") is None:
         raise BundleError(
             f"bundle {path} does not exist, and PyTorch, which could write it, is not installed: "

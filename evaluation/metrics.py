@@ -129,23 +129,9 @@ def score_mot(results: Rows, truth: Rows, frames: Collection[int] | None = None)
         UnitrackError: TrackEval is not installed.
         ObservationError: An id stands twice in a frame, or arrays do not fit one another.
     """
-    try:
-        from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            CLEAR,
-            HOTA,
-            Identity,
-        )
-    except ImportError as error:
-        raise UnitrackError(
-            f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
-            "pip install 'unitrack-edge[eval]'"
-        ) from None
     numbers = sorted(set(results) | set(truth) if frames is None else set(frames))
     data = _trackeval_data(results, truth, numbers)
-    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
-    hota = HOTA().eval_sequence(data)
-    clear = CLEAR(quiet).eval_sequence(data)
-    identity = Identity(quiet).eval_sequence(data)
+    hota, clear, identity = run_trackeval(data)
     return MotScores(
         hota=float(np.mean(hota["HOTA"])),
         deta=float(np.mean(hota["DetA"])),
@@ -165,29 +151,69 @@ def score_mot(results: Rows, truth: Rows, frames: Collection[int] | None = None)
     )
 
 
+def run_trackeval(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """TrackEval's HOTA, CLEAR and Identity of one sequence; see `trackeval_data`.
+
+    Raises:
+        UnitrackError: TrackEval is not installed.
+    """
+    try:
+        from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+            CLEAR,
+            HOTA,
+            Identity,
+        )
+    except ImportError as error:
+        raise UnitrackError(
+            f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
+            "pip install 'unitrack-edge[eval]'"
+        ) from None
+    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
+    return (
+        HOTA().eval_sequence(data),
+        CLEAR(quiet).eval_sequence(data),
+        Identity(quiet).eval_sequence(data),
+    )
+
+
 def rows_of_tracks(tracks: Iterable[Tracks]) -> dict[int, tuple[IntArray, FloatArray]]:
     """A tracker's output in the form that `score_mot` takes."""
     return {t.frame_index: (t.ids, t.observations.boxes_xyxy) for t in tracks}
 
 
 def _trackeval_data(results: Rows, truth: Rows, numbers: Sequence[int]) -> dict[str, Any]:
-    """The dictionary that TrackEval's metrics read: ids counted from 0 without gaps, and IoUs."""
     nothing = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
     true_rows = [_checked("truth", n, *truth.get(n, nothing)) for n in numbers]
     result_rows = [_checked("results", n, *results.get(n, nothing)) for n in numbers]
-    gt_ids, gt_count = _renumbered([ids for ids, _ in true_rows])
-    tracker_ids, tracker_count = _renumbered([ids for ids, _ in result_rows])
+    similarities = [_box_iou(a, b) for (_, a), (_, b) in zip(true_rows, result_rows, strict=True)]
+    return trackeval_data(
+        [ids for ids, _ in true_rows], [ids for ids, _ in result_rows], similarities
+    )
+
+
+def trackeval_data(
+    truth_ids: list[IntArray],
+    result_ids: list[IntArray],
+    similarities: list[npt.NDArray[np.float64]],
+) -> dict[str, Any]:
+    """The dictionary that TrackEval's metrics read, where ids count from 0 without gaps.
+
+    Args:
+        truth_ids: (N,) of each frame.
+        result_ids: (M,) of each frame.
+        similarities: (N, M) of each frame, 0 to 1.
+    """
+    gt_ids, gt_count = _renumbered(truth_ids)
+    tracker_ids, tracker_count = _renumbered(result_ids)
     return {
-        "num_timesteps": len(numbers),
+        "num_timesteps": len(gt_ids),
         "num_gt_ids": gt_count,
         "num_tracker_ids": tracker_count,
         "num_gt_dets": sum(len(ids) for ids in gt_ids),
         "num_tracker_dets": sum(len(ids) for ids in tracker_ids),
         "gt_ids": gt_ids,
         "tracker_ids": tracker_ids,
-        "similarity_scores": [
-            _box_iou(a, b) for (_, a), (_, b) in zip(true_rows, result_rows, strict=True)
-        ],
+        "similarity_scores": similarities,
     }
 
 

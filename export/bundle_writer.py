@@ -75,8 +75,8 @@ def write_bundle(
             folder in the way. Nothing is left behind.
     """
     _check_request(request)
-    if output.exists() and not request.force:
-        raise ExportError(f"{output} already exists: add --force to replace it, or choose --output")
+    if output.exists():
+        _check_replaceable(output, force=request.force)
     row = find_backbone(request.backbone)
     progress("weights")
     network, info = build_backbone(request.backbone, request.layer, request.weights)
@@ -112,6 +112,17 @@ def write_bundle(
         (folder / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
         _move_into_place(folder, output)
     return Bundle.load(output)
+
+
+def _check_replaceable(output: Path, *, force: bool) -> None:
+    if not force:
+        raise ExportError(f"{output} already exists: add --force to replace it, or choose --output")
+    # --force deletes a whole folder, which had better not be somebody's photographs.
+    if not output.is_dir() or (any(output.iterdir()) and not (output / SPEC_FILE).is_file()):
+        raise ExportError(
+            f"{output} is not a bundle (no {SPEC_FILE} in it) and is not replaced: "
+            "choose another --output, or remove it yourself"
+        )
 
 
 def _check_request(request: ExportRequest) -> None:
@@ -204,10 +215,9 @@ def _move_into_place(folder: Path, output: Path) -> None:
         output.rename(aside)
     try:
         folder.rename(output)
-    except OSError:
-        if aside.exists():
+    finally:
+        if aside.exists() and not output.exists():
             aside.rename(output)
-        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..runtime.specs import TensorSpec
 from . import graphs
+from .sot_table import Row, sot_rows
 
 Range = tuple[int, int, int]
 """Smallest, expected and largest size of a dynamic dimension."""
@@ -65,6 +66,7 @@ class Sizes:
             "per_tile": (64, 100, 160),
             "window": (64, 900, 4096),
             "queries": (64, cells[1] + 160, cells[2] + 160 * 64),
+            "scales": (1, 3, 8),
         }
 
     def _cells(self, pixels: Range) -> Range:
@@ -108,7 +110,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ("merged", "float32", ("queries", k)),
         ("merged_labels", "float32", ("queries", k, "labels")),
     )
-    rows = {
+    rows: dict[str, Row] = {
         "box_features": (
             graphs.BoxFeatures(),
             _specs(
@@ -145,7 +147,11 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
                 ("detection_mask", "float32", ("detections", "detection_points")),
                 ("scale", "float32", (1,)),
             ),
-            _specs(("cost", "float32", ("tracks", "detections"))),
+            _specs(
+                ("cost", "float32", ("tracks", "detections")),
+                ("track_similarity", "float32", ("tracks", "detections")),
+                ("detection_similarity", "float32", ("tracks", "detections")),
+            ),
         ),
         "propagate_global": (
             graphs.PropagateGlobal(k),
@@ -177,6 +183,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             ),
             _specs(("propagated", "float32", ("ordered", "labels"))),
         ),
+        **sot_rows(c, f),
     }
     return {
         name: GraphDefinition(module, inputs, outputs, _example(inputs))
@@ -225,6 +232,8 @@ def _tensor(spec: TensorSpec, sizes: Mapping[str, int], generator: torch.Generat
     shape = tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
     if spec.name == "temperature":
         return torch.tensor([0.05])
+    if spec.name in ("rate", "regularisation"):
+        return torch.tensor([0.25])
     if spec.name == "scale":
         return torch.tensor([100.0])
     if spec.name == "top_k":

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 MASKED = -1.0e4
 """Added to what must not be chosen: fits in float16, and exp(MASKED) is 0 for every temperature."""
 
+ABSENT = 1.0e6
+"""Taken from the scaled similarity of padding, in float32: far more than any scale gives back."""
+
 NORM_FLOOR = 1.0e-12
 
 
@@ -151,7 +154,8 @@ class Rsm(nn.Module):
 
     Nothing of width C is reconstructed: the numerator of a cosine is the sum over a block of
     `A ∘ (T Dᵀ)`, and the norm of a reconstruction follows from the Gram matrix of what it was
-    reconstructed from.
+    reconstructed from.  Matrices of all points by all points are what costs: padding is masked and
+    the scale applied within their product, everything else on sums of blocks.
     """
 
     def forward(
@@ -161,7 +165,7 @@ class Rsm(nn.Module):
         detections: Tensor,
         detection_mask: Tensor,
         scale: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Cost 1 - RSM of every pair.
 
         Args:
@@ -172,34 +176,50 @@ class Rsm(nn.Module):
             scale: (1,) float32, s of `softmax(s T Dᵀ)`; 1 in the paper, 100 in its code.
 
         Returns:
-            (N, M) float32; an object without points costs 1 with everything.
+            (N, M) float32; an object without points costs 1 with everything.  Then the two
+            cosines that it is made of: of tracklets, which holds whichever other tracklets were
+            given, and of detections, likewise.
         """
         n, p, channels = tracks.shape
         m, r, _ = detections.shape
         t = tracks.float() * track_mask.unsqueeze(-1)
         d = detections.float() * detection_mask.unsqueeze(-1)
-        affinity = t.reshape(n * p, channels) @ d.reshape(m * r, channels).transpose(0, 1)
-        logits = affinity * scale
-        absent_t = (track_mask.reshape(n * p, 1) - 1.0) * 1.0e9
-        absent_d = (detection_mask.reshape(1, m * r) - 1.0) * 1.0e9
-        forward = torch.softmax(logits + absent_d, dim=1) * track_mask.reshape(n * p, 1)
-        backward = torch.softmax(logits + absent_t, dim=0) * detection_mask.reshape(1, m * r)
-
-        gram_d = d @ d.transpose(1, 2)
-        by_detection = forward.reshape(n * p, m, r).transpose(0, 1)
-        norm_t_hat = (
-            ((by_detection @ gram_d) * by_detection).reshape(m, n, p * r).sum(2).transpose(0, 1)
+        # Two more channels add what keeps padding out of either softmax.
+        absent_t = ((track_mask - 1.0) * ABSENT).unsqueeze(-1)
+        absent_d = ((detection_mask - 1.0) * ABSENT).unsqueeze(-1)
+        left = torch.cat([t * scale, absent_t, absent_t * 0.0 + 1.0], dim=-1)
+        right = torch.cat([d, absent_d * 0.0 + 1.0, absent_d], dim=-1)
+        logits = left.reshape(n * p, channels + 2) @ right.reshape(m * r, channels + 2).transpose(
+            0, 1
         )
-        gram_t = t @ t.transpose(1, 2)
-        by_track = backward.reshape(n, p, m * r)
-        norm_d_hat = ((gram_t @ by_track) * by_track).sum(1).reshape(n, m, r).sum(2)
 
-        dot_t = (forward * affinity).reshape(n, p, m, r).sum(dim=(1, 3))
-        dot_d = (backward * affinity).reshape(n, p, m, r).sum(dim=(1, 3))
+        forward = torch.softmax(logits, dim=1)
+        dot_t = (forward * logits).reshape(n * p, m, r).sum(2)
+        by_detection = forward.reshape(n * p, m, r).transpose(0, 1)
+        gram_d = d @ d.transpose(1, 2)
+        norm_t_hat = ((by_detection @ gram_d) * by_detection).sum(2).transpose(0, 1)
+        real_t = track_mask.reshape(n * p, 1)
+        dot_t = (dot_t * real_t).reshape(n, p, m).sum(1)
+        norm_t_hat = (norm_t_hat * real_t).reshape(n, p, m).sum(1)
+
+        backward = torch.softmax(logits, dim=0)
+        dot_d = (backward * logits).reshape(n, p, m * r).sum(1)
+        by_track = backward.reshape(n, p, m * r)
+        gram_t = t @ t.transpose(1, 2)
+        norm_d_hat = ((gram_t @ by_track) * by_track).sum(1)
+        real_d = detection_mask.reshape(1, m * r)
+        dot_d = (dot_d * real_d).reshape(n, m, r).sum(2)
+        norm_d_hat = (norm_d_hat * real_d).reshape(n, m, r).sum(2)
+
         norm_t = (t * t).sum(dim=(1, 2)).unsqueeze(1)
         norm_d = (d * d).sum(dim=(1, 2)).unsqueeze(0)
-        similarity = _cosine(dot_t, norm_t, norm_t_hat) + _cosine(dot_d, norm_d, norm_d_hat)
-        return 1.0 - 0.5 * similarity
+        # Where all of one side is padding, the softmax had nothing but padding to choose from.
+        present_t = track_mask.sum(1, keepdim=True).clamp_max(1.0)
+        present_d = detection_mask.sum(1).unsqueeze(0).clamp_max(1.0)
+        present = present_t * present_d
+        of_tracks = _cosine(dot_t / scale, norm_t, norm_t_hat) * present
+        of_detections = _cosine(dot_d / scale, norm_d, norm_d_hat) * present
+        return 1.0 - 0.5 * (of_tracks + of_detections), of_tracks, of_detections
 
 
 def _cosine(dot: Tensor, squared_a: Tensor, squared_b: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxscript  # noqa: F401 PyTorch's exporter needs it: found missing here, not halfway
 import torch
 
 from ..errors import ExportError

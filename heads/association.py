@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from ..records import Observations
 from ..runtime.boxes import iou_matrix
-from ..runtime.engine import to_host
 from ..runtime.graph_runner import GraphRunner
 from .assignment import assign
 from .motion import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
+from .similarity import rsm_costs
 from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
 
 Cost = npt.NDArray[np.float64]
@@ -131,10 +131,7 @@ class Associator:
         bank = self._bank.features
         if bank is None or features is None or not cost.size:
             return cost
-        (rsm,) = self._graphs.run(
-            "rsm", bank.points, bank.mask, features.points, features.mask, self._scale
-        )
-        similar = to_host(rsm).astype(np.float64)
+        similar = rsm_costs(self._graphs, bank, features, self._scale).astype(np.float64)
         similar[:, ~features.present] = np.inf
         for row, tracklet in enumerate(tracklets):
             if tracklet.row >= 0:

@@ -6,8 +6,12 @@ The help text of a parameter stands beside it: `cli track --<task>-<parameter>` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
+from typing import TypeAlias
 
 from ..errors import RequestError
+from .mask_configs import MotsConfig, PoseConfig, PosetrackConfig
+from .sot_config import SotConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ class MotConfig:
                 f"mot: got RoI {self.roi_height}x{self.roi_width} and image "
                 f"{self.height}x{self.width}; expected at least 1x1 and 32x32"
             )
-        if not 0 <= self.appearance_weight <= 1 or self.buffer < 0 or self.rsm_scale <= 0:
+        if not (
+            0 <= self.appearance_weight <= 1 and 0 <= self.buffer < inf and 0 < self.rsm_scale < inf
+        ):
             raise RequestError(
                 f"mot: got appearance weight {self.appearance_weight}, buffer {self.buffer}, RSM "
                 f"scale {self.rsm_scale}; expected 0 to 1, 0 or more, and above 0"
@@ -88,12 +94,23 @@ class VosConfig:
                 f"vos: got top-k {self.top_k}, memory {self.memory}, short side {self.short_side}; "
                 "expected at least 1, 0 and 0"
             )
-        if self.temperature <= 0 or self.radius <= 0 or self.first_radius < 0:
+        if not (0 < self.temperature < inf and self.radius > 0 and self.first_radius >= 0):
             raise RequestError(
                 f"vos: got temperature {self.temperature}, radius {self.radius}, first radius "
                 f"{self.first_radius}; expected positive numbers (first radius: 0 or more)"
             )
 
 
-CONFIGS: dict[str, type[MotConfig] | type[VosConfig]] = {"mot": MotConfig, "vos": VosConfig}
+HeadConfig: TypeAlias = (
+    MotConfig | VosConfig | MotsConfig | PosetrackConfig | PoseConfig | SotConfig
+)
+
+CONFIGS: dict[str, type[HeadConfig]] = {
+    "sot": SotConfig,
+    "vos": VosConfig,
+    "mot": MotConfig,
+    "mots": MotsConfig,
+    "posetrack": PosetrackConfig,
+    "pose": PoseConfig,
+}
 """By task."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Bundle:
             )
         try:
             data = json.loads(spec_path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(
                 f"bundle {path}: {SPEC_FILE} cannot be read ({error}): "
                 "write it again with `cli export --force`"
@@ -86,10 +87,13 @@ class Bundle:
 
 
 def _check_file(folder: Path, graph: GraphSpec) -> None:
-    path = folder / graph.file
     # A bundle may come from elsewhere: its spec must not lead out of its folder.
-    if Path(graph.file).name != graph.file:
-        raise BundleError(f"bundle {folder}: graph {graph.name} names {graph.file!r}, not a file")
+    if not re.fullmatch(r"\w[\w.-]*", graph.file):
+        raise BundleError(
+            f"bundle {folder}: graph {graph.name!r} names {graph.file!r}, not a plain file "
+            "name: write the bundle again with `cli export --force`"
+        )
+    path = folder / graph.file
     try:
         size = path.stat().st_size
         got = sha256_of(path) if size == graph.size_bytes else ""

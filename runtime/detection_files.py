@@ -191,7 +191,7 @@ def unreadable(path: Path, error: Exception) -> ObservationError:
     reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
     return ObservationError(
         f"--detections {path} cannot be read: {reason}; expected MOTChallenge or MOTS text, or "
-        "PoseTrack18 JSON"
+        "PoseTrack18 or COCO JSON"
     )
 
 

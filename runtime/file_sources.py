@@ -29,6 +29,8 @@ from .sources import IMAGE_SUFFIXES, SourceInfo
 _COUNTING_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi"})
 _MISSING_FRAMES = 2
 _MISSING_SECONDS = 2.0
+# What FFmpeg takes for a recording of a text terminal, by the name alone.
+_TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".txt", ".vt"})
 _AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma"})
 
 
@@ -83,6 +85,9 @@ def _check_readable(path: Path, name: str) -> None:
         raise SourceError(f"{name}: cannot be read: {error.strerror}") from None
     if empty:
         raise SourceError(f"{name}: the file is empty")
+    if path.suffix.lower() in _TEXT_SUFFIXES:
+        # FFmpeg would draw its letters, as on a terminal of old, and call that a video.
+        raise SourceError(f"{name}: a text file; expected a video, an image or a folder of images")
 
 
 def _not_a_video(location: str, name: str) -> str:

@@ -13,11 +13,14 @@ class Head(ABC):
 
     Attributes:
         needs_observations: Whether `step` wants what an observer saw.
+        needs_features: Whether `step` wants the backbone's view of the whole frame; a head that
+            runs the backbone on crops of its own does not.
         needs_labels: Whether the first frame must come with a label map.
         graphs_used: The graphs that it runs, besides `backbone`.
     """
 
     needs_observations: bool = False
+    needs_features: bool = True
     needs_labels: bool = False
     graphs_used: tuple[str, ...] = ()
 
@@ -33,7 +36,8 @@ class Head(ABC):
 
         Args:
             frame: Its index is larger than that of the last one.
-            features: The backbone's view of it.
+            features: The backbone's view of it. Heads without `needs_features` may be given None,
+                and say so in their signature.
             observations: For heads that need them; None otherwise.
 
         Returns:

@@ -33,9 +33,21 @@ MAX_FRAME_BYTES = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class MotsRow:
+    """One line of a file.
+
+    Attributes:
+        line: Its number, from 1.
+        frame: As the file counts.
+        identity: The object's; means nothing in a file of detections.
+        label: The class.
+        size_hw: Height and width of the mask.
+        rle: The mask.
+    """
+
     line: int
     frame: int
+    identity: int
     label: int
     size_hw: tuple[int, int]
     rle: bytes
@@ -54,12 +66,12 @@ class MotsFile(DetectionFile):
 
     def __init__(self, path: Path, first_frame: int | None = None) -> None:
         super().__init__(path)
-        rows, self._empty_lines = _read_rows(path)
+        rows, self._empty_lines = read_mots_rows(path)
         if first_frame is None:
             first_frame = 0 if any(row.frame == 0 for row in rows) else 1
         self._first_frame = first_frame
         self._sizes: dict[tuple[int, int], int] = {}
-        self._by_frame: dict[int, list[_Row]] = {}
+        self._by_frame: dict[int, list[MotsRow]] = {}
         for row in rows:
             if row.frame < first_frame:
                 raise ObservationError(
@@ -113,7 +125,12 @@ class MotsFile(DetectionFile):
         return notes
 
 
-def _read_rows(path: Path) -> tuple[list[_Row], list[int]]:
+def read_mots_rows(path: Path) -> tuple[list[MotsRow], list[int]]:
+    """All rows with a mask that is not empty, and the lines of those whose mask is.
+
+    Raises:
+        ObservationError: The file cannot be read, or a row is malformed; names the line.
+    """
     rows, empty_lines = [], []
     for line, text in read_lines(path):
         row = _parse_row(path, line, text)
@@ -128,16 +145,16 @@ def _read_rows(path: Path) -> tuple[list[_Row], list[int]]:
     return rows, empty_lines
 
 
-def _parse_row(path: Path, line: int, text: str) -> _Row:
+def _parse_row(path: Path, line: int, text: str) -> MotsRow:
     fields = text.split()
     if len(fields) != 6:
         raise row_error(
             path, line, f"expected 6 columns, got {len(fields)}: frame id class H W RLE", text
         )
     numbers = [parse_whole(field) for field in fields[:5]]
-    frame, _, label, height, width = numbers
-    if None in numbers or frame is None or label is None or height is None or width is None:
+    if None in numbers:
         raise row_error(path, line, "expected whole frame, id, class, H and W before the RLE", text)
+    frame, identity, label, height, width = (number or 0 for number in numbers)
     if frame < 0 or label < 0 or height < 1 or width < 1:
         raise row_error(path, line, "expected frame and class from 0, H and W from 1", text)
-    return _Row(line, frame, label, (height, width), fields[5].encode("utf-8"))
+    return MotsRow(line, frame, identity, label, (height, width), fields[5].encode("utf-8"))

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from ..errors import ObservationError
 from ..records import Frame, Observations
+from .coco_file import CocoFile, is_coco_results
 from .detection_files import DetectionFile, parse_number, read_lines
 from .mot_file import read_mot
 from .mots_file import MotsFile
@@ -53,6 +54,7 @@ FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
     "mot": read_mot,
     "mots": MotsFile,
     "posetrack": PosetrackFile,
+    "coco-results": CocoFile,
 }
 """Readers of detection files by the format's name."""
 
@@ -131,17 +133,19 @@ def open_detections(
 def find_format(path: Path) -> str:
     """Tell the formats of detection files apart.
 
-    PoseTrack files end in `.json` or begin with a bracket.  Of the text formats, only MOTS has rows
-    of six columns without a comma whose last is not a number; an empty file counts as MOTChallenge.
+    JSON files end in `.json` or begin with a bracket; one that begins with a list of objects is of
+    COCO results, any other PoseTrack's.  Of the text formats, only MOTS has rows of six columns
+    without a comma whose last is not a number; an empty file counts as MOTChallenge.
 
     Raises:
         ObservationError: The file is absent or not text.
     """
+    json_format = "coco-results" if is_coco_results(path) else "posetrack"
     if path.suffix.lower() == ".json":
-        return "posetrack"
+        return json_format
     for _, line in read_lines(path):
         if line[0] in "{[":
-            return "posetrack"
+            return json_format
         if "," in line:
             return "mot"
         fields = line.split()

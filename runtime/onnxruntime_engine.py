@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BackendError
-from .engine import Array, Engine
+from .engine import Array, Engine, to_host
 from .specs import GraphSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class OnnxRuntimeEngine(Engine):
         bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
 
     Raises:
-        BackendError: ONNX Runtime or the provider is absent, or the file cannot be loaded.
+        BackendError: Unknown device, ONNX Runtime or the provider is absent, or the file cannot be
+            loaded.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ class OnnxRuntimeEngine(Engine):
             if self._bind:
                 return self._run_bound(self._session, feeds)
             names = [tensor.name for tensor in self.spec.outputs]
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+            host = {name: to_host(feed) for name, feed in feeds.items()}
+            return dict(zip(names, self._session.run(names, host), strict=True))
         except _failures() as error:
             raise BackendError(f"graph {self.spec.name}: {_one_line(error)}") from error
 
@@ -126,6 +128,8 @@ def available_cores() -> int:
 
 
 def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    if device not in PROVIDERS:
+        raise BackendError(f"unknown backend {device!r}: choose one of {', '.join(PROVIDERS)}")
     try:
         import onnxruntime
     except ImportError as error:
@@ -141,7 +145,8 @@ def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = 3
+    # Fatal only: what goes wrong is raised, and ORT's own lines would stand beside the message.
+    options.log_severity_level = 4
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

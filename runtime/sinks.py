@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -20,7 +21,10 @@ from .palette_png import encode_palette_png
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PARTIAL = ".partial"
-_WRITTEN = re.compile(r"(tracks\.txt|run\.json|video\.mp4)(\.partial)?|video\.partial\.mp4")
+_WRITTEN = re.compile(
+    r"(tracks\.(txt|json)|run\.json|video\.mp4)(\.partial)?|video\.partial\.mp4|"
+    r"images\.json\.partial"
+)
 _MASK = re.compile(r"\d{5,}\.png(\.partial)?")
 
 _Self = TypeVar("_Self", bound="SinkBase")
@@ -77,13 +81,9 @@ def output_error(path: Path, error: OSError, frames: int | None = None) -> Outpu
     return OutputError(text + ("; free some space or choose another --output" if full else ""))
 
 
-class MotFile(SinkBase):
-    """MOTChallenge rows `frame,id,x,y,w,h,score,class,-1`.
+class RowFile(SinkBase, ABC):
+    """A text file of rows; what a frame's rows are, a subclass says in `rows`.
 
-    Frames count from 1, and so do pixels: MOTChallenge calls the corner of the picture (1, 1)
-    (its ground truth begins there, with right edges at width + 1), so x = left + 1 and y = top + 1;
-    w and h are lengths. Whoever reads such a file takes 1 off again. TrackEval compares boxes of
-    two files as they stand, which needs both of them in this convention.
     Every frame is on the disk before `write` returns, whole or not at all.
     """
 
@@ -102,13 +102,17 @@ class MotFile(SinkBase):
         except OSError as error:
             raise output_error(path, error) from None
 
+    @abstractmethod
+    def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
+        """The lines of one frame, each with its line end."""
+
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Writes one row for each track; none for a frame without tracks.
+        """Writes the rows of one frame.
 
         Raises:
             OutputError: The disk is full, or the system refuses; complete frames stay.
         """
-        rows = "".join(_rows(frame.index + 1, tracks)).encode()
+        rows = "".join(self.rows(frame, tracks)).encode()
         try:
             left = memoryview(rows)
             while left:
@@ -123,6 +127,20 @@ class MotFile(SinkBase):
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+class MotFile(RowFile):
+    """MOTChallenge rows `frame,id,x,y,w,h,score,class,-1`, one for each track.
+
+    Frames count from 1, and so do pixels: MOTChallenge calls the corner of the picture (1, 1)
+    (its ground truth begins there, with right edges at width + 1), so x = left + 1 and y = top + 1;
+    w and h are lengths. Whoever reads such a file takes 1 off again. TrackEval compares boxes of
+    two files as they stand, which needs both of them in this convention.
+    """
+
+    def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
+        """None for a frame without tracks."""
+        return _rows(frame.index + 1, tracks)
 
 
 def _rows(frame_number: int, tracks: Tracks) -> list[str]:

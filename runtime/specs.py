@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import BundleError
 
 FORMAT_VERSION = 1
+DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,11 @@ class TensorSpec:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> TensorSpec:
         """Read back what `dataclasses.asdict` wrote."""
+        if data["dtype"] not in DTYPES:
+            raise ValueError(f"dtype {data['dtype']!r:.40}, expected one of {', '.join(DTYPES)}")
         return TensorSpec(
             name=str(data["name"]),
-            dtype=str(data["dtype"]),
+            dtype=data["dtype"],
             shape=tuple(s if isinstance(s, str) else int(s) for s in data["shape"]),
             min_shape=_sizes(data["min_shape"]),
             opt_shape=_sizes(data["opt_shape"]),
@@ -151,11 +154,11 @@ class BundleSpec:
         version = data.get("format_version") if isinstance(data, Mapping) else None
         if version != FORMAT_VERSION:
             raise BundleError(
-                f"bundle {where} has format version {version}, this toolkit reads "
+                f"bundle {where} has format version {version!r:.40}, this toolkit reads "
                 f"{FORMAT_VERSION}: write it again with `cli export --force`"
             )
         try:
-            return BundleSpec(
+            spec = BundleSpec(
                 backbone=str(data["backbone"]),
                 arch=str(data["arch"]),
                 layer=str(data["layer"]),
@@ -170,8 +173,12 @@ class BundleSpec:
                 versions={str(k): str(v) for k, v in data["versions"].items()},
                 parameters={str(k): int(v) for k, v in data["parameters"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            sizes = [spec.stride, spec.channels, *(side for hw in spec.sizes_hw for side in hw)]
+            if min(sizes) < 1 or spec.parameters["top_k"] < 1:
+                raise ValueError("stride, channels, image sizes and top_k must be above 0")
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(
                 f"bundle {where}: bundle.json is damaged ({type(error).__name__}: {error}): "
                 "write it again with `cli export --force`"
             ) from error
+        return spec

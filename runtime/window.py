@@ -13,7 +13,6 @@ from ..records import Frame, Tracks, UInt8Array
 from .sinks import SinkBase
 from .stop import StopRequest
 
-_TITLE = "UniTrack Edge (q ends)"
 _QUIT_KEYS = (ord("q"), 27)
 
 
@@ -21,6 +20,7 @@ class Window(SinkBase):
     """Shows each frame with its tracks; the key q, Escape or closing the window ends the run.
 
     Args:
+        title: Of the window.
         draw: Makes the picture of a frame's image and its tracks.
         stop: Told when the user wants to end.
 
@@ -28,12 +28,12 @@ class Window(SinkBase):
         OutputError: There is no display.
     """
 
-    def __init__(self, draw: Callable[[UInt8Array, Tracks], UInt8Array], stop: StopRequest) -> None:
-        # OpenCV's Qt ends the process when it finds no display, so it must not be asked.
-        if sys.platform.startswith("linux") and not (
-            os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-        ):
+    def __init__(
+        self, title: str, draw: Callable[[UInt8Array, Tracks], UInt8Array], stop: StopRequest
+    ) -> None:
+        if not has_display():
             raise OutputError("--show: there is no display here; use --save-video instead")
+        self._title = f"UniTrack Edge: {title} (q ends)"
         self._draw = draw
         self._stop = stop
         self._shown = False
@@ -41,9 +41,9 @@ class Window(SinkBase):
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Show one frame."""
         try:
-            cv2.imshow(_TITLE, self._draw(frame.image, tracks))
+            cv2.imshow(self._title, self._draw(frame.image, tracks))
             key = cv2.waitKey(1) & 0xFF
-            closed = self._shown and cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1
+            closed = self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         except cv2.error as error:
             raise OutputError(
                 f"--show: OpenCV cannot open a window ({' '.join(str(error).split())[:120]}); "
@@ -58,3 +58,13 @@ class Window(SinkBase):
         if self._shown:
             cv2.destroyAllWindows()
             self._shown = False
+
+
+def has_display() -> bool:
+    """Whether a window could be opened.
+
+    OpenCV's Qt ends the process when it finds no display, so it must not be asked.
+    """
+    return not sys.platform.startswith("linux") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )

@@ -71,7 +71,7 @@ def padded(objects, extra=0):
 def run_rsm(runner, tracks, detections, scale=100.0, extra=0):
     t, t_mask = padded(tracks, extra)
     d, d_mask = padded(detections, extra)
-    (cost,) = runner.run("rsm", t, t_mask, d, d_mask, np.array([scale], np.float32))
+    cost, *_ = runner.run("rsm", t, t_mask, d, d_mask, np.array([scale], np.float32))
     return cost
 
 
@@ -137,7 +137,7 @@ def test_rsm_in_half_precision_is_near_below_the_limit(golden):
     half = TorchRunner(channels=C, dtype="float16")
     t, t_mask = padded(tracks)
     d, d_mask = padded(detections)
-    (cost,) = half.run(
+    cost, *_ = half.run(
         "rsm",
         t.astype(np.float16),
         t_mask,

@@ -22,7 +22,7 @@ class Instant:
             return (np.zeros((len(feeds[2]), *feeds[0].shape[1:]), np.float32),)
         assert graph == "rsm"
         rng = np.random.default_rng(len(feeds[0]))
-        return (rng.uniform(0.2, 1.0, (len(feeds[0]), len(feeds[2]))).astype(np.float32),)
+        return (rng.uniform(0.2, 1.0, (len(feeds[0]), len(feeds[2]))).astype(np.float32),) * 3
 
 
 def crowd(frame, rng, start, speed):

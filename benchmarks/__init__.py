@@ -1,0 +1,1 @@
+"""Scripts that compare speeds side by side; not part of the installed package."""

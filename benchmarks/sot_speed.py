@@ -1,0 +1,115 @@
+"""A frame of single-object tracking against the backbone on its crops alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnitrackError
+from ..heads.sot import Box, SotHead
+from ..heads.sot_config import SOT_HEADS, SotConfig
+from ..heads.sot_geometry import crop_window
+from ..records import Frame
+from ..runtime.graph_runner import GraphRunner
+from .clip import walking_clip
+from .timing import (
+    Stages,
+    Stopwatch,
+    interleave,
+    limit_threads,
+    machine,
+    ratios,
+    save,
+    stage_table,
+    summary,
+)
+from .weights import add_options, bundled, weights_of
+
+HEIGHT, WIDTH = 480, 854
+LIMIT = 1.15
+"""Largest share of a frame in its crops' backbone time."""
+
+WARM_UP = 2
+SIDE = 520
+
+Timed = Callable[[int], Stages]
+
+
+def whole_frame(graphs: GraphRunner, head: str, frames: Sequence[Frame], box: Box) -> Timed:
+    """Crops, backbone, response, learning: all that a step does."""
+    tracker = SotHead(graphs, box, SotConfig(head=head))
+    tracker.step(frames[0])
+    watch = Stopwatch()
+
+    def step(number: int) -> Stages:
+        with watch.stage("frame"):
+            tracker.step(frames[number + 1])
+        return watch.take()
+
+    return step
+
+
+def crops_alone(graphs: GraphRunner, head: str, frames: Sequence[Frame], box: Box) -> Timed:
+    """The backbone on as many crops in as many calls, cut out beforehand."""
+    x, y, width, height = box
+    centre = np.array([x + width / 2, y + height / 2])
+    window = np.array([width, height]) * 4.5
+    batches = (3, 1) if head == "dcf" else (3,)
+    watch = Stopwatch()
+
+    def step(number: int) -> Stages:
+        crop = crop_window(frames[number + 1].image, centre, window, SIDE)
+        feeds = [np.repeat(crop[None], size, axis=0) for size in batches]
+        with watch.stage("frame"):
+            for feed in feeds:
+                graphs.run("backbone", feed)
+        return watch.take()
+
+    return step
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and keep the result where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    frames, mask = walking_clip(HEIGHT, WIDTH, 1 + WARM_UP + options.rounds)
+    rows, columns = np.nonzero(mask)
+    box: Box = (
+        float(columns.min()),
+        float(rows.min()),
+        float(np.ptp(columns) + 1),
+        float(np.ptp(rows) + 1),
+    )
+    try:
+        weights = weights_of(options.backbone, options.weights)
+        record: dict[str, Any] = {"machine": machine(options.threads)}
+        limit_threads(options.threads)
+        with bundled(options.backbone, weights, options.threads) as graphs:
+            sides: dict[str, Timed] = {}
+            for head in SOT_HEADS:
+                sides[head] = whole_frame(graphs, head, frames, box)
+                sides[f"{head}_crops"] = crops_alone(graphs, head, frames, box)
+            measured = interleave(sides, warm_up=WARM_UP, rounds=options.rounds)
+    except UnitrackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    pairs = [(head, f"{head}_crops") for head in SOT_HEADS]
+    lines = stage_table(measured, pairs)
+    print("\n".join(lines))
+    record |= {"backbone": options.backbone, "frame_hw": [HEIGHT, WIDTH]}
+    record |= summary(measured, pairs)
+    if options.save:
+        save("sot_speed", lines, record)
+    slow = [pair[0] for pair in pairs if ratios(measured, *pair)["total"]["median"] > LIMIT]
+    if slow:
+        print(f"more than {LIMIT} of its crops: {', '.join(slow)}", file=sys.stderr)
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

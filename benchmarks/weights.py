@@ -1,0 +1,62 @@
+"""Which weights both sides of a benchmark use: the same file, or none at all."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import ExportError
+from ..export.backbones import find_backbone
+from ..export.bundle_writer import ExportRequest, write_bundle
+from ..runtime.graph_runner import GraphRunner
+
+DEFAULT = Path(__file__).parents[1].parent / "shared/models/resnet18_imagenet_layer3.pth"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a script the options that say what is compared and how."""
+    parser.add_argument(
+        "--backbone",
+        choices=("imagenet-r18", "random-r18"),
+        default="imagenet-r18",
+        help="the ResNet-18 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=DEFAULT,
+        help=f"checkpoint of imagenet-r18 (default: ../shared/models/{DEFAULT.name})",
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of either side (default: 2)")
+    parser.add_argument("--rounds", type=int, default=12, help="counted frames (default: 12)")
+    parser.add_argument(
+        "--save", action="store_true", help="keep the results in benchmarks/results"
+    )
+
+
+def weights_of(backbone: str, weights: Path) -> Path | None:
+    """The checkpoint to use; None for random weights, which must have been asked for.
+
+    Raises:
+        ExportError: There is no such file.
+    """
+    if find_backbone(backbone).source == "random":
+        return None
+    if not weights.is_file():
+        raise ExportError(
+            f"no checkpoint at {weights}: give one with --weights, or measure an untrained "
+            "network with --backbone random-r18"
+        )
+    return weights
+
+
+@contextmanager
+def bundled(backbone: str, weights: Path | None, threads: int) -> Iterator[GraphRunner]:
+    """The graphs of a freshly exported bundle on ONNX Runtime's CPU backend."""
+    with TemporaryDirectory() as folder:
+        bundle = write_bundle(ExportRequest(backbone, weights=weights), Path(folder) / backbone)
+        with GraphRunner(bundle, "cpu", threads) as graphs:
+            yield graphs

@@ -1,0 +1,194 @@
+"""Single-object tracking: the box of the first frame is carried through the video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BundleError, ObservationError
+from ..records import Frame, Observations, Tracks
+from ..runtime.engine import Array
+from ..runtime.features import FeatureMap
+from ..runtime.graph_runner import GraphRunner
+from ..runtime.head import Head
+from .sot_config import SotConfig
+from .sot_geometry import crop_window, find_peak
+from .sot_models import make_model
+
+Float64 = npt.NDArray[np.float64]
+
+Box = tuple[float, float, float, float]
+"""Left, top, width, height in source pixels; pixel (0, 0) covers [0, 1) × [0, 1)."""
+
+LARGEST = 1.0e6
+"""Pixels of a first box's side: beyond, float32 has no fractions of a pixel left."""
+
+
+@dataclass(slots=True)
+class _Target:
+    """Where it is.
+
+    Attributes:
+        centre_xy: (2,) source pixels.
+        size_wh: (2,) width and height, source pixels.
+        smallest_wh: (2,) what that may shrink to.
+        largest_wh: (2,) what it may grow to.
+        rest_xy: (2,) cells: where the first frame's response to itself has its peak. That is not
+            quite the origin, because the template's middle is half a cell off the window's; what
+            peaks there again has not moved.
+    """
+
+    centre_xy: Float64
+    size_wh: Float64
+    smallest_wh: Float64
+    largest_wh: Float64
+    rest_xy: Float64
+
+
+class SotHead(Head):
+    """Follows one object, whose track has the id 1.
+
+    It runs the backbone on crops around the last box: one batch of three scales a frame, and for
+    the filter that learns, one more crop at the new place.
+
+    The score of a track is the peak of the response, cut to [0, 1]: for `xcorr` the mean cosine of
+    the template's cells with what they lie on, under the Hann window; for `dcf` the peak's height,
+    of which 1 is what the filter was taught.  A frame that gives no positive response leaves the
+    box as it was, with score 0.
+
+    Args:
+        graphs: Runs `backbone`, and `xcorr` or `dcf_update` and `dcf_response`.
+        box: The first frame's, or what is asked for it when that frame comes.
+        config: Parameters.
+
+    Raises:
+        BundleError: The bundle has not the graphs, or takes images of other sizes only.
+    """
+
+    needs_features = False
+
+    def __init__(
+        self,
+        graphs: GraphRunner,
+        box: Box | Callable[[Frame], Box],
+        config: SotConfig | None = None,
+    ) -> None:
+        self._graphs = graphs
+        self._box = box
+        self._config = config or SotConfig()
+        self._model = make_model(graphs, self._config)
+        self.graphs_used = self._model.graphs_used
+        self._side = self._model.grid * graphs.spec.stride
+        sizes = graphs.spec.sizes_hw
+        if sizes and (self._side, self._side) not in sizes:
+            taken = ", ".join(f"{height}x{width}" for height, width in sizes)
+            size = f"{self._side}x{self._side}"
+            raise BundleError(
+                f"sot needs crops of {size}, the bundle takes {taken}: export one with "
+                f"`cli export --backbone {graphs.spec.backbone} --size {size}`"
+            )
+        steps = np.arange(-1, 2)
+        self._scales: Float64 = np.float64(self._config.scale_step) ** steps
+        self._penalties: Float64 = np.float64(self._config.scale_penalty) ** np.abs(steps)
+        self._target: _Target | None = None
+
+    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
+        """The size of a crop."""
+        return self._side, self._side
+
+    def reset(self) -> None:
+        """Forget the video; the box stays and belongs to the next frame again."""
+        self._target = None
+
+    def step(
+        self,
+        frame: Frame,
+        features: FeatureMap | None = None,  # noqa: ARG002
+        observations: Observations | None = None,  # noqa: ARG002
+    ) -> Tracks:
+        """Find the target in the next frame; in the first it is where the box says.
+
+        The box may reach beyond the picture, but stays in touch with it.
+
+        Raises:
+            ObservationError: The first box is none, or lies wholly outside the picture.
+        """
+        if self._target is None:
+            score = 1.0
+            self._target = self._start(frame)
+        else:
+            score = self._follow(frame, self._target)
+        corner = self._target.centre_xy - self._target.size_wh / 2
+        box = np.concatenate([corner, corner + self._target.size_wh]).astype(np.float32)
+        seen = Observations(box[None], np.array([score], np.float32), np.zeros(1, np.int64))
+        return Tracks(frame.index, np.ones(1, np.int64), seen)
+
+    def _start(self, frame: Frame) -> _Target:
+        box = self._box(frame) if callable(self._box) else self._box
+        check_first_box(box, frame.size_hw)
+        x, y, width, height = (float(value) for value in box)
+        size = np.array([width, height])
+        target = _Target(
+            np.array([x, y]) + size / 2,
+            size,
+            size * self._config.min_scale,
+            size * self._config.max_scale,
+            np.zeros(2),
+        )
+        crop = self._crops(frame, target, np.ones(1))
+        self._model.start(crop)
+        _, right, down = find_peak(self._model.respond(crop)[0], self._model.origin)
+        target.rest_xy = np.array([right, down]).clip(-1.0, 1.0)
+        return target
+
+    def _follow(self, frame: Frame, target: _Target) -> float:
+        responses = self._model.respond(self._crops(frame, target, self._scales))
+        peaks = [find_peak(response, self._model.origin) for response in responses]
+        heights = np.array([value for value, _, _ in peaks])
+        best = int((heights * self._penalties).argmax())
+        value, right, down = peaks[best]
+        if not value > 0:
+            return 0.0
+        size = target.size_wh * self._scales[best]
+        cell = size * (1 + self._config.padding) / self._model.grid
+        height, width = frame.size_hw
+        target.size_wh = size.clip(target.smallest_wh, target.largest_wh)
+        beyond = target.size_wh / 2
+        moved = target.centre_xy + (np.array([right, down]) - target.rest_xy) * cell
+        target.centre_xy = moved.clip(-beyond, np.array([width, height]) + beyond)
+        if self._model.learns:
+            self._model.learn(self._crops(frame, target, np.ones(1)))
+        return min(value, 1.0)
+
+    def _crops(self, frame: Frame, target: _Target, scales: Float64) -> Array:
+        """Features (S, G, G, C) of the target's surroundings, S scales in one batch."""
+        window = target.size_wh * (1 + self._config.padding)
+        crops = np.stack(
+            [crop_window(frame.image, target.centre_xy, window * s, self._side) for s in scales]
+        )
+        (features,) = self._graphs.run("backbone", crops)
+        return features
+
+
+def check_first_box(box: Box, size_hw: tuple[int, int]) -> None:
+    """Whether tracking can start from a box.
+
+    Raises:
+        ObservationError: Not finite, under one pixel wide or high, absurdly large, or wholly
+            outside the picture.
+    """
+    x, y, width, height = box
+    text = ",".join(f"{value:g}" for value in box)
+    if not np.isfinite(box).all() or not (1 <= width <= LARGEST and 1 <= height <= LARGEST):
+        raise ObservationError(
+            f"the first box {text} (x,y,w,h) cannot be tracked: expected finite numbers with w and "
+            f"h of 1 to {LARGEST:.0f} pixels; give another --init"
+        )
+    if x >= size_hw[1] or y >= size_hw[0] or x + width <= 0 or y + height <= 0:
+        raise ObservationError(
+            f"the first box {text} (x,y,w,h) lies outside the picture, which is "
+            f"{size_hw[1]}x{size_hw[0]} (width x height): give another --init"
+        )
