@@ -9,13 +9,17 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test style types clean
+.PHONY: demo test test-all style types clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
 	  $(if $(INIT),--init "$(INIT)") $(if $(FRAMES),--frames $(FRAMES))
 
 test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+# With the long runs on real sequences, where those are at hand.
+test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 style: $(VENV)/.dev

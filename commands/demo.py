@@ -13,7 +13,8 @@ from ..errors import RequestError
 
 if TYPE_CHECKING:
     from ..evaluation.scene_files import SceneFiles
-    from ..session import TrackReport, TrackRequest
+    from ..session import TrackReport
+    from ..tasks import TrackRequest
 
 
 @click.command("demo")
@@ -98,7 +99,7 @@ def _requests(
 ) -> tuple[TrackRequest, TrackRequest]:
     """The runs for mot and vos, still without detections and first mask."""
     from ..heads.config import MotConfig, VosConfig
-    from ..session import TrackRequest
+    from ..tasks import TrackRequest
 
     mot = TrackRequest(
         source,

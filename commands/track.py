@@ -98,7 +98,8 @@ def command(
       cli track dance.mp4 --task pose --init first-frame.json --save-video
       cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
     """
-    from ..session import TrackRequest, check_request, track_all
+    from ..session import track_all
+    from ..tasks import TrackRequest, check_request
     from .progress import show_report, watch_run
 
     tasks = tuple(dict.fromkeys(tasks))
@@ -139,7 +140,7 @@ def inputs_of(task: str, tasks: tuple[str, ...], values: dict[str, Any]) -> dict
     Of several tasks, each gets what it starts from and the others do not see it; what no task takes
     is left in place, and refused later.
     """
-    from ..session import FIRST_FRAME
+    from ..tasks import FIRST_FRAME
 
     chosen = {name: value for name, value in values.items() if not is_head_option(name)}
     starters = [other for other in tasks if other in FIRST_FRAME]

@@ -106,7 +106,7 @@ def _frame(
         )
     found = result.masks()
     overlap = mask_iou(truth.masks(), found)
-    counts = (overlap >= MATCHED).any(axis=0)
+    counts = np.asarray((overlap >= MATCHED).any(axis=0), np.bool_)
     if truth.ignored:
         inside = (found & truth.ignored_region()).sum(axis=(1, 2))
         counts |= inside <= 0.5 * found.sum(axis=(1, 2))

@@ -39,8 +39,7 @@ class MaskRows:
 
     def ignored_region(self) -> BoolArray:
         """(H, W) bool: the union of the regions to ignore."""
-        region: BoolArray = _decoded(self.ignored, self.size_hw).any(axis=0)
-        return region
+        return np.asarray(_decoded(self.ignored, self.size_hw).any(axis=0), np.bool_)
 
 
 def _decoded(rles: tuple[bytes, ...], size_hw: tuple[int, int]) -> BoolArray:

@@ -150,7 +150,9 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             _specs(
                 ("cost", "float32", ("tracks", "detections")),
                 ("track_similarity", "float32", ("tracks", "detections")),
-                ("detection_similarity", "float32", ("tracks", "detections")),
+                ("level", "float32", ("tracks", "detections", "detection_points")),
+                ("dot", "float32", ("tracks", "detections", "detection_points")),
+                ("square", "float32", ("tracks", "detections", "detection_points")),
             ),
         ),
         "propagate_global": (

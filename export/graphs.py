@@ -154,8 +154,12 @@ class Rsm(nn.Module):
 
     Nothing of width C is reconstructed: the numerator of a cosine is the sum over a block of
     `A ∘ (T Dᵀ)`, and the norm of a reconstruction follows from the Gram matrix of what it was
-    reconstructed from.  Matrices of all points by all points are what costs: padding is masked and
-    the scale applied within their product, everything else on sums of blocks.
+    reconstructed from.  What costs are matrices of all points by all points, so padding is masked
+    and the scale applied within their product.
+
+    A tracklet is reconstructed from all detections.  A detection is reconstructed from all
+    tracklets, for which each of them is looked at alone, and then they are weighed against one
+    another; so any number of calls, each with some of the tracklets, can be put together.
     """
 
     def forward(
@@ -165,7 +169,7 @@ class Rsm(nn.Module):
         detections: Tensor,
         detection_mask: Tensor,
         scale: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Cost 1 - RSM of every pair.
 
         Args:
@@ -176,9 +180,12 @@ class Rsm(nn.Module):
             scale: (1,) float32, s of `softmax(s T Dᵀ)`; 1 in the paper, 100 in its code.
 
         Returns:
-            (N, M) float32; an object without points costs 1 with everything.  Then the two
-            cosines that it is made of: of tracklets, which holds whichever other tracklets were
-            given, and of detections, likewise.
+            The cost (N, M) float32; an object without points costs 1 with everything.  Then what
+            it is made of, which for each tracklet is the same whichever others are given:
+            the cosine (N, M) of the tracklets, and for each tracklet and each detection's points,
+            (N, M, R) each, `level`, `dot` and `square`: with weights w = softmax of `level` over
+            all tracklets there are, a detection's cosine is Σ w·dot / √(Σ w²·square) over its
+            points.
         """
         n, p, channels = tracks.shape
         m, r, _ = detections.shape
@@ -189,43 +196,55 @@ class Rsm(nn.Module):
         absent_d = ((detection_mask - 1.0) * ABSENT).unsqueeze(-1)
         left = torch.cat([t * scale, absent_t, absent_t * 0.0 + 1.0], dim=-1)
         right = torch.cat([d, absent_d * 0.0 + 1.0, absent_d], dim=-1)
-        logits = left.reshape(n * p, channels + 2) @ right.reshape(m * r, channels + 2).transpose(
-            0, 1
-        )
+        left, right = left.reshape(n * p, channels + 2), right.reshape(m * r, channels + 2)
+        logits = left @ right.transpose(0, 1)
 
-        forward = torch.softmax(logits, dim=1)
-        dot_t = (forward * logits).reshape(n * p, m, r).sum(2)
-        by_detection = forward.reshape(n * p, m, r).transpose(0, 1)
-        gram_d = d @ d.transpose(1, 2)
-        norm_t_hat = ((by_detection @ gram_d) * by_detection).sum(2).transpose(0, 1)
-        real_t = track_mask.reshape(n * p, 1)
-        dot_t = (dot_t * real_t).reshape(n, p, m).sum(1)
-        norm_t_hat = (norm_t_hat * real_t).reshape(n, p, m).sum(1)
-
-        backward = torch.softmax(logits, dim=0)
-        dot_d = (backward * logits).reshape(n, p, m * r).sum(1)
-        by_track = backward.reshape(n, p, m * r)
-        gram_t = t @ t.transpose(1, 2)
-        norm_d_hat = ((gram_t @ by_track) * by_track).sum(1)
-        real_d = detection_mask.reshape(1, m * r)
-        dot_d = (dot_d * real_d).reshape(n, m, r).sum(2)
-        norm_d_hat = (norm_d_hat * real_d).reshape(n, m, r).sum(2)
-
-        norm_t = (t * t).sum(dim=(1, 2)).unsqueeze(1)
-        norm_d = (d * d).sum(dim=(1, 2)).unsqueeze(0)
         # Where all of one side is padding, the softmax had nothing but padding to choose from.
-        present_t = track_mask.sum(1, keepdim=True).clamp_max(1.0)
-        present_d = detection_mask.sum(1).unsqueeze(0).clamp_max(1.0)
-        present = present_t * present_d
-        of_tracks = _cosine(dot_t / scale, norm_t, norm_t_hat) * present
-        of_detections = _cosine(dot_d / scale, norm_d, norm_d_hat) * present
-        return 1.0 - 0.5 * (of_tracks + of_detections), of_tracks, of_detections
+        present = track_mask.amax(1, keepdim=True) * detection_mask.amax(1).unsqueeze(0)
+        of_tracks = self._of_tracks(logits, t, track_mask, d) / scale * present
+        level, dot, square = self._of_detections(logits, t)
+        real = detection_mask.unsqueeze(0)
+        norm = _floored_root((d * d).sum(dim=(1, 2))).reshape(1, m, 1)
+        level, square = level.reshape(n, m, r) * real, square.reshape(n, m, r) * real
+        dot = dot.reshape(n, m, r) * real / (norm * scale)
+
+        weight = torch.softmax(level, dim=0)
+        rebuilt = _floored_root((weight * weight * square).sum(2))
+        of_detections = (weight * dot).sum(2) / rebuilt * present
+        cost = 1.0 - 0.5 * (of_tracks + of_detections)
+        return cost, of_tracks, level, dot, square
+
+    def _of_tracks(self, logits: Tensor, t: Tensor, track_mask: Tensor, d: Tensor) -> Tensor:
+        """(N, M) cosines of tracklets with what detections make of them, times the scale."""
+        (n, p, _), (m, r, _) = t.shape, d.shape
+        weight = torch.softmax(logits, dim=1)
+        dot = (weight * logits).reshape(n * p, m, r).sum(2)
+        by_detection = weight.reshape(n * p, m, r).transpose(0, 1)
+        square = ((by_detection @ (d @ d.transpose(1, 2))) * by_detection).sum(2).transpose(0, 1)
+        real = track_mask.reshape(n * p, 1)
+        dot = (dot * real).reshape(n, p, m).sum(1)
+        square = (square * real).reshape(n, p, m).sum(1)
+        norm = _floored_root((t * t).sum(dim=(1, 2))).unsqueeze(1)
+        return dot / norm / _floored_root(square)
+
+    def _of_detections(self, logits: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, points of all detections) each: logarithm of the softmax's sum, dot and square.
+
+        The softmax is over one tracklet's points, and its exponentials are divided by their sum
+        only after they have been summed up.
+        """
+        n, p, _ = t.shape
+        by_track = logits.reshape(n, p, -1)
+        highest = by_track.amax(1, keepdim=True)
+        weight = torch.exp(by_track - highest)
+        total = weight.sum(1)
+        dot = (weight * by_track).sum(1) / total
+        square = (((t @ t.transpose(1, 2)) @ weight) * weight).sum(1) / (total * total)
+        return highest.squeeze(1) + torch.log(total), dot, square
 
 
-def _cosine(dot: Tensor, squared_a: Tensor, squared_b: Tensor) -> Tensor:
-    norm_a = squared_a.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
-    norm_b = squared_b.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
-    return dot / norm_a / norm_b
+def _floored_root(squared: Tensor) -> Tensor:
+    return squared.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
 
 
 class PropagateGlobal(nn.Module):

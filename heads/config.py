@@ -57,10 +57,11 @@ class MotConfig:
     width: int = field(default=1088, metadata={"help": "Width of the network's image."})
 
     def __post_init__(self) -> None:
-        if min(self.roi_height, self.roi_width, self.height // 32, self.width // 32) < 1:
+        roi, image = (self.roi_height, self.roi_width), (self.height, self.width)
+        if not (1 <= min(roi) <= max(roi) <= 64 and 32 <= min(image) <= max(image) <= 8192):
             raise RequestError(
-                f"mot: got RoI {self.roi_height}x{self.roi_width} and image "
-                f"{self.height}x{self.width}; expected at least 1x1 and 32x32"
+                f"mot: got RoI {roi[0]}x{roi[1]} and image {image[0]}x{image[1]}; "
+                "expected 1 to 64 and 32 to 8192 a side"
             )
         if not (
             0 <= self.appearance_weight <= 1 and 0 <= self.buffer < inf and 0 < self.rsm_scale < inf
@@ -89,10 +90,10 @@ class VosConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.top_k < 1 or self.memory < 0 or self.short_side < 0:
+        if self.top_k < 1 or not 0 <= self.memory <= 100 or not 0 <= self.short_side <= 8192:
             raise RequestError(
                 f"vos: got top-k {self.top_k}, memory {self.memory}, short side {self.short_side}; "
-                "expected at least 1, 0 and 0"
+                "expected at least 1, 0 to 100 and 0 to 8192"
             )
         if not (0 < self.temperature < inf and self.radius > 0 and self.first_radius >= 0):
             raise RequestError(

@@ -13,7 +13,7 @@ from ..runtime.features import FeatureMap
 from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
 from .association import AssociationConfig, Associator
-from .config import MotsConfig
+from .mask_configs import MotsConfig
 from .mask_points import describe_masks
 from .tracklets import Tracklet
 
@@ -122,7 +122,7 @@ def disjoint_masks(masks: BoolArray, scores: FloatArray) -> BoolArray:
     Returns:
         (N, H, W) bool, disjoint.
     """
-    apart = masks.copy()
+    apart: BoolArray = masks.copy()
     taken = np.zeros(masks.shape[1:], np.bool_)
     for row in np.argsort(-scores.astype(np.float64), kind="stable"):
         apart[row] &= ~taken

@@ -12,7 +12,7 @@ from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
 from ..runtime.pose_format import pose_boxes, seen_joints
 from .belief_maps import belief_maps, read_points
-from .config import PoseConfig
+from .mask_configs import PoseConfig
 from .pose_mask import body_size
 from .propagation import Propagator
 

@@ -11,7 +11,7 @@ from ..runtime.features import FeatureMap
 from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
 from .association import AssociationConfig, Associator
-from .config import PosetrackConfig
+from .mask_configs import PosetrackConfig
 from .mask_points import describe_grid
 from .pose_mask import pose_mask
 from .tracklets import Tracklet

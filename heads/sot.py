@@ -36,16 +36,12 @@ class _Target:
         size_wh: (2,) width and height, source pixels.
         smallest_wh: (2,) what that may shrink to.
         largest_wh: (2,) what it may grow to.
-        rest_xy: (2,) cells: where the first frame's response to itself has its peak. That is not
-            quite the origin, because the template's middle is half a cell off the window's; what
-            peaks there again has not moved.
     """
 
     centre_xy: Float64
     size_wh: Float64
     smallest_wh: Float64
     largest_wh: Float64
-    rest_xy: Float64
 
 
 class SotHead(Head):
@@ -136,12 +132,8 @@ class SotHead(Head):
             size,
             size * self._config.min_scale,
             size * self._config.max_scale,
-            np.zeros(2),
         )
-        crop = self._crops(frame, target, np.ones(1))
-        self._model.start(crop)
-        _, right, down = find_peak(self._model.respond(crop)[0], self._model.origin)
-        target.rest_xy = np.array([right, down]).clip(-1.0, 1.0)
+        self._model.start(self._crops(frame, target, np.ones(1)))
         return target
 
     def _follow(self, frame: Frame, target: _Target) -> float:
@@ -157,7 +149,7 @@ class SotHead(Head):
         height, width = frame.size_hw
         target.size_wh = size.clip(target.smallest_wh, target.largest_wh)
         beyond = target.size_wh / 2
-        moved = target.centre_xy + (np.array([right, down]) - target.rest_xy) * cell
+        moved = target.centre_xy + np.array([right, down]) * cell
         target.centre_xy = moved.clip(-beyond, np.array([width, height]) + beyond)
         if self._model.learns:
             self._model.learn(self._crops(frame, target, np.ones(1)))

@@ -84,7 +84,7 @@ def cut_out(image: UInt8Array, labels: UInt8Array) -> UInt8Array:
     found = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
     if np.count_nonzero(found) < 0.05 * np.count_nonzero(labels):
         return labels
-    return found.astype(np.uint8)
+    return np.asarray(found, np.uint8)
 
 
 def parse_box(text: str) -> tuple[float, float, float, float] | None:

@@ -58,7 +58,7 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
             "results of the first frame"
         )
     keypoints, names = _coco(path) if is_coco_results(path) else _posetrack(path, size_hw)
-    shown = seen_joints(keypoints).any(axis=1)
+    shown = np.asarray(seen_joints(keypoints).any(axis=1), np.bool_)
     if not shown.any():
         raise ObservationError(
             f"--init {path}: nobody in its first frame has a joint seen: give the keypoints of "

@@ -104,4 +104,4 @@ def posetrack_from_coco(keypoints: FloatArray) -> FloatArray:
         (2, foot + CROWN * (middle - foot), crown_sure),
     ):
         result[:, joint] = np.where(sure[:, None] > 0, np.column_stack([places, sure]), 0)
-    return result
+    return np.asarray(result, np.float32)

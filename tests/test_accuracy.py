@@ -25,10 +25,10 @@ WITHIN = 0.01
     ("sequence", "reference"),
     [
         ("blackswan", 0.905),
-        ("car-shadow", 0.897),
-        ("horsejump-high", 0.749),
+        pytest.param("car-shadow", 0.897, marks=pytest.mark.slow),
+        pytest.param("horsejump-high", 0.749, marks=pytest.mark.slow),
         ("motocross-jump", 0.349),
-        ("scooter-black", 0.838),
+        pytest.param("scooter-black", 0.838, marks=pytest.mark.slow),
     ],
 )
 def test_vos(resnet_runner, shared_data, sequence, reference):

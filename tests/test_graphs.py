@@ -446,9 +446,10 @@ def test_backbone_of_one_size_and_half_precision(tmp_path: Path):
 # --- the files
 
 ALLOWED = {
-    "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Expand", "Gather", "GatherND", "Less",
-    "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceSum", "Relu", "Reshape", "Shape",
-    "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose", "Unsqueeze", "Where",
+    "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "GatherND", "Less",
+    "Log", "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceMax", "ReduceSum", "Relu",
+    "Reshape", "Shape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose",
+    "Unsqueeze", "Where",
 }  # fmt: skip
 """All that TensorRT's parsers are known to take; no RoiAlign, DFT, GridSample, Loop or If."""
 

@@ -43,9 +43,11 @@ MAY_USE = {
     "export": BASE | {"runtime"},
     "calibration": BASE | {"runtime"},
     "evaluation": BASE | {"runtime", "heads"},
-    "session": BASE | {"runtime", "heads"},
+    "tasks": BASE | {"runtime", "heads"},
+    "run_report": BASE | {"runtime", "tasks"},
+    "session": BASE | {"runtime", "tasks", "run_report"},
     "commands": BASE
-    | {"runtime", "heads", "evaluation", "session", "export", "calibration", "commands"},
+    | {"runtime", "heads", "evaluation", "tasks", "session", "export", "calibration", "commands"},
     "cli": BASE | {"commands"},
 }
 # Comparing with PyTorch needs what was exported from.

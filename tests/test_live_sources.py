@@ -257,7 +257,8 @@ def test_stream_over_http(server):
     with open_source(f"http://127.0.0.1:{server.server_port}/live") as source:
         assert (source.info.kind, source.info.size_hw) == ("stream", (48, 64))
         indices = [next(source).index for _ in range(3)]
-        while source.dropped == 0 and len(indices) < 50:
+        late = None
+        while late is None or (source.dropped == 0 and len(indices) < 50):
             time.sleep(0.03)  # a slow consumer
             late = next(source)
             indices.append(late.index)

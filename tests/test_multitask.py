@@ -57,7 +57,7 @@ def test_two_tasks_give_what_each_gives_alone(clip, lite_bundle, tmp_path):
         assert (both / "vos" / "masks" / name).read_bytes() == alone
 
 
-def test_what_no_task_takes_is_refused(clip, lite_bundle, tmp_path):
+def test_what_no_task_takes_is_refused(clip, lite_bundle):
     words = ("--task", "vos", "--task", "pose", "--init", str(clip.init_mask))
     message = run_cli(
         "track", clip.source, *words, "--detector", "motion", "--bundle", lite_bundle.path, status=2

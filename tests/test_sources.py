@@ -321,7 +321,7 @@ def test_folder_without_images(tmp_path):
     [
         ("a.mp4", b"", "the file is empty"),
         ("a.mp4", bytes(range(256)) * 20, "cannot be decoded as a video"),
-        ("notes.txt", b"hello", "cannot be decoded as a video"),
+        ("notes.txt", b"hello", "a text file; expected a video"),
         ("a.jpg", b"hello", "damaged, or not an image"),
         ("a.jpg", b"", "the file is empty"),
     ],

@@ -1,0 +1,138 @@
+"""RSM of 30 x 30 masks of 200 points: this project against the direct reconstruction, eager.
+
+The baseline is the faster of two ways to write the definition down in PyTorch: each reconstruction
+is built by one `einsum`, and cosines are taken from its inner products and norms (through
+`F.cosine_similarity`, which expands both sides, it takes longer).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..errors import UnitrackError
+from ..heads.similarity import rsm_costs
+from ..heads.tracklets import ObjectFeatures
+from .timing import (
+    Stages,
+    Stopwatch,
+    interleave,
+    limit_threads,
+    machine,
+    save,
+    stage_table,
+    summary,
+)
+from .weights import bundled
+
+OBJECTS = 30
+POINTS = 200
+SCALE = 100.0
+TOLERANCE = 1e-4
+WARM_UP = 2
+
+Float32 = npt.NDArray[np.float32]
+_FLOOR = 1e-12
+_PAIR = "eager", "ours"
+
+
+@torch.inference_mode()
+def direct_cost(tracks: Tensor, detections: Tensor, scale: float) -> Tensor:
+    """1 - RSM of objects without padding, reconstructed by `einsum`: (N, P, C), (M, R, C)."""
+    affinity = torch.einsum("npc,mrc->npmr", tracks, detections)
+    logits = affinity.flatten(2).flatten(0, 1) * scale
+    forward = logits.softmax(dim=1).reshape(affinity.shape)
+    backward = logits.softmax(dim=0).reshape(affinity.shape)
+    tracks_again = torch.einsum("npmr,mrc->nmpc", forward, detections)
+    first = torch.einsum("npc,nmpc->nm", tracks, tracks_again)
+    first /= _norm(tracks)[:, None] * _norm(tracks_again)
+    detections_again = torch.einsum("npmr,npc->nmrc", backward, tracks)
+    second = torch.einsum("mrc,nmrc->nm", detections, detections_again)
+    second /= _norm(detections)[None] * _norm(detections_again)
+    return 1 - (first + second) / 2
+
+
+def _norm(objects: Tensor) -> Tensor:
+    return objects.flatten(-2).norm(dim=-1).clamp_min(_FLOOR)
+
+
+def related_objects(count: int, points: int, channels: int, seed: int) -> Float32:
+    """(count, points, channels) unit points of objects of which a few look alike."""
+    things = np.random.default_rng(0).standard_normal((count // 2, points, channels))
+    rng = np.random.default_rng(seed)
+    stack = things[np.arange(count) % len(things)]
+    stack = stack + rng.uniform(0.3, 2.0, (count, 1, 1)) * rng.standard_normal(stack.shape)
+    return np.asarray(stack / np.linalg.norm(stack, axis=2, keepdims=True), np.float32)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and keep the result where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, default=OBJECTS, help="default: %(default)s")
+    parser.add_argument("--points", type=int, default=POINTS, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="of either side (default: 2)")
+    parser.add_argument("--rounds", type=int, default=12, help="default: %(default)s")
+    parser.add_argument("--save", action="store_true", help="keep it in benchmarks/results")
+    options = parser.parse_args(arguments)
+    record: dict[str, Any] = {"machine": machine(options.threads)}
+    limit_threads(options.threads)
+    costs: dict[str, Float32] = {}
+    worst = 0.0
+    try:
+        # The graph has no weights: any bundle of this width does.
+        with bundled("random-r18", None, options.threads) as graphs:
+            size = options.objects, options.points, graphs.spec.channels
+            tracks, detections = (related_objects(*size, seed) for seed in (1, 2))
+            present = np.ones(tracks.shape[:2], np.float32)
+            scale = np.array([SCALE], np.float32)
+            given = ObjectFeatures(tracks, present), ObjectFeatures(detections, present)
+            tensors = torch.from_numpy(tracks), torch.from_numpy(detections)
+            watch = Stopwatch()
+
+            def eager(_: int) -> Stages:
+                with watch.stage("rsm"):
+                    costs["eager"] = direct_cost(*tensors, SCALE).numpy()
+                return watch.take()
+
+            def ours(_: int) -> Stages:
+                nonlocal worst
+                with watch.stage("rsm"):
+                    costs["ours"] = rsm_costs(graphs, *given, scale)
+                worst = max(worst, float(np.abs(costs["eager"] - costs["ours"]).max()))
+                return watch.take()
+
+            measured = interleave(
+                {"eager": eager, "ours": ours}, warm_up=WARM_UP, rounds=options.rounds
+            )
+    except UnitrackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    lines = stage_table(measured, [_PAIR])
+    lines.append(
+        f"{options.objects} x {options.objects} objects of {options.points} points, costs "
+        f"{costs['eager'].min():.2f} to {costs['eager'].max():.2f}, within {worst:.1e}"
+    )
+    print("\n".join(lines))
+    record |= {
+        "objects": options.objects,
+        "points": options.points,
+        "agreement": worst,
+        **summary(measured, [_PAIR]),
+    }
+    if options.save:
+        save("rsm_speed", lines, record)
+    if worst > TOLERANCE:
+        print("the two sides disagree: the times compare nothing", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""What `run.json` says of a run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+from . import __version__
+from .runtime.bundle import Bundle
+from .runtime.graph_runner import GraphRunner
+from .runtime.pipeline import Lane, Pipeline
+from .runtime.sources import Source
+from .tasks import TrackRequest
+
+
+def run_report(
+    requests: Sequence[TrackRequest],
+    source: Source,
+    bundle: Bundle,
+    graphs: GraphRunner,
+    pipeline: Pipeline,
+    lanes: Sequence[Lane],
+) -> dict[str, Any]:
+    info, request = source.info, requests[0]
+    return {
+        "toolkit": __version__,
+        "task": "+".join(r.task for r in requests),
+        "source": {**asdict(info), "dropped": source.dropped, "ended_early": source.ended_early},
+        "bundle": {
+            "path": str(request.bundle),
+            "backbone": bundle.spec.backbone,
+            "layer": bundle.spec.layer,
+            "precision": bundle.spec.precision,
+            "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
+        },
+        "backend": {"asked": request.backend, "in_use": graphs.backends_in_use},
+        "threads": request.threads or "all",
+        "tasks": {
+            r.task: {
+                "parameters": asdict(r.config),
+                "observations": str(r.detections or r.detector or r.init),
+                "identities": len(lane.ids),
+                "output": str(r.output),
+            }
+            for r, lane in zip(requests, lanes, strict=True)
+        },
+        "frames": pipeline.frames,
+        "identities": sum(len(lane.ids) for lane in lanes),
+        "interrupted": pipeline.interrupted,
+        "elapsed_s": round(pipeline.elapsed_s, 3),
+        "fps": round(pipeline.frames / pipeline.elapsed_s, 2) if pipeline.elapsed_s else 0.0,
+        "stages_ms": pipeline.times.summary_ms(),
+        "peak_memory_mb": peak_memory_mb(),
+        "versions": _versions(),
+    }
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident size of this process so far, in MB (1e6 bytes); None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(size / 1e6 if sys.platform == "darwin" else size * 1024 / 1e6, 1)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    packages = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "filterpy", "lap")
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
