@@ -1,4 +1,4 @@
-"""Which feature points a mask has: against the slow version, PyTorch's resizing, and at the edges."""
+"""Which feature points a mask has: the slow version, PyTorch's resizing, and the edges."""
 
 from __future__ import annotations
 

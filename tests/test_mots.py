@@ -82,7 +82,7 @@ def test_an_overlapping_detection_of_a_lower_score_is_removed(tiny):
     assert better.observations.boxes_xyxy.tolist() == [list(near)]
     assert len(Stage(tiny)(TALL, near, classes=[1, 2])) == 2, "of other classes: both stay"
     assert len(Stage(tiny, overlap_removal=0.95)(TALL, near)) == 2
-    assert len(Stage(tiny)(TALL, (20, 20, 50, 60))) == 2, "an IoU of a half is no duplicate"
+    assert len(Stage(tiny)(TALL, (20, 5, 50, 70))) == 2, "an IoU of a half is no duplicate"
 
 
 def test_low_scores_are_left_out(tiny):
@@ -291,7 +291,7 @@ def test_classes_and_counting_from_zero(tmp_path):
 
 
 def test_scores_of_the_made_up_clip(lite_runner):
-    """Measured: IDF1 0.93, MOTSA 0.91, 4 switches (without misses and false alarms)."""
+    """True masks in any order; measured: IDF1 0.979, MOTSA 0.987, 1 switch."""
     scene = Scene(SceneConfig(frames=60, height=192, width=320, objects=4, seed=0))
     head = MotsHead(lite_runner, MotsConfig(height=192, width=320), fps=25)
     extractor = FeatureExtractor(lite_runner)
@@ -308,10 +308,9 @@ def test_scores_of_the_made_up_clip(lite_runner):
         found[index] = encoded(tracks.ids, tracks.observations.masks, frame.size_hw)
         truth[index] = encoded(true.ids[shown], masks, frame.size_hw)
     scores = score_mots(found, truth)
-    print(scores)
-    assert scores.idf1 > 0.85
-    assert scores.motsa > 0.95
-    assert scores.id_switches <= 6
+    assert scores.idf1 > 0.95
+    assert scores.motsa > 0.96
+    assert scores.id_switches <= 2
 
 
 def seen_masks(masks):

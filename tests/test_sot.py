@@ -489,6 +489,7 @@ def score(runner, folder, truth_name, count, head):
     return success_auc(found, truth)
 
 
+@pytest.mark.slow
 def test_auc_of_jogging_with_xcorr(resnet_runner, shared_data):
     """Reference 0.584; some 45 s on two idle cores."""
     auc = score(resnet_runner, shared_data / "sot/jogging", "groundtruth_rect.1.txt", 90, "xcorr")
@@ -496,6 +497,6 @@ def test_auc_of_jogging_with_xcorr(resnet_runner, shared_data):
 
 
 def test_auc_of_the_beginning_of_car4_with_dcf(resnet_runner, shared_data):
-    """Some 15 s on two idle cores; all four figures: `python -m unitrack_edge.benchmarks.…`."""
+    """Some 15 s on two idle cores; all four: `python -m unitrack_edge.benchmarks.sot_accuracy`."""
     auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 24, "dcf")
     assert auc > 0.85
