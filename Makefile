@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test test-all style types clean
 
 demo: $(VENV)/.demo
-	$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
+	@$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
 	  $(if $(INIT),--init "$(INIT)") $(if $(FRAMES),--frames $(FRAMES))
 
 test: $(VENV)/.dev

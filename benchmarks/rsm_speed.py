@@ -60,7 +60,8 @@ def direct_cost(tracks: Tensor, detections: Tensor, scale: float) -> Tensor:
 
 
 def _norm(objects: Tensor) -> Tensor:
-    return objects.flatten(-2).norm(dim=-1).clamp_min(_FLOOR)
+    norm: Tensor = objects.flatten(-2).norm(dim=-1).clamp_min(_FLOOR)
+    return norm
 
 
 def related_objects(count: int, points: int, channels: int, seed: int) -> Float32:

@@ -53,7 +53,7 @@ class CocoFile(TableFile):
         images, places, rows, self._bare = read_coco(path)
         self._first_image = 0 if (images == 0).any() else 1
         super().__init__(path, images, rows, places, place="entry")
-        self._smallest = int(images.min(initial=LAST_FRAME))
+        self._smallest = int(images.min()) if len(images) else 0
         self._largest = int(images.max(initial=0))
         self._by_name: bool | None = None
         self._looked: set[int] = set()

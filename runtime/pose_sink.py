@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,8 @@ class PoseFile(SinkBase):
             partial.replace(self._path)
             images.unlink()
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(partial, self._persons.length)
             raise output_error(self._path, error) from None
 
 
@@ -87,6 +91,11 @@ class _Lines(RowFile):
         super().__init__(path)
         self.path = path
         self.any = False
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole frames written."""
+        return self._length
 
     def _joined(self, entries: list[dict[str, Any]], head: str = "") -> list[str]:
         lines = []

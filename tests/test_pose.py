@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -207,8 +208,8 @@ def test_pck_by_hand():
     assert keypoint_errors(found, truth)[0, 0] == pytest.approx(0.2)
     assert np.isinf(keypoint_errors(found, truth)[0, 2])
     hidden = truth.copy()
-    hidden[0, 2:, 2] = 0
-    assert pck(found, hidden) == pytest.approx(1 / 2)
+    hidden[0, 3:15, 2] = 0
+    assert pck(found, hidden) == pytest.approx(3 / 5)
     with pytest.raises(ObservationError, match="no joint"):
         pck(found, truth * 0)
     with pytest.raises(ObservationError, match="shape"):
@@ -229,34 +230,49 @@ def true_poses(path):
     return poses
 
 
+def propagated(runner, folder, frames, **config):
+    """Poses (frames, people, 17, 3), the frames' features, and the last one's letterbox."""
+    start = poses_from_file(folder / "gt.json", (540, 960))
+    assert list(start.ids) == [1, 2, 3, 4]
+    head = PoseHead(runner, start.keypoints, PoseConfig(**config), start.ids)
+    extractor = FeatureExtractor(runner)
+    found, maps = np.zeros((frames, 4, 17, 3), np.float32), []
+    with open_source(str(folder / "images"), fps=6) as source:
+        for seen in itertools.islice(source, frames):
+            features = extractor.extract(*extractor.prepare(seen, head.network_hw(seen.size_hw)))
+            tracks = head.step(seen, features)
+            found[seen.index, tracks.ids - 1] = tracks.observations.keypoints
+            maps.append(np.asarray(features.array)[0])
+    return found, maps, features.letterbox
+
+
+def test_pck_of_the_real_clip(resnet_runner, shared_data):
+    """060470979; measured over all 25 frames: PCK@0.2 0.957, @0.1 0.924. Here: the first 10."""
+    folder = shared_data / "posetrack" / "060470979"
+    found, _, _ = propagated(resnet_runner, folder, 10)
+    truth = true_poses(folder / "gt.json")[:10]
+    assert pck(found[1:], truth[1:]) > 0.96
+    assert pck(found[1:], truth[1:], 0.1) > 0.93
+
+
 def test_pck_is_that_of_plain_pytorch(resnet_runner, shared_data):
-    """060470979, all 25 frames; measured: PCK@0.2 0.957, and 0.957 by PyTorch eager."""
+    """All frames, at a quarter of the size for the sake of time.
+
+    Measured at full size: 0.9565 either way, no joint further apart than 1e-4 px; here: 0.931.
+    """
     torch = pytest.importorskip("torch")
     from .reference.pose_plain import propagate_poses
 
     folder = shared_data / "posetrack" / "060470979"
     truth = true_poses(folder / "gt.json")
-    start = poses_from_file(folder / "gt.json", (540, 960))
-    assert list(start.ids) == [1, 2, 3, 4]
-    config = PoseConfig()
-    head = PoseHead(resnet_runner, start.keypoints, config, start.ids)
-    extractor = FeatureExtractor(resnet_runner)
-    found = np.zeros_like(truth)
-    maps = []
-    with open_source(str(folder / "images"), fps=6) as source:
-        for current in source:
-            features = extractor.extract(
-                *extractor.prepare(current, head.network_hw(current.size_hw))
-            )
-            tracks = head.step(current, features)
-            found[current.index, tracks.ids - 1] = tracks.observations.keypoints
-            maps.append(torch.from_numpy(np.asarray(features.array)[0]))
+    found, maps, letterbox = propagated(resnet_runner, folder, 25, short_side=240)
     given = truth[0, ..., 2] > 0
     placed = truth[0].astype(np.float64)
-    placed[..., :2] = features.letterbox.points_to_network(placed[..., :2])
+    placed[..., :2] = letterbox.points_to_network(placed[..., :2])
     sizes = np.array([body_size(joints) for joints in placed])
+    config = PoseConfig()
     plain, _ = propagate_poses(
-        maps,
+        [torch.from_numpy(features) for features in maps],
         placed[..., :2][given],
         np.repeat(sizes[:, None], 17, axis=1)[given],
         sigma=config.sigma,
@@ -267,11 +283,9 @@ def test_pck_is_that_of_plain_pytorch(resnet_runner, shared_data):
         memory=config.memory,
     )
     eager = np.zeros_like(truth[1:])
-    eager[:, given, :2] = features.letterbox.points_to_source(plain)
+    eager[:, given, :2] = letterbox.points_to_source(plain)
     eager[:, given, 2] = 1
-    ours, theirs = pck(found[1:], truth[1:]), pck(eager, truth[1:])
-    assert ours >= theirs
-    assert ours > 0.95
+    assert pck(found[1:], truth[1:]) >= pck(eager, truth[1:])
     # Nearly equal similarities may be chosen differently; hardly any joint is elsewhere for it.
     apart = np.hypot(*(found[1:, given, :2] - eager[:, given, :2]).transpose(2, 0, 1))
     assert np.mean(apart < 1.0) > 0.99

@@ -1,4 +1,4 @@
-"""Pose propagation (paper, section 2.3) in plain PyTorch, eager, dense, one definition after another.
+"""Pose propagation (paper, section 2.3) in plain PyTorch: eager and dense.
 
 Each keypoint is a Gaussian belief map of height 1 on the feature grid, whose variance in cells² is
 `sigma` times the body's size in cells; cell (row, column) stands for pixel 8·row, 8·column.  Maps
