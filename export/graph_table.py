@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ..runtime.specs import TensorSpec
 from . import graphs
+from .propagation_graphs import PropagateGlobal, PropagateLabels, PropagateLocal
+from .rsm_graph import Rsm
 from .sot_table import Row, sot_rows
 
 Range = tuple[int, int, int]
@@ -139,7 +141,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             _specs(("selected", f, ("chosen", "points", c))),
         ),
         "rsm": (
-            graphs.Rsm(),
+            Rsm(),
             _specs(
                 ("tracks", f, ("tracks", "track_points", c)),
                 ("track_mask", "float32", ("tracks", "track_points")),
@@ -156,12 +158,12 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             ),
         ),
         "propagate_global": (
-            graphs.PropagateGlobal(k),
+            PropagateGlobal(k),
             _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
             merged,
         ),
         "propagate_local": (
-            graphs.PropagateLocal(k),
+            PropagateLocal(k),
             _specs(
                 query,
                 keys,
@@ -175,7 +177,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             merged,
         ),
         "propagate_labels": (
-            graphs.PropagateLabels(),
+            PropagateLabels(),
             _specs(
                 best,
                 best_labels,
