@@ -16,6 +16,9 @@ from .errors import RequestError, UnitrackError
 COMMANDS = {
     "track": "Track objects in a video, a folder of images, a camera or a stream.",
     "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
+    "build": "Build TensorRT engines from the graphs of a bundle.",
+    "eval": "Measure accuracy on a benchmark, as its official tool does.",
+    "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
     "backbones": "List the backbones that can be exported.",
     "demo": "Track a demo clip or your own video, and score it where the truth is known.",
 }

@@ -31,6 +31,14 @@ class ExportError(UnitrackError):
     """A backbone could not be turned into a bundle: weights, architecture or graph check."""
 
 
+class BuildError(UnitrackError):
+    """A TensorRT engine could not be built, or not in the precision that was promised."""
+
+
+class CalibrationError(UnitrackError):
+    """A backbone could not be made int8: unusable frames or layers, or it lost too much by it."""
+
+
 class OutputError(UnitrackError):
     """Results could not be written."""
 

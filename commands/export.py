@@ -7,7 +7,11 @@ from pathlib import Path
 
 import click
 
-from ..errors import ExportError
+from ..errors import ExportError, RequestError
+from ..runtime.bundle import Bundle
+from ..runtime.tensorrt_library import FLAVOURS, load_library
+from .engines import build_with_progress
+from .options import engine_options
 
 
 def read_sizes(
@@ -65,6 +69,7 @@ def read_sizes(
     type=click.Path(path_type=Path),
     help="Folder of the bundle.  [default: bundles/BACKBONE]",
 )
+@engine_options(required=False)
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
 def command(
     backbone: str,
@@ -74,16 +79,28 @@ def command(
     precision: str,
     top_k: int,
     output: Path | None,
+    engine: str | None,
+    targets: tuple[str, ...],
+    workspace: int | None,
     force: bool,
 ) -> None:
     """Export a backbone and the tracking graphs to ONNX, as a bundle.
 
     Every graph is run in ONNX Runtime and compared with PyTorch; the table shows by how much they
-    differ at most. An interrupted export leaves nothing behind.
+    differ at most. An interrupted export leaves nothing behind. With --engine, TensorRT engines are
+    built as well, as `cli build` does it for a bundle that is there already.
     """
-    export_bundle(
+    if engine is None and (targets or workspace is not None):
+        raise RequestError(
+            f"--target and --workspace belong to --engine: add --engine {'|'.join(FLAVOURS)}"
+        )
+    if engine is not None:
+        # What is not installed should be said before the minutes that an export may take.
+        load_library(engine)
+    output = output or Path("bundles") / backbone
+    bundle = export_bundle(
         backbone,
-        output or Path("bundles") / backbone,
+        output,
         weights=weights,
         layer=layer,
         sizes_hw=sizes,
@@ -91,6 +108,8 @@ def command(
         top_k=top_k,
         force=force,
     )
+    if engine is not None:
+        build_with_progress(bundle, flavour=engine, targets=targets, workspace_mib=workspace)
 
 
 def export_bundle(
@@ -103,7 +122,7 @@ def export_bundle(
     precision: str = "fp32",
     top_k: int = 10,
     force: bool = False,
-) -> None:
+) -> Bundle:
     """Export with progress and the table of errors on the terminal.
 
     Raises:
@@ -133,4 +152,5 @@ def export_bundle(
     for row in error_table(bundle.spec):
         table.add_row(*row)
     console.print(table)
-    console.print(f"bundle written: {output}", highlight=False)
+    console.print(f"bundle written: {output}", highlight=False, soft_wrap=True)
+    return bundle

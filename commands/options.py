@@ -11,6 +11,7 @@ import click
 
 from ..errors import RequestError
 from ..heads.config import CONFIGS, HeadConfig
+from ..runtime.tensorrt_library import FLAVOURS
 
 
 def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,6 +51,44 @@ def head_config(task: str, values: dict[str, Any]) -> HeadConfig:
 def is_head_option(name: str) -> bool:
     """Whether an option of a command was made by `head_options`."""
     return name.split("_")[0] in CONFIGS
+
+
+def engine_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--engine`, `--target` and `--workspace`.
+
+    Args:
+        required: Whether a flavour must be named.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option(
+                "--workspace",
+                type=click.IntRange(min=1),
+                metavar="MiB",
+                help="Most memory that a layer of an engine may use for itself.  "
+                "[default: TensorRT's]",
+            ),
+            click.option(
+                "--target",
+                "targets",
+                multiple=True,
+                metavar="GPU",
+                help="What engines are for: current, or with tensorrt-rtx sm75, sm80, sm86, sm89, "
+                "sm120, sm121, portable; repeatable.  [default: the GPU in this machine; "
+                "tensorrt-rtx where there is none: portable]",
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(FLAVOURS),
+                required=required,
+                help="Flavour of TensorRT that builds the engines.",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 class SectionedCommand(click.Command):

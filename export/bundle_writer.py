@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,11 +15,13 @@ import torch
 from .. import __version__
 from ..errors import ExportError
 from ..runtime.bundle import SPEC_FILE, Bundle
+from ..runtime.bundle_folder import check_replaceable, move_into_place, partial_folder
 from ..runtime.specs import BundleSpec, GraphSpec
 from .backbones import Backbone, find_backbone
-from .graph_table import GraphDefinition, Sizes, backbone_graph, head_graphs
+from .graph_table import GraphDefinition, backbone_graph, head_graphs
 from .graphs import BackboneGraph
 from .onnx_export import OPSET, export_graph
+from .profiles import Sizes
 from .weights import WeightsInfo, build_backbone
 
 PRECISIONS = ("fp32", "fp16")
@@ -75,8 +73,7 @@ def write_bundle(
             folder in the way. Nothing is left behind.
     """
     _check_request(request)
-    if output.exists():
-        _check_replaceable(output, force=request.force)
+    check_replaceable(output, ExportError, force=request.force)
     row = find_backbone(request.backbone)
     progress("weights")
     network, info = build_backbone(request.backbone, request.layer, request.weights)
@@ -91,7 +88,7 @@ def write_bundle(
     half = request.precision == "fp16"
     module = BackboneGraph(network, row.mean, row.std, color=row.color, half=half)
     table = {"backbone": backbone_graph(module, sizes), **head_graphs(sizes)}
-    with _partial_folder(output) as folder:
+    with partial_folder(output, ExportError) as folder:
         graphs = _write_graphs(table, sizes, folder, request, progress)
         spec = BundleSpec(
             backbone=row.name,
@@ -110,19 +107,8 @@ def write_bundle(
         )
         text = json.dumps(spec.to_json(), indent=1, default=str)
         (folder / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
-        _move_into_place(folder, output)
+        move_into_place(folder, output)
     return Bundle.load(output)
-
-
-def _check_replaceable(output: Path, *, force: bool) -> None:
-    if not force:
-        raise ExportError(f"{output} already exists: add --force to replace it, or choose --output")
-    # --force deletes a whole folder, which had better not be somebody's photographs.
-    if not output.is_dir() or (any(output.iterdir()) and not (output / SPEC_FILE).is_file()):
-        raise ExportError(
-            f"{output} is not a bundle (no {SPEC_FILE} in it) and is not replaced: "
-            "choose another --output, or remove it yourself"
-        )
 
 
 def _check_request(request: ExportRequest) -> None:
@@ -182,43 +168,6 @@ def _versions() -> dict[str, str]:
         "onnxruntime": onnxruntime.__version__,
         "python": platform.python_version(),
     }
-
-
-@contextmanager
-def _partial_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder beside `output`, gone afterwards whatever happens."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        for stale in output.parent.glob(f".{output.name}.partial-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-    except OSError as error:
-        raise ExportError(
-            f"cannot write beside {output}: {error.strerror}; choose another --output"
-        ) from error
-    try:
-        yield folder
-    except OSError as error:
-        raise ExportError(
-            f"writing the bundle {output} failed: {error.strerror}; nothing was kept"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _move_into_place(folder: Path, output: Path) -> None:
-    folder.chmod(0o755)
-    # A folder cannot be renamed over a full one: the old bundle steps aside first, and comes back
-    # if the new one cannot take its place.
-    aside = output.with_name(f".{output.name}.partial-old-{os.getpid()}")
-    if output.exists():
-        output.rename(aside)
-    try:
-        folder.rename(output)
-    finally:
-        if aside.exists() and not output.exists():
-            aside.rename(output)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def error_table(spec: BundleSpec) -> list[tuple[str, str, str]]:

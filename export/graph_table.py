@@ -10,75 +10,22 @@ from torch import Tensor, nn
 
 from ..runtime.specs import TensorSpec
 from . import graphs
+from .profiles import Sizes
 from .propagation_graphs import PropagateGlobal, PropagateLabels, PropagateLocal
 from .rsm_graph import Rsm
 from .sot_table import Row, sot_rows
 
-Range = tuple[int, int, int]
-"""Smallest, expected and largest size of a dynamic dimension."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the shapes of a bundle's tensors depend on.
-
-    Attributes:
-        channels: C of the feature map.
-        stride: Image pixels per feature cell.
-        sizes_hw: Image sizes to serve; empty: any.
-        top_k: Keys kept by propagation.
-        dtype: Of feature maps, `float32` or `float16`.
-    """
-
-    channels: int
-    stride: int
-    sizes_hw: tuple[tuple[int, int], ...]
-    top_k: int
-    dtype: str
-
-    def ranges(self) -> dict[str, Range]:
-        """Every dynamic dimension by name."""
-        sizes = self.sizes_hw or ((64, 64), (608, 1088), (1088, 1920))
-        heights, widths = zip(*sizes, strict=True)
-        height, width = _range(heights), _range(widths)
-        rows, cols = self._cells(height), self._cells(width)
-        cells = (rows[0] * cols[0], rows[1] * cols[1], rows[2] * cols[2])
-        return {
-            "batch": (1, 1, 8),
-            "height": height,
-            "width": width,
-            "rows": rows,
-            "cols": cols,
-            "boxes": (1, 32, 512),
-            "objects": (1, 32, 512),
-            "old": (1, 32, 512),
-            "new": (1, 32, 512),
-            "chosen": (1, 32, 512),
-            "tracks": (1, 32, 512),
-            "detections": (1, 32, 512),
-            "points": (1, 40, 400),
-            "track_points": (1, 40, 400),
-            "detection_points": (1, 40, 400),
-            "out_h": (1, 4, 16),
-            "out_w": (1, 10, 16),
-            "cells": cells,
-            "ordered": cells,
-            "labels": (2, 2, 256),
-            "tiles": (1, -(-cells[1] // 100), -(-cells[2] // 64) + 64),
-            "per_tile": (64, 100, 160),
-            "window": (64, 900, 4096),
-            "queries": (64, cells[1] + 160, cells[2] + 160 * 64),
-            "scales": (1, 3, 8),
-        }
-
-    def _cells(self, pixels: Range) -> Range:
-        low, middle, high = (-(-size // self.stride) for size in pixels)
-        return low, middle, high
-
-
-def _range(values: tuple[int, ...]) -> Range:
-    ordered = sorted(values)
-    return ordered[0], ordered[len(ordered) // 2], ordered[-1]
+FP32_PRODUCTS = {
+    "rsm_masks": "as rsm",
+    "rsm": "affinities, Gram matrices and norms: differences of 0.001 decide matches at scale 100",
+    "propagate_global": "affinities, divided by a temperature of 0.05",
+    "propagate_local": "affinities, divided by a temperature of 0.05",
+    "propagate_labels": "ten products a cell, after the softmax",
+    "xcorr": "sums of up to 50,000 products, beyond what float16 tells apart",
+    "dcf_update": "a division by a power spectrum of wide range",
+    "dcf_response": "a spectrum of wide range and its inverse transform",
+}
+"""Graphs whose convolutions and matrix products stay in float32 in every bundle, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +87,8 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             ),
             _specs(("selected", f, ("chosen", "points", c))),
         ),
-        "rsm": (
-            Rsm(),
-            _specs(
-                ("tracks", f, ("tracks", "track_points", c)),
-                ("track_mask", "float32", ("tracks", "track_points")),
-                ("detections", f, ("detections", "detection_points", c)),
-                ("detection_mask", "float32", ("detections", "detection_points")),
-                ("scale", "float32", (1,)),
-            ),
-            _specs(
-                ("cost", "float32", ("tracks", "detections")),
-                ("track_similarity", "float32", ("tracks", "detections")),
-                ("level", "float32", ("tracks", "detections", "detection_points")),
-                ("dot", "float32", ("tracks", "detections", "detection_points")),
-                ("square", "float32", ("tracks", "detections", "detection_points")),
-            ),
-        ),
+        "rsm": _rsm_row("", c, f),
+        "rsm_masks": _rsm_row("mask_", c, f),
         "propagate_global": (
             PropagateGlobal(k),
             _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
@@ -193,6 +125,30 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         name: GraphDefinition(module, inputs, outputs, _example(inputs))
         for name, (module, inputs, outputs) in rows.items()
     }
+
+
+def _rsm_row(prefix: str, channels: int, dtype: str) -> Row:
+    """`rsm`; the same graph serves boxes and masks, whose numbers and sizes differ widely."""
+    tracks, track_points = f"{prefix}tracks", f"{prefix}track_points"
+    detections, detection_points = f"{prefix}detections", f"{prefix}detection_points"
+    of_points = ("float32", (tracks, detections, detection_points))
+    return (
+        Rsm(),
+        _specs(
+            ("tracks", dtype, (tracks, track_points, channels)),
+            ("track_mask", "float32", (tracks, track_points)),
+            ("detections", dtype, (detections, detection_points, channels)),
+            ("detection_mask", "float32", (detections, detection_points)),
+            ("scale", "float32", (1,)),
+        ),
+        _specs(
+            ("cost", "float32", (tracks, detections)),
+            ("track_similarity", "float32", (tracks, detections)),
+            ("level", *of_points),
+            ("dot", *of_points),
+            ("square", *of_points),
+        ),
+    )
 
 
 def backbone_graph(module: nn.Module, sizes: Sizes) -> GraphDefinition:

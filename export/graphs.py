@@ -55,7 +55,8 @@ class BackboneGraph(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 BGR → (B, ceil(H/8), ceil(W/8), C) unit points."""
-        image = frames.permute(0, 3, 1, 2).float()
+        # TensorRT takes uint8 only where the next step is a cast.
+        image = frames.float().permute(0, 3, 1, 2)
         image = image[:, [2, 1, 0]] if self.color == "rgb" else lightness(image)
         image = (image - self.mean) * self.scale
         features = self.network(image.to(self.dtype)).permute(0, 2, 3, 1)
@@ -99,7 +100,8 @@ class BoxFeatures(nn.Module):
         _, rows, cols, channels = features.shape
         boxes, out_h, _ = weights_y.shape
         out_w = weights_x.shape[1]
-        flat = features.float().reshape(rows, cols * channels)
+        flat = features.reshape(rows, cols * channels)
+        weights_y, weights_x = weights_y.to(features.dtype), weights_x.to(features.dtype)
         strips = (weights_y.reshape(boxes * out_h, rows) @ flat).reshape(
             boxes, out_h, cols, channels
         )

@@ -21,8 +21,10 @@ from ..errors import ExportError
 from ..runtime.bundle import sha256_of
 from ..runtime.engine import to_host
 from ..runtime.onnxruntime_engine import OnnxRuntimeEngine
-from ..runtime.specs import GraphSpec, TensorSpec
-from .graph_table import GraphDefinition, Range
+from ..runtime.specs import GraphSpec
+from .graph_table import GraphDefinition
+from .precision import declared_float32
+from .profiles import Range, profiled
 
 OPSET = 18
 """Understood by every TensorRT from 10.3 on."""
@@ -60,15 +62,17 @@ def export_graph(
     dynamic = {s for t in definition.inputs for s in t.shape if isinstance(s, str)}
     generator = torch.Generator().manual_seed(seed)
     traced = check_sizes(name, sorted(dynamic), first=True)
-    _trace(name, definition, definition.example(traced, generator), path)
-    outputs = tuple(_profiled(tensor, ranges) for tensor in definition.outputs)
+    model = _trace(name, definition, definition.example(traced, generator))
+    onnx.save(model, path)
+    outputs = tuple(profiled(tensor, ranges) for tensor in definition.outputs)
     spec = GraphSpec(
         name,
         path.name,
         sha256_of(path),
         path.stat().st_size,
-        tuple(_profiled(tensor, ranges) for tensor in definition.inputs),
+        tuple(profiled(tensor, ranges) for tensor in definition.inputs),
         outputs,
+        fp32_nodes=declared_float32(name, model, precision),
     )
     error = 0.0
     with OnnxRuntimeEngine(path, spec) as engine:
@@ -105,8 +109,8 @@ def check_sizes(name: str, dynamic: list[str], *, first: bool) -> dict[str, int]
 
 
 def _trace(
-    name: str, definition: GraphDefinition, example: tuple[torch.Tensor, ...], path: Path
-) -> None:
+    name: str, definition: GraphDefinition, example: tuple[torch.Tensor, ...]
+) -> onnx.ModelProto:
     shapes = tuple(
         {axis: torch.export.Dim.DYNAMIC for axis, s in enumerate(t.shape) if isinstance(s, str)}
         for t in definition.inputs
@@ -130,7 +134,7 @@ def _trace(
         ) from error
     if program is None:
         raise ExportError(f"graph {name}: PyTorch {torch.__version__} exported nothing")
-    model = program.model_proto
+    model: onnx.ModelProto = program.model_proto
     _name_axes(model, definition)
     del model.metadata_props[:]
     for node in model.graph.node:
@@ -138,7 +142,7 @@ def _trace(
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    return model
 
 
 def _name_axes(model: onnx.ModelProto, definition: GraphDefinition) -> None:
@@ -156,16 +160,6 @@ def _name_axes(model: onnx.ModelProto, definition: GraphDefinition) -> None:
                     axis.dim_value = size
     # Intermediate shapes carry the tracer's own symbols, which mean nothing to a reader.
     del model.graph.value_info[:]
-
-
-def _profiled(tensor: TensorSpec, ranges: Mapping[str, Range]) -> TensorSpec:
-    if not tensor.is_dynamic or any(isinstance(s, str) and s not in ranges for s in tensor.shape):
-        return tensor
-    low, middle, high = (
-        tuple(ranges[s][which] if isinstance(s, str) else s for s in tensor.shape)
-        for which in range(3)
-    )
-    return replace(tensor, min_shape=low, opt_shape=middle, max_shape=high)
 
 
 def _compare(

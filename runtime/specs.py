@@ -76,6 +76,8 @@ class GraphSpec:
         inputs: In the graph's order.
         outputs: In the graph's order.
         max_abs_error: Largest absolute difference to PyTorch over the export check's inputs.
+        fp32_nodes: Convolutions and matrix products that compute in float32 on purpose although
+            the bundle's precision is a lower one: affinities, norms, interpolation.
     """
 
     name: str
@@ -85,6 +87,7 @@ class GraphSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_abs_error: float | None = None
+    fp32_nodes: tuple[str, ...] = ()
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> GraphSpec:
@@ -97,6 +100,69 @@ class GraphSpec:
             inputs=tuple(TensorSpec.from_json(t) for t in data["inputs"]),
             outputs=tuple(TensorSpec.from_json(t) for t in data["outputs"]),
             max_abs_error=None if data["max_abs_error"] is None else float(data["max_abs_error"]),
+            fp32_nodes=tuple(str(name) for name in data.get("fp32_nodes", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """A TensorRT engine that was built from one of the bundle's graphs.
+
+    Attributes:
+        graph: Name of the graph.
+        file: Path inside the bundle, `engines/FOLDER/GRAPH.engine`.
+        sha256: Of the file, lower-case hexadecimal.
+        size_bytes: Of the file.
+        onnx_sha256: Of the ONNX file that it was built from.
+        flavour: `tensorrt` or `tensorrt-rtx`.
+        version: Of that library, such as `1.7.1.116`.
+        target: What it runs on: `sm86` …, or `portable` for any GPU of the flavour's list.
+        platform: Operating system and machine, such as `linux-x86_64`.
+        build_s: Seconds that building took.
+        inputs: The graph's inputs with the profile that was built: min, opt and max shape.
+        products: How many convolutions and matrix products take which element type.
+        gpu: Name of the GPU that it was built on, None where there was none.
+        driver: CUDA driver's version, None where there was none.
+    """
+
+    graph: str
+    file: str
+    sha256: str
+    size_bytes: int
+    onnx_sha256: str
+    flavour: str
+    version: str
+    target: str
+    platform: str
+    build_s: float
+    inputs: tuple[TensorSpec, ...]
+    products: Mapping[str, int]
+    gpu: str | None = None
+    driver: str | None = None
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> EngineSpec:
+        """Read back what `dataclasses.asdict` wrote."""
+        text = {key: data[key] for key in ("gpu", "driver")}
+        return EngineSpec(
+            **{
+                key: str(data[key])
+                for key in (
+                    "graph",
+                    "file",
+                    "sha256",
+                    "onnx_sha256",
+                    "flavour",
+                    "version",
+                    "target",
+                    "platform",
+                )
+            },
+            size_bytes=int(data["size_bytes"]),
+            build_s=float(data["build_s"]),
+            inputs=tuple(TensorSpec.from_json(t) for t in data["inputs"]),
+            products={str(k): int(v) for k, v in data["products"].items()},
+            **{key: None if value is None else str(value) for key, value in text.items()},
         )
 
 
@@ -110,7 +176,7 @@ class BundleSpec:
         layer: Where the network was cut (`layer3`, `layer4`).
         stride: Source pixels of the network image per feature cell.
         channels: C of the feature map.
-        precision: `fp32` or `fp16`.
+        precision: `fp32`, `fp16` or `int8`.
         opset: Of the ONNX graphs.
         sizes_hw: Image sizes that the backbone takes; empty: any.
         preprocessing: What the backbone graph does to a uint8 BGR frame, for people to read.
@@ -118,6 +184,9 @@ class BundleSpec:
         graphs: By graph name.
         versions: Of the toolkit, torch, onnx, onnxruntime and Python at export.
         parameters: Sizes baked into graphs (`top_k` of `propagate`, …).
+        quantization: How the backbone was made int8 (method, frames, layers left in float, drift);
+            empty where it was not.
+        engines: TensorRT engines in the bundle, for any number of targets.
         format_version: Of this file's layout.
     """
 
@@ -134,6 +203,8 @@ class BundleSpec:
     graphs: Mapping[str, GraphSpec]
     versions: Mapping[str, str]
     parameters: Mapping[str, int] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    engines: tuple[EngineSpec, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -172,6 +243,8 @@ class BundleSpec:
                 graphs={str(k): GraphSpec.from_json(v) for k, v in data["graphs"].items()},
                 versions={str(k): str(v) for k, v in data["versions"].items()},
                 parameters={str(k): int(v) for k, v in data["parameters"].items()},
+                quantization=dict(data.get("quantization", {})),
+                engines=tuple(EngineSpec.from_json(e) for e in data.get("engines", ())),
             )
             sizes = [spec.stride, spec.channels, *(side for hw in spec.sizes_hw for side in hw)]
             if min(sizes) < 1 or spec.parameters["top_k"] < 1:

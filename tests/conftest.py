@@ -24,13 +24,23 @@ DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[2] / "shared"
 cv2.setNumThreads(THREADS)
 
 
-def _export(name: str, factory: pytest.TempPathFactory, weights: Path | None = None) -> Bundle:
+def _export(
+    name: str,
+    factory: pytest.TempPathFactory,
+    weights: Path | None = None,
+    precision: str = "fp32",
+) -> Bundle:
     torch = pytest.importorskip("torch", reason="bundles are exported with PyTorch: extra 'export'")
     torch.set_num_threads(THREADS)
     from unitrack_edge.export.bundle_writer import ExportRequest, write_bundle
 
-    request = ExportRequest(name, weights=weights)
-    return write_bundle(request, factory.mktemp("bundles") / name)
+    request = ExportRequest(name, weights=weights, precision=precision)
+    try:
+        return write_bundle(request, factory.mktemp("bundles") / name)
+    except UnitrackError as error:
+        if "not installed" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 def _folder(path: Path) -> Path:
@@ -72,12 +82,20 @@ def graph_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of the embedded default, whose weights come with a package; some 18 s."""
-    try:
-        return _export("efficientnet-lite0", tmp_path_factory)
-    except UnitrackError as error:
-        if "not installed" not in str(error):
-            raise
-        pytest.skip(str(error))
+    return _export("efficientnet-lite0", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def half_lite(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """`lite_bundle` in float16."""
+    return _export("efficientnet-lite0", tmp_path_factory, precision="fp16")
+
+
+@pytest.fixture(scope="session")
+def half_resnet(shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """`resnet_bundle` in float16."""
+    weights = shared_models / "resnet18_imagenet_layer3.pth"
+    return _export("imagenet-r18", tmp_path_factory, weights, "fp16")
 
 
 @pytest.fixture(scope="session")
