@@ -12,6 +12,7 @@ from typing import Any
 from . import __version__
 from .runtime.bundle import Bundle
 from .runtime.graph_runner import GraphRunner
+from .runtime.observers import MOTION
 from .runtime.pipeline import Lane, Pipeline
 from .runtime.sources import Source
 from .tasks import TrackRequest
@@ -43,6 +44,7 @@ def run_report(
             r.task: {
                 "parameters": asdict(r.config),
                 "observations": str(r.detections or r.detector or r.init),
+                "models": _models(r),
                 "identities": len(lane.ids),
                 "output": str(r.output),
             }
@@ -57,6 +59,17 @@ def run_report(
         "peak_memory_mb": peak_memory_mb(),
         "versions": _versions(),
     }
+
+
+def _models(request: TrackRequest) -> dict[str, str]:
+    """The models besides the bundle's that ran for a task, by their flag's name."""
+    detector = None if request.detector == MOTION else request.detector
+    named = {
+        "detector": detector,
+        "pose_model": request.person_pose_model,
+        "mask_model": request.person_mask_model,
+    }
+    return {name: str(path) for name, path in named.items() if path is not None}
 
 
 def peak_memory_mb() -> float | None:

@@ -12,10 +12,10 @@ from .heads.mask_configs import MotsConfig, PoseConfig, PosetrackConfig
 from .heads.sot_config import SotConfig
 from .runtime.graph_runner import GraphRunner
 from .runtime.head import Head
-from .runtime.init_labels import cut_out, labels_from_text, parse_box
+from .runtime.init_object import labels_to_start
 from .runtime.init_pose import poses_from_file
 from .runtime.mots_sink import MotsRows
-from .runtime.observers import Observer, open_observer
+from .runtime.observers import MOTION, Observer, open_observer
 from .runtime.pose_sink import PoseFile
 from .runtime.sinks import MaskFolder, MotFile, Sink
 from .runtime.sot_sink import SotFile
@@ -38,8 +38,11 @@ class TrackRequest:
             frame.
         detections: File of detections.
         detector: `motion` or an ONNX model.
-        detector_classes: Classes that a model's detections are kept of; None: all.
+        detector_classes: Classes that a model's detections are kept of; None: all, or people alone
+            with a model of persons.
         detector_confidence: Lowest score of a model's detections; None: its default.
+        person_pose_model: ONNX model that says the pose in every box.
+        person_mask_model: ONNX model that says the person's mask in every box.
         fps: Frames per second of images, or in place of what a video says.
         max_frames: How many frames at most.
         save_video: Whether `video.mp4` is written.
@@ -59,6 +62,8 @@ class TrackRequest:
     detector: str | None = None
     detector_classes: tuple[int, ...] | None = None
     detector_confidence: float | None = None
+    person_pose_model: Path | None = None
+    person_mask_model: Path | None = None
     fps: float | None = None
     max_frames: int | None = None
     save_video: bool = False
@@ -79,8 +84,7 @@ def _vos(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
 
     if not isinstance(request.config, VosConfig) or request.init is None or info.size_hw is None:
         raise TypeError(f"task vos with {type(request.config).__name__} and init {request.init}")
-    labels = labels_from_text(request.init, info.size_hw)
-    refine = None if parse_box(request.init) is None else cut_out
+    labels, refine = labels_to_start(request.init, info.size_hw)
     return VosHead(graphs, labels, request.config, refine)
 
 
@@ -130,7 +134,8 @@ HEADS: dict[str, Callable[[GraphRunner, TrackRequest, SourceInfo], Head]] = {
 
 FIRST_FRAME = {
     "sot": "object's box in the first frame: give --init X,Y,W,H, a file, or select to draw it",
-    "vos": "object's mask in the first frame: give --init MASK.png or --init X,Y,W,H",
+    "vos": "object's mask in the first frame: give --init MASK.png, X,Y,W,H, or select "
+    "to draw a box",
     "pose": "people's joints in the first frame: give --init FILE.json (PoseTrack18 or COCO)",
 }
 """What tasks that see no detections start from."""
@@ -144,6 +149,13 @@ RESULTS: dict[str, tuple[str, Callable[[Path], Sink]]] = {
     "pose": ("tracks.json", PoseFile),
 }
 """Where the results of each task go."""
+
+
+PERSON_MODELS = {
+    "posetrack": ("--pose-model", "person_pose_model"),
+    "mots": ("--mask-model", "person_mask_model"),
+}
+"""Which model of persons a task may have: its flag, and its field of `TrackRequest`."""
 
 
 def check_request(request: TrackRequest) -> None:
@@ -169,7 +181,8 @@ def check_request(request: TrackRequest) -> None:
             f"task {request.task} takes --detections FILE or --detector motion|MODEL.onnx, "
             f"got {got}"
         )
-    if request.detector in (None, "motion") and (
+    _check_person_models(request)
+    if request.detector in (None, MOTION) and (
         request.detector_classes is not None or request.detector_confidence is not None
     ):
         raise RequestError(
@@ -177,6 +190,25 @@ def check_request(request: TrackRequest) -> None:
         )
     if request.max_frames is not None and request.max_frames < 1:
         raise RequestError(f"--max-frames {request.max_frames}: expected 1 or more")
+
+
+def _check_person_models(request: TrackRequest) -> None:
+    """Find a model that the task does not take, and a detector that needs one."""
+    for task, (flag, name) in PERSON_MODELS.items():
+        if task != request.task and getattr(request, name) is not None:
+            raise RequestError(f"{flag} belongs to --task {task}, got --task {request.task}")
+    _, name = PERSON_MODELS.get(request.task, ("", "detector"))
+    if request.detector is None or getattr(request, name) is not None:
+        return
+    if request.task == "posetrack":
+        raise RequestError(
+            "task posetrack tracks poses, and --detector gives boxes: add --pose-model FILE.onnx"
+        )
+    if request.detector != MOTION:
+        raise RequestError(
+            "task mots tracks masks, and --detector MODEL.onnx gives boxes: add --mask-model "
+            "FILE.onnx, or give --detector motion"
+        )
 
 
 def observer_of(request: TrackRequest, head: Head) -> Observer | None:
@@ -187,6 +219,8 @@ def observer_of(request: TrackRequest, head: Head) -> Observer | None:
         detector=request.detector,
         confidence=request.detector_confidence,
         classes=request.detector_classes,
+        pose_model=request.person_pose_model,
+        mask_model=request.person_mask_model,
         device=request.backend,
         threads=request.threads,
     )

@@ -43,24 +43,41 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 @click.option(
     "--init",
     help="vos: the first frame's mask (PNG; several values are several objects), or a box X,Y,W,H "
-    "in which the object is cut out. sot: the box X,Y,W,H (pixels from 0), a file whose first row "
-    "is x,y,w,h (OTB, pixels from 1), or 'select' to draw it. pose: the first frame's keypoints, "
+    "(or 'select' to draw it) in which the object is cut out. sot: the box X,Y,W,H (pixels from "
+    "0), a file whose first row is x,y,w,h (OTB, pixels from 1), or 'select' to draw it. pose: the "
+    "first frame's keypoints, "
     "PoseTrack18 JSON or COCO results.",
 )
 @click.option(
     "--detections",
     type=click.Path(path_type=Path),
     help="mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON or "
-    "COCO results; mots needs masks, posetrack keypoints).",
+    "COCO results); without a model for them, mots needs masks and posetrack keypoints.",
 )
 @click.option(
     "--detector",
-    help="mot: 'motion' (camera that stands still) or a YOLOX .onnx model. mots: 'motion'.",
+    help="mot, mots, posetrack: 'motion' (camera that stands still) or a YOLOX .onnx model. It "
+    "gives boxes (motion: masks too); for poses or masks of people add one of the next two.",
+)
+@click.option(
+    "--pose-model",
+    "person_pose_model",  # what begins with a task's name is a parameter of that task
+    type=click.Path(path_type=Path),
+    help="posetrack: ONNX model that finds the joints in every box (MoveNet or BlazePose), with "
+    "--detector or --detections.",
+)
+@click.option(
+    "--mask-model",
+    "person_mask_model",
+    type=click.Path(path_type=Path),
+    help="mots: ONNX model that finds the person's mask in every box (BlazePose, for instance), "
+    "with --detector or --detections.",
 )
 @click.option(
     "--detector-classes",
     metavar="N,N,…",
-    help="Class numbers of the model to keep; 0 is COCO's person.  [default: all]",
+    help="Class numbers of the model to keep; 0 is COCO's person.  [default: all; 0 with "
+    "--pose-model or --mask-model]",
 )
 @click.option("--detector-confidence", type=float, help="Lowest score of the model's detections.")
 @click.option(
@@ -95,6 +112,7 @@ def command(
       cli track frames/ --task vos --init first-mask.png
       cli track car.mp4 --task sot --init 70,51,107,87 --save-video
       cli track frames/ --task mots --detections masks.txt
+      cli track street.mp4 --task posetrack --detector yolox.onnx --pose-model movenet.onnx
       cli track dance.mp4 --task pose --init first-frame.json --save-video
       cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
     """
@@ -140,7 +158,7 @@ def inputs_of(task: str, tasks: tuple[str, ...], values: dict[str, Any]) -> dict
     Of several tasks, each gets what it starts from and the others do not see it; what no task takes
     is left in place, and refused later.
     """
-    from ..tasks import FIRST_FRAME
+    from ..tasks import FIRST_FRAME, PERSON_MODELS
 
     chosen = {name: value for name, value in values.items() if not is_head_option(name)}
     starters = [other for other in tasks if other in FIRST_FRAME]
@@ -149,6 +167,9 @@ def inputs_of(task: str, tasks: tuple[str, ...], values: dict[str, Any]) -> dict
     if len(starters) < len(tasks) and task in starters:
         chosen.update(detections=None, detector=None)
         chosen.update(detector_classes=None, detector_confidence=None)
+    for other, (_, model) in PERSON_MODELS.items():
+        if other in tasks and other != task:
+            chosen[model] = None
     return chosen
 
 

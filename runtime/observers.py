@@ -6,15 +6,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ..errors import ObservationError
+from ..errors import ObservationError, UnitrackError
 from ..records import Frame, Observations
 from .coco_file import CocoFile, is_coco_results
 from .detection_files import DetectionFile, parse_number, read_lines
 from .mot_file import read_mot
 from .mots_file import MotsFile
 from .posetrack_file import PosetrackFile
+
+if TYPE_CHECKING:
+    from .person_observer import PersonModel
 
 _Self = TypeVar("_Self", bound="Observer")
 
@@ -60,6 +63,9 @@ FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
 
 MOTION = "motion"
 
+PERSON = 0
+"""The class of people in models of COCO."""
+
 
 def open_observer(
     *,
@@ -67,24 +73,69 @@ def open_observer(
     detector: str | None = None,
     confidence: float | None = None,
     classes: tuple[int, ...] | None = None,
+    pose_model: Path | None = None,
+    mask_model: Path | None = None,
     device: str = "cpu",
     threads: int = 0,
 ) -> Observer:
-    """Open what `--detections` or `--detector` names; exactly one of the two.
+    """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
     Args:
         detections: A file in one of `FILE_FORMATS`, told apart by its contents.
         detector: `motion`, or the path of a YOLOX-format ONNX model.
         confidence: Lowest score that a YOLOX model reports; None: `YoloxConfig`'s.
-        classes: Class numbers from 0 that a YOLOX model reports; None: all.
+        classes: Class numbers from 0 that a YOLOX model reports; None: all, or `PERSON` alone where
+            a model of persons looks at them.
+        pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
+        mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
         device: Where an ONNX model runs, `cpu` or `cuda`.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
 
     Raises:
-        ObservationError: None or both are given, a file is absent, damaged or of no known format,
-            or a model is not in YOLOX format.
+        ObservationError: Not one of detections and detector is given, or both models of persons; a
+            file is absent, damaged or of no known format, or a model is not of the kind expected.
         BackendError: A model cannot be loaded.
     """
+    if pose_model is not None and mask_model is not None:
+        raise ObservationError(
+            f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
+        )
+    model = _open_model(pose_model, mask_model, device, threads)
+    if model is None:
+        return _open_boxes(detections, detector, confidence, classes, device, threads)
+    from .person_observer import PersonObserver
+
+    try:
+        people = (PERSON,) if classes is None else classes
+        boxes = _open_boxes(detections, detector, confidence, people, device, threads)
+    except UnitrackError:
+        model.close()
+        raise
+    return PersonObserver(boxes, model)
+
+
+def _open_model(
+    pose_model: Path | None, mask_model: Path | None, device: str, threads: int
+) -> PersonModel | None:
+    if pose_model is not None:
+        from .pose_model import PoseModel
+
+        return PoseModel(pose_model, device=device, threads=threads)
+    if mask_model is not None:
+        from .mask_model import MaskModel
+
+        return MaskModel(mask_model, device=device, threads=threads)
+    return None
+
+
+def _open_boxes(
+    detections: Path | None,
+    detector: str | None,
+    confidence: float | None,
+    classes: tuple[int, ...] | None,
+    device: str,
+    threads: int,
+) -> Observer:
     if (detections is None) == (detector is None):
         raise ObservationError(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
