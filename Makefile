@@ -9,11 +9,15 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all style types clean
+.PHONY: demo gallery test test-all style types clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
 	  $(if $(INIT),--init "$(INIT)") $(if $(FRAMES),--frames $(FRAMES))
+
+# The README's pictures, from the procedural scene.
+gallery: $(VENV)/.demo
+	@$(BIN)/cli demo --gallery docs/gallery
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of the results; those of an earlier demo are replaced.",
 )
+@click.option(
+    "--gallery",
+    type=click.Path(path_type=Path),
+    help="Do all six tasks on the demo clip, and write a picture of each to this folder.",
+)
 def command(
     source: str | None,
     detector: str | None,
@@ -44,6 +49,7 @@ def command(
     backbone: str,
     frames: int | None,
     output: Path,
+    gallery: Path | None,
 ) -> None:
     """Track a demo clip or your own video, and score it where the truth is known.
 
@@ -55,12 +61,16 @@ def command(
 
     if source is None and (detector or init):
         raise RequestError("--detector and --init belong to a --source of your own")
+    if source is not None and gallery is not None:
+        raise RequestError("--gallery shows the demo clip: leave out --source")
     fewest = 3 if source is None else 1
     if frames is not None and frames < fewest:
         raise RequestError(f"--frames {frames}: expected {fewest} or more")
     bundle = Path("bundles") / backbone
     ensure_bundle(bundle, backbone)
-    if source is None:
+    if gallery is not None:
+        _gallery(bundle, gallery, frames, output)
+    elif source is None:
         _demo_clip(bundle, frames, output)
     else:
         _own_video(source, detector or "motion", init, bundle, frames, output)
@@ -80,6 +90,14 @@ def _demo_clip(bundle: Path, frames: int | None, output: Path) -> None:
         _track(replace(vos, init=str(clip.init_mask))),
     ]
     _summary(reports, _scores(clip, reports))
+
+
+def _gallery(bundle: Path, folder: Path, frames: int | None, output: Path) -> None:
+    from .gallery import make_gallery, show_gallery
+
+    hung = make_gallery(bundle, folder, frames, output)
+    _stop_if_interrupted(hung[-1].report)
+    show_gallery(hung)
 
 
 def _own_video(
@@ -120,10 +138,14 @@ def _track(request: TrackRequest) -> TrackReport:
 
     with watch_run(request.task) as watch:
         report = track(request, watch)
+    _stop_if_interrupted(report)
+    return report
+
+
+def _stop_if_interrupted(report: TrackReport) -> None:
     if report.data["interrupted"]:
         click.echo(f"interrupted; the results so far are in {report.output}", err=True)
         sys.exit(130)
-    return report
 
 
 def _scores(clip: SceneFiles, reports: list[TrackReport]) -> list[str]:

@@ -1,12 +1,16 @@
-"""A made-up detector: the truth with jitter, misses, false alarms and scores."""
+"""Made-up detectors of boxes, masks and poses: the truth with jitter, misses, false alarms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from ..records import FloatArray, Observations
+from ..records import BoolArray, FloatArray, Observations
+from ..runtime.boxes import mask_boxes, valid_rows
+from ..runtime.pose_format import pose_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,80 @@ def noisy_detections(
         np.array(scores, np.float32)[order],
         np.zeros(len(boxes), np.int64),
     )
+
+
+def noisy_masks(
+    masks: BoolArray, visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
+) -> Observations:
+    """What an imperfect segmenter reports: masks with uncertain edges, in no telling order.
+
+    Args:
+        masks: (N, H, W) bool, what can be seen of every object.
+        visible: (N,) float32 share of each object that shows.
+        noise: How the segmenter errs; `jitter` moves edges by that share of the mask's height.
+        rng: Where its errors come from.
+
+    Returns:
+        Masks with their tight boxes, score 1, class 0.
+    """
+    found = [
+        _ragged(masks[row], noise.jitter, rng) for row in _found_rows(visible, noise, rng).tolist()
+    ]
+    rough = np.stack(found) if found else np.zeros((0, *masks.shape[1:]), np.bool_)
+    boxes = mask_boxes(rough)
+    kept = valid_rows(boxes)
+    count = int(kept.sum())
+    return Observations(
+        boxes[kept], np.ones(count, np.float32), np.zeros(count, np.int64), rough[kept]
+    )
+
+
+def noisy_poses(
+    keypoints: FloatArray, visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
+) -> Observations:
+    """What an imperfect pose estimator reports, in no telling order.
+
+    Args:
+        keypoints: (N, K, 3) float32 true joints: x, y in source pixels, confidence.
+        visible: (N,) float32 share of each object that shows.
+        noise: How the estimator errs: joints by a third of `jitter`, in body sizes, and each is
+            missed with the chance `miss`.
+        rng: Where its errors come from.
+
+    Returns:
+        Poses with boxes around their joints, scores in (0, 1], class 0.
+    """
+    rows = _found_rows(visible, noise, rng)
+    found = keypoints[rows]
+    size = np.ptp(pose_boxes(found)[0].reshape(-1, 2, 2), axis=1).max(axis=-1, initial=0.0)
+    offsets = rng.normal(0.0, noise.jitter / 3, (*found.shape[:2], 2)).clip(-0.1, 0.1)
+    seen = (found[..., 2] > 0) & (rng.random(found.shape[:2]) >= noise.miss)
+    confidence = np.where(seen, rng.uniform(0.6, 1.0, seen.shape), 0.0)
+    places = (found[..., :2] + offsets * size[:, None, None]) * seen[..., None]
+    poses = np.concatenate([places, confidence[..., None]], axis=-1).astype(np.float32)
+    boxes, shown = pose_boxes(poses)
+    scores = (0.6 + 0.4 * visible[rows]).astype(np.float32)
+    classes = np.zeros(len(rows), np.int64)
+    return Observations(boxes, scores, classes, keypoints=poses)[shown]
+
+
+def _found_rows(
+    visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Which objects are found; those that hardly show more seldom."""
+    missed = noise.miss + 0.5 * (1.0 - visible.astype(np.float64)) ** 2
+    found = (visible >= noise.min_visible) & (rng.random(len(visible)) >= missed)
+    return rng.permutation(np.flatnonzero(found))
+
+
+def _ragged(mask: BoolArray, jitter: float, rng: np.random.Generator) -> BoolArray:
+    """A mask whose edge wanders in and out by about `jitter` of its height."""
+    reach = max(0.5, jitter * float(mask.any(axis=1).sum()) / 2)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), reach)
+    coarse = rng.uniform(-0.35, 0.35, tuple(-(-side // 12) for side in mask.shape))
+    drift = cv2.resize(coarse.astype(np.float32), mask.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    # Away from the object nothing is found, however the drift overshoots.
+    return np.asarray((soft > 0.1) & (soft + drift > 0.5), np.bool_)
 
 
 def _false_alarm(size_hw: tuple[int, int], rng: np.random.Generator) -> FloatArray:

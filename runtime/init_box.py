@@ -45,10 +45,7 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         OutputError: `select` without a display.
     """
     if text == SELECT:
-        if not has_display():
-            raise OutputError(
-                f"--init {SELECT}: there is no display to draw on; give --init X,Y,W,H or a file"
-            )
+        require_display()
         return draw_box
     box = parse_box(text)
     if box is None:
@@ -82,6 +79,18 @@ def read_otb_boxes(path: Path) -> npt.NDArray[np.float64]:
     lines = text.rstrip().splitlines()
     boxes = np.array([_row(path, number, line) for number, line in enumerate(lines, 1)])
     return boxes.reshape(-1, 4) - (1.0, 1.0, 0.0, 0.0)
+
+
+def require_display() -> None:
+    """Find out before a window is opened whether there is a screen for it.
+
+    Raises:
+        OutputError: There is none.
+    """
+    if not has_display():
+        raise OutputError(
+            f"--init {SELECT}: there is no display to draw on; give --init X,Y,W,H or a file"
+        )
 
 
 def draw_box(frame: Frame) -> Box:

@@ -41,12 +41,31 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
                 "value"
             )
         return labels
+    return filled_box(box, size_hw, f"--init {text}")
+
+
+def filled_box(
+    box: tuple[float, float, float, float], size_hw: tuple[int, int], name: str = "box"
+) -> UInt8Array:
+    """A label map of one box.
+
+    Args:
+        box: Left, top, width, height in source pixels, from 0; may reach beyond the picture.
+        size_hw: Height and width of the map.
+        name: What messages call it.
+
+    Returns:
+        (H, W) uint8: 1 in the box, 0 elsewhere.
+
+    Raises:
+        ObservationError: No pixel lies in it.
+    """
     x, y, width, height = box
     left, top = max(0, round(x)), max(0, round(y))
     right, bottom = min(size_hw[1], round(x + width)), min(size_hw[0], round(y + height))
     if right <= left or bottom <= top:
         raise ObservationError(
-            f"--init {text}: the box holds no pixel of the source, which is "
+            f"{name}: the box holds no pixel of the source, which is "
             f"{size_hw[1]}x{size_hw[0]} (width x height); expected X,Y,W,H with W and H above 0"
         )
     filled = np.zeros(size_hw, np.uint8)

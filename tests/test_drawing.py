@@ -154,7 +154,7 @@ def test_a_label_map_takes_the_place_of_masks_and_boxes() -> None:
 
 def test_keypoints_seen_are_joined_and_hidden_ones_left_out() -> None:
     points = np.zeros((1, 17, 3), np.float32)
-    points[0, 11], points[0, 13], points[0, 15] = (60, 60, 1), (60, 120, 0.5), (60, 200, 0)
+    points[0, 11], points[0, 13], points[0, 15] = (60.5, 60, 1), (60.5, 120, 0.5), (60, 200, 0)
     tracks = _tracks([(200, 20, 220, 40)], [2], keypoints=points)
     drawn = draw_tracks(GREY, tracks, boxes=False)
     for row in (60, 90, 120):
@@ -165,6 +165,30 @@ def test_keypoints_seen_are_joined_and_hidden_ones_left_out() -> None:
     assert not _changed(plain)[80:100, :100].any()
     other = draw_tracks(GREY, tracks, boxes=False, limbs=[(11, 13), (3, 99)])
     assert _changed(other)[90, 60]
+
+
+def test_stray_pixels_and_joints_do_not_carry_the_label_away() -> None:
+    labels = np.zeros((240, 320), np.uint8)
+    labels[100:200, 100:180], labels[30:32, 290:292] = 3, 3
+    drawn = draw_tracks(GREY, _tracks([(100, 30, 292, 200)], [3], label_map=labels))
+    assert _changed(drawn)[80:100, 100:112].any(), "above the larger part"
+    assert not _changed(drawn)[:25].any()
+    points = np.zeros((1, 17, 3), np.float32)
+    points[0, 5:17] = [(150 + k, 100 + 8 * k, 1) for k in range(12)]
+    points[0, 16] = (20, 190, 1)
+    drawn = draw_tracks(GREY, _tracks([(10, 92, 170, 200)], keypoints=points))
+    assert _changed(drawn)[85, 150:160].any()
+    assert not _changed(drawn)[:95, :120].any()
+
+
+def test_boxes_only_where_nothing_else_shows_the_object() -> None:
+    points = np.zeros((2, 17, 3), np.float32)
+    points[0, 5:17] = [(60 + k, 60 + 8 * k, 1) for k in range(12)]
+    tracks = _tracks([(40, 50, 90, 160), (200, 50, 250, 160)], keypoints=points)
+    drawn = draw_tracks(GREY, tracks)
+    assert not _changed(drawn)[159, 40:60].any()
+    assert tuple(drawn[120, 200]) == color_of(2), "nobody knows where that one's joints are"
+    assert tuple(draw_tracks(GREY, tracks, boxes=True)[120, 40]) == color_of(1)
 
 
 def test_mad_keypoints_do_no_harm() -> None:
