@@ -50,7 +50,11 @@ def head_config(task: str, values: dict[str, Any]) -> HeadConfig:
 
 def is_head_option(name: str) -> bool:
     """Whether an option of a command was made by `head_options`."""
-    return name.split("_")[0] in CONFIGS
+    return any(
+        name == f"{task}_{parameter.name}"
+        for task, config in CONFIGS.items()
+        for parameter in fields(config)
+    )
 
 
 def engine_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

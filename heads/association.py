@@ -17,7 +17,7 @@ from ..runtime.boxes import iou_matrix
 from ..runtime.graph_runner import GraphRunner
 from .assignment import assign
 from .motion import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
-from .similarity import rsm_costs
+from .similarity import SIMILARITIES
 from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
 
 Cost = npt.NDArray[np.float64]
@@ -39,6 +39,7 @@ class AssociationConfig:
         confirm_at_once: Whether new tracklets count without a second match.
         use_motion: False compares representations alone: no motion term, no gate, no overlap.
         scale: s of `softmax(s T Dᵀ)`.
+        similarity: Key of `similarity.SIMILARITIES`.
     """
 
     appearance_weight: float = 0.98
@@ -52,6 +53,7 @@ class AssociationConfig:
     confirm_at_once: bool = False
     use_motion: bool = True
     scale: float = 100.0
+    similarity: str = "rsm"
 
 
 class Associator:
@@ -131,7 +133,8 @@ class Associator:
         bank = self._bank.features
         if bank is None or features is None or not cost.size:
             return cost
-        similar = rsm_costs(self._graphs, bank, features, self._scale).astype(np.float64)
+        costs = SIMILARITIES[self._config.similarity]
+        similar = costs(self._graphs, bank, features, self._scale).astype(np.float64)
         similar[:, ~features.present] = np.inf
         for row, tracklet in enumerate(tracklets):
             if tracklet.row >= 0:

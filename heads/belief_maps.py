@@ -40,6 +40,29 @@ def belief_maps(
     return maps.reshape(rows * cols, -1).astype(np.float32)
 
 
+def within_reach(
+    maps: FloatArray, points_xy: Float64, reach: Float64, *, stride: int, grid_hw: tuple[int, int]
+) -> FloatArray:
+    """Maps without what lies too far from where their points were.
+
+    Args:
+        maps: (cells, n) float32.
+        points_xy: (n, 2) x, y in pixels of the network's image.
+        reach: (n,) in cells.
+        stride: Network pixels per cell.
+        grid_hw: Rows and columns.
+
+    Returns:
+        (cells, n) float32, a new array: 0 from `reach` cells on.
+    """
+    places = (points_xy - 0.5) / stride
+    rows, cols = grid_hw
+    along_y = np.square(np.arange(rows)[:, None] - places[:, 1])
+    along_x = np.square(np.arange(cols)[:, None] - places[:, 0])
+    near = along_y[:, None, :] + along_x[None, :, :] < np.square(reach)
+    return np.where(near.reshape(rows * cols, -1), maps, np.float32(0))
+
+
 def read_points(
     maps: FloatArray, *, top_cells: int, stride: int, grid_hw: tuple[int, int]
 ) -> tuple[Float64, FloatArray]:

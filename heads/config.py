@@ -7,43 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from ..errors import RequestError
 from .mask_configs import MotsConfig, PoseConfig, PosetrackConfig
 from .sot_config import SotConfig
+from .tracked_config import TrackedConfig
 
 
 @dataclass(frozen=True, slots=True)
-class MotConfig:
+class MotConfig(TrackedConfig):
     """Parameters of multi-object tracking; the defaults are the authors'."""
 
-    confidence: float = field(
-        default=0.5, metadata={"help": "Detections below this score are left out."}
-    )
-    appearance_weight: float = field(
-        default=0.98, metadata={"help": "Share of appearance against motion, 0 to 1."}
-    )
-    cost_limit: float = field(
-        default=0.7, metadata={"help": "Largest cost of a match by appearance and motion."}
-    )
-    overlap_limit: float = field(
-        default=0.5, metadata={"help": "Largest 1 - IoU of a match by overlap."}
-    )
+    task: ClassVar[str] = "mot"
+
     confirm_limit: float = field(
         default=0.7, metadata={"help": "Largest 1 - IoU at which a new track is confirmed."}
-    )
-    duplicate_limit: float = field(
-        default=0.15, metadata={"help": "A found and a lost track nearer than this are one."}
-    )
-    buffer: float = field(
-        default=30.0, metadata={"help": "Frames a lost track is kept, counted at 30 FPS."}
-    )
-    use_motion: bool = field(
-        default=True, metadata={"help": "Kalman filter, gate and overlap; off: appearance alone."}
-    )
-    rsm_scale: float = field(
-        default=100.0, metadata={"help": "Scale s of the reconstruction similarity's softmax."}
     )
     min_area: float = field(
         default=200.0, metadata={"help": "Smaller boxes are tracked, not reported (px²)."}
@@ -53,23 +32,12 @@ class MotConfig:
     )
     roi_height: int = field(default=4, metadata={"help": "Rows of points per box."})
     roi_width: int = field(default=10, metadata={"help": "Columns of points per box."})
-    height: int = field(default=608, metadata={"help": "Height of the network's image."})
-    width: int = field(default=1088, metadata={"help": "Width of the network's image."})
 
     def __post_init__(self) -> None:
-        roi, image = (self.roi_height, self.roi_width), (self.height, self.width)
-        if not (1 <= min(roi) <= max(roi) <= 64 and 32 <= min(image) <= max(image) <= 8192):
-            raise RequestError(
-                f"mot: got RoI {roi[0]}x{roi[1]} and image {image[0]}x{image[1]}; "
-                "expected 1 to 64 and 32 to 8192 a side"
-            )
-        if not (
-            0 <= self.appearance_weight <= 1 and 0 <= self.buffer < inf and 0 < self.rsm_scale < inf
-        ):
-            raise RequestError(
-                f"mot: got appearance weight {self.appearance_weight}, buffer {self.buffer}, RSM "
-                f"scale {self.rsm_scale}; expected 0 to 1, 0 or more, and above 0"
-            )
+        TrackedConfig.__post_init__(self)
+        rows, columns = self.roi_height, self.roi_width
+        if not 1 <= min(rows, columns) <= max(rows, columns) <= 64:
+            raise RequestError(f"mot: got RoI {rows}x{columns}, expected 1 to 64 a side")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ObservationError
 from ..records import BoolArray, FloatArray, Frame, IntArray, Observations, Tracks
@@ -11,13 +10,16 @@ from ..runtime.features import FeatureMap
 from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
 from ..runtime.pose_format import pose_boxes, seen_joints
-from .belief_maps import belief_maps, read_points
+from .belief_maps import Float64, belief_maps, read_points, within_reach
 from .mask_configs import PoseConfig
 from .pose_mask import body_size
 from .propagation import Propagator
 
 VANISHED = 1e-3
 """A belief map that is nowhere higher than this says nothing."""
+
+WEAK = 0.05
+"""A joint whose map is lower than this may have gone elsewhere."""
 
 _CHANNELS = 256
 """Maps that are propagated together; the graphs serve no more at once."""
@@ -62,6 +64,8 @@ class PoseHead(Head):
         self._graphs = graphs
         self._config = config
         self._propagators: list[Propagator] = []
+        self._last: Float64 = np.zeros((0, 2))
+        self._frames_weak: IntArray = np.zeros(0, np.int64)
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """The source's ratio with the configured short side; small sources are not enlarged."""
@@ -88,25 +92,38 @@ class PoseHead(Head):
         if not self._propagators:
             self._start(features)
             return self._report(frame.index, self._keypoints)
-        maps = [propagator.step(features.array) for propagator in self._propagators]
-        points, heights = read_points(
-            np.concatenate(maps, axis=1),
-            top_cells=self._config.top_cells,
-            stride=features.stride,
-            grid_hw=features.grid_hw,
-        )
+        points, heights = self._read(features)
         found = np.zeros_like(self._keypoints)
-        heights = np.where(heights > VANISHED, np.minimum(heights, 1.0), 0.0)
         places = features.letterbox.points_to_source(points) * (heights > 0)[:, None]
         found[self._given] = np.concatenate([places, heights[:, None]], axis=1)
         return self._report(frame.index, found)
 
+    def _read(self, features: FeatureMap) -> tuple[Float64, FloatArray]:
+        """Network pixels of the given joints, and how sure each is; 0 where its map has vanished.
+
+        Cells that resemble a joint's are found anywhere in the picture, because the first frame is
+        searched globally.  Joints do not jump: only cells near the last place count, and some
+        further away with every frame in which the joint was hardly seen.
+        """
+        maps = np.concatenate([p.step(features.array) for p in self._propagators], axis=1)
+        stride, grid_hw = features.stride, features.grid_hw
+        if self._config.reach:
+            reach = np.asarray(self._config.reach * (1.0 + self._frames_weak), np.float64)
+            maps = within_reach(maps, self._last, reach, stride=stride, grid_hw=grid_hw)
+        points, heights = read_points(
+            maps, top_cells=self._config.top_cells, stride=stride, grid_hw=grid_hw
+        )
+        shown = heights > VANISHED
+        self._last = np.where(shown[:, None], points, self._last)
+        self._frames_weak = np.where(heights >= WEAK, 0, self._frames_weak + 1)
+        return points, np.where(shown, np.minimum(heights, 1.0), 0.0)
+
     def _start(self, features: FeatureMap) -> None:
         rows, cols = features.grid_hw
         config = self._config
-        maps = belief_maps(
-            *self._placed(features), stride=features.stride, grid_hw=features.grid_hw
-        )
+        self._last, variances = self._placed(features)
+        self._frames_weak = np.zeros(len(variances), np.int64)
+        maps = belief_maps(self._last, variances, stride=features.stride, grid_hw=features.grid_hw)
         for first in range(0, maps.shape[1], _CHANNELS):
             propagator = Propagator(
                 self._graphs,
@@ -122,9 +139,7 @@ class PoseHead(Head):
             propagator.start(features.array, part)
             self._propagators.append(propagator)
 
-    def _placed(
-        self, features: FeatureMap
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _placed(self, features: FeatureMap) -> tuple[Float64, Float64]:
         """The given joints in network pixels, and the variances of their maps in cells²."""
         placed = np.where(self._given[..., None], self._keypoints, 0).astype(np.float64)
         placed[..., :2] = features.letterbox.points_to_network(placed[..., :2])

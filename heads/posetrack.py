@@ -2,94 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import ObservationError
-from ..records import BoolArray, FloatArray, Frame, Observations, Tracks
+from ..records import BoolArray, FloatArray, IntArray, Observations, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.features import FeatureMap
-from ..runtime.graph_runner import GraphRunner
-from ..runtime.head import Head
-from .association import AssociationConfig, Associator
 from .mask_configs import PosetrackConfig
 from .mask_points import describe_grid
 from .pose_mask import pose_mask
-from .tracklets import Tracklet
+from .tracked_head import TrackedHead
+from .tracklets import ObjectFeatures, Tracklet
 
 
-class PosetrackHead(Head):
-    """Tracks poses.
+class PosetrackHead(TrackedHead[PosetrackConfig]):
+    """Tracks poses; reported are the observer's boxes and joints, untouched.
 
-    Args:
-        graphs: Runs `point_features`, `select` and `rsm`.
-        config: Parameters.
-        fps: Of the source, for the buffer.
+    A person of whom no joint is seen is tracked by the box alone; one whose box lies wholly outside
+    the picture is left out.
     """
 
-    needs_observations = True
-    graphs_used = ("point_features", "select", "rsm")
+    graphs_used = ("point_features", "select", "rsm_masks")
 
-    def __init__(self, graphs: GraphRunner, config: PosetrackConfig, fps: float = 30.0) -> None:
-        self._graphs = graphs
-        self._config = config
-        self._associator = Associator(
-            graphs,
-            AssociationConfig(
-                appearance_weight=config.appearance_weight,
-                gate=False,
-                position_only=True,
-                cost_limit=config.cost_limit,
-                overlap_limit=config.overlap_limit,
-                duplicate_limit=config.duplicate_limit,
-                buffer_frames=round(config.buffer * fps / 30.0),
-                confirm_at_once=True,
-                use_motion=config.use_motion,
-                scale=config.rsm_scale,
-            ),
-        )
+    def _own_numbers(self) -> dict[str, Any]:
+        return {"gate": False, "position_only": True, "confirm_at_once": True}
 
-    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
-        """One size for all sources, as the authors have it."""
-        return self._config.height, self._config.width
-
-    def reset(self) -> None:
-        """Forget all tracks; ids start again from 1."""
-        self._associator.reset()
-
-    def step(
-        self, frame: Frame, features: FeatureMap, observations: Observations | None = None
-    ) -> Tracks:
-        """Give identities to one frame's poses.
-
-        A person of whom no joint is seen is tracked by the box alone; one whose box lies wholly
-        outside the picture is left out.
-
-        Returns:
-            The observer's boxes and joints, untouched.
-
-        Raises:
-            ObservationError: The observations have no keypoints.
-        """
-        seen = observations or Observations.empty()
+    def _usable(self, seen: Observations, size_hw: tuple[int, int]) -> Observations:
         if len(seen) and seen.keypoints is None:
             raise ObservationError(
                 "task posetrack tracks poses, and the observer gives none: give --detections a "
-                "PoseTrack18 or COCO keypoint file"
+                "PoseTrack18 or COCO keypoint file, or add --pose-model FILE.onnx"
             )
-        inside = valid_rows(clip_boxes(seen.boxes_xyxy, frame.size_hw))
-        seen = seen[inside & (seen.scores >= self._config.confidence)]
-        appearance = None
-        if len(seen) and seen.keypoints is not None:
-            grid = poses_on_grid(seen.keypoints, features)
-            appearance = describe_grid(self._graphs, grid, features, self._config.max_area)
-        tracklets = self._associator.step(frame.index, seen, appearance)
-        return _report(frame.index, tracklets, seen)
+        inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
+        return seen[inside & (seen.scores >= self._config.confidence)]
 
+    def _describe(self, seen: Observations, features: FeatureMap) -> ObjectFeatures | None:
+        if seen.keypoints is None:
+            return None
+        grid = poses_on_grid(seen.keypoints, features)
+        return describe_grid(self._graphs, grid, features, self._config.max_area)
 
-def _report(frame_index: int, tracklets: list[Tracklet], seen: Observations) -> Tracks:
-    tracklets = sorted(tracklets, key=lambda t: t.id)
-    ids = np.array([t.id for t in tracklets], np.int64)
-    return Tracks(frame_index, ids, seen[np.array([t.detection for t in tracklets], np.int64)])
+    def _report(
+        self,
+        frame_index: int,
+        ids: IntArray,
+        found: Observations,
+        tracklets: list[Tracklet],  # noqa: ARG002
+    ) -> Tracks:
+        return Tracks(frame_index, ids, found)
 
 
 def poses_on_grid(keypoints: FloatArray, features: FeatureMap) -> BoolArray:

@@ -9,124 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from ..runtime.engine import Array, to_host
 from ..runtime.graph_runner import GraphRunner
-
-MASKED = -1.0e4
-"""Similarity of a key outside the radius; far below any cosine, and representable in float16."""
+from .tiles import MASKED, TilePlan, best_tile, reach_of
 
 _CHUNK_VALUES = 8_000_000
 """Affinities held at once: 32 MB, so that a large picture needs no more memory than a small one."""
 
-_TILE_CELLS = (64, 160)
-"""Cells of a tile: fewer waste keys of the window, more give the matrix product better shapes."""
-
-
-@dataclass(frozen=True, slots=True)
-class TilePlan:
-    """Which query cells are worked on together, and which keys they see.
-
-    Attributes:
-        query_index: (T, Q) int64, row-major cells of each tile.
-        window_index: (T, S) int64, row-major key cells of each tile's window.
-        bias: (T, Q, S) float32, 0 where the key is within the radius and in the grid, `MASKED`
-            elsewhere.
-        position: (cells,) int64: where in the flattened tiles each cell of the grid stands.
-    """
-
-    query_index: npt.NDArray[np.int64]
-    window_index: npt.NDArray[np.int64]
-    bias: npt.NDArray[np.float32]
-    position: npt.NDArray[np.int64]
-
-    @staticmethod
-    def build(
-        rows: int, cols: int, radius: float, tile: tuple[int, int] | None = None, keys: int = 1
-    ) -> TilePlan:
-        """Lay tiles over a grid of `rows` x `cols` cells.
-
-        A key is within the radius when its Euclidean distance is strictly below it.
-
-        Args:
-            rows: Of the grid.
-            cols: Of the grid.
-            radius: In cells.
-            tile: Height and width of a tile in cells; None takes what needs the least work.
-            keys: Smallest number of keys in a window, masked ones included: top-k wants k.
-        """
-        bound = min(radius, float(rows + cols))
-        tile_h, tile_w = tile or best_tile(rows, cols, reach_of(bound))
-        window_y, window_x = window_offsets(tile_h, tile_w, bound)
-        absent = max(0, keys - len(window_y))
-        # A window of too few keys is filled up with one that no cell of the tile can see.
-        window_y = np.pad(window_y, (0, absent), constant_values=-rows - tile_h)
-        window_x = np.pad(window_x, (0, absent))
-        tile_y, tile_x = np.divmod(np.arange(tile_h * tile_w), tile_w)
-        top, left = np.meshgrid(
-            np.arange(0, rows, tile_h), np.arange(0, cols, tile_w), indexing="ij"
-        )
-        qy, qx = top.reshape(-1, 1) + tile_y, left.reshape(-1, 1) + tile_x
-        wy, wx = top.reshape(-1, 1) + window_y, left.reshape(-1, 1) + window_x
-        query_index = np.minimum(qy, rows - 1) * cols + np.minimum(qx, cols - 1)
-        window_index = np.clip(wy, 0, rows - 1) * cols + np.clip(wx, 0, cols - 1)
-        inside = (wy >= 0) & (wy < rows) & (wx >= 0) & (wx < cols)
-        squared = (qy[:, :, None] - wy[:, None, :]) ** 2 + (qx[:, :, None] - wx[:, None, :]) ** 2
-        seen = (squared < radius * radius) & inside[:, None, :]
-        bias = np.where(seen, np.float32(0), np.float32(MASKED))
-        in_grid = np.flatnonzero(((qy < rows) & (qx < cols)).ravel())
-        position = np.empty(rows * cols, np.int64)
-        position[query_index.ravel()[in_grid]] = in_grid
-        return TilePlan(query_index, window_index, bias, position)
-
-    def __len__(self) -> int:
-        return len(self.query_index)
-
-
-def reach_of(radius: float) -> int:
-    """The largest whole distance strictly below `radius`."""
-    return max(0, int(np.ceil(radius)) - 1)
-
-
-def window_offsets(
-    tile_h: int, tile_w: int, radius: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The keys that some cell of a tile sees, as offsets (y, x) from the tile's first cell.
-
-    Those nearest to the tile's centre come first: good matches are near, and top-k is quicker
-    when it meets them early.
-    """
-    reach = reach_of(radius)
-    y, x = np.meshgrid(
-        np.arange(-reach, tile_h + reach), np.arange(-reach, tile_w + reach), indexing="ij"
-    )
-    beyond_y = np.maximum(0, np.maximum(-y, y - tile_h + 1))
-    beyond_x = np.maximum(0, np.maximum(-x, x - tile_w + 1))
-    seen = beyond_y**2 + beyond_x**2 < max(radius, 0.5) ** 2
-    y, x = y[seen], x[seen]
-    from_centre = (y - (tile_h - 1) / 2) ** 2 + (x - (tile_w - 1) / 2) ** 2
-    order = np.argsort(from_centre, kind="stable")
-    return y[order], x[order]
-
-
-@lru_cache(maxsize=16)
-def best_tile(rows: int, cols: int, reach: int) -> tuple[int, int]:
-    """The tile that needs the fewest products for the whole grid."""
-
-    def work(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-        h, w = size
-        tiles = -(-rows // h) * -(-cols // w)
-        # The window is the tile widened by the reach, its corners rounded off.
-        window = h * w + 2 * reach * (h + w) + round(np.pi * reach * reach)
-        return tiles * h * w * window, size
-
-    low, high = _TILE_CELLS
-    sizes = [(h, w) for h in range(4, 33) for w in range(4, 33) if low <= h * w <= high]
-    return min(sizes, key=work)
+_QUERY_INDEX = 3
+"""Which input of `propagate_global` and `propagate_local` says what is searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +30,34 @@ class MemoryFrame:
 
     features: Array
     labels: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Tiles that are worked on together; arrays are placed where the graphs compute.
+
+    What is the same in every frame is placed once: at 480p it is some 24 MB, which a GPU would
+    otherwise be sent with every memory frame of every frame.
+
+    Attributes:
+        cells: Which cells of the grid its queries are.
+        query_index: (T, Q) int64, as in `TilePlan`.
+        queries: (T * Q,) int64, the same in one row.
+        first_window: `window_index` and `bias` of the first frame's plan.
+        window: Those of the recent frames' plan.
+        order: (its cells,) int64: where each cell stands among the queries.
+        best: (T * Q, K) float32 `MASKED`: the candidates before the first memory frame.
+        best_labels: (T * Q, K, L) float32 zeros: their labels.
+    """
+
+    cells: slice | npt.NDArray[np.int64]
+    query_index: Array
+    queries: Array
+    first_window: tuple[Array, Array]
+    window: tuple[Array, Array]
+    order: Array
+    best: Array
+    best_labels: Array
 
 
 class Propagator:
@@ -166,8 +89,8 @@ class Propagator:
         self._graphs = graphs
         self._cells = rows * cols
         self._kept = graphs.spec.parameters["top_k"]
-        self._top_k = np.array([top_k], np.int64)
-        self._temperature = np.array([temperature], np.float32)
+        self._top_k = graphs.place(np.array([top_k], np.int64))
+        self._temperature = graphs.place(np.array([temperature], np.float32))
         # The first frame's candidates join those of the recent ones cell by cell: its windows may
         # be of another size, but its tiles must be the same.
         widest = min(max(radius, first_radius or 0.0), max(rows, cols))
@@ -183,13 +106,15 @@ class Propagator:
         )
         self._first: MemoryFrame | None = None
         self._recent: deque[MemoryFrame] = deque(maxlen=memory)
+        self._chunks: list[_Chunk] = []
 
     def start(self, features: Array, labels: npt.NDArray[np.float32]) -> None:
         """Make this the first frame: features (1, rows, cols, C), labels (cells, L) float32."""
-        self._first = MemoryFrame(features, labels)
+        self._first = MemoryFrame(features, self._graphs.place(labels))
         self._recent.clear()
         # The public code repeats the first frame until the memory is full.
         self._recent.extend([self._first] * (self._recent.maxlen or 0))
+        self._chunks = self._lay_out(labels.shape[1])
 
     def step(self, features: Array) -> npt.NDArray[np.float32]:
         """Labels (cells, L) float32 of the next frame, which joins the memory."""
@@ -199,53 +124,84 @@ class Propagator:
         self._recent.append(MemoryFrame(features, labels))
         return to_host(labels)
 
-    def _propagate(self, query: Array, first: MemoryFrame) -> Array:
-        per_tile = self._plan.query_index.shape[1]
-        cost = max(self._cells, self._plan.window_index.shape[1]) * per_tile
-        chunk = max(1, _CHUNK_VALUES // cost)
-        if chunk >= len(self._plan):
-            return self._chunk(query, first, slice(0, len(self._plan)), self._plan.position)
-        labels = np.empty((self._cells, first.labels.shape[1]), np.float32)
-        for start in range(0, len(self._plan), chunk):
-            stop = min(start + chunk, len(self._plan))
-            low, high = start * per_tile, stop * per_tile
-            cells = np.flatnonzero((self._plan.position >= low) & (self._plan.position < high))
-            order = self._plan.position[cells] - low
-            labels[cells] = to_host(self._chunk(query, first, slice(start, stop), order))
-        return labels
+    def _lay_out(self, width: int) -> list[_Chunk]:
+        """The work of a frame with `width` labels, in parts, placed where the graphs compute."""
+        step = self._tiles_at_once()
+        return [self._chunk(low, low + step, width) for low in range(0, len(self._plan), step)]
 
-    def _chunk(
-        self, query: Array, first: MemoryFrame, tiles: slice, order: npt.NDArray[np.int64]
-    ) -> Array:
-        index = self._plan.query_index[tiles]
-        best: Array = np.full((index.size, self._kept), MASKED, np.float32)
-        best_labels: Array = np.zeros((index.size, self._kept, first.labels.shape[1]), np.float32)
+    def _tiles_at_once(self) -> int:
+        """As many as the engines were built for; without engines, what memory is granted for."""
+        per_tile = self._plan.query_index.shape[1]
+        most = self._graphs.limit
+        limits: list[int | None] = []
         if self._first_plan is None:
+            queries = most("propagate_global", _QUERY_INDEX, 0)
+            limits.append(None if queries is None else queries // per_tile)
+        if self._first_plan is not None or self._recent:
+            limits.append(most("propagate_local", _QUERY_INDEX, 0))
+        known = [limit for limit in limits if limit is not None]
+        cost = max(self._cells, self._plan.window_index.shape[1]) * per_tile
+        at_once = min(known) if known else _CHUNK_VALUES // cost
+        return min(max(1, at_once), len(self._plan))
+
+    def _chunk(self, low: int, high: int, width: int) -> _Chunk:
+        place = self._graphs.place
+        tiles = slice(low, high)
+        index = self._plan.query_index[tiles]
+        start, stop = low * index.shape[1], low * index.shape[1] + index.size
+        position = self._plan.position
+        whole = index.size == self._plan.query_index.size
+        inside = (position >= start) & (position < stop)
+        cells = slice(None) if whole else np.flatnonzero(inside)
+        plans = [plan for plan in (self._first_plan, self._plan) if plan is not None]
+        windows = [(place(plan.window_index[tiles]), place(plan.bias[tiles])) for plan in plans]
+        return _Chunk(
+            cells=cells,
+            query_index=place(index),
+            queries=place(index.reshape(-1)),
+            first_window=windows[0],
+            window=windows[-1],
+            order=place(position[cells] - start),
+            best=place(np.full((index.size, self._kept), MASKED, np.float32)),
+            best_labels=place(np.zeros((index.size, self._kept, width), np.float32)),
+        )
+
+    def _propagate(self, query: Array, first: MemoryFrame) -> Array:
+        if len(self._chunks) == 1:
+            return self._labels_of(self._chunks[0], query, first)
+        labels = np.empty((self._cells, first.labels.shape[1]), np.float32)
+        for chunk in self._chunks:
+            labels[chunk.cells] = to_host(self._labels_of(chunk, query, first))
+        return self._graphs.place(labels)
+
+    def _labels_of(self, chunk: _Chunk, query: Array, first: MemoryFrame) -> Array:
+        best, best_labels = chunk.best, chunk.best_labels
+        local = [(frame, chunk.window) for frame in self._recent]
+        if self._first_plan is not None:
+            local.insert(0, (first, chunk.first_window))
+        else:
             best, best_labels = self._graphs.run(
                 "propagate_global",
                 query,
                 first.features,
                 first.labels,
-                index.reshape(-1),
+                chunk.queries,
                 best,
                 best_labels,
             )
-        local = [(frame, self._plan) for frame in self._recent]
-        if self._first_plan is not None:
-            local.insert(0, (first, self._first_plan))
-        for frame, plan in local:
+        for frame, (window_index, bias) in local:
             best, best_labels = self._graphs.run(
                 "propagate_local",
                 query,
                 frame.features,
                 frame.labels,
-                index,
-                plan.window_index[tiles],
-                plan.bias[tiles],
+                chunk.query_index,
+                window_index,
+                bias,
                 best,
                 best_labels,
             )
         (labels,) = self._graphs.run(
-            "propagate_labels", best, best_labels, order, self._temperature, self._top_k
+            "propagate_labels", best, best_labels, chunk.order, self._temperature, self._top_k
         )
         return labels

@@ -180,7 +180,7 @@ def test_padding_of_small_masks_costs_nothing(tiny):
     run = tiny.run
 
     def watched(graph, *feeds):
-        if graph == "rsm":
+        if graph == "rsm_masks":
             shapes.append((feeds[0].shape[1], feeds[2].shape[1]))
         return run(graph, *feeds)
 
