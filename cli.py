@@ -18,7 +18,11 @@ COMMANDS = {
     "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
     "build": "Build TensorRT engines from the graphs of a bundle.",
     "eval": "Measure accuracy on a benchmark, as its official tool does.",
+    "compare": "Compare representations over tasks, as the paper does with its fifteen.",
+    "bench": "Measure latency, memory and energy of a task, backends side by side.",
+    "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
     "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
+    "doctor": "Show what this machine has, which bundles run on it, and what mends the rest.",
     "backbones": "List the backbones that can be exported.",
     "demo": "Track a demo clip or your own video, and score it where the truth is known.",
 }
