@@ -32,11 +32,12 @@ style: $(VENV)/.dev
 
 # The package is the repository root: mypy is shown a folder that holds it under its name.
 PARTS := $(wildcard *.py) calibration commands evaluation export heads runtime
-types: $(VENV)/.dev
+types: $(VENV)/.types
 	@rm -rf build/types && mkdir -p build/types/unitrack_edge
 	@ln -s $(addprefix $(CURDIR)/,$(PARTS)) build/types/unitrack_edge
 	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache -p unitrack_edge
+	$(BIN)/python tests/tensorrt_types.py build/types-tensorrt
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -50,6 +51,11 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval,dev]'
 	@touch $@ $(VENV)/.demo
+
+# Without what it depends on: TensorRT itself, whose types these are, is not needed for them.
+$(VENV)/.types: $(VENV)/.dev
+	$(BIN)/python -m pip install -q --no-deps $(PIP_ARGS) tensorrt-stubs==10.13.0.35.1
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

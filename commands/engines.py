@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import BackendError, RequestError
+from ..runtime.backends import find_backend
 from ..runtime.bundle import Bundle
 from ..runtime.specs import EngineSpec
 
@@ -50,6 +53,36 @@ def build_with_progress(
     console.print(_table(engines))
     console.print(f"engines are in {bundle.path / 'engines'}", highlight=False, soft_wrap=True)
     return engines
+
+
+def rebuild_engines(path: Path, backend: str) -> None:
+    """Build a bundle's engines that are missing or do not fit this machine.
+
+    Raises:
+        RequestError: The backend runs no engines.
+        BackendError: Its flavour of TensorRT or a GPU is missing.
+        BuildError: Building failed.
+    """
+    from ..runtime.device import find_gpu
+    from ..runtime.engine_choice import unusable_engines
+    from ..runtime.tensorrt_library import load_library
+
+    flavour = find_backend(backend).flavour
+    if flavour is None:
+        raise RequestError(
+            f"--rebuild with --backend {backend}: only tensorrt and tensorrt-rtx run engines"
+        )
+    library = load_library(flavour)
+    gpu = find_gpu()
+    if gpu is None:
+        raise BackendError(
+            f"--rebuild: no GPU with a working driver was found, and {flavour} engines run on one "
+            "only (see `cli doctor`); use --backend cpu"
+        )
+    bundle = Bundle.load(path)
+    stale = unusable_engines(bundle, library, gpu.target)
+    if stale:
+        build_with_progress(bundle, flavour=flavour, graphs=tuple(stale))
 
 
 def _table(engines: Sequence[EngineSpec]) -> Table:

@@ -92,7 +92,7 @@ def build_engine(
     products = check_precision(library, network, graph, precision)
     config = builder.create_builder_config()
     inputs = tuple(profiled(tensor, ranges) for tensor in graph.inputs)
-    _add_profile(builder, config, graph.name, inputs)
+    _add_profile(trt, builder, config, graph.name, inputs)
     _set_target(library, config, options.target)
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
@@ -118,6 +118,7 @@ def build_engine(
 
 
 def _add_profile(
+    trt: Any,
     builder: tensorrt.Builder,
     config: tensorrt.IBuilderConfig,
     graph: str,
@@ -133,7 +134,8 @@ def _add_profile(
                 f"graph {graph}, input {tensor.name} {tensor.describe()}: no size is known for "
                 "its dynamic dimensions; write the bundle again with `cli export --force`"
             )
-        profile.set_shape(tensor.name, tensor.min_shape, tensor.opt_shape, tensor.max_shape)
+        shapes = (tensor.min_shape, tensor.opt_shape, tensor.max_shape)
+        profile.set_shape(tensor.name, *(trt.Dims(shape) for shape in shapes))
     config.add_optimization_profile(profile)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ..errors import BuildError
 from ..runtime.bundle import SPEC_FILE, Bundle, sha256_of
 from ..runtime.device import GpuInfo, find_gpu
+from ..runtime.engine_choice import platform_name
 from ..runtime.sinks import write_atomic, write_json_atomic
 from ..runtime.specs import BundleSpec, EngineSpec, GraphSpec
 from ..runtime.tensorrt_library import TensorrtLibrary, load_library
@@ -196,7 +196,7 @@ def _add(
         flavour=library.flavour,
         version=library.version,
         target=target,
-        platform=f"{platform.system().lower()}-{platform.machine()}",
+        platform=platform_name(),
         build_s=round(made.build_s, 3),
         inputs=made.inputs,
         products=made.products,

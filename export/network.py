@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BuildError
+from ..runtime.engine_layers import PROMISED
 from ..runtime.specs import GraphSpec
 from ..runtime.tensorrt_library import TensorrtLibrary
 
 if TYPE_CHECKING:
     import tensorrt
-
-PROMISED = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
-"""Element type that a bundle's precision promises for convolutions and matrix products."""
 
 
 def parse_network(

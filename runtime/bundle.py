@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BundleError
+from .backends import open_backend
 from .engine import Engine
-from .onnxruntime_engine import PROVIDERS, OnnxRuntimeEngine
 from .specs import BundleSpec, GraphSpec
 
 SPEC_FILE = "bundle.json"
-
-BACKENDS = tuple(PROVIDERS)
-"""Names that `--backend` takes."""
 
 
 def sha256_of(path: Path) -> str:
@@ -65,25 +62,33 @@ class Bundle:
             _check_file(path, graph)
         return Bundle(path, spec)
 
+    def graph(self, name: str) -> GraphSpec:
+        """The spec of a graph.
+
+        Raises:
+            BundleError: The bundle has no such graph.
+        """
+        if name not in self.spec.graphs:
+            raise BundleError(
+                f"bundle {self.path} has no graph {name} (it has {', '.join(self.spec.graphs)}): "
+                f"write it again with `cli export --backbone {self.spec.backbone} --force`"
+            )
+        return self.spec.graphs[name]
+
     def open(self, graph: str, backend: str = "cpu", threads: int = 0) -> Engine:
-        """Load one graph.
+        """Load one graph by itself; `GraphRunner` is for several that share a device.
 
         Args:
             graph: Its name.
-            backend: One of `BACKENDS`.
+            backend: A key of `backends.BACKENDS`.
             threads: Of a CPU backend; 0 takes all that this process may use.
 
         Raises:
             BundleError: The bundle has no such graph.
             BackendError: The backend is unknown, absent, or refuses the graph.
         """
-        if graph not in self.spec.graphs:
-            raise BundleError(
-                f"bundle {self.path} has no graph {graph} (it has {', '.join(self.spec.graphs)}): "
-                f"write it again with `cli export --backbone {self.spec.backbone} --force`"
-            )
-        spec = self.spec.graphs[graph]
-        return OnnxRuntimeEngine(self.path / spec.file, spec, device=backend, threads=threads)
+        self.graph(graph)
+        return open_backend(backend, threads).open(self, graph)
 
 
 def _check_file(folder: Path, graph: GraphSpec) -> None:

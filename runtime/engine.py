@@ -80,6 +80,14 @@ class Engine(ABC):
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs of checked feeds."""
 
+    def limit(self, input_index: int, axis: int) -> int | None:  # noqa: ARG002
+        """The largest size that this engine takes along an axis of an input; None: any."""
+        return None
+
+    def report(self) -> dict[str, Any]:
+        """What is worth knowing of how it ran, as plain data; nothing by default."""
+        return {}
+
     @abstractmethod
     def close(self) -> None:
         """Give everything back; may be called twice."""

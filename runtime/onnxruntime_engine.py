@@ -1,4 +1,4 @@
-"""ONNX Runtime as a backend: on the CPU, and on a CUDA GPU through I/O binding.
+"""ONNX Runtime as a backend: on the CPU, and on a GPU through I/O binding.
 
 A provider is asked for by name and must be there: ONNX Runtime's own habit of falling back to the
 CPU with a warning is switched off.
@@ -16,12 +16,20 @@ import numpy.typing as npt
 
 from ..errors import BackendError
 from .engine import Array, Engine, to_host
+from .ort_tensorrt import make_cache_folder, tensorrt_options
 from .specs import GraphSpec, TensorSpec
 
 if TYPE_CHECKING:
     import onnxruntime
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "ort-tensorrt": "TensorrtExecutionProvider",
+}
+
+_CUDA = "cuda"
+"""ONNX Runtime's name of the memory that both GPU providers compute in."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -62,9 +70,10 @@ class OnnxRuntimeEngine(Engine):
     Args:
         path: The ONNX file.
         spec: What the graph takes and gives; None reads it from the file (for foreign models).
-        device: `cpu` or `cuda`.
+        device: A key of `PROVIDERS`.
         threads: Of the CPU; 0 takes as many as this process may use.
         bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
+        half: Whether the graph is float16, which TensorRT's provider must be told.
 
     Raises:
         BackendError: Unknown device, ONNX Runtime or the provider is absent, or the file cannot be
@@ -79,9 +88,11 @@ class OnnxRuntimeEngine(Engine):
         device: str = "cpu",
         threads: int = 0,
         bind: bool | None = None,
+        half: bool = False,
     ) -> None:
-        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads)
-        self._device = device
+        options = tensorrt_options(spec, half=half) if device == "ort-tensorrt" else {}
+        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads, options)
+        self._device = "cpu" if device == "cpu" else _CUDA
         self._bind = device != "cpu" if bind is None else bind
         self.backend = self._session.get_providers()[0]
         self.spec = spec or _read_spec(self._session, path)
@@ -101,14 +112,9 @@ class OnnxRuntimeEngine(Engine):
     def _run_bound(
         self, session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]
     ) -> dict[str, Array]:
-        import onnxruntime
-
         binding = session.io_binding()
         for name, feed in feeds.items():
-            if not isinstance(feed, OrtArray):
-                host = np.ascontiguousarray(feed)
-                feed = OrtArray(onnxruntime.OrtValue.ortvalue_from_numpy(host, self._device, 0))
-            binding.bind_ortvalue_input(name, feed.value)
+            binding.bind_ortvalue_input(name, place_on_device(feed, self._device).value)
         for tensor in self.spec.outputs:
             binding.bind_output(tensor.name, self._device, 0)
         session.run_with_iobinding(binding)
@@ -120,6 +126,20 @@ class OnnxRuntimeEngine(Engine):
         self._session = None
 
 
+def place_on_device(array: Array, device: str) -> OrtArray:
+    """A copy in the memory that a device of `PROVIDERS` computes in; the array if it is there."""
+    import onnxruntime
+
+    if isinstance(array, OrtArray):
+        return array
+    memory = "cpu" if device == "cpu" else _CUDA
+    host = np.ascontiguousarray(to_host(array))
+    try:
+        return OrtArray(onnxruntime.OrtValue.ortvalue_from_numpy(host, memory, 0))
+    except _failures() as error:
+        raise BackendError(f"backend {device}: {_one_line(error)}") from error
+
+
 def available_cores() -> int:
     """Cores that this process may use (a container or taskset may give it fewer than there are)."""
     if hasattr(os, "sched_getaffinity"):
@@ -127,14 +147,16 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+def _open(
+    path: Path, device: str, threads: int, tensorrt: dict[str, str]
+) -> onnxruntime.InferenceSession:
     if device not in PROVIDERS:
         raise BackendError(f"unknown backend {device!r}: choose one of {', '.join(PROVIDERS)}")
     try:
         import onnxruntime
     except ImportError as error:
         raise BackendError(
-            "onnxruntime is not installed: pip install 'unitrack-edge[cpu]' (or [gpu] for CUDA)"
+            "onnxruntime is not installed: pip install 'unitrack-edge[cpu]' (or [gpu] for a GPU)"
         ) from error
     provider = PROVIDERS[device]
     present = onnxruntime.get_available_providers()
@@ -149,9 +171,14 @@ def _open(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession
     options.log_severity_level = 4
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers: list[Any] = [provider]
+    if tensorrt:
+        make_cache_folder(tensorrt)
+        # What TensorRT does not take stays on the GPU.
+        providers = [(provider, tensorrt), PROVIDERS["cuda"]]
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=[provider], enable_fallback=False
+            str(path), options, providers=providers, enable_fallback=False
         )
     except _failures() as error:
         raise BackendError(f"{path} cannot be loaded: {_one_line(error)}") from error

@@ -143,26 +143,21 @@ class EngineSpec:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> EngineSpec:
         """Read back what `dataclasses.asdict` wrote."""
-        text = {key: data[key] for key in ("gpu", "driver")}
         return EngineSpec(
-            **{
-                key: str(data[key])
-                for key in (
-                    "graph",
-                    "file",
-                    "sha256",
-                    "onnx_sha256",
-                    "flavour",
-                    "version",
-                    "target",
-                    "platform",
-                )
-            },
+            graph=str(data["graph"]),
+            file=str(data["file"]),
+            sha256=str(data["sha256"]),
             size_bytes=int(data["size_bytes"]),
+            onnx_sha256=str(data["onnx_sha256"]),
+            flavour=str(data["flavour"]),
+            version=str(data["version"]),
+            target=str(data["target"]),
+            platform=str(data["platform"]),
             build_s=float(data["build_s"]),
             inputs=tuple(TensorSpec.from_json(t) for t in data["inputs"]),
             products={str(k): int(v) for k, v in data["products"].items()},
-            **{key: None if value is None else str(value) for key, value in text.items()},
+            gpu=None if data["gpu"] is None else str(data["gpu"]),
+            driver=None if data["driver"] is None else str(data["driver"]),
         )
 
 

@@ -5,7 +5,14 @@ import pytest
 from unitrack_edge.errors import BackendError, BundleError
 from unitrack_edge.runtime.engine import DeviceArray, to_host
 from unitrack_edge.runtime.graph_runner import GraphRunner
-from unitrack_edge.runtime.onnxruntime_engine import OnnxRuntimeEngine, OrtArray, available_cores
+from unitrack_edge.runtime.onnxruntime_engine import (
+    OnnxRuntimeEngine,
+    OrtArray,
+    available_cores,
+    place_on_device,
+)
+from unitrack_edge.runtime.ort_tensorrt import make_cache_folder, tensorrt_options
+from unitrack_edge.runtime.specs import GraphSpec, TensorSpec
 
 from .tiny_bundle import mix, mix_feeds, write_tiny_bundle
 
@@ -222,3 +229,65 @@ def test_a_runner_loads_each_graph_once_and_keeps_the_order_of_tensors(bundle):
             graphs.run("rsm", POINTS)
     with pytest.raises(BackendError, match="closed"):
         engine.run(named(POINTS, WEIGHTS, OFFSET))
+
+
+def test_what_was_placed_is_fed_without_another_copy(bundle):
+    held = place_on_device(POINTS, "cpu")
+    assert isinstance(held, OrtArray)
+    assert place_on_device(held, "cpu") is held
+    np.testing.assert_array_equal(to_host(held), POINTS)
+    with open_mix(bundle, bind=True) as engine:
+        got = engine.run(named(held, np.asfortranarray(WEIGHTS), OFFSET))
+    np.testing.assert_allclose(to_host(got["mixed"]), mix(POINTS, WEIGHTS, OFFSET)[0], rtol=1e-5)
+
+
+def test_on_the_cpu_an_array_is_where_it_belongs(bundle):
+    with GraphRunner(bundle) as graphs:
+        assert graphs.place(POINTS) is POINTS
+        assert graphs.limit("mix", 0, 0) is None
+
+
+def profiled_graph(islands=()):
+    dynamic = TensorSpec("points", "float16", ("n", 3), (1, 3), (32, 3), (64, 3))
+    masks = TensorSpec("mask", "float32", ("n", "m"), (1, 1), (32, 8), (64, 16))
+    fixed = TensorSpec("scale", "float32", (1,))
+    return GraphSpec("g", "g.onnx", "ab" * 32, 1, (dynamic, fixed, masks), (), fp32_nodes=islands)
+
+
+def test_onnx_runtimes_tensorrt_is_told_shapes_precision_and_where_to_keep(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNITRACK_CACHE", str(tmp_path))
+    options = tensorrt_options(profiled_graph(), half=True)
+    assert options["trt_profile_min_shapes"] == "points:1x3,mask:1x1"
+    assert options["trt_profile_opt_shapes"] == "points:32x3,mask:32x8"
+    assert options["trt_profile_max_shapes"] == "points:64x3,mask:64x16"
+    assert options["trt_fp16_enable"] == "True"
+    assert options["trt_engine_cache_enable"] == "True"
+    folder = tmp_path / "ort-tensorrt" / ("ab" * 8)
+    assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == str(folder)
+    make_cache_folder(options)
+    assert folder.is_dir()
+    # Weak typing would take products into float16 that must stay out of it.
+    islands = tensorrt_options(profiled_graph(("/MatMul",)), half=True)
+    assert islands["trt_fp16_enable"] == "False"
+    assert tensorrt_options(profiled_graph(), half=False)["trt_fp16_enable"] == "False"
+    # A foreign model has no profile of ours.
+    assert "trt_profile_min_shapes" not in tensorrt_options(None, half=False)
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNITRACK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(BackendError, match="set UNITRACK_CACHE"):
+        make_cache_folder(tensorrt_options(profiled_graph(), half=False))
+
+
+@pytest.mark.skipif(
+    "TensorrtExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has TensorRT",
+)
+def test_the_tensorrt_provider_is_an_error_where_it_is_absent(bundle):
+    with GraphRunner(bundle, "ort-tensorrt") as graphs:
+        with pytest.raises(BackendError) as caught:
+            graphs.run("mix", *mix_feeds())
+        for part in ("backend ort-tensorrt", "expected TensorrtExecutionProvider", "[gpu]"):
+            assert part in str(caught.value)

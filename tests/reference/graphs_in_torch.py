@@ -34,6 +34,14 @@ class TorchRunner:
         )  # fmt: skip
         self.calls: list[str] = []
 
+    def place(self, array: np.ndarray) -> np.ndarray:
+        """The array: PyTorch computes on the CPU here."""
+        return array
+
+    def limit(self, graph: str, input_index: int, axis: int) -> int | None:  # noqa: ARG002
+        """None: a graph takes any size."""
+        return None
+
     def run(self, graph: str, *feeds: np.ndarray) -> tuple[np.ndarray, ...]:
         """Run one graph; inputs and outputs in the order of its spec."""
         self.calls.append(graph)
