@@ -157,6 +157,16 @@ def run_trackeval(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any],
     Raises:
         UnitrackError: TrackEval is not installed.
     """
+    hota, clear, identity = trackeval_metrics()
+    return hota.eval_sequence(data), clear.eval_sequence(data), identity.eval_sequence(data)
+
+
+def trackeval_metrics() -> tuple[Any, Any, Any]:
+    """TrackEval's HOTA, and CLEAR and Identity at threshold 0.5.
+
+    Raises:
+        UnitrackError: TrackEval is not installed.
+    """
     try:
         from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
             CLEAR,
@@ -169,11 +179,7 @@ def run_trackeval(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any],
             "pip install 'unitrack-edge[eval]'"
         ) from None
     quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
-    return (
-        HOTA().eval_sequence(data),
-        CLEAR(quiet).eval_sequence(data),
-        Identity(quiet).eval_sequence(data),
-    )
+    return HOTA(), CLEAR(quiet), Identity(quiet)
 
 
 def rows_of_tracks(tracks: Iterable[Tracks]) -> dict[int, tuple[IntArray, FloatArray]]:

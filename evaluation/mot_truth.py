@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,49 @@ _PEDESTRIAN = 1
 _LARGEST = 1e9
 
 IdRows = dict[int, tuple[IntArray, FloatArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class MotRow:
+    """One line of a file.
+
+    Attributes:
+        place: File and line, for messages.
+        frame: As the file counts, from 1.
+        identity: The object's.
+        box_xywh: Left, top, width, height; pixels from 1, as the file has them.
+        flag: Of a ground truth: 0 where the row is to be ignored.  Of results: the score.
+        label: The class; None where the file has none.
+    """
+
+    place: str
+    frame: int
+    identity: int
+    box_xywh: tuple[float, float, float, float]
+    flag: float
+    label: int | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a ground truth means that a tracker is asked to find the row."""
+        return self.flag != 0 and self.label in (None, _PEDESTRIAN, -1)
+
+
+def read_mot_rows(path: Path) -> list[MotRow]:
+    """Every row of a file, as it stands there.
+
+    Raises:
+        ObservationError: The file cannot be read, is malformed, or has an id twice in a frame.
+    """
+    rows = [_parse(place, text) for place, text in _lines(path)]
+    seen: set[tuple[int, int]] = set()
+    for row in rows:
+        if (row.frame, row.identity) in seen:
+            raise ObservationError(
+                f"{row.place}: id {row.identity} stands twice in frame {row.frame}"
+            )
+        seen.add((row.frame, row.identity))
+    return rows
 
 
 def read_mot_truth(path: Path | str) -> IdRows:
@@ -50,19 +94,19 @@ def read_mot_results(path: Path | str) -> IdRows:
 
 
 def _read(path: Path, truth: bool) -> IdRows:
-    frames: dict[int, dict[int, tuple[float, float, float, float]]] = {}
-    for place, text in _lines(path):
-        number, identity, box, wanted = _parse(place, text)
-        if truth and not wanted:
-            continue
-        rows = frames.setdefault(number - 1, {})
-        if identity in rows:
-            raise ObservationError(f"{place}: id {identity} stands twice in frame {number}")
-        rows[identity] = box
-    return {
-        number: (np.array(list(rows), np.int64), np.array(list(rows.values()), np.float32))
-        for number, rows in sorted(frames.items())
-    }
+    frames: dict[int, list[MotRow]] = {}
+    for row in read_mot_rows(path):
+        if row.wanted or not truth:
+            frames.setdefault(row.frame - 1, []).append(row)
+    return {number: _arrays(rows) for number, rows in sorted(frames.items())}
+
+
+def _arrays(rows: list[MotRow]) -> tuple[IntArray, FloatArray]:
+    ids = np.array([row.identity for row in rows], np.int64)
+    # In float64: from a large x, float32 could not take 1 away.
+    boxes = np.array([row.box_xywh for row in rows], np.float64) - (1.0, 1.0, 0.0, 0.0)
+    boxes[:, 2:] += boxes[:, :2]
+    return ids, boxes.astype(np.float32)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -87,8 +131,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _parse(place: str, text: str) -> tuple[int, int, tuple[float, float, float, float], bool]:
-    """Frame number, id, box_xyxy, and whether a ground truth means the row."""
+def _parse(place: str, text: str) -> MotRow:
     numbers = [_number(field) for field in _SEPARATOR.split(text)]
     good = len(numbers) >= 6 and all(abs(value) < _LARGEST for value in numbers)
     if not good:
@@ -98,10 +141,9 @@ def _parse(place: str, text: str) -> tuple[int, int, tuple[float, float, float, 
         raise _row_error(place, "expected a whole frame number from 1 and a whole id from 0", text)
     if w <= 0 or h <= 0:
         raise _row_error(place, "expected a width and height above 0", text)
-    flagged = len(numbers) < 7 or numbers[6] != 0
-    classed = len(numbers) not in (8, 9) or numbers[7] in (_PEDESTRIAN, -1)
-    box = (x - 1, y - 1, x - 1 + w, y - 1 + h)
-    return int(frame), int(identity), box, flagged and classed
+    flag = numbers[6] if len(numbers) > 6 else 1.0
+    label = int(numbers[7]) if len(numbers) in (8, 9) else None
+    return MotRow(place, int(frame), int(identity), (x, y, w, h), flag, label)
 
 
 def _row_error(place: str, problem: str, text: str) -> ObservationError:

@@ -70,7 +70,7 @@ def score_mots(
         ObservationError: Masks of different sizes in one frame.
     """
     numbers = sorted(set(results) | set(truth) if frames is None else set(frames))
-    parts = [_frame(number, results.get(number), truth.get(number)) for number in numbers]
+    parts = [compare_frame(number, results.get(number), truth.get(number)) for number in numbers]
     data = trackeval_data(
         [part[0] for part in parts], [part[1] for part in parts], [part[2] for part in parts]
     )
@@ -90,10 +90,19 @@ def score_mots(
     )
 
 
-def _frame(
+def compare_frame(
     number: int, result: MaskRows | None, truth: MaskRows | None
 ) -> tuple[IntArray, IntArray, Float64]:
-    """Ids of the truth, ids of the results that count, and their IoUs."""
+    """Ids of the truth (N,), ids of the results that count (M,), and their IoUs (N, M).
+
+    Args:
+        number: The frame's, for messages.
+        result: What the tracker says; None: nothing.
+        truth: What is right, with the regions to ignore.
+
+    Raises:
+        ObservationError: Masks of different sizes.
+    """
     known = truth or result
     if known is None:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0))

@@ -72,3 +72,43 @@ def success_auc(boxes_xywh: Boxes, truth_xywh: Boxes) -> float:
         ObservationError: Different numbers of frames, or none with a true box.
     """
     return float(success_curve(overlaps(boxes_xywh, truth_xywh)).mean())
+
+
+def precision(boxes_xywh: Boxes, truth_xywh: Boxes, limit_px: float = 20.0) -> float:
+    """Share of frames whose centre is at most `limit_px` from the true one.
+
+    Args:
+        boxes_xywh: (N, 4) left, top, width, height.
+        truth_xywh: (N, 4) in the same coordinates; frames with NaN are left out.
+        limit_px: In pixels; OTB's is 20.
+
+    Raises:
+        ObservationError: Different numbers of frames, or none with a true box.
+    """
+    offset = _centre_offsets(boxes_xywh, truth_xywh)
+    return float((np.hypot(offset[:, 0], offset[:, 1]) <= limit_px).mean())
+
+
+def normalised_precision(boxes_xywh: Boxes, truth_xywh: Boxes) -> float:
+    """Area under the precision curve over the offsets 0 to 0.5, in sizes of the true box.
+
+    Offsets along either axis are divided by the true width and height first, as TrackingNet
+    does it, so that small and large targets count alike.
+
+    Raises:
+        ObservationError: Different numbers of frames, or none with a true box.
+    """
+    offset = _centre_offsets(boxes_xywh, truth_xywh, normalised=True)
+    error = np.hypot(offset[:, 0], offset[:, 1])
+    return float(np.mean([(error <= limit).mean() for limit in np.linspace(0.0, 0.5, 51)]))
+
+
+def _centre_offsets(boxes_xywh: Boxes, truth_xywh: Boxes, normalised: bool = False) -> Curve:
+    """(M, 2) x and y from the true centre to the found one, of the frames with truth."""
+    overlaps(boxes_xywh, truth_xywh)  # checks the shapes
+    known = np.isfinite(truth_xywh).all(axis=1)
+    if not known.any():
+        raise ObservationError("there is no frame with a true box to score")
+    found, truth = (b[known].astype(np.float64) for b in (boxes_xywh, truth_xywh))
+    offset: Curve = found[:, :2] + found[:, 2:] / 2 - truth[:, :2] - truth[:, 2:] / 2
+    return offset / truth[:, 2:] if normalised else offset

@@ -1,0 +1,211 @@
+"""`cli compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import RequestError, UnitrackError
+from .eval import TASKS, executor_options
+
+if TYPE_CHECKING:
+    from ..evaluation.comparison import Comparison, Correlation
+    from ..evaluation.datasets import Sequence
+    from ..evaluation.sequence_jobs import SequenceRecord
+    from .comparison_grid import Cells, Entry
+
+
+@click.command("compare")
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    required=True,
+    help="Name as in `cli backbones` (bundles/NAME, exported first if it is missing), or the "
+    "folder of a bundle; repeat it.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    type=click.Choice(["layer3", "layer4"]),
+    multiple=True,
+    default=["layer3"],
+    show_default=True,
+    help="Where named backbones are cut; give both to compare them.",
+)
+@click.option(
+    "--data",
+    "roots",
+    multiple=True,
+    required=True,
+    metavar="[TASK=]ROOT",
+    help="Data of a task, such as vos=DAVIS; repeat it. Without TASK: a folder that has some of "
+    "the folders sot, vos, mot, mots, posetrack.",
+)
+@click.option("--task", "tasks", type=click.Choice(TASKS), multiple=True, help="Only this one.")
+@click.option("--split", help="Part of every data set, such as train or val.")
+@click.option("--sequence", "names", multiple=True, help="Only this one; repeatable.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="First frames of every sequence.")
+@click.option(
+    "--similarity",
+    "similarities",
+    type=click.Choice(["rsm", "pooled", "flattened"]),
+    multiple=True,
+    default=["rsm"],
+    show_default=True,
+    help="How association compares appearance; repeat it for the ablation (flattened: mot only).",
+)
+@click.option(
+    "--motion/--no-motion",
+    default=False,
+    show_default=True,
+    help="Whether association uses motion and overlap too.",
+)
+@click.option(
+    "--sot-head",
+    type=click.Choice(["dcf", "xcorr"]),
+    default="dcf",
+    show_default=True,
+    help="Tracker of task sot.",
+)
+@click.option(
+    "--accuracy",
+    type=click.Path(path_type=Path),
+    help="CSV of name,number: another accuracy to correlate with, such as ImageNet's top-1.",
+)
+@click.option("--accuracy-label", default="accuracy", show_default=True, help="What that is.")
+@click.option("--backend", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+              help="What runs the graphs; never replaced by another one.")  # fmt: skip
+@executor_options
+@click.option("--plots/--no-plots", default=True, help="Whether pictures are drawn.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs/compare"),
+    show_default=True,
+    help="Tables, pictures, page and records; what is recorded there is not done again.",
+)
+def command(backbones: tuple[str, ...], **values: Any) -> None:
+    """Compare representations over tasks, as the paper does with its fifteen.
+
+    Runs every backbone on every sequence of every task, association without motion cues, and
+    ranks them. Writes comparison.csv, .md and .html (one page that opens offline), the radar of
+    ranks, and with --accuracy the scatter and its correlations. Your own checkpoint: export it
+    with `cli export --weights`, then name its bundle here.
+
+    \b
+    Examples:
+      cli compare --backbone imagenet-r18 --backbone random-r18 --data mot=MOT16/train
+      cli compare --backbone vfs-r18 --layer layer3 --layer layer4 --data vos=DAVIS --jobs 2
+      cli compare --backbone bundles/mine --data DATA --similarity rsm --similarity pooled
+    """
+    from ..evaluation.plots import check_matplotlib
+    from .comparison_files import write_comparison
+    from .comparison_grid import Entry, find_bundles, grid_jobs, read_sequences
+    from .evaluation_jobs import raise_failures, run_jobs, show_notes
+    from .tables import wide_console
+
+    if values["plots"]:
+        check_matplotlib()
+    accuracy = _accuracy(values["accuracy"])
+    data, notes = read_sequences(values)
+    entries = [
+        Entry(f"{name} {similarity}" if len(values["similarities"]) > 1 else name, path, similarity)
+        for name, path in find_bundles(backbones, values["layers"])
+        for similarity in dict.fromkeys(values["similarities"])
+    ]
+    places = grid_jobs(entries, data, values)
+    jobs = list(places)
+    records, failed = run_jobs(
+        jobs,
+        values["executor"],
+        values["jobs"],
+        lambda job: f"{job.bundle.name} {job.sequence.name}",
+    )
+    comparison = _compared(entries, tuple(data), [places[job] for job in jobs], records, failed)
+    correlations = _correlations(comparison, accuracy)
+    notes += [note for record in records.values() for note in record.notes]
+    notes += [f"{_places_of(places[jobs[n]])}: no score, failed: {e}" for n, e in failed.items()]
+    notes = list(dict.fromkeys(notes))
+    write_comparison(values["output"], comparison, correlations, _setting(values, data), notes,
+                     plots=values["plots"], label=values["accuracy_label"])  # fmt: skip
+    console = wide_console()
+    _show(console, comparison, correlations)
+    show_notes(console, notes)
+    console.print(f"results: {values['output']}", soft_wrap=True, markup=False)
+    raise_failures(
+        {f"{jobs[n].bundle.name} {jobs[n].sequence.name}": e for n, e in failed.items()}, len(jobs)
+    )
+
+
+def _accuracy(path: Path | None) -> dict[str, float]:
+    from ..evaluation.comparison import read_accuracy
+
+    return {} if path is None else read_accuracy(path)
+
+
+def _compared(
+    entries: list[Entry],
+    tasks: tuple[str, ...],
+    places: list[Cells],
+    records: dict[int, SequenceRecord],
+    failed: dict[int, UnitrackError],
+) -> Comparison:
+    """The scores of all cells; one of which a sequence failed has none."""
+    from ..evaluation.comparison import Comparison
+    from ..evaluation.evaluation_report import combined_rows
+    from ..evaluation.formats import FORMAT_OF_TASK, FORMATS
+
+    found: dict[tuple[str, str], list[SequenceRecord]] = {}
+    for number, record in records.items():
+        for cell in places[number]:
+            found.setdefault(cell, []).append(record)
+    broken = {cell for number in failed for cell in places[number]}
+    cells = {
+        (entry, task): combined_rows(FORMATS[FORMAT_OF_TASK[task]], done)
+        for (entry, task), done in found.items()
+        if (entry, task) not in broken
+    }
+    return Comparison(tuple(entry.name for entry in entries), tasks, cells)
+
+
+def _places_of(cells: Cells) -> str:
+    """Cells of the comparison, for messages."""
+    return ", ".join(f"{entry} {task}" for entry, task in cells)
+
+
+def _correlations(comparison: Comparison, accuracy: dict[str, float]) -> list[Correlation]:
+    from ..evaluation.comparison import correlate
+
+    unknown = set(accuracy) - set(comparison.entries)
+    if unknown and not set(accuracy) & set(comparison.entries):
+        raise RequestError(
+            f"--accuracy names {min(unknown)} and others, none of which is compared: expected "
+            f"some of {', '.join(comparison.entries)}"
+        )
+    return correlate(comparison, accuracy) if accuracy else []
+
+
+def _setting(values: dict[str, Any], data: dict[str, list[Sequence]]) -> dict[str, str]:
+    frames = {t: sum(len(s.numbers) for s in sequences) for t, sequences in data.items()}
+    return {
+        "data": "; ".join(
+            f"{task}: {', '.join(s.name for s in sequences)} ({frames[task]} frames)"
+            for task, sequences in data.items()
+        ),
+        "association": "appearance, motion and overlap" if values["motion"] else "appearance alone",
+        "similarity": ", ".join(dict.fromkeys(values["similarities"])),
+        "sot head": values["sot_head"],
+        "backend": values["backend"],
+    }
+
+
+def _show(console: Any, comparison: Comparison, correlations: list[Correlation]) -> None:
+    from ..evaluation.comparison import correlation_table, rank_table
+    from .tables import print_table
+
+    print_table(console, rank_table(comparison))
+    if correlations:
+        print_table(console, correlation_table(correlations))

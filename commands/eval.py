@@ -1,0 +1,256 @@
+"""`cli eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ObservationError, RequestError, UnitrackError
+from .options import SectionedCommand, head_config, head_options
+from .track import DEFAULT_BACKBONE, ensure_bundle
+
+if TYPE_CHECKING:
+    from ..evaluation.datasets import Sequence
+    from ..evaluation.formats import DatasetFormat
+    from ..evaluation.sequence_jobs import SequenceRecord
+    from ..evaluation.tables import TextTable
+
+TASKS = ("sot", "vos", "mot", "mots", "posetrack")
+
+Failures = dict[str, UnitrackError]
+
+
+def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--executor` and `--jobs`."""
+    executor = click.option(
+        "--executor",
+        type=click.Choice(["serial", "processes", "ray"]),
+        help="Where sequences are worked on; ray: the cluster at RAY_ADDRESS, or one on this "
+        "machine.  [default: serial, or processes with --jobs]",
+    )
+    jobs = click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Sequences at the same time; the cores are shared out among them.",
+    )
+    return executor(jobs(function))
+
+
+@click.command("eval", cls=SectionedCommand)
+@click.option("--task", type=click.Choice(TASKS), required=True, help="What to measure.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Root of the data set, in its official layout; a part of it will do.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["otb", "davis", "mot", "mots", "posetrack"]),
+    help="Layout of the data.  [default: the task's]",
+)
+@click.option("--split", help="Part of the data set, such as train, val or 2017/val.")
+@click.option("--sequence", "names", multiple=True, help="Only this one; repeatable.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="First frames of every sequence.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder written by `cli export`.")
+@click.option(
+    "--backbone",
+    help=f"Use bundles/BACKBONE, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    help="Score the results in this folder instead of tracking; one file or folder a sequence.",
+)
+@click.option(
+    "--detections",
+    type=click.Path(path_type=Path),
+    help="Folder of SEQUENCE.txt or .json, in place of the data set's own detections.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="What runs the graphs; never replaced by another one.",
+)
+@executor_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Results and records; what is recorded there is not done again.  "
+    "[default: runs/eval-TASK-DATA-BUNDLE; with --results: none]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@head_options
+def command(task: str, format_name: str | None, as_json: bool, **values: Any) -> None:
+    """Measure accuracy on a benchmark, as its official tool does.
+
+    Tracks every sequence and scores it, or only scores with --results. Finished sequences are
+    recorded: the same command goes on where it ended, and a changed bundle, parameter or data set
+    is done anew.
+
+    \b
+    Examples:
+      cli eval --task mot --data MOT17 --split train --backbone imagenet-r18 --jobs 2
+      cli eval --task vos --data DAVIS --split 2017/val
+      cli eval --task sot --data OTB100 --sequence Car4 --sot-head xcorr
+      cli eval --task mot --data MOT17 --split train --results my-tracker/
+    """
+    from ..evaluation.formats import FORMAT_OF_TASK, FORMATS
+    from .evaluation_jobs import raise_failures
+
+    format_name = format_name or FORMAT_OF_TASK[task]
+    row = FORMATS[format_name]
+    if row.task != task:
+        raise RequestError(
+            f"--format {format_name} is of task {row.task}, got --task {task}: "
+            f"give --format {FORMAT_OF_TASK[task]}"
+        )
+    measure = _score if values["results"] is not None else _track
+    sequences = _chosen_sequences(row, values)
+    records, failures, setting = measure(sequences, task, format_name, values)
+    summary = _summary(row, records, failures, {"task": task, "format": format_name, **setting})
+    _show(row, records, summary, as_json)
+    if setting["output"] is not None:
+        _write_summary(Path(setting["output"]), summary)
+    raise_failures(failures, len(sequences))
+
+
+def _chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
+    from ..evaluation.datasets import choose, first_frames
+
+    sequences = choose(row.read(values["data"], values["split"]), values["names"])
+    sequences = [first_frames(sequence, values["max_frames"]) for sequence in sequences]
+    folder: Path | None = values["detections"]
+    if folder is None:
+        return sequences
+    if values["results"] is not None or row.task in ("sot", "vos"):
+        raise RequestError("--detections is for tracking with mot, mots or posetrack: leave it out")
+    return [replace(s, detections=_detections(folder, s.name)) for s in sequences]
+
+
+def _detections(folder: Path, name: str) -> Path:
+    places = [folder / f"{name}.{ending}" for ending in ("txt", "json")]
+    found = [place for place in places if place.is_file()]
+    if len(found) != 1:
+        got = "no" if not found else "two"
+        raise ObservationError(
+            f"--detections {folder}: {got} file of {name}, expected {name}.txt or {name}.json"
+        )
+    return found[0]
+
+
+def _score(
+    sequences: list[Sequence], task: str, format_name: str, values: dict[str, Any]
+) -> tuple[list[SequenceRecord], Failures, dict[str, Any]]:
+    """Score what is there."""
+    from ..evaluation.sequence_jobs import score_results
+
+    del task
+    if values["bundle"] is not None or values["backbone"] is not None:
+        raise RequestError("--results are scored as they are: leave out --bundle and --backbone")
+    folder: Path = values["results"]
+    if not folder.is_dir():
+        raise ObservationError(f"--results {folder}: there is no such folder")
+    records: list[SequenceRecord] = []
+    failures: Failures = {}
+    for sequence in sequences:
+        try:
+            records.append(score_results(sequence, format_name, folder))
+        except UnitrackError as error:
+            failures[sequence.name] = error
+    output = values["output"]
+    return records, failures, {"results": str(folder), "output": output and str(output)}
+
+
+def _track(
+    sequences: list[Sequence], task: str, format_name: str, values: dict[str, Any]
+) -> tuple[list[SequenceRecord], Failures, dict[str, Any]]:
+    """Track and score, or take what is recorded."""
+    from ..evaluation.sequence_jobs import SequenceJob
+    from .evaluation_jobs import check_trackable, run_jobs, threads_of
+
+    if values["bundle"] is not None and values["backbone"] is not None:
+        raise RequestError("--bundle and --backbone name two bundles: give one of them")
+    name = values["backbone"] or DEFAULT_BACKBONE
+    bundle: Path = values["bundle"] or Path("bundles") / name
+    config = head_config(task, values)
+    check_trackable(sequences)
+    ensure_bundle(bundle, None if values["bundle"] else name)
+    default = f"eval-{task}-{values['data'].absolute().name}-{bundle.absolute().name}"
+    output: Path = values["output"] or Path("runs") / default
+    threads = threads_of(values["jobs"])
+    jobs = [
+        SequenceJob(sequence, format_name, config, bundle, values["backend"], threads, output)
+        for sequence in sequences
+    ]
+    records, failed = run_jobs(
+        jobs, values["executor"], values["jobs"], lambda job: job.sequence.name
+    )
+    failures = {jobs[number].sequence.name: error for number, error in failed.items()}
+    setting = {"bundle": str(bundle), "parameters": asdict(config), "output": str(output)}
+    return list(records.values()), failures, setting
+
+
+def _summary(
+    row: DatasetFormat, records: list[SequenceRecord], failures: Failures, setting: dict[str, Any]
+) -> dict[str, Any]:
+    from ..evaluation.evaluation_report import combined_rows, notes_of, row_data, sequence_rows
+
+    return {
+        **setting,
+        "sequences": [row_data(line) for r in records for line in sequence_rows(row, r)],
+        "combined": [row_data(line) for line in combined_rows(row, records)],
+        "recorded_before": [record.name for record in records if not record.fresh],
+        "failed": {name: str(error) for name, error in failures.items()},
+        "notes": notes_of(records),
+    }
+
+
+def _show(
+    row: DatasetFormat, records: list[SequenceRecord], summary: dict[str, Any], as_json: bool
+) -> None:
+    from .evaluation_jobs import show_notes
+    from .tables import print_table, wide_console
+
+    if as_json:
+        click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
+        return
+    console = wide_console()
+    print_table(console, _table(row, records))
+    before = len(summary["recorded_before"])
+    if before:
+        console.print(f"{before} of {len(records)} sequences are from an earlier run")
+    show_notes(console, summary["notes"])
+
+
+def _table(row: DatasetFormat, records: list[SequenceRecord]) -> TextTable:
+    from ..evaluation.evaluation_report import cell, combined_rows, sequence_rows
+    from ..evaluation.tables import TextTable
+
+    lines = [line for record in records for line in sequence_rows(row, record)]
+    lines += combined_rows(row, records)
+    left = 2 if any(line.group for line in lines) else 1
+    table = []
+    for line in lines:
+        values = {} if line.score is None else line.score.values
+        cells = [cell(c, values[c]) if c in values else "–" for c in row.columns]
+        table.append([*(line.name, line.group)[:left], str(line.frames), *cells])
+    return TextTable([*("sequence", "class")[:left], "frames", *row.columns], table, left)
+
+
+def _write_summary(output: Path, summary: dict[str, Any]) -> None:
+    from ..runtime.sinks import write_json_atomic
+    from .evaluation_jobs import make_folder
+
+    make_folder(output)
+    write_json_atomic(output / "summary.json", summary)
