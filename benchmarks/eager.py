@@ -3,6 +3,9 @@
 Nothing is slowed down on purpose: no gradients, batched operations, keys laid out once a frame,
 masks made once a video.  What is missing is only what this project is about: exported graphs,
 folded batch norms, searching near by only, and algebra that spares work.
+
+Everything takes a `Style`; by default PyTorch runs as it comes, on the CPU.  Whatever the style,
+norms, softmaxes and costs are computed in float32, as the bundles do.
 """
 
 from __future__ import annotations
@@ -23,13 +26,12 @@ from ..export.efficientnet_lite import EfficientNetLite0
 from ..export.resnet import ResNet, ResNetArch, init_random
 from ..runtime.engine import Array, to_host
 from ..runtime.graph_runner import GraphRunner
+from .gpu_style import PLAIN, Style, as_array, as_tensor
 
 Float32 = npt.NDArray[np.float32]
 
-BLOCK = 100
-"""Queries whose affinities are held at once."""
-
-_OUTSIDE = -1.0e10
+_OUTSIDE = -6.0e4
+"""Below any cosine, and a number in float16 too."""
 
 
 class EagerBackbone:
@@ -38,9 +40,10 @@ class EagerBackbone:
     Args:
         name: On the table of backbones; a ResNet-18 or `efficientnet-lite0`.
         weights: The checkpoint; None for `random-*`.
+        style: How it runs.
     """
 
-    def __init__(self, name: str, weights: Path | None) -> None:
+    def __init__(self, name: str, weights: Path | None, style: Style = PLAIN) -> None:
         row = find_backbone(name)
         lite = row.arch == "efficientnet-lite0"
         network: nn.Module = EfficientNetLite0() if lite else ResNet(cast(ResNetArch, row.arch))
@@ -48,16 +51,33 @@ class EagerBackbone:
             init_random(network, seed=0)
         else:
             apply_weights(network, load_state_dict(weights, row), row)
-        self.network = network.eval().requires_grad_(False)
-        self.mean = torch.tensor(row.mean).view(1, 3, 1, 1)
-        self.std = torch.tensor(row.std).view(1, 3, 1, 1)
+        self.style = style
+        self.network = network.eval().requires_grad_(False).to(style.device, style.dtype)
+        if style.channels_last:
+            for weight in self.network.parameters():
+                if weight.ndim == 4:
+                    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        self.mean = torch.tensor(row.mean, device=style.device).view(1, 3, 1, 1)
+        self.std = torch.tensor(row.std, device=style.device).view(1, 3, 1, 1)
+        self._layout = torch.channels_last if style.channels_last else torch.preserve_format
+        self._forward = style.wrap(self._features)
 
     @torch.inference_mode()
     def __call__(self, image: npt.NDArray[np.uint8]) -> Tensor:
         """(H, W, 3) uint8 BGR -> (1, C, rows, cols) unit points."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        return self.forward(torch.from_numpy(image).to(self.style.device))
+
+    @torch.inference_mode()
+    def forward(self, image: Tensor) -> Tensor:
+        """The same for an image that is on the device already."""
+        features: Tensor = self._forward(image)
+        return features
+
+    def _features(self, image: Tensor) -> Tensor:
+        pixels = image.permute(2, 0, 1)[None].float()
         rgb = pixels[:, [2, 1, 0]] / 255
-        return F.normalize(self.network((rgb - self.mean) / self.std), dim=1)
+        ready = ((rgb - self.mean) / self.std).to(self.style.dtype, memory_format=self._layout)
+        return F.normalize(self.network(ready).float(), dim=1).to(self.style.dtype)
 
 
 class EagerPropagator:
@@ -70,22 +90,33 @@ class EagerPropagator:
         temperature: Of the softmax.
         radius: Of the neighbourhood in recent frames, in cells, strict.
         memory: Recent frames kept besides the first.
+        style: How it runs.
     """
 
     def __init__(
-        self, rows: int, cols: int, *, top_k: int, temperature: float, radius: float, memory: int
+        self,
+        rows: int,
+        cols: int,
+        *,
+        top_k: int,
+        temperature: float,
+        radius: float,
+        memory: int,
+        style: Style = PLAIN,
     ) -> None:
         self.top_k = top_k
         self.temperature = temperature
+        self.style = style
         self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=memory)
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
         y, x = y.flatten(), x.flatten()
         squared = (y[:, None] - y) ** 2 + (x[:, None] - x) ** 2
-        self.outside = squared >= radius * radius
+        self.outside = (squared >= radius * radius).to(style.device)
+        self._propagate = style.wrap(propagate_block)
 
     def start(self, features: Tensor, labels: Float32) -> None:
         """The first frame: features (1, C, rows, cols), labels (cells, L)."""
-        self.first = features.flatten(2)[0], torch.from_numpy(labels)
+        self.first = features.flatten(2)[0], as_tensor(labels, self.style.device)
         self.recent.clear()
         self.recent.extend([self.first] * (self.recent.maxlen or 0))
 
@@ -97,18 +128,48 @@ class EagerPropagator:
         keys = torch.cat([frame for frame, _ in memory], dim=1)
         key_labels = torch.cat([labels for _, labels in memory])
         queries = points.t().contiguous()
-        cells = len(queries)
         parts = []
-        for start in range(0, cells, BLOCK):
-            affinity = queries[start : start + BLOCK] @ keys
-            outside = self.outside[start : start + BLOCK, None]
-            affinity[:, cells:].view(len(affinity), -1, cells).masked_fill_(outside, _OUTSIDE)
-            best, chosen = affinity.topk(self.top_k, dim=1)
-            share = torch.softmax(best / self.temperature, dim=1)
-            parts.append((share.unsqueeze(2) * key_labels[chosen]).sum(dim=1))
+        for start in range(0, len(queries), self.style.block):
+            rows = slice(start, start + self.style.block)
+            outside = self.outside[rows, None]
+            parts.append(
+                self._propagate(
+                    queries[rows], keys, key_labels, outside, self.top_k, self.temperature
+                )
+            )
         labels = torch.cat(parts)
         self.recent.append((points, labels))
-        return labels.numpy()
+        host: Float32 = labels.cpu().numpy()
+        return host
+
+
+def propagate_block(
+    queries: Tensor,
+    keys: Tensor,
+    key_labels: Tensor,
+    outside: Tensor,
+    top_k: int,
+    temperature: float,
+) -> Tensor:
+    """Labels of some queries.
+
+    Args:
+        queries: (Q, C) unit points.
+        keys: (C, K) unit points of all memory frames, the first one first.
+        key_labels: (K, L).
+        outside: (Q, 1, cells) bool: what a query does not see of a recent frame.
+        top_k: Keys kept.
+        temperature: Of the softmax.
+
+    Returns:
+        (Q, L).
+    """
+    cells = outside.shape[2]
+    affinity = queries @ keys
+    affinity[:, cells:].view(len(affinity), -1, cells).masked_fill_(outside, _OUTSIDE)
+    best, chosen = affinity.topk(top_k, dim=1)
+    share = torch.softmax(best.float() / temperature, dim=1)
+    return (share.unsqueeze(2) * key_labels[chosen]).sum(dim=1)
 
 
 @torch.inference_mode()
@@ -127,7 +188,7 @@ def roi_align(
         (N, bins, C) unit points.
     """
     _, channels, rows, cols = features.shape
-    boxes = torch.from_numpy(boxes_xyxy) / stride
+    boxes = torch.from_numpy(boxes_xyxy).to(features.device) / stride
     y, weight_y = _samples(boxes[:, 1], boxes[:, 3], output_hw[0], rows)
     x, weight_x = _samples(boxes[:, 0], boxes[:, 2], output_hw[1], cols)
     # (N, out_h, out_w, samples_y, samples_x)
@@ -135,22 +196,24 @@ def roi_align(
     x = x[:, None, :, None, :].expand(weight.shape)
     y = y[:, :, None, :, None].expand(weight.shape)
     place = torch.stack([x / (cols - 1), y / (rows - 1)], dim=-1) * 2 - 1
+    # Places of a float16 grid would be half a cell off.
     sampled = F.grid_sample(
-        features, place.reshape(1, -1, 1, 2), padding_mode="border", align_corners=True
+        features.float(), place.reshape(1, -1, 1, 2), padding_mode="border", align_corners=True
     )
     sampled = sampled.reshape(channels, *weight.shape)
     binned = (sampled * weight).sum(dim=(-2, -1)).permute(1, 2, 3, 0)
-    return F.normalize(binned.reshape(len(boxes), -1, channels), dim=2)
+    return F.normalize(binned.reshape(len(boxes), -1, channels), dim=2).to(features.dtype)
 
 
 def _samples(low: Tensor, high: Tensor, bins: int, cells: int) -> tuple[Tensor, Tensor]:
     """Sampling places of one axis and their shares, both (N, bins, samples)."""
     length = (high - low).clamp_min(1.0)
     count = (length / bins).ceil()
-    sample = torch.arange(int(count.max()))
+    sample = torch.arange(int(count.max()), device=low.device)
     step = (sample + 0.5) / count[:, None, None]
     bin_length = (length / bins)[:, None, None]
-    place = low[:, None, None] + bin_length * (torch.arange(bins)[None, :, None] + step)
+    bin_number = torch.arange(bins, device=low.device)[None, :, None]
+    place = low[:, None, None] + bin_length * (bin_number + step)
     counted = (sample < count[:, None, None]) & (place >= -1) & (place <= cells)
     return place, counted / count[:, None, None]
 
@@ -166,6 +229,7 @@ def rsm_cost(tracks: Tensor, detections: Tensor, scale: float) -> Tensor:
     Returns:
         (N, M).
     """
+    tracks, detections = tracks.float(), detections.float()
     affinity = torch.einsum("npc,mrc->npmr", tracks, detections)
     shape = affinity.shape
     logits = affinity.reshape(shape[0] * shape[1], -1) * scale
@@ -183,18 +247,23 @@ def rsm_cost(tracks: Tensor, detections: Tensor, scale: float) -> Tensor:
 
 
 class EagerGraphs(GraphRunner):
-    """Stands in for a bundle's `rsm` and `select`, so that both sides share the host's code."""
+    """Stands in for a bundle's `rsm` and `select`, so that both sides share the host's code.
 
-    def __init__(self) -> None:
+    Args:
+        style: How it runs.
+    """
+
+    def __init__(self, style: Style = PLAIN) -> None:
         # There is no bundle behind it, so nothing of the base class is set up.
-        pass
+        self._device = style.device
+        self._cost = style.wrap(rsm_cost)
 
     @torch.inference_mode()
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
         """`rsm` or `select`, with the feeds of the bundle's graphs; masks must be all ones."""
-        tensors = [torch.from_numpy(to_host(feed)) for feed in feeds]
         if graph == "select":
-            old, new, rows = tensors
-            return (torch.cat([old, new])[rows].numpy(),)
-        tracks, _, detections, _, scale = tensors
-        return (rsm_cost(tracks, detections, float(scale)).numpy(),)
+            old, new, rows = (as_tensor(feed, self._device) for feed in feeds)
+            return (as_array(torch.cat([old, new])[rows]),)
+        tracks, _, detections, _, scale = feeds
+        points = (as_tensor(feed, self._device) for feed in (tracks, detections))
+        return (as_array(self._cost(*points, float(to_host(scale)[0]))),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -185,8 +186,13 @@ def _failure(library: TensorrtLibrary, graph: str, options: BuildOptions) -> Bui
     out_of_memory = any(
         word in reason.lower() for word in ("out of memory", "outofmemory", "alloc")
     )
-    if out_of_memory:
-        limit = "unlimited" if options.workspace_mib is None else f"{options.workspace_mib} MiB"
+    wanted = re.search(r"requested size (?:was )?(\d+)", reason, re.IGNORECASE)
+    given = options.workspace_mib
+    if given is not None and wanted is not None and int(wanted[1]) == given * MIB:
+        # TensorRT words its own limit as if it were the machine's.
+        mend = f"raise --workspace (now {given} MiB), or build for one --size"
+    elif out_of_memory:
+        limit = "unlimited" if given is None else f"{given} MiB"
         mend = (
             f"lower --workspace (now {limit}), build for one --size, or build on a larger machine "
             "with --target"

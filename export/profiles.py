@@ -87,14 +87,15 @@ def dimension_ranges(sizes_hw: tuple[tuple[int, int], ...], stride: int) -> dict
 
 
 def _similarity_ranges() -> dict[str, Range]:
-    # Memory goes with the product of the four: a graph of its own for boxes, which are many and
-    # small, and for masks, which are few and large, keeps it to some 150 MB an array in either.
+    # Memory goes with the product of the four, some six arrays of it: a graph of its own for boxes,
+    # which are many and small, and for masks, which are few and large, keeps an array to 52 MB and
+    # 164 MB.  More tracklets than that are compared in several calls, with the same result.
     return {
         "tracks": (1, 32, 64),
-        "track_points": (1, 40, 64),
+        "track_points": (1, 40, 40),
         "detections": (1, 32, 128),
-        "detection_points": (1, 40, 64),
-        "mask_tracks": (1, 8, 16),
+        "detection_points": (1, 40, 40),
+        "mask_tracks": (1, 8, 8),
         "mask_track_points": (1, 200, 400),
         "mask_detections": (1, 8, 32),
         "mask_detection_points": (1, 200, 400),

@@ -18,7 +18,7 @@ from .tracklets import ObjectFeatures
 _MOST_AFFINITIES = 8_000_000
 """Of one call: the graph holds about five arrays of so many float32, some 160 MB."""
 
-MOST_BOX_POINTS = 64
+MOST_BOX_POINTS = 40
 """Objects of more points than this are compared by the graph for masks."""
 
 _FLOOR = np.float32(1e-12)

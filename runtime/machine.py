@@ -73,8 +73,10 @@ def _jetson(root: Path) -> list[Fact]:
         facts.append(Fact("JetPack", jetpack))
     mode = re.search(r"NV Power Mode: (\S+)", _output("nvpmodel", "-q"))
     if mode:
-        slow = "" if mode[1].startswith("MAXN") else "sudo nvpmodel -m 0 && sudo jetson_clocks"
-        facts.append(Fact("power mode", mode[1], slow and f"for full speed: {slow}"))
+        slow = not mode[1].startswith("MAXN")
+        hint = "for full speed: `grep 'POWER_MODEL ID' /etc/nvpmodel.conf` tells NUMBER, then "
+        hint += "`sudo nvpmodel -m NUMBER` and `sudo jetson_clocks`"
+        facts.append(Fact("power mode", mode[1], hint if slow else ""))
     return facts
 
 

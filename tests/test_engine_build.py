@@ -295,6 +295,7 @@ def test_a_graph_that_tensorrt_does_not_know(tiny_bundle):
     ("reason", "says"),
     [
         ("Error Code 2: OutOfMemory (requested 8 GB)", "lower --workspace (now 64 MiB)"),
+        ("OutOfMemory (Requested size was 67108864 bytes)", "raise --workspace (now 64 MiB)"),
         ("Error Code 4: Internal Error (no tactic)", "no tactic); build for one --size"),
     ],
 )

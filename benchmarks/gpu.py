@@ -1,0 +1,230 @@
+"""MOT and VOS frames of 1080p video on a GPU: PyTorch in three styles against the bundle's graphs.
+
+Per stage and whole frame, with the machine's matrix rate and copy bandwidth from the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from ..errors import BackendError, UnitrackError
+from ..export.bundle_writer import ExportRequest, write_bundle
+from ..heads.config import VosConfig
+from ..runtime.bundle import Bundle
+from ..runtime.onnxruntime_engine import available_cores
+from .eager import EagerBackbone
+from .gpu_arms import ARMS, REFERENCE, Arm, GraphArm, Setup
+from .gpu_ceilings import Ceilings, backbone_flops
+from .gpu_frames import EXACT, HALF, Tolerance
+from .gpu_report import TaskResult, describe_gpu, provenance, record_of, report, result_name
+from .gpu_tasks import Plan, Task, mot_task, vos_task
+from .gpu_timing import Contestant, DeviceStopwatch, Rounds, race
+from .timing import limit_threads, machine, save
+from .weights import DEFAULT, weights_of
+
+TASKS = {"mot": mot_task, "vos": vos_task}
+
+
+def measure(plan: Plan) -> tuple[dict[str, TaskResult], Ceilings]:
+    """Measure all tasks with all arms that are here.
+
+    Raises:
+        UnitrackError: The reference cannot run.
+    """
+    setup = plan.setup
+    ceilings = Ceilings(setup.device, setup.half, plan.synchronize)
+    with ExitStack() as stack:
+        arms, absent = _open_arms(plan, stack)
+        return {
+            name: _measure_task(plan, make(plan), arms, dict(absent), ceilings)
+            for name, make in TASKS.items()
+        }, ceilings
+
+
+def _open_arms(plan: Plan, stack: ExitStack) -> tuple[dict[str, Arm], dict[str, str]]:
+    """The arms that are here, and why the others are not."""
+    arms: dict[str, Arm] = {}
+    absent: dict[str, str] = {}
+    for name, row in ARMS.items():
+        if name != REFERENCE and name not in plan.arms:
+            absent[name] = "left out by --arm"
+        elif plan.setup.device not in row.devices:
+            absent[name] = f"not compared on --device {plan.setup.device}"
+        else:
+            try:
+                arms[name] = row.open(plan.setup)
+            except UnitrackError as error:
+                absent[name] = _one_line(error)
+                continue
+            stack.callback(arms[name].close)
+    return arms, absent
+
+
+def _measure_task(
+    plan: Plan, task: Task, arms: dict[str, Arm], absent: dict[str, str], ceilings: Ceilings
+) -> TaskResult:
+    sides: dict[str, Any] = {}
+    contestants: dict[str, Contestant] = {}
+    for name, arm in arms.items():
+        try:
+            sides[name], contestants[name] = _prepare(plan, task, arm)
+        except (UnitrackError, RuntimeError) as error:
+            # PyTorch's compiler, and a GPU that is full, raise children of RuntimeError.
+            if name == REFERENCE:
+                raise
+            absent[name] = _one_line(error)
+    agreements = {name: task.agreement() for name in sides if name != REFERENCE}
+
+    def compare() -> None:
+        for name, agreement in agreements.items():
+            agreement.add(sides[REFERENCE], sides[name])
+
+    samples = race(
+        contestants,
+        plan.rounds,
+        plan.synchronize,
+        before_round=ceilings.measure,
+        after_warm_up=compare,
+    )
+    return TaskResult(
+        task.heading,
+        task.target_ms,
+        backbone_flops(EagerBackbone(plan.setup.backbone, None).network, task.size_hw),
+        {name: arms[name].title for name in sides},
+        samples,
+        {
+            name: (found.describe(), task.holds(found, _tolerance(plan, arms[name])))
+            for name, found in agreements.items()
+        },
+        absent,
+        {name: arms[name].describe() for name in sides},
+    )
+
+
+def _prepare(plan: Plan, task: Task, arm: Arm) -> tuple[Any, Contestant]:
+    """What an arm does the task with, after a first frame and a first backbone."""
+    watch = DeviceStopwatch(plan.synchronize)
+    side = task.side(arm, watch)
+    contestant = Contestant(
+        watch, lambda number: task.frame(side, number), arm.on_device(task.image)
+    )
+    contestant.frame(0)
+    contestant.backbone()
+    return side, contestant
+
+
+def _tolerance(plan: Plan, arm: Arm) -> Tolerance:
+    half = isinstance(arm, GraphArm) and plan.setup.bundle.spec.precision != "fp32"
+    return HALF if half or plan.setup.device == "cuda" else EXACT
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def _bundle(
+    path: Path | None, backbone: str, weights: Path | None, device: str
+) -> Iterator[Bundle]:
+    """The one that was named, or a fresh one without engines."""
+    if path is not None:
+        bundle = Bundle.load(path)
+        if bundle.spec.backbone != backbone:
+            raise BackendError(
+                f"bundle {path} holds {bundle.spec.backbone}, the PyTorch side is {backbone}: give "
+                f"--backbone {bundle.spec.backbone}"
+            )
+        yield bundle
+        return
+    precision = "fp16" if device == "cuda" else "fp32"
+    with TemporaryDirectory() as folder:
+        request = ExportRequest(backbone, weights=weights, precision=precision)
+        yield write_bundle(request, Path(folder) / backbone)
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            f"no CUDA GPU here that PyTorch {torch.__version__} can use: nothing was measured; "
+            "--device cpu --rounds 1 tries the script itself"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        help="bundle of --backbone; TensorRT arms run if it holds engines for this GPU (default: "
+        "a fresh one, FP16 on a GPU)",
+    )
+    parser.add_argument(
+        "--backbone", default="imagenet-r18", help="of both sides (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=DEFAULT,
+        help=f"its checkpoint (default: ../shared/models/{DEFAULT.name})",
+    )
+    parser.add_argument(
+        "--arm", dest="arms", action="append", choices=tuple(ARMS), help="this arm only; repeatable"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all)")
+    parser.add_argument("--rounds", type=int, default=40, help="counted rounds (default: 40)")
+    parser.add_argument("--burst", type=int, default=5, help="frames in a row (default: 5)")
+    parser.add_argument(
+        "--save", action="store_true", help="keep the results in benchmarks/results; GPU only"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and keep the result where that is asked for."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.save and options.device == "cpu":
+        parser.error("--save keeps figures of a GPU: leave it out with --device cpu")
+    if min(options.rounds, options.burst) < 1 or options.threads < 0:
+        parser.error("--rounds and --burst are at least 1, --threads at least 0")
+    gpu = options.device == "cuda"
+    rounds = Rounds(3 if gpu else 1, options.rounds, options.burst, 20 if gpu else 1)
+    threads = options.threads or available_cores()
+    try:
+        _check_device(options.device)
+        limit_threads(threads)
+        weights = weights_of(options.backbone, options.weights)
+        with _bundle(options.bundle, options.backbone, weights, options.device) as bundle:
+            setup = Setup(options.device, options.backbone, weights, bundle, threads, VosConfig())
+            plan = Plan(setup, rounds, tuple(options.arms or ARMS))
+            record: dict[str, Any] = {"machine": machine(threads), "backbone": options.backbone}
+            results, ceilings = measure(plan)
+            record |= {"bundle": {"precision": bundle.spec.precision, "opset": bundle.spec.opset}}
+    except UnitrackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    lines = report(results, ceilings, judged=gpu)
+    print("\n".join(lines))
+    if options.save:
+        record |= {"gpu": describe_gpu(), **record_of(rounds, results, ceilings)}
+        save(result_name(record["gpu"]), [provenance(record), *lines], record)
+    disagreeing = [name for name, result in results.items() if not result.agrees]
+    if disagreeing:
+        print(
+            f"arms disagree with eager in {', '.join(disagreeing)}: their times compare nothing",
+            file=sys.stderr,
+        )
+    return 1 if disagreeing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
