@@ -45,13 +45,14 @@ MAY_USE = {
     "evaluation": BASE | {"runtime", "heads"},
     "tasks": BASE | {"runtime", "heads"},
     "run_report": BASE | {"runtime", "tasks"},
-    "session": BASE | {"runtime", "tasks", "run_report"},
+    "source_run": BASE | {"runtime", "tasks", "run_report"},
+    "session": BASE | {"runtime", "tasks", "run_report", "source_run"},
     "commands": BASE
     | {"runtime", "heads", "evaluation", "tasks", "session", "export", "calibration", "commands"},
     "cli": BASE | {"commands"},
 }
 # Comparing with PyTorch needs what was exported from.
-MAY_ALSO_USE = {"evaluation/parity.py": {"export"}}
+MAY_ALSO_USE = {"evaluation/parity_torch.py": {"export"}}
 MAY_USE_TORCH = ("export/", "calibration/", "evaluation/parity")
 
 LIGHT_HELP_S = 0.3

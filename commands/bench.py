@@ -1,0 +1,231 @@
+"""`cli bench`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import RequestError
+from ..runtime.backends import BACKENDS
+from .bench_options import backend_option, check_size, read_size, threads_option, weights_option
+
+if TYPE_CHECKING:
+    from ..evaluation.bench import BenchRequest, Side
+    from ..evaluation.bench_report import BenchReport, Progress
+    from ..runtime.bundle import Bundle
+
+TASKS = ("mot", "mots", "posetrack", "vos", "pose", "sot")
+DEFAULT_OBJECTS = 10
+
+
+@click.command("bench")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--task", type=click.Choice(TASKS), required=True, help="What to measure.")
+@click.option(
+    "--source",
+    help="Footage of your own: a video, a folder of images, a camera.  [default: a procedural "
+    "scene]",
+)
+@click.option(
+    "--objects",
+    type=click.IntRange(min=1, max=64),
+    help=f"Figures in the scene, or made up on --source.  [default: {DEFAULT_OBJECTS}]",
+)
+@click.option(
+    "--size",
+    "size_hw",
+    callback=read_size,
+    metavar="HxW",
+    help="Size of the scene's frames and of the network's image.  [default: what the task works "
+    "at: 608x1088, or 480x854 for vos, pose and sot]",
+)
+@backend_option("cpu")
+@click.option(
+    "--against",
+    metavar="pytorch|BUNDLE2",
+    help="Measure PyTorch eager on the same graphs, or another bundle, beside it.",
+)
+@weights_option
+@click.option(
+    "--rounds", type=click.IntRange(min=2), default=5, show_default=True, help="How many."
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=2),
+    default=12,
+    show_default=True,
+    help="Of a round, for each backend: there and back over half as many.",
+)
+@threads_option
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
+@click.option("--markdown", "text_file", type=click.Path(path_type=Path), help="Write the tables.")
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(path_type=Path),
+    help="Draw latency over time: a .png, .svg or .pdf.",
+)
+def command(
+    bundle: Path,
+    task: str,
+    source: str | None,
+    objects: int | None,
+    size_hw: tuple[int, int] | None,
+    backends: tuple[str, ...],
+    against: str | None,
+    weights: Path | None,
+    rounds: int,
+    frames: int,
+    threads: int,
+    json_file: Path | None,
+    text_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Measure latency, memory and energy of a task, backends side by side.
+
+    All backends work on the same frames in memory, taking turns frame by frame after a warm-up;
+    then each runs by itself for its memory and energy. Ratios are of neighbouring frames. It says
+    so where the machine was too noisy to conclude.
+
+    \b
+    Examples:
+      cli bench bundles/efficientnet-lite0 --task mot --objects 30
+      cli bench bundles/imagenet-r18 --task vos --against pytorch --plot vos.png
+      cli bench bundles/mine --task mot --backend cpu --backend tensorrt --json mine.json
+    """
+    from ..evaluation.bench import BenchRequest
+    from ..runtime.bundle import Bundle
+
+    _check(task, source, objects, size_hw, against, weights)
+    if plot_file is not None:
+        from ..evaluation.bench_plot import check_plotting
+
+        check_plotting(plot_file)
+    sides = _sides(bundle, tuple(dict.fromkeys(backends or ("cpu",))), against, weights)
+    loaded = [Bundle.load(path) for path in dict.fromkeys(side.bundle for side in sides)]
+    request = BenchRequest(
+        task,
+        sides,
+        source,
+        objects or DEFAULT_OBJECTS,
+        _image_size(task, source, size_hw, loaded),
+        rounds,
+        frames,
+        threads=threads,
+    )
+    report = _measure(request)
+    _show(report)
+    _write(report, json_file, text_file, plot_file)
+
+
+def _check(
+    task: str,
+    source: str | None,
+    objects: int | None,
+    size_hw: tuple[int, int] | None,
+    against: str | None,
+    weights: Path | None,
+) -> None:
+    if source is not None and size_hw is not None:
+        raise RequestError("--size is that of the scene, a --source has its own: give one of them")
+    if task == "sot" and objects is not None:
+        raise RequestError("task sot follows one object: leave out --objects")
+    if weights is not None and against != "pytorch":
+        raise RequestError("--weights are for PyTorch: add --against pytorch, or leave them out")
+
+
+def _sides(
+    bundle: Path, backends: tuple[str, ...], against: str | None, weights: Path | None
+) -> tuple[Side, ...]:
+    from ..evaluation.bench import PYTORCH, Side
+
+    sides = [Side(name, bundle, name) for name in backends]
+    if against is None:
+        return tuple(sides)
+    if against == PYTORCH:
+        # What runs on a GPU is compared with PyTorch on that GPU.
+        on_gpu = any(BACKENDS[name].onnx_device != "cpu" for name in backends)
+        device = "cuda" if on_gpu else "cpu"
+        return (*sides, Side(f"{PYTORCH} ({device})", bundle, PYTORCH, weights, device))
+    other = Path(against)
+    names = [path.absolute().name for path in (bundle, other)]
+    if names[0] == names[1]:
+        names = [str(bundle), against]
+    both = [Side(f"{names[0]} {name}", bundle, name) for name in backends]
+    both += [Side(f"{names[1]} {name}", other, name) for name in backends]
+    return tuple(both)
+
+
+def _image_size(
+    task: str, source: str | None, size_hw: tuple[int, int] | None, bundles: list[Bundle]
+) -> tuple[int, int] | None:
+    """The network's image; None: what the head itself asks for."""
+    from ..evaluation.workload import DEFAULT_SIZE
+
+    if source is not None or task == "sot":
+        return size_hw
+    size = size_hw or next((b.spec.sizes_hw[0] for b in bundles if b.spec.sizes_hw), None)
+    size = size or DEFAULT_SIZE[task]
+    for bundle in bundles:
+        check_size(bundle, size)
+    return size
+
+
+def _measure(request: BenchRequest) -> BenchReport:
+    from ..evaluation.bench_report import run_bench
+
+    try:
+        with _progress_bar() as progress:
+            return run_bench(request, progress)
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing was written", err=True)
+        sys.exit(130)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+        row = bars.add_task("preparing frames", total=None)
+
+        def progress(step: str, done: int, of: int) -> None:
+            bars.update(row, description=step, completed=done, total=of)
+
+        yield progress
+
+
+def _show(report: BenchReport) -> None:
+    from ..evaluation.bench_report import headline, side_table, stage_table
+    from .tables import print_table, wide_console
+
+    console = wide_console()
+    console.print(headline(report), soft_wrap=True, markup=False)
+    for table in (stage_table(report), side_table(report)):
+        console.print()
+        print_table(console, table)
+    for note in report.notes():
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+
+
+def _write(
+    report: BenchReport, json_file: Path | None, text_file: Path | None, plot_file: Path | None
+) -> None:
+    from ..evaluation.bench_report import report_data, report_markdown
+    from ..runtime.sinks import write_atomic, write_json_atomic
+
+    if json_file is not None:
+        write_json_atomic(json_file, report_data(report))
+    if text_file is not None:
+        write_atomic(text_file, report_markdown(report).encode())
+    if plot_file is not None:
+        from ..evaluation.bench_plot import plot_latency
+
+        plot_latency(report, plot_file)

@@ -1,0 +1,224 @@
+"""`cli parity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BackendError, ExportError, RequestError, UnitrackError
+from .bench_options import backend_option, read_size, threads_option, weights_option
+
+if TYPE_CHECKING:
+    from ..evaluation.parity_report import ParityReport
+    from ..evaluation.workload import Workload
+    from ..runtime.bundle import Bundle
+    from ..runtime.graph_runner import GraphRunner
+
+_OBJECTS = 5
+
+
+@click.command("parity")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--frames",
+    "source",
+    metavar="SOURCE",
+    help="Footage to compare on: a video, a folder of images, a camera.  [default: a procedural "
+    "scene]",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=2),
+    default=12,
+    show_default=True,
+    help="Frames that tasks are compared on.",
+)
+@click.option(
+    "--size",
+    "size_hw",
+    callback=read_size,
+    metavar="HxW",
+    help="Network image of the tasks, and size of the scene's frames.  [default: 288x512, or the "
+    "bundle's own size]",
+)
+@backend_option("every one that runs here")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE2",
+    help="Compare with another bundle on the CPU, instead of PyTorch; needs no PyTorch.",
+)
+@weights_option
+@threads_option
+@click.option("--graphs-only", is_flag=True, help="Compare no whole tasks.")
+def command(
+    bundle: Path,
+    source: str | None,
+    count: int,
+    size_hw: tuple[int, int] | None,
+    backends: tuple[str, ...],
+    against: Path | None,
+    weights: Path | None,
+    threads: int,
+    graphs_only: bool,
+) -> None:
+    """Compare a bundle with PyTorch, graph by graph and task by task.
+
+    Every graph runs on every backend at several sizes, then all six tasks on the same frames. The
+    result is kept as parity.json in the bundle. Exit status 1 where a bound of the bundle's
+    precision is exceeded; the first graph that diverges is named.
+
+    \b
+    Examples:
+      cli parity bundles/efficientnet-lite0
+      cli parity bundles/street-int8 --against bundles/street --frames street.mp4
+      cli parity bundles/mine --weights checkpoint.pth --backend cpu --backend tensorrt
+    """
+    from rich.console import Console
+
+    from ..evaluation.parity_report import compare, write_report
+    from ..evaluation.workload import TASKS
+    from ..runtime.bundle import Bundle
+
+    if against is not None and weights is not None:
+        raise RequestError("--weights are for PyTorch, --against takes its place: give one of them")
+    loaded = Bundle.load(bundle)
+    size_hw = _image_size(loaded, size_hw)
+    workload = _workload(source, count, size_hw, graphs_only)
+    tasks = () if graphs_only else _tasks(loaded, TASKS)
+    with Console(stderr=True).status("comparing") as status:
+        status.update("looking for backends")
+        chosen, absent = _backends(loaded, backends, threads)
+        name, reference = _reference(loaded, against, weights, threads)
+        with reference:
+            report = compare(
+                loaded,
+                reference,
+                chosen,
+                workload,
+                name=name,
+                threads=threads,
+                size_hw=size_hw,
+                tasks=tasks,
+                absent=absent,
+                progress=lambda step: status.update(f"comparing {step}"),
+            )
+    path = write_report(report, loaded)
+    _show(report, loaded, skipped=[t for t in TASKS if t not in tasks and not graphs_only])
+    excesses = report.excesses()
+    if excesses:
+        more = f" ({len(excesses)} bounds in all)" if len(excesses) > 1 else ""
+        raise UnitrackError(
+            f"{excesses[0]} for precision {report.precision}{more}: see {path}; export or "
+            "calibrate the bundle again, or choose another --backend"
+        )
+
+
+def _image_size(bundle: Bundle, size_hw: tuple[int, int] | None) -> tuple[int, int]:
+    from .bench_options import check_size
+
+    sizes = bundle.spec.sizes_hw
+    if size_hw is None:
+        return sizes[0] if sizes else (288, 512)
+    check_size(bundle, size_hw)
+    return size_hw
+
+
+def _workload(
+    source: str | None, count: int, size_hw: tuple[int, int], graphs_only: bool
+) -> Workload:
+    from ..evaluation.workload import TASKS, footage_workload, scene_workload
+
+    tasks = () if graphs_only else TASKS
+    if source is not None:
+        return footage_workload(source, count, _OBJECTS, tasks)
+    return scene_workload(count, size_hw, _OBJECTS, tasks)
+
+
+def _tasks(bundle: Bundle, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    """All that the bundle can do: `sot` looks at crops of its own size."""
+    sizes = bundle.spec.sizes_hw
+    cells = bundle.graph("dcf_update").inputs[0].shape[1]
+    side = int(cells) * bundle.spec.stride
+    return tuple(t for t in tasks if t != "sot" or not sizes or (side, side) in sizes)
+
+
+def _backends(
+    bundle: Bundle, asked: tuple[str, ...], threads: int
+) -> tuple[list[str], dict[str, str]]:
+    from ..evaluation.parity_report import present_backends
+
+    if asked:
+        return list(dict.fromkeys(asked)), {}
+    present, absent = present_backends(bundle, threads)
+    if not present:
+        raise BackendError(f"no backend runs this bundle here: {'; '.join(absent.values())}")
+    return present, absent
+
+
+def _reference(
+    bundle: Bundle, against: Path | None, weights: Path | None, threads: int
+) -> tuple[str, GraphRunner]:
+    from ..runtime.bundle import Bundle as Loaded
+    from ..runtime.graph_runner import GraphRunner
+
+    if against is not None:
+        other = Loaded.load(against)
+        check_comparable(bundle, other)
+        # The report travels with the bundle: a path of this machine means nothing elsewhere.
+        return f"bundle {against.absolute().name} on cpu", GraphRunner(other, "cpu", threads)
+    try:
+        from ..evaluation.parity_torch import TorchGraphs
+    except ImportError as error:
+        raise ExportError(
+            f"comparing with PyTorch needs {error.name}, which is not installed: "
+            "pip install 'unitrack-edge[export]', or compare with --against BUNDLE2"
+        ) from error
+    return "PyTorch eager, fp32, cpu", TorchGraphs(bundle, weights, threads)
+
+
+def check_comparable(bundle: Bundle, other: Bundle) -> None:
+    """Refuse two bundles that do not compute the same.
+
+    Raises:
+        RequestError: They differ in backbone, layer, weights or graphs.
+    """
+    for what, one, two in (
+        ("backbone", bundle.spec.backbone, other.spec.backbone),
+        ("layer", bundle.spec.layer, other.spec.layer),
+        ("weights", bundle.spec.weights.get("sha256"), other.spec.weights.get("sha256")),
+        ("top-k", bundle.spec.parameters["top_k"], other.spec.parameters["top_k"]),
+        ("graphs", sorted(bundle.spec.graphs), sorted(other.spec.graphs)),
+    ):
+        if one != two:
+            raise RequestError(
+                f"--against {other.path}: its {what} is {two!s:.60}, that of {bundle.path} is "
+                f"{one!s:.60}: give a bundle of the same network"
+            )
+
+
+def _show(report: ParityReport, bundle: Bundle, skipped: list[str]) -> None:
+    from ..evaluation.parity_tables import graph_table, task_table
+    from .tables import print_table, wide_console
+
+    console = wide_console()
+    clip = report.clip
+    console.print(
+        f"{bundle.path} ({report.precision}) against {report.reference}; {clip['frames']} frames "
+        f"of {clip['size']}, {clip['name']}",
+        soft_wrap=True,
+        markup=False,
+    )
+    tables: list[Any] = [graph_table(report)]
+    if report.tasks:
+        tables.append(task_table(report))
+    for table in tables:
+        console.print()
+        print_table(console, table)
+    absent = ", ".join(report.absent)
+    notes = [f"not here: {absent}; `cli doctor` says why"] if absent else []
+    notes += [f"not compared: {task}, whose crops this bundle does not take" for task in skipped]
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
