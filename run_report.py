@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -14,6 +14,7 @@ from .runtime.bundle import Bundle
 from .runtime.graph_runner import GraphRunner
 from .runtime.observers import MOTION
 from .runtime.pipeline import Lane, Pipeline
+from .runtime.source_log import SourceLog
 from .runtime.sources import Source
 from .tasks import TrackRequest
 
@@ -25,12 +26,19 @@ def run_report(
     graphs: GraphRunner,
     pipeline: Pipeline,
     lanes: Sequence[Lane],
+    log: SourceLog,
 ) -> dict[str, Any]:
+    """The contents of `run.json`; no credentials are among them."""
     info, request = source.info, requests[0]
     return {
         "toolkit": __version__,
         "task": "+".join(r.task for r in requests),
-        "source": {**asdict(info), "dropped": source.dropped, "ended_early": source.ended_early},
+        "source": {
+            **asdict(info),
+            "dropped": source.dropped,
+            "outages": log.outages,
+            "ended_early": source.ended_early,
+        },
         "bundle": {
             "path": str(request.bundle),
             "backbone": bundle.spec.backbone,
@@ -39,6 +47,7 @@ def run_report(
             "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
         },
         "backend": {"asked": request.backend, "in_use": graphs.backends_in_use},
+        "engines": graphs.reports,
         "threads": request.threads or "all",
         "tasks": {
             r.task: {
@@ -54,8 +63,37 @@ def run_report(
         "identities": sum(len(lane.ids) for lane in lanes),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),
-        "fps": round(pipeline.frames / pipeline.elapsed_s, 2) if pipeline.elapsed_s else 0.0,
+        "fps": frames_per_second(pipeline),
         "stages_ms": pipeline.times.summary_ms(),
+        "peak_memory_mb": peak_memory_mb(),
+        "versions": _versions(),
+    }
+
+
+def frames_per_second(pipeline: Pipeline) -> float:
+    """Of the whole loop."""
+    return round(pipeline.frames / pipeline.elapsed_s, 2) if pipeline.elapsed_s else 0.0
+
+
+def fleet_report(
+    sources: Mapping[str, Mapping[str, Any]], elapsed_s: float, *, interrupted: bool
+) -> dict[str, Any]:
+    """The contents of the common `run.json` of several sources.
+
+    Args:
+        sources: What is said of each source, by its short name.
+        elapsed_s: Wall time, the loading of the graphs included.
+        interrupted: Whether the user ended the run.
+    """
+    frames = sum(source.get("frames", 0) for source in sources.values())
+    loop_s = max(source.get("elapsed_s", 0.0) for source in sources.values())
+    return {
+        "toolkit": __version__,
+        "sources": dict(sources),
+        "frames": frames,
+        "fps": round(frames / loop_s, 2) if loop_s else 0.0,
+        "interrupted": interrupted,
+        "elapsed_s": round(elapsed_s, 3),
         "peak_memory_mb": peak_memory_mb(),
         "versions": _versions(),
     }

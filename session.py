@@ -1,44 +1,70 @@
-"""One run of `cli track`, from a request to a folder of results."""
+"""Runs of `cli track`, from requests to folders of results: one source, or several at once."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputError, UnitrackError
-from .records import Tracks, UInt8Array
-from .run_report import run_report
+from .errors import OutputError, SourceError, UnitrackError
+from .run_report import fleet_report
 from .runtime.bundle import Bundle
-from .runtime.drawing import draw_tracks
+from .runtime.fleet import Fleet, Member, check_batch
 from .runtime.graph_runner import GraphRunner
-from .runtime.pipeline import Lane, OnFrame, Pipeline
-from .runtime.sinks import OutputFolder, Sink, write_json_atomic
-from .runtime.sources import Source, SourceInfo, open_source
+from .runtime.init_box import SELECT
+from .runtime.pipeline import OnFrame
+from .runtime.run_events import RunObserver
+from .runtime.sinks import OutputFolder, write_json_atomic
+from .runtime.sources import SourceInfo, is_live
 from .runtime.stop import StopRequest
-from .runtime.video_sink import VideoFile
-from .runtime.window import Window
-from .tasks import HEADS, RESULTS, TrackRequest, check_request, observer_of
+from .source_run import SourceRun, TrackReport
+from .tasks import TrackRequest, check_request
+
+__all__ = ["FleetReport", "SourceJob", "TrackReport", "TrackRequest", "track", "track_all"]
+__all__ += ["Watch", "track_sources"]
+
+Watch = Callable[[SourceInfo], OnFrame]
+"""Told of a source before its first frame; its answer is told of every frame."""
+
+
+def _nobody(_info: SourceInfo) -> OnFrame:
+    return lambda _frame, _tracks: None
 
 
 @dataclass(frozen=True, slots=True)
-class TrackReport:
-    """What a run came to; `data` is the contents of `run.json`."""
+class SourceJob:
+    """What is to be done with one source of several.
+
+    Attributes:
+        name: Short and unique in the run; see `runtime.source_names`.
+        requests: One a task; all with the same source, bundle and backend.
+        output: Folder of its results.
+    """
+
+    name: str
+    requests: Sequence[TrackRequest]
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """What a run over several sources came to.
+
+    Attributes:
+        output: The folder that holds those of the sources.
+        data: The contents of its `run.json`.
+        reports: By the source's name, of those that gave a frame.
+    """
 
     output: Path
     data: dict[str, Any]
-    notes: tuple[str, ...]
+    reports: dict[str, TrackReport]
 
 
-Watch = Callable[[SourceInfo], OnFrame]
-"""Told of the source before the first frame; its answer is told of every frame."""
-
-
-def track(
-    request: TrackRequest, watch: Watch = lambda _info: lambda _frame, _tracks: None
-) -> TrackReport:
+def track(request: TrackRequest, watch: Watch = _nobody) -> TrackReport:
     """Do one task on one source; see `track_all`."""
     return track_all([request], request.output, watch)
 
@@ -46,7 +72,8 @@ def track(
 def track_all(
     requests: Sequence[TrackRequest],
     output: Path,
-    watch: Watch = lambda _info: lambda _frame, _tracks: None,
+    watch: Watch = _nobody,
+    observers: Sequence[RunObserver] = (),
 ) -> TrackReport:
     """Do several tasks on one source, with one pass of the backbone a frame.
 
@@ -54,6 +81,7 @@ def track_all(
         requests: One a task; all with the same source, bundle and backend.
         output: Folder of `run.json`.
         watch: For progress.
+        observers: Told of every frame and of what happens to the source.
 
     Returns:
         The report, which was also written to `run.json`.
@@ -63,81 +91,112 @@ def track_all(
     """
     for request in requests:
         check_request(request)
-    first = requests[0]
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(first.source, fps=first.fps))
-        bundle = Bundle.load(first.bundle)
-        graphs = stack.enter_context(GraphRunner(bundle, first.backend, first.threads))
-        lanes = [_lane(request, graphs, source.info, stack) for request in requests]
-        for graph in ("backbone", *(name for lane in lanes for name in lane.head.graphs_used)):
-            graphs.engine(graph)
+        run = stack.enter_context(SourceRun("", requests, output, observers))
+        run.open_source()
+        bundle, graphs = _load(requests[0], stack)
+        run.open_lanes(graphs)
         stop = stack.enter_context(StopRequest())
-        outputs = [OutputFolder(r.output, overwrite=r.overwrite) for r in requests]
-        pipeline = Pipeline(source, graphs, lanes)
+        run.open_folders()
         error: UnitrackError | None = None
         try:
-            with ExitStack() as open_sinks:
-                for lane, request in zip(lanes, requests, strict=True):
-                    lane.sinks = _sinks(request, source.info, stop, open_sinks)
-                pipeline.run(stop, max_frames=first.max_frames, on_frame=watch(source.info))
-                if pipeline.frames == 0 and not pipeline.interrupted:
-                    raise OutputError("the source gave no frame: nothing was tracked")
+            run.open_sinks(stop)
+            limit = requests[0].max_frames
+            run.pipeline.run(stop, max_frames=limit, on_frame=watch(run.source.info))
         except UnitrackError as failure:
-            if pipeline.frames == 0:
-                for folder in outputs:
-                    folder.discard()
-                raise
-            # A sink may also fail when it is closed; the report is written all the same.
-            error = _with_what_is_kept(failure, pipeline, output)
-        notes = _notes(source, lanes, pipeline)
-        data = run_report(requests, source, bundle, graphs, pipeline, lanes)
-        data["notes"] = list(notes)
-        data["error"] = None if error is None else str(error)
+            error = failure
+        report = run.finish(error, bundle, graphs)
+    if report is None or run.error is not None:
+        raise run.error or OutputError("nothing was tracked")
+    return report
+
+
+def track_sources(
+    jobs: Sequence[SourceJob],
+    output: Path,
+    watch: Watch = _nobody,
+    observers: Sequence[RunObserver] = (),
+) -> FleetReport:
+    """Track several sources at once, on one loaded bundle.
+
+    A camera or stream that cannot be opened, or dies, leaves the others running, and so does
+    whatever goes wrong in one source after the first frame.  What is wrong before it (a file that
+    is not there, a detector that does not load) ends the run before anything is tracked.
+
+    Args:
+        jobs: The sources; all with the same bundle and backend.
+        output: Folder of the common `run.json`.
+        watch: For progress, called once a source.
+        observers: Told of every frame and of what happens to the sources.
+
+    Raises:
+        UnitrackError: Nothing could be tracked at all.
+    """
+    for job in jobs:
+        for request in job.requests:
+            check_request(request)
+    first = jobs[0].requests[0]
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(SourceRun(job.name, job.requests, job.output, observers))
+            for job in jobs
+        ]
+        present = [run for run in runs if _is_there(run)]
+        if not present:
+            raise runs[0].error or SourceError("no source could be opened")
+        bundle, graphs = _load(first, stack)
+        check_batch(graphs, first.batch)
+        for run in present:
+            run.open_lanes(graphs)
+        stop = stack.enter_context(StopRequest())
+        folder = OutputFolder(output, overwrite=first.overwrite)
         try:
-            write_json_atomic(output / "run.json", data)
-        except OutputError as failure:
-            # On a full disk the first message is the one that says what was kept.
-            error = error or failure
-    if error is not None:
-        raise error
-    return TrackReport(output, data, notes)
+            for run in present:
+                run.open_folders()
+                run.open_sinks(stop)
+        except UnitrackError:
+            for run in present:
+                run.discard()
+            folder.discard()
+            raise
+        reports: dict[str, TrackReport] = {}
+
+        def member(run: SourceRun) -> Member:
+            def finish(error: UnitrackError | None) -> None:
+                report = run.finish(error, bundle, graphs)
+                if report is not None:
+                    reports[run.name] = report
+
+            limit = run.requests[0].max_frames
+            return Member(run.source, run.pipeline, limit, watch(run.source.info), finish)
+
+        # OpenCV's windows belong to the thread that the program began in.
+        windows = any(r.show or r.init == SELECT for job in jobs for r in job.requests)
+        members = [member(run) for run in present]
+        fleet = Fleet(graphs, members, overlap=not windows, batch=first.batch)
+        fleet.run(stop)
+        data = fleet_report(
+            {run.name: run.summary() for run in runs},
+            time.perf_counter() - started,
+            interrupted=stop.is_set,
+        )
+        write_json_atomic(output / "run.json", data)
+    return FleetReport(output, data, reports)
 
 
-def _lane(request: TrackRequest, graphs: GraphRunner, info: SourceInfo, stack: ExitStack) -> Lane:
-    head = HEADS[request.task](graphs, request, info)
-    observer = observer_of(request, head)
-    if observer is not None:
-        stack.enter_context(observer)
-    return Lane(request.task, head, observer, [])
+def _is_there(run: SourceRun) -> bool:
+    """Open a source; one that lives elsewhere may be absent."""
+    try:
+        run.open_source()
+    except SourceError as error:
+        if not is_live(run.requests[0].source):
+            raise
+        run.fail(error)
+        return False
+    return True
 
 
-def _sinks(
-    request: TrackRequest, info: SourceInfo, stop: StopRequest, stack: ExitStack
-) -> list[Sink]:
-    def draw(image: UInt8Array, tracks: Tracks) -> UInt8Array:
-        return draw_tracks(image, tracks, caption=request.task)
-
-    name, make = RESULTS[request.task]
-    sinks = [stack.enter_context(make(request.output / name))]
-    if request.save_video:
-        video = VideoFile(request.output / "video.mp4", info.fps or 30.0, draw)
-        sinks.append(stack.enter_context(video))
-    if request.show:
-        sinks.append(stack.enter_context(Window(request.task, draw, stop)))
-    return sinks
-
-
-def _with_what_is_kept(error: UnitrackError, pipeline: Pipeline, output: Path) -> UnitrackError:
-    kept = f"; the results of {pipeline.frames} frames before it are in {output}"
-    return type(error)(f"{error}{kept}")
-
-
-def _notes(source: Source, lanes: Sequence[Lane], pipeline: Pipeline) -> tuple[str, ...]:
-    notes = [] if source.ended_early is None else [source.ended_early]
-    frames = pipeline.frames if pipeline.exhausted else None
-    for lane in lanes:
-        if lane.observer is not None:
-            notes += [note for note in lane.observer.notes(frames) if note not in notes]
-    if source.dropped:
-        notes.append(f"{source.dropped} frames of the live source came too fast and were dropped")
-    return tuple(notes)
+def _load(request: TrackRequest, stack: ExitStack) -> tuple[Bundle, GraphRunner]:
+    bundle = Bundle.load(request.bundle)
+    return bundle, stack.enter_context(GraphRunner(bundle, request.backend, request.threads))

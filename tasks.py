@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from .errors import RequestError
 from .heads.config import HeadConfig, MotConfig, VosConfig
 from .heads.mask_configs import MotsConfig, PoseConfig, PosetrackConfig
 from .heads.sot_config import SotConfig
+from .runtime.backends import find_backend
 from .runtime.graph_runner import GraphRunner
 from .runtime.head import Head
 from .runtime.init_object import labels_to_start
@@ -32,7 +34,7 @@ class TrackRequest:
         config: The task's parameters.
         bundle: Folder of the bundle.
         output: Folder of the results.
-        backend: One of `runtime.bundle.BACKENDS`.
+        backend: One of `runtime.backends.BACKENDS`.
         threads: CPU threads; 0 takes all that the process may use.
         init: Mask, box or pose file, `X,Y,W,H` or `select`, for tasks that start from the first
             frame.
@@ -41,6 +43,8 @@ class TrackRequest:
         detector_classes: Classes that a model's detections are kept of; None: all, or people alone
             with a model of persons.
         detector_confidence: Lowest score of a model's detections; None: its default.
+        detector_backend: What runs ONNX models besides the bundle's, `cpu` or `cuda`; None: as the
+            backend's row of the table has it.
         person_pose_model: ONNX model that says the pose in every box.
         person_mask_model: ONNX model that says the person's mask in every box.
         fps: Frames per second of images, or in place of what a video says.
@@ -48,6 +52,10 @@ class TrackRequest:
         save_video: Whether `video.mp4` is written.
         show: Whether a window is opened.
         overwrite: Whether results of an earlier run are replaced.
+        realtime: Whether a file plays at its own pace, dropping what is not taken in time.
+        freeze_s: A live source is reconnected after so long without a frame.
+        give_up_s: A live source has ended after so long without a frame; None: it never does.
+        batch: Most frames of several sources in one pass of the backbone.
     """
 
     source: str
@@ -62,6 +70,7 @@ class TrackRequest:
     detector: str | None = None
     detector_classes: tuple[int, ...] | None = None
     detector_confidence: float | None = None
+    detector_backend: str | None = None
     person_pose_model: Path | None = None
     person_mask_model: Path | None = None
     fps: float | None = None
@@ -69,6 +78,10 @@ class TrackRequest:
     save_video: bool = False
     show: bool = False
     overwrite: bool = False
+    realtime: bool = False
+    freeze_s: float = 5.0
+    give_up_s: float | None = None
+    batch: int = 1
 
 
 def _mot(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
@@ -190,6 +203,12 @@ def check_request(request: TrackRequest) -> None:
         )
     if request.max_frames is not None and request.max_frames < 1:
         raise RequestError(f"--max-frames {request.max_frames}: expected 1 or more")
+    if not (math.isfinite(request.freeze_s) and request.freeze_s > 0):
+        raise RequestError(f"--reconnect-after {request.freeze_s:g}: expected seconds above 0")
+    if request.give_up_s is not None and not (
+        math.isfinite(request.give_up_s) and request.give_up_s >= 0
+    ):
+        raise RequestError(f"--give-up {request.give_up_s:g}: expected seconds of 0 or more")
 
 
 def _check_person_models(request: TrackRequest) -> None:
@@ -221,6 +240,6 @@ def observer_of(request: TrackRequest, head: Head) -> Observer | None:
         classes=request.detector_classes,
         pose_model=request.person_pose_model,
         mask_model=request.person_mask_model,
-        device=request.backend,
+        device=request.detector_backend or find_backend(request.backend).onnx_device,
         threads=request.threads,
     )

@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..records import Frame, Tracks
 from ..runtime.pipeline import OnFrame
+from ..runtime.run_events import FrameEvent, SourceEvent
 from ..runtime.sources import SourceInfo
-from ..session import TrackReport, Watch
+from ..session import FleetReport, TrackReport, Watch
 
 _WINDOW = 30
 """Frames that the shown FPS is taken over."""
@@ -77,4 +79,44 @@ def show_report(report: TrackReport) -> None:
         if note == data["source"]["ended_early"]:
             continue  # the command ends with it as its error
         console.print(f"note: {note}", soft_wrap=True, markup=False)
+    console.print(f"results: {report.output}", soft_wrap=True, markup=False)
+
+
+class SourceLines:
+    """Says on standard error what happens to sources while they are tracked."""
+
+    def on_frame(self, event: FrameEvent) -> None:
+        """Nothing: the bar shows frames."""
+
+    def on_source(self, event: SourceEvent) -> None:
+        """One line for what a person may want to act on."""
+        if event.kind in ("lost", "returned", "changed"):
+            click.echo(f"{event.source}: {event.message}", err=True)
+
+
+def show_fleet(report: FleetReport) -> None:
+    """Print what a run over several sources came to: a row each."""
+    data = report.data
+    console = Console(highlight=False)
+    table = Table("source", box=None, pad_edge=False)
+    for column in ("frames", "FPS", "objects", "dropped", "outages", "latency p50 / p99 ms"):
+        table.add_column(column, justify="right")
+    for name, row in data["sources"].items():
+        if name not in report.reports:
+            table.add_row(name, "none")
+            continue
+        latency = report.reports[name].data["stages_ms"]["latency"]
+        figures = (row["frames"], f"{row['fps']:.1f}", row["identities"], row["dropped"])
+        table.add_row(
+            name,
+            *(str(figure) for figure in (*figures, row["outages"])),
+            f"{latency['p50']:.1f} / {latency['p99']:.1f}",
+        )
+    console.print(table)
+    ended = " (interrupted)" if data["interrupted"] else ""
+    console.print(f"{data['frames']} frames{ended}, {data['fps']:.1f} FPS together")
+    for name, single in report.reports.items():
+        for note in single.notes:
+            if note != single.data["source"]["ended_early"]:
+                console.print(f"note: {name}: {note}", soft_wrap=True, markup=False)
     console.print(f"results: {report.output}", soft_wrap=True, markup=False)

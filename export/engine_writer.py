@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..errors import BuildError
@@ -85,7 +86,7 @@ def build_engines(
                 ranges,
                 BuildOptions(target, request.workspace_mib),
                 _read(_folder(bundle, library, target) / _CACHE),
-                lambda phase, label=label, done=done: progress(label, done, len(jobs), phase),
+                partial(progress, label, done, len(jobs)),
             )
             found, spec = _add(bundle, spec, library, target, graph, made, gpu)
         results.append(found)

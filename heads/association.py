@@ -76,6 +76,7 @@ class Associator:
         self._bank = FeatureBank(self._graphs)
         self._next_id = 1
         self._frame: int | None = None
+        self._elapsed = 1
 
     def step(
         self, frame_index: int, observations: Observations, features: ObjectFeatures | None
@@ -83,7 +84,8 @@ class Associator:
         """Take in one frame.
 
         Args:
-            frame_index: Larger than that of the last call; motion advances by the difference.
+            frame_index: Larger than that of the last call; motion advances by the difference, and
+                what was seen last before the buffer began is forgotten.
             observations: The frame's M detections.
             features: Their appearance, row by row; None where there is no detection.
 
@@ -93,6 +95,8 @@ class Associator:
         first = self._frame is None
         elapsed = 1 if self._frame is None else max(1, frame_index - self._frame)
         self._frame = frame_index
+        self._forget(frame_index)
+        self._elapsed = elapsed
         self._predict(elapsed)
         boxes = xyxy_to_xyah(observations.boxes_xyxy)
         left = list(range(len(observations)))
@@ -113,6 +117,16 @@ class Associator:
         self._merge_duplicates()
         self._bank.update(self._tracklets, features)
         return [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
+
+    def _forget(self, frame_index: int) -> None:
+        """Drop what outlived the buffer while no frame came at all.
+
+        Without gaps `_retire` has done so: what it kept in the last step is at most the buffer and
+        that step's own length old. A slow run, whose every step is long, thus keeps its tracks; a
+        camera that comes back after an hour begins anew.
+        """
+        oldest = frame_index - self._config.buffer_frames - self._elapsed
+        self._tracklets = [t for t in self._tracklets if t.last_frame >= oldest]
 
     def _predict(self, elapsed: int) -> None:
         # After a long gap the filter's state says nothing any more; more steps only cost time.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
 from ..records import Frame, Tracks
+from .engine import Array
 from .features import FeatureExtractor, FeatureMap, network_size
 from .graph_runner import GraphRunner
 from .head import Head
+from .letterbox import Letterbox
 from .observers import Observer
+from .run_events import FrameEvent, RunObserver
 from .sinks import Sink
 from .sources import Source
 from .stages import StageTimes
@@ -39,13 +43,35 @@ class Lane:
     ids: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame that waits for the backbone.
+
+    Attributes:
+        frame: The frame.
+        start_s: `time.perf_counter()` when it was handed over.
+        image: (1, height, width, 3) uint8 for the backbone; None where no head needs it.
+        letterbox: How the image was made; None with it.
+    """
+
+    frame: Frame
+    start_s: float
+    image: Array | None
+    letterbox: Letterbox | None
+
+
 class Pipeline:
     """Runs heads over a source; the backbone runs once a frame, however many heads look at it.
+
+    `run` does all of it. Who runs several pipelines on one backbone calls `take` and `finish`
+    instead, and the backbone in between.
 
     Args:
         source: Where frames come from.
         graphs: Runs `backbone`.
         lanes: The tasks; the first one that looks at the whole frame decides its image size.
+        name: The source's short name, for `observers`.
+        observers: Told of every frame.
 
     Attributes:
         frames: Number of frames done.
@@ -56,11 +82,22 @@ class Pipeline:
             the decoded frame to the result for files.
     """
 
-    def __init__(self, source: Source, graphs: GraphRunner, lanes: Sequence[Lane]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        graphs: GraphRunner,
+        lanes: Sequence[Lane],
+        *,
+        name: str = "",
+        observers: Sequence[RunObserver] = (),
+    ) -> None:
+        self._extractor = FeatureExtractor(graphs)
         self._source = source
         self._sizes = graphs.spec.sizes_hw
-        self._extractor = FeatureExtractor(graphs)
         self._lanes = lanes
+        self._name = name
+        self._observers = observers
+        self._stages_s: dict[str, float] = {}
         self.frames = 0
         self.interrupted = False
         self.exhausted = False
@@ -83,53 +120,86 @@ class Pipeline:
         start = time.perf_counter()
         try:
             while not stop.is_set and (max_frames is None or self.frames < max_frames):
-                with stop.waiting(), self.times.measure("read"):
-                    frame = next(self._source, None)
-                if frame is None:
-                    self.exhausted = True
+                with stop.waiting():
+                    prepared = self.take()
+                if prepared is None:
                     break
-                on_frame(frame, self._work(frame))
-                self.frames += 1
+                on_frame(prepared.frame, self.finish(prepared, self._extract(prepared)))
                 self.elapsed_s = time.perf_counter() - start
         except KeyboardInterrupt:
             stop.is_set = True
         self.interrupted = stop.is_set
         self.elapsed_s = time.perf_counter() - start
 
-    def _work(self, frame: Frame) -> list[Tracks]:
+    def take(self) -> Prepared | None:
+        """The next frame, made ready for the backbone; None at the end of the source."""
+        self._stages_s = {}
+        with self._measure("read"):
+            frame = next(self._source, None)
+        if frame is None:
+            self.exhausted = True
+            return None
         start = time.perf_counter()
-        features = self._features(frame)
+        heads = [lane.head for lane in self._lanes if lane.head.needs_features]
+        if not heads:
+            return Prepared(frame, start, None, None)
+        with self._measure("letterbox"):
+            wanted = heads[0].network_hw(frame.size_hw)
+            size = network_size(self._sizes, wanted, frame.size_hw)
+            image, letterbox = self._extractor.prepare(frame, size)
+        return Prepared(frame, start, image, letterbox)
+
+    def note(self, stage: str, seconds: float) -> None:
+        """Record how long a stage of the frame in hand took."""
+        self.times.add(stage, seconds)
+        self._stages_s[stage] = seconds
+
+    def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
+        """Run the heads on a frame, write what they found and tell the observers."""
+        frame = prepared.frame
         results = [self._step(lane, frame, features) for lane in self._lanes]
-        self.times.add("latency", self._age(frame, start))
-        with self.times.measure("write"):
+        self.note("latency", self._age(prepared))
+        with self._measure("write"):
             for lane, tracks in zip(self._lanes, results, strict=True):
                 for sink in lane.sinks:
                     sink.write(frame, tracks)
                 lane.ids.update(tracks.ids.tolist())
+        self.frames += 1
+        if self._observers:
+            self._tell(frame, results)
         return results
 
-    def _features(self, frame: Frame) -> FeatureMap | None:
-        heads = [lane.head for lane in self._lanes if lane.head.needs_features]
-        if not heads:
+    def _extract(self, prepared: Prepared) -> FeatureMap | None:
+        if prepared.image is None or prepared.letterbox is None:
             return None
-        with self.times.measure("letterbox"):
-            wanted = heads[0].network_hw(frame.size_hw)
-            size = network_size(self._sizes, wanted, frame.size_hw)
-            image, letterbox = self._extractor.prepare(frame, size)
-        with self.times.measure("backbone"):
-            return self._extractor.extract(image, letterbox)
+        with self._measure("backbone"):
+            return self._extractor.extract(prepared.image, prepared.letterbox)
 
     def _step(self, lane: Lane, frame: Frame, features: FeatureMap | None) -> Tracks:
         prefix = f"{lane.task} " if len(self._lanes) > 1 else ""
         seen = None
         if lane.observer is not None:
-            with self.times.measure(f"{prefix}observe"):
+            with self._measure(f"{prefix}observe"):
                 seen = lane.observer.observe(frame)
-        with self.times.measure(f"{prefix}head"):
+        with self._measure(f"{prefix}head"):
             # None only where no head needs features, and those heads take it.
             return lane.head.step(frame, cast(FeatureMap, features), seen)
 
-    def _age(self, frame: Frame, start: float) -> float:
+    def _age(self, prepared: Prepared) -> float:
         if self._source.started_s is not None:
-            return time.monotonic() - self._source.started_s - frame.time_s
-        return time.perf_counter() - start
+            return time.monotonic() - self._source.started_s - prepared.frame.time_s
+        return time.perf_counter() - prepared.start_s
+
+    def _tell(self, frame: Frame, results: Sequence[Tracks]) -> None:
+        tracks = {lane.task: found for lane, found in zip(self._lanes, results, strict=True)}
+        event = FrameEvent(self._name, frame, tracks, dict(self._stages_s), self._source.dropped)
+        for observer in self._observers:
+            observer.on_frame(event)
+
+    @contextmanager
+    def _measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.note(stage, time.perf_counter() - start)

@@ -15,7 +15,8 @@ import cv2
 
 from ..errors import SourceError, UnitrackError
 from ..records import Frame
-from .sources import SourceInfo, redact
+from .redaction import redact
+from .sources import SourceInfo
 
 _QUEUE = 2
 _JOIN_S = 2.0
@@ -56,13 +57,17 @@ class FileSource:
         self._closed = False
         self._thread: threading.Thread | None = None
 
+    def ready(self) -> bool:
+        """Whether `next` would answer at once; the first call starts to read."""
+        self._start()
+        with self._changed:
+            return bool(self._queue) or self._done or self._closed
+
     def __iter__(self) -> Iterator[Frame]:
         return self
 
     def __next__(self) -> Frame:
-        if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._read_ahead, name="frames", daemon=True)
-            self._thread.start()
+        self._start()
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._done or self._closed)
             if self._queue and not self._closed:
@@ -103,6 +108,11 @@ class FileSource:
         elif self._thread is not threading.current_thread():
             # A read from a dead network may last longer; the thread then frees the file itself.
             self._thread.join(_JOIN_S)
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._read_ahead, name="frames", daemon=True)
+            self._thread.start()
 
     def _read_ahead(self) -> None:
         # What reading can raise is handed over; anything else is a bug, shows the thread's

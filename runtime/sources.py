@@ -10,13 +10,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
 from ..errors import SourceError
 from ..records import Frame
+from .redaction import redact
 
 Kind = Literal["video", "images", "camera", "stream"]
 
@@ -27,6 +28,11 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https"})
 _REMOTE_FILE = re.compile(r"https?://[^?#]+\.(mp4|mkv|avi|mov|webm)([?#].*)?$", re.IGNORECASE)
 _CAMERA = re.compile(r"(?:camera|/dev/video)(\d+)$")
+_CSI = re.compile(r"csi(\d+)$")
+_GST = "gst:"
+
+SourceTell = Callable[[Literal["lost", "returned", "changed"], str], None]
+"""Told what happens to a live source, in a thread of its own; the text names no source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,23 @@ class SourceInfo:
     fps: float | None
     frame_count: int | None
     live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """How sources behave that do not wait.
+
+    Attributes:
+        realtime: Whether files play at their own pace too: what is not taken in time is dropped.
+        freeze_s: A connection without a frame for so long is opened anew.
+        give_up_s: A live source without a frame for so long has ended; None: it never does.
+        tell: Told when a live source is lost, is back, or changes size.
+    """
+
+    realtime: bool = False
+    freeze_s: float = 5.0
+    give_up_s: float | None = None
+    tell: SourceTell = field(default=lambda _kind, _message: None, compare=False)
 
 
 class Source(Protocol):
@@ -84,6 +107,13 @@ class Source(Protocol):
         """Frees the device or file and its thread; returns soon whatever they are doing."""
 
 
+class PolledSource(Source, Protocol):
+    """A source that can be asked whether it has something to say."""
+
+    def ready(self) -> bool:
+        """Whether `next` would answer at once, be it with a frame or the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceForm:
     """One way to name a source.
@@ -91,32 +121,26 @@ class SourceForm:
     Attributes:
         example: How it looks on the command line.
         matches: Whether a text has this form; tried in the order of `SOURCES`.
-        open: Opens it; takes the text and the frames per second asked for.
+        open: Opens it; takes the text, the frames per second asked for, and the options.
     """
 
     example: str
     matches: Callable[[str], bool]
-    open: Callable[[str, float | None], Source]
+    open: Callable[[str, float | None, LiveOptions], PolledSource]
 
 
-def redact(text: str) -> str:
-    """A URL without user name, password and query; any other text as it is.
-
-    Everything between '://' and the last '@' goes, since a password may hold '/', '?' or '#'.
-    """
-    if not _URL.match(text):
-        return text
-    return re.sub(r"\?.*$", "?***", re.sub(r"://.*@", "://***@", text))
-
-
-def open_source(text: str, *, fps: float | None = None) -> Source:
+def open_source(
+    text: str, *, fps: float | None = None, options: LiveOptions | None = None
+) -> PolledSource:
     """Opens the source that a text names.
 
     Args:
         text: A video file, an image, a folder of images, a pattern such as 'frames/*.jpg',
-            camera0 … cameraN, or an rtsp, rtmp or http(s) URL. A URL that ends in .mp4, .mkv,
-            .avi, .mov or .webm is read as a file (every frame), any other one as live.
+            camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
+            that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
+            other one as live.
         fps: Frames per second of a file source, in place of what it announces (25 for images).
+        options: Of sources that do not wait.
 
     Returns:
         The open source; the caller closes it, best as a context manager. Frames are BGR uint8,
@@ -127,9 +151,11 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
     """
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise SourceError(f"--fps {fps:g}: expected a number above 0")
+    options = options or LiveOptions()
     for form in SOURCES.values():
         if form.matches(text):
-            return form.open(text, fps)
+            source = form.open(text, fps, options)
+            return _paced(source) if options.realtime and not source.info.live else source
     scheme = _URL.match(text)
     if scheme:
         raise SourceError(
@@ -138,7 +164,8 @@ def open_source(text: str, *, fps: float | None = None) -> Source:
         )
     examples = ", ".join(form.example for form in SOURCES.values())
     raise SourceError(
-        f"no file or folder {text!r} (relative to the current folder); a source is {examples}"
+        f"no file or folder {redact(text)!r} (relative to the current folder); a source is "
+        f"{examples}"
     )
 
 
@@ -159,41 +186,73 @@ def _is_live_url(text: str) -> bool:
     return scheme is not None and scheme[1].lower() in _LIVE_SCHEMES
 
 
-def _open_camera(text: str, fps: float | None) -> Source:
+def is_live(text: str) -> bool:
+    """Whether a text names a source that runs at its own rate, whatever happens here."""
+    form = next((name for name, row in SOURCES.items() if row.matches(text)), "")
+    return form in ("camera", "CSI camera", "GStreamer pipeline", "stream")
+
+
+def _paced(source: PolledSource) -> PolledSource:
+    from .paced_source import PacedSource
+
+    return PacedSource(source)
+
+
+def _open_camera(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
     from .live_sources import open_camera
 
     _refuse_fps(text, fps)
     match = _CAMERA.match(text)
-    return open_camera(int(match[1]) if match else 0)
+    return open_camera(int(match[1]) if match else 0, options)
 
 
-def _open_stream(text: str, fps: float | None) -> Source:
+def _open_csi(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+    from .gstreamer import csi_pipeline
+    from .live_sources import open_gstreamer
+
+    _refuse_fps(text, fps)
+    match = _CSI.match(text)
+    return open_gstreamer(csi_pipeline(int(match[1]) if match else 0), text, "camera", options)
+
+
+def _open_gst(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+    from .gstreamer import with_sink
+    from .live_sources import open_gstreamer
+
+    _refuse_fps(text, fps)
+    pipeline = text[len(_GST) :].strip()
+    if not pipeline:
+        raise SourceError("gst: without a pipeline; expected, for instance, 'gst:v4l2src'")
+    return open_gstreamer(with_sink(pipeline), redact(text), "stream", options)
+
+
+def _open_stream(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
     from .live_sources import open_stream
 
     _refuse_fps(text, fps)
-    return open_stream(text)
+    return open_stream(text, options)
 
 
-def _open_video(text: str, fps: float | None) -> Source:
+def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import open_video
 
     location = text if _URL.match(text) else os.fspath(_path(text).absolute())
     return open_video(location, redact(text), fps=fps)
 
 
-def _open_image(text: str, fps: float | None) -> Source:
+def _open_image(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import open_images
 
     return open_images([_path(text)], text, fps=fps or DEFAULT_IMAGE_FPS)
 
 
-def _open_folder(text: str, fps: float | None) -> Source:
+def _open_folder(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import images_in_folder, open_images
 
     return open_images(images_in_folder(_path(text), text), text, fps=fps or DEFAULT_IMAGE_FPS)
 
 
-def _open_pattern(text: str, fps: float | None) -> Source:
+def _open_pattern(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import images_of_pattern, open_images
 
     return open_images(images_of_pattern(text), text, fps=fps or DEFAULT_IMAGE_FPS)
@@ -208,6 +267,8 @@ def _refuse_fps(text: str, fps: float | None) -> None:
 
 SOURCES: dict[str, SourceForm] = {
     "camera": SourceForm("camera0 … cameraN", lambda t: bool(_CAMERA.match(t)), _open_camera),
+    "CSI camera": SourceForm("csi0 … csiN (Jetson)", lambda t: bool(_CSI.match(t)), _open_csi),
+    "GStreamer pipeline": SourceForm("gst:PIPELINE", lambda t: t.startswith(_GST), _open_gst),
     "remote file": SourceForm(
         "http(s)://host/video.mp4", lambda t: bool(_REMOTE_FILE.match(t)), _open_video
     ),

@@ -361,10 +361,20 @@ def test_buffer_counts_frames_of_the_source(world):
     assert [t.id for t in step.associator._tracklets] == [2]
 
 
-def test_a_very_long_gap_costs_nothing(world):
-    step = world()
+@pytest.mark.parametrize(("gap", "kept"), [(2, True), (31, True), (32, False), (10**9, False)])
+def test_a_gap_without_any_frame_counts_as_time(world, gap, kept):
+    step = world()  # with a buffer of 30 frames
     step(A, frame=0)
-    assert step(A, frame=10**9) == {0: 1}
+    step(A, frame=1)
+    assert step(A, frame=1 + gap) == ({0: 1} if kept else {}), "a new one is confirmed first"
+    assert step(A, frame=2 + gap) == {0: 1 if kept else 2}
+
+
+def test_a_slow_run_keeps_its_tracks(world):
+    step = world()
+    for frame in (0, 29, 58, 116, 174):  # steps of twice the buffer, once the pace is known
+        assert step(A, frame=frame) == {0: 1}
+    assert step(A, frame=174 + 30 + 58 + 1) == {}
 
 
 def test_frame_numbers_may_start_anywhere(world):

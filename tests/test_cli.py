@@ -238,9 +238,13 @@ def test_default_output_is_numbered(clip, graph_bundle, here):
     ],
 )
 def test_default_output_has_a_plain_name(source, name):
-    output = default_output(source, "mot")
+    output = default_output([source], "mot")
     assert output == Path("runs") / name
     assert "secret" not in str(output)
+
+
+def test_default_output_of_several_sources():
+    assert default_output(["camera0", "b.mp4", "c.mp4"], "mot") == Path("runs") / "3-sources-mot"
 
 
 # Requests that contradict themselves: status 2, and nothing is written.
@@ -248,9 +252,9 @@ def test_default_output_has_a_plain_name(source, name):
 WRONG_USAGE = {
     "no task": (["clip.mp4"], "Missing option '--task'"),
     "unknown task": (["clip.mp4", "--task", "dance"], "'dance' is not one of"),
-    "no source": (["--task", "mot"], "Missing argument 'SOURCE'"),
+    "no source": (["--task", "mot"], "Missing argument 'SOURCE"),
     "unknown option": (["a", "--task", "mot", "--speed", "9"], "--speed"),
-    "vos without a mask": (["a", "--task", "vos"], "--init MASK.png or --init X,Y,W,H"),
+    "vos without a mask": (["a", "--task", "vos"], "--init MASK.png, X,Y,W,H"),
     "vos with detections": (
         ["a", "--task", "vos", "--init", "m.png", "--detections", "d.txt"],
         "takes no detections",
@@ -260,6 +264,18 @@ WRONG_USAGE = {
         "takes no --init",
     ),
     "mot without detections": (["a", "--task", "mot"], "--detections FILE or --detector"),
+    "one mask for two sources": (
+        ["a", "b", "--task", "vos", "--init", "m.png"],
+        "give it once each, in their order, or once with {name} in it",
+    ),
+    "no time at all": (
+        ["a", "--task", "mot", "--detector", "motion", "--reconnect-after", "0"],
+        "expected seconds above 0",
+    ),
+    "negative patience": (
+        ["a", "--task", "mot", "--detector", "motion", "--give-up", "-1"],
+        "expected seconds of 0 or more",
+    ),
     "two detectors": (
         ["a", "--task", "mot", "--detections", "d.txt", "--detector", "motion"],
         "got both",

@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import SourceError
-from unitrack_edge.runtime import live_sources
-from unitrack_edge.runtime.live_sources import LiveSource, open_camera, open_stream
-from unitrack_edge.runtime.sources import open_source
+from unitrack_edge.runtime import gstreamer, live_source, live_sources, reconnection
+from unitrack_edge.runtime.live_source import LiveSource
+from unitrack_edge.runtime.live_sources import open_camera, open_stream
+from unitrack_edge.runtime.reconnection import Patience
+from unitrack_edge.runtime.sources import LiveOptions, open_source
+
+from .command_line import report_of, run_cli
 
 WAIT_S = 5.0
 
@@ -19,10 +23,11 @@ WAIT_S = 5.0
 class FakeCapture:
     """Gives one frame for each one that the test allows; frame n has the value n."""
 
-    def __init__(self, fps=30.0, shape=(4, 6, 3)):
+    def __init__(self, fps=30.0, shape=(4, 6, 3), first=0):
         self.fps = fps
         self.shape = shape
         self.reads = 0
+        self.first = first
         self.given = 0
         self.allowed = 1
         self.ended = False
@@ -41,7 +46,7 @@ class FakeCapture:
                 raise self.error
             if self.given >= self.allowed:
                 return False, None
-            image = np.full(self.shape, self.given, np.uint8)
+            image = np.full(self.shape, self.first + self.given, np.uint8)
             self.given += 1
             return True, image
 
@@ -67,7 +72,7 @@ class FakeCapture:
 
 @pytest.fixture
 def capture(monkeypatch):
-    monkeypatch.setattr(live_sources, "_JOIN_S", 0.05)  # most tests leave a read under way
+    monkeypatch.setattr(reconnection, "_JOIN_S", 0.05)  # most tests leave a read under way
     fake = FakeCapture()
     yield fake
     fake.end()
@@ -85,11 +90,11 @@ def test_newest_frame_and_count_of_dropped_ones(capture):
         first = next(source)
         assert (first.index, first.time_s, first.image[0, 0, 0]) == (0, 0.0, 0)
         assert (source.started_s, source.dropped) == (100.0, 0)
-        for moment in (101.0, 102.0, 103.5):
+        for moment in (100.03125, 100.0625, 100.125):
             now[0] = moment
             capture.give(1)
         frame = next(source)
-        assert (frame.index, frame.time_s, frame.image[0, 0, 0]) == (3, 3.5, 3)
+        assert (frame.index, frame.time_s, frame.image[0, 0, 0]) == (3, 0.125, 3)
         assert source.dropped == 2
         capture.give(1)
         assert next(source).index == 4
@@ -113,7 +118,7 @@ def test_consumer_waits_for_a_frame(capture):
 
 
 def test_end_of_the_stream_hands_over_what_is_left(capture, monkeypatch):
-    monkeypatch.setattr(live_sources, "_RETRY_S", 0.0)
+    monkeypatch.setattr(reconnection, "_RETRY_S", 0.0)
     with camera(capture) as source:
         next(source)
         capture.give(2)
@@ -125,7 +130,8 @@ def test_end_of_the_stream_hands_over_what_is_left(capture, monkeypatch):
 
 
 def test_single_failed_reads_are_borne(capture, monkeypatch):
-    monkeypatch.setattr(live_sources, "_RETRY_S", 0.0)
+    monkeypatch.setattr(reconnection, "_RETRY_S", 0.0)
+    monkeypatch.setattr(live_source, "_RETRY_S", 0.0)
     real, failures = capture.read, iter([True, True, False])
     monkeypatch.setattr(capture, "read", lambda: (False, None) if next(failures, False) else real())
     with camera(capture) as source:  # the first two reads fail
@@ -143,35 +149,153 @@ def test_failure_of_the_device(capture):
         assert source.ended_early == "camera0 ended after frame 0: rtsp://***@host broke"
 
 
-def test_stalled_source(capture):
-    with camera(capture, stall_s=0.03) as source:
+def test_change_of_size_goes_on_in_the_first_size(capture):
+    told = []
+    with camera(capture, tell=lambda *what: told.append(what)) as source:
         next(source)
-        capture_end = threading.Timer(0.1, capture.end)
-        capture_end.start()
-        assert list(source) == []
-        assert source.ended_early == "camera0 ended after frame 0: no frame for 0.03 s"
-        capture_end.join()
-
-
-def test_change_of_size(capture):
-    with camera(capture) as source:
-        next(source)
-        capture.shape = (8, 6, 3)
+        capture.shape = (8, 12, 3)
         capture.give(1)
-        threading.Timer(0.05, capture.end).start()
+        frame = next(source)
+        assert (frame.index, frame.size_hw, frame.image[0, 0, 0]) == (1, (4, 6), 1)
+        capture.shape = (4, 4, 3)  # of another shape: padded at the sides, nothing is stretched
+        capture.give(1)
+        image = next(source).image
+        assert (image[:, 1:5] == 2).all()
+        assert (image[:, [0, 5]] > 100).all()
+        capture.give(1)
+        next(source)
+    assert [kind for kind, _ in told] == ["changed", "changed"]
+    assert told[0][1] == (
+        "changes size at frame 1 from 6x4 to 12x8 (width x height); scaled to 6x4 from here on"
+    )
+
+
+# Connections that fail.
+
+
+class Device:
+    """Opens one fake capture after the other; the test says when it can be opened."""
+
+    def __init__(self, *captures):
+        self.captures = list(captures)
+        self.attempts = 0
+        self.there = threading.Event()
+        self.tried = threading.Event()
+
+    def reopen(self):
+        self.attempts += 1
+        self.tried.set()
+        return self.captures.pop(0) if self.there.is_set() and self.captures else None
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(reconnection, "_RETRY_S", 0.0)
+    monkeypatch.setattr(reconnection, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(reconnection, "_GRACE_S", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_lost_device_is_opened_again_and_numbers_go_on(capture):
+    second = FakeCapture(first=100)
+    device, told, now = Device(second), [], [50.0]
+    options = {"reopen": device.reopen, "tell": lambda *what: told.append(what)}
+    with camera(capture, clock=lambda: now[0], **options) as source:
+        next(source)
+        now[0] = 50.0 + 1 / 30
+        capture.give(1)
+        assert next(source).index == 1
+        capture.end()
+        assert device.tried.wait(WAIT_S)
+        assert not source.ready()
+        now[0] = 60.0 + 1 / 30  # ten seconds at 30 frames a second
+        device.there.set()
+        frame = next(source)
+        assert (frame.index, frame.image[0, 0, 0]) == (301, 100)
+        assert frame.time_s == pytest.approx(10 + 1 / 30)
+        now[0] += 1 / 30
+        second.give(1)
+        assert next(source).index == 302
+        second.end()
+    assert device.attempts >= 2
+    assert [kind for kind, _ in told][:2] == ["lost", "returned"]
+    assert told[0][1].startswith("no more frames came; reconnecting")
+    assert told[1][1].startswith("back after ")
+    assert source.dropped == 0
+    assert capture.released
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_frozen_device_is_left_alone_and_opened_anew(capture):
+    second = FakeCapture(first=100)
+    device, told = Device(second), []
+    device.there.set()
+    patience = Patience(freeze_s=0.1)
+    options = {"reopen": device.reopen, "tell": lambda *what: told.append(what)}
+    with camera(capture, patience=patience, **options) as source:
+        next(source)
+        frame = next(source)  # the read of the first capture never comes back
+        assert frame.image[0, 0, 0] == 100
+        assert not capture.released
+        with capture.changed:
+            capture.allowed += 1  # late, of a connection that no longer counts
+            capture.changed.notify_all()
+        ended = time.monotonic() + WAIT_S
+        while not capture.released and time.monotonic() < ended:
+            time.sleep(0.005)
+        assert capture.released
+        assert not source.ready()
+        second.end()
+    assert told[0][0] == "lost"
+    assert "no frame for 0.1 s" in told[0][1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_patience_ends(capture):
+    device = Device()
+    patience = Patience(give_up_s=0.15)
+    with camera(capture, reopen=device.reopen, patience=patience) as source:
+        next(source)
+        started = time.monotonic()
+        capture.end()
         assert list(source) == []
-        assert source.ended_early == (
-            "camera0 changes size at frame 1 from 6x4 to 6x8 (width x height)"
-        )
+        assert 0.1 < time.monotonic() - started < WAIT_S
+    assert source.ended_early == "camera0 ended after frame 0: no frame for 0.15 s (--give-up)"
+    assert device.attempts >= 3
+    assert source.ready()  # with the end
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_patience_at_all(capture):
+    device = Device()
+    with camera(capture, reopen=device.reopen, patience=Patience(give_up_s=0.0)) as source:
+        next(source)
+        capture.end()
+        assert list(source) == []
+    assert source.ended_early == "camera0 ended after frame 0: no more frames came"
+    assert device.attempts == 0
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_source_that_reconnects_is_closed_at_once(capture):
+    device = Device()
+    with camera(capture, reopen=device.reopen) as source:
+        next(source)
+        capture.end()
+        assert device.tried.wait(WAIT_S)
+        started = time.monotonic()
+    assert time.monotonic() - started < 1
+    assert list(source) == []
+    assert source.ended_early is None
 
 
 def test_close_stops_the_thread_and_frees_the_device(capture, monkeypatch):
-    monkeypatch.setattr(live_sources, "_JOIN_S", WAIT_S)
+    monkeypatch.setattr(reconnection, "_JOIN_S", WAIT_S)
     source = camera(capture)
     next(source)
     threading.Timer(0.05, capture.end).start()  # the read under way returns
     source.close()
-    assert not source._thread.is_alive()
+    assert not [t for t in threading.enumerate() if t.name in ("grabber", "watchdog")]
     assert capture.released
     assert list(source) == []
     assert source.ended_early is None
@@ -185,12 +309,14 @@ def test_close_does_not_hang_with_the_device(capture):
     assert time.monotonic() - started < WAIT_S / 2
     assert not capture.released  # never while a read is under way
     capture.end()
-    source._thread.join(WAIT_S)
+    ended = time.monotonic() + WAIT_S
+    while not capture.released and time.monotonic() < ended:
+        time.sleep(0.005)
     assert capture.released
 
 
 def test_camera_without_a_picture(capture, monkeypatch):
-    monkeypatch.setattr(live_sources, "_RETRY_S", 0.0)
+    monkeypatch.setattr(live_source, "_RETRY_S", 0.0)
     capture.allowed, capture.ended = 0, True
     with pytest.raises(SourceError, match="camera0: opened, but gives no frame"):
         camera(capture)
@@ -271,10 +397,49 @@ def test_stream_over_http(server):
 
 def test_stream_that_ends(server):
     server.count = 30
-    with open_source(f"http://127.0.0.1:{server.server_port}/live") as source:
+    options = LiveOptions(give_up_s=0.0)
+    with open_source(f"http://127.0.0.1:{server.server_port}/live", options=options) as source:
         indices = [frame.index for frame in source]
         assert indices == sorted(set(indices))
         assert "no more frames came" in (source.ended_early or "")
+
+
+def track_stream(server, bundle, output, *words, status=0):
+    url = f"http://me:hunter2@127.0.0.1:{server.server_port}/live?key=hidden"
+    words = (*words, "--task", "mot", "--detector", "motion", "--bundle", bundle.path)
+    sizes = ("--mot-height", 48, "--mot-width", 64)
+    return run_cli("track", url, *words, *sizes, "--output", output, status=status)
+
+
+def test_a_run_on_a_stream_writes_and_prints_no_password(server, lite_bundle, tmp_path):
+    said = track_stream(server, lite_bundle, tmp_path / "out", "--max-frames", 5)
+    written = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) == 2
+    for text in (said, *written):
+        assert "hunter2" not in text
+        assert "hidden" not in text
+    assert report_of(tmp_path / "out")["source"]["outages"] == 0
+
+
+def test_a_stream_that_dies_leaves_the_other_source_running(server, lite_bundle, tmp_path):
+    server.count = 40
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(30):
+        cv2.imwrite(str(frames / f"{number}.png"), np.full((48, 64, 3), number, np.uint8))
+    words = (frames, "--give-up", 0, "--realtime", "--save-video")
+    message = track_stream(server, lite_bundle, tmp_path / "out", *words, status=1)
+    assert "1 of 2 sources" in message
+    assert "no more frames came" in message
+    assert "hunter2" not in message
+    common = report_of(tmp_path / "out")["sources"]
+    assert set(common) == {"live", "frames"}
+    assert common["live"]["ended_early"]
+    assert common["frames"]["ended_early"] is None
+    for name in common:
+        report = report_of(tmp_path / "out" / name)
+        assert report["frames"] == common[name]["frames"] > 0
+        assert (tmp_path / "out" / name / "video.mp4").exists()
 
 
 def test_stream_that_is_not_there_tells_no_password():
@@ -284,3 +449,82 @@ def test_stream_that_is_not_there_tells_no_password():
     assert "secret" not in text
     assert "hidden" not in text
     assert "\n" not in text
+
+
+# GStreamer.
+
+
+class FakeVideoCapture(FakeCapture):
+    opened = True
+
+    def isOpened(self):  # noqa: N802 OpenCV's name
+        return self.opened
+
+
+@pytest.fixture
+def pipelines(monkeypatch):
+    """What was asked of an OpenCV that has GStreamer."""
+    asked, made = [], []
+
+    def open_capture(pipeline, api):
+        asked.append((pipeline, api))
+        fake = FakeVideoCapture()
+        fake.opened = "nosuch" not in pipeline
+        fake.allowed = 50
+        made.append(fake)
+        return fake
+
+    monkeypatch.setattr(gstreamer.cv2.videoio_registry, "hasBackend", lambda _api: True)
+    monkeypatch.setattr(gstreamer.cv2, "VideoCapture", open_capture)
+    monkeypatch.setattr(reconnection, "_JOIN_S", 0.05)
+    yield asked
+    for fake in made:
+        fake.end()
+
+
+def test_csi_camera(pipelines):
+    with open_source("csi1") as source:
+        assert (source.info.name, source.info.kind, source.info.live) == ("csi1", "camera", True)
+        assert next(source).size_hw == (4, 6)
+    ((pipeline, api),) = pipelines
+    assert api == cv2.CAP_GSTREAMER
+    assert pipeline.startswith("nvarguscamerasrc sensor-id=1 ! ")
+    assert pipeline.endswith("appsink drop=true max-buffers=1 sync=false")
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [("videotestsrc", True), ("videotestsrc ! ", True), ("videotestsrc ! appsink", False)],
+)
+def test_pipeline_of_the_users_own(pipelines, given, added):
+    with open_source(f"gst:{given}") as source:
+        assert source.info.kind == "stream"
+    pipeline = pipelines[0][0]
+    assert pipeline.startswith("videotestsrc ! ")
+    assert pipeline.count("! appsink") == 1
+    assert ("format=BGR" in pipeline) == added
+
+
+@pytest.mark.usefixtures("pipelines")
+def test_pipeline_that_gstreamer_refuses_tells_no_password():
+    text = "gst:nosuch location=rtsp://me:secret@host/live?key=hidden user-pw=alsosecret ! fake"
+    with pytest.raises(SourceError, match="GStreamer refuses the pipeline") as caught:
+        open_source(text)
+    assert not {"secret", "hidden", "alsosecret"} & set(str(caught.value).replace("=", " ").split())
+    assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["csi0", "gst:videotestsrc"])
+def test_opencv_without_gstreamer_says_so(text):
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(SourceError, match="needs an OpenCV with GStreamer") as caught:
+        open_source(text)
+    assert "python3-opencv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_pipeline():
+    with pytest.raises(SourceError, match="without a pipeline"):
+        open_source("gst: ")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from unitrack_edge import session
+from unitrack_edge import session, source_run
 from unitrack_edge.errors import ObservationError, OutputError
 from unitrack_edge.evaluation.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
@@ -42,6 +42,9 @@ class FakeSource:
         self._indices = iter(indices)
         self._next = 0
         self._before = before
+
+    def ready(self):
+        return True
 
     def __iter__(self):
         return self
@@ -289,7 +292,7 @@ def test_live_frames_keep_their_numbers_and_latency_counts_from_the_capture():
 
 def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch):
     source = FakeSource([0, 3, 4, 9], started_s=time.monotonic())
-    monkeypatch.setattr(session, "open_source", lambda _text, **_options: source)
+    monkeypatch.setattr(source_run, "open_source", lambda _text, **_options: source)
     rows = "".join(f"{n},-1,10,8,20,30,0.9\n" for n in range(1, 12))
     (tmp_path / "det.txt").write_text(rows)
     request = session.TrackRequest(
@@ -335,7 +338,7 @@ def test_an_error_leaves_what_was_written_before_it():
 def test_a_source_without_frames_is_an_error_and_leaves_no_folder(
     graph_bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(session, "open_source", lambda _text, **_options: FakeSource([]))
+    monkeypatch.setattr(source_run, "open_source", lambda _text, **_options: FakeSource([]))
     (tmp_path / "det.txt").write_text("")
     request = session.TrackRequest(
         *("x", "mot", MotConfig(), graph_bundle.path, tmp_path / "out"),

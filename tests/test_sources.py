@@ -13,8 +13,9 @@ import pytest
 from unitrack_edge.errors import SourceError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.read_ahead import FileSource
+from unitrack_edge.runtime.redaction import redact
 from unitrack_edge.runtime.size_watch import _size_header
-from unitrack_edge.runtime.sources import SOURCES, SourceInfo, open_source, redact
+from unitrack_edge.runtime.sources import SOURCES, SourceInfo, open_source
 
 HEIGHT, WIDTH = 48, 64
 
