@@ -1,0 +1,229 @@
+"""From a float bundle and frames to an int8 backbone: every step, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+
+from .. import __version__
+from ..errors import CalibrationError
+from ..records import UInt8Array
+from ..runtime.bundle import Bundle
+from .biases import channel_means
+from .drift import layer_drift
+from .frames import Sample, sample_frames, shrunk
+from .histograms import Histogram
+from .latency import latencies_ms
+from .layers import Layer, check_names, layers_of
+from .outcome import Calibration, CalibrationRequest, LayerFacts
+from .probe import Probe
+from .saved_progress import SavedProgress
+from .search import Judge, Quantiser, float_layers, nothing_left, sensitivity_of
+
+SEARCH_SHORT_SIDE = 240
+"""Layers are tried out on smaller pictures, which order them alike at a quarter of the time."""
+
+_SAVE_EVERY = 16
+_MEAN_FRAMES = 16
+
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def load_float_bundle(path: Path) -> tuple[Bundle, onnx.ModelProto]:
+    """A bundle that can be quantised, and its backbone graph.
+
+    Raises:
+        BundleError: No bundle, or a damaged one.
+        CalibrationError: It is not fp32, or already int8.
+    """
+    bundle = Bundle.load(path)
+    model = onnx.load(path / bundle.spec.graphs["backbone"].file)
+    quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    if bundle.spec.precision == "int8" or bundle.spec.quantization or quantised:
+        raise CalibrationError(
+            f"bundle {path} is int8 already: calibrate the float bundle that it was made from"
+        )
+    if bundle.spec.precision != "fp32":
+        raise CalibrationError(
+            f"bundle {path} is {bundle.spec.precision}, expected fp32: write one with "
+            f"`cli export --backbone {bundle.spec.backbone} --precision fp32`"
+        )
+    return bundle, model
+
+
+def calibrate(
+    request: CalibrationRequest,
+    bundle: Bundle,
+    model: onnx.ModelProto,
+    progress: Progress = lambda _step, _done, _of: None,
+) -> tuple[Calibration, SavedProgress]:
+    """Make the backbone int8.
+
+    Args:
+        request: What to do.
+        bundle: See `load_float_bundle`.
+        model: Its backbone graph.
+        progress: Told of every step.
+
+    Returns:
+        The result, and what must be discarded once it has been written.
+
+    Raises:
+        UnitrackError: One line that says what is wrong; what was found out so far is kept, and
+            the same call goes on from there.
+    """
+    layers = layers_of(model)
+    check_names(layers, request.keep_float)
+    sample = sample_frames(
+        request.frames,
+        request.count,
+        bundle.spec.sizes_hw,
+        lambda done, of: progress("looking at frames", done, of),
+    )
+    saved = SavedProgress(request.output, _key(request, bundle, sample.images))
+    fitted = sample.fitted
+    histograms = _histograms(model, layers, fitted, saved, progress)
+    cut_offs = {name: h.cut_off(request.method) for name, h in histograms.items()}
+    some = fitted[:: -(-len(fitted) // _MEAN_FRAMES)]
+    progress("correcting biases", 0, len(some))
+    means = channel_means(model, cut_offs, some, _counter(progress, "correcting biases", len(some)))
+    quantiser = Quantiser(model, layers[1:], cut_offs, means)
+    small = sample.held_out if bundle.spec.sizes_hw else shrunk(sample.held_out, SEARCH_SHORT_SIDE)
+    judge = Judge(model, small)
+    sensitivities = _sensitivities(quantiser, judge, saved, progress)
+    kept = _search(request, quantiser, judge, sensitivities, progress)
+    full = judge if bundle.spec.sizes_hw else Judge(model, sample.held_out)
+    kept, quantised, cosines = _until_it_holds(request, quantiser, full, sensitivities, kept)
+    facts = _facts(layers, quantiser, kept, sensitivities, quantised, sample, progress)
+    float_ms, int8_ms = latencies_ms([model, quantised], sample.images[0])
+    height, width = sample.images[0].shape[:2]
+    result = Calibration(
+        quantised, layers, facts, tuple(cosines), float_ms, int8_ms, (height, width), sample
+    )
+    return result, saved
+
+
+def _key(request: CalibrationRequest, bundle: Bundle, images: Sequence[UInt8Array]) -> str:
+    digest = hashlib.sha256(bundle.spec.graphs["backbone"].sha256.encode())
+    for image in images:
+        digest.update(str(image.shape).encode() + image.tobytes())
+    return f"{__version__} {request.method} {digest.hexdigest()}"
+
+
+def _counter(progress: Progress, step: str, total: int) -> Callable[[], None]:
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(step, done, total)
+
+    return tick
+
+
+def _histograms(
+    model: onnx.ModelProto,
+    layers: Sequence[Layer],
+    images: Sequence[UInt8Array],
+    saved: SavedProgress,
+    progress: Progress,
+) -> dict[str, Histogram]:
+    """Of every activation that a layer but the first reads."""
+    names = list(dict.fromkeys(layer.source for layer in layers[1:]))
+    done, histograms = saved.histograms()
+    histograms = histograms or {name: Histogram.empty() for name in names}
+    step = "measuring ranges"
+    progress(step, done, len(images))
+    if done == len(images):
+        return histograms
+    probe = Probe(model, names)
+    for number, image in enumerate(images[done:], done + 1):
+        for name, values in probe.inside(image):
+            histograms[name].add(values)
+        if number % _SAVE_EVERY == 0 or number == len(images):
+            saved.record_histograms(number, histograms)
+        progress(step, number, len(images))
+    return histograms
+
+
+def _sensitivities(
+    quantiser: Quantiser, judge: Judge, saved: SavedProgress, progress: Progress
+) -> dict[str, float]:
+    step = "trying layers one by one"
+    found: dict[str, float] = dict(saved.find("sensitivities") or {})
+    for number, layer in enumerate(quantiser.layers, 1):
+        if layer.name not in found:
+            found[layer.name] = sensitivity_of(quantiser, judge, layer)
+            saved.record("sensitivities", found)
+        progress(step, number, len(quantiser.layers))
+    return found
+
+
+def _search(
+    request: CalibrationRequest,
+    quantiser: Quantiser,
+    judge: Judge,
+    sensitivities: Mapping[str, float],
+    progress: Progress,
+) -> tuple[str, ...]:
+    trials = 0
+
+    def tick(_kept: int, _lowest: float) -> None:
+        nonlocal trials
+        trials += 1
+        progress("searching layers to keep in float", trials, None)
+
+    forced = [layer.name for layer in quantiser.layers if layer.name in request.keep_float]
+    return float_layers(quantiser, judge, sensitivities, request.min_cosine, forced, tick)
+
+
+def _until_it_holds(
+    request: CalibrationRequest,
+    quantiser: Quantiser,
+    judge: Judge,
+    sensitivities: Mapping[str, float],
+    kept: Sequence[str],
+) -> tuple[tuple[str, ...], onnx.ModelProto, list[float]]:
+    """The bound was reached on small pictures: at full size another layer may be needed."""
+    names = list(kept)
+    others = sorted(
+        (layer.name for layer in quantiser.layers if layer.name not in names),
+        key=lambda name: -sensitivities[name],
+    )
+    while True:
+        variant = quantiser.variant(names)
+        cosines = judge.cosines(variant)
+        if min(cosines) >= request.min_cosine:
+            return tuple(names), variant, cosines
+        if len(others) == 1:
+            raise nothing_left(request.min_cosine)
+        names.append(others.pop(0))
+
+
+def _facts(
+    layers: Sequence[Layer],
+    quantiser: Quantiser,
+    kept: Sequence[str],
+    sensitivities: Mapping[str, float],
+    quantised: onnx.ModelProto,
+    sample: Sample,
+    progress: Progress,
+) -> tuple[LayerFacts, ...]:
+    images = sample.held_out
+    tick = _counter(progress, "measuring drift", len(images))
+    drift = layer_drift(quantiser.model, quantised, layers, images, tick)
+    return tuple(
+        LayerFacts(
+            layer.name,
+            layer.parameters,
+            in_float=row == 0 or layer.name in kept,
+            cut_off=None if row == 0 else quantiser.cut_offs[layer.source],
+            sensitivity=sensitivities.get(layer.name),
+            drift=drift[layer.name],
+        )
+        for row, layer in enumerate(layers)
+    )

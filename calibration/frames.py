@@ -1,0 +1,261 @@
+"""Which frames of a source are worth calibrating on: spread over its length and its scenes.
+
+The same source gives the same frames: nothing is drawn by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CalibrationError, RequestError, SourceError
+from ..records import Frame, UInt8Array
+from ..runtime.features import network_size
+from ..runtime.letterbox import Letterbox
+from ..runtime.sources import Source, open_source
+
+FEWEST = 8
+"""Different frames below which ranges mean nothing."""
+
+SHORT_SIDE = 608
+"""Larger pictures are made smaller, since no head looks at more by default."""
+
+SCENE_CHANGE = 16.0
+"""Mean difference of two frames' small pictures, in grey levels, that a cut exceeds."""
+
+CUT_OVER_MOTION = 2.5
+"""And by how much it exceeds the differences around it, which fast cameras make large as well."""
+
+DUPLICATE = 0.6
+"""Mean difference, in grey levels, up to which two frames are the same for our purpose."""
+
+ONE_COLOUR = 2.0
+"""Standard deviation, in grey levels, up to which a frame shows nothing."""
+
+_SMALL_WH = (48, 27)
+_HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
+
+Float32 = npt.NDArray[np.float32]
+Tick = Callable[[int, int | None], None]
+"""Told how much is done, and of how much, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The frames that a calibration sees.
+
+    Attributes:
+        images: (H, W, 3) uint8 BGR each, at the network's size.
+        names: Source and number of each, for the report.
+        seen: Frames that the sources have.
+        scenes: Scenes that they fall into.
+        one_colour: Frames left out because they show nothing.
+        duplicates: Frames left out because they look like another one.
+    """
+
+    images: tuple[UInt8Array, ...]
+    names: tuple[str, ...]
+    seen: int
+    scenes: int
+    one_colour: int
+    duplicates: int
+
+    @property
+    def fitted(self) -> tuple[UInt8Array, ...]:
+        """Those that ranges are taken from."""
+        held = set(self._held_rows())
+        return tuple(image for row, image in enumerate(self.images) if row not in held)
+
+    @property
+    def held_out(self) -> tuple[UInt8Array, ...]:
+        """Those that only judge the result."""
+        return tuple(self.images[row] for row in self._held_rows())
+
+    def _held_rows(self) -> list[int]:
+        rows = range(_HELD_OUT_EVERY // 2, len(self.images), _HELD_OUT_EVERY)
+        chosen = np.linspace(0, len(rows) - 1, min(len(rows), _MOST_HELD_OUT)).round().astype(int)
+        return [rows[at] for at in chosen]
+
+    def notes(self, asked: int) -> tuple[str, ...]:
+        """What the user should know of the frames.
+
+        Args:
+            asked: How many frames were wanted.
+        """
+        notes = []
+        if self.one_colour:
+            notes.append(f"{self.one_colour} frames of one colour were left out")
+        if self.duplicates:
+            notes.append(f"{self.duplicates} frames were left out: they look like another one")
+        if len(self.images) < asked:
+            notes.append(
+                f"{len(self.images)} different frames were found where --count {asked} were "
+                "wanted: more footage of what the camera will see makes the ranges safer"
+            )
+        return tuple(notes)
+
+
+def sample_frames(
+    sources: Sequence[str],
+    count: int,
+    sizes_hw: tuple[tuple[int, int], ...] = (),
+    tick: Tick = lambda _done, _of: None,
+) -> Sample:
+    """Choose frames, evenly and from every scene, and read them.
+
+    Args:
+        sources: As on the command line; files only.
+        count: How many frames at most.
+        sizes_hw: Image sizes that the bundle takes; empty: any.
+        tick: Told of every frame that was looked at.
+
+    Raises:
+        RequestError: A source is live.
+        SourceError: A source is missing, or a frame of it cannot be read.
+        CalibrationError: Fewer than `FEWEST` different frames that show anything.
+    """
+    smalls, lengths = _look_through(sources, tick)
+    useful = np.flatnonzero(smalls.std(axis=1) > ONE_COLOUR)
+    scenes = _scenes(smalls, useful, np.cumsum(lengths))
+    spread = _spread(scenes, count)
+    chosen = _different(smalls, spread)
+    if len(chosen) < FEWEST:
+        raise CalibrationError(
+            f"--frames {' '.join(sources)}: of {len(smalls)} frames, {len(smalls) - len(useful)} "
+            f"are of one colour and {len(chosen)} of those chosen differ, expected {FEWEST} or "
+            "more: record what the camera will really see, at different moments"
+        )
+    images, names = _read(sources, lengths, chosen, sizes_hw)
+    return Sample(
+        tuple(images),
+        tuple(names),
+        seen=len(smalls),
+        scenes=len(scenes),
+        one_colour=len(smalls) - len(useful),
+        duplicates=len(spread) - len(chosen),
+    )
+
+
+def _look_through(sources: Sequence[str], tick: Tick) -> tuple[Float32, list[int]]:
+    """A small grey picture (cells,) of every frame, and how many frames each source has."""
+    smalls: list[Float32] = []
+    lengths = []
+    for text in sources:
+        before = len(smalls)
+        with open_source(text) as source:
+            if source.info.live:
+                raise RequestError(
+                    f"--frames {source.info.name} is live, and calibrating reads its frames twice: "
+                    "record a video of it first"
+                )
+            for frame in _all_frames(source):
+                smalls.append(_small(frame.image))
+                tick(len(smalls), source.info.frame_count if len(sources) == 1 else None)
+        lengths.append(len(smalls) - before)
+    return np.stack(smalls), lengths
+
+
+def _all_frames(source: Source) -> Iterator[Frame]:
+    """Every frame; one that cannot be read is an error, since nothing is gained by going on."""
+    yield from source
+    if source.ended_early is not None:
+        raise SourceError(f"--frames: {source.ended_early}; leave it out or repair it")
+
+
+def _small(image: UInt8Array) -> Float32:
+    shrunk = cv2.resize(image, _SMALL_WH, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(shrunk, cv2.COLOR_BGR2GRAY), np.float32).ravel()
+
+
+def _scenes(
+    smalls: Float32, useful: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
+) -> list[npt.NDArray[np.intp]]:
+    """The useful frames, scene by scene; a source's end ends a scene."""
+    change = np.abs(np.diff(smalls[useful], axis=0)).mean(axis=1)
+    cut = [
+        value > SCENE_CHANGE and value > CUT_OVER_MOTION * _motion_around(change, at)
+        for at, value in enumerate(change)
+    ]
+    source = np.searchsorted(ends, useful, side="right")
+    cuts = np.flatnonzero(np.array(cut, bool) | (np.diff(source) > 0)) + 1
+    return [scene for scene in np.split(useful, cuts) if len(scene)]
+
+
+def _motion_around(change: Float32, at: int) -> float:
+    """Median of the differences before and after this one."""
+    around = np.concatenate([change[max(0, at - 8) : at], change[at + 1 : at + 9]])
+    return float(np.median(around)) if len(around) else 0.0
+
+
+def _spread(scenes: list[npt.NDArray[np.intp]], count: int) -> list[int]:
+    """Up to `count` frames: one of every scene, the rest by their lengths, evenly inside each."""
+    if len(scenes) > count:
+        scenes = [scenes[(2 * at + 1) * len(scenes) // (2 * count)] for at in range(count)]
+    shares = [1] * len(scenes)
+    for _ in range(count - len(scenes)):
+        # The next frame goes where they stand farthest apart.
+        gaps = [len(s) / n if n < len(s) else 0 for s, n in zip(scenes, shares, strict=True)]
+        if not gaps or max(gaps) == 0:
+            break
+        shares[int(np.argmax(gaps))] += 1
+    return [
+        int(scene[(2 * at + 1) * len(scene) // (2 * share)])
+        for scene, share in zip(scenes, shares, strict=True)
+        for at in range(share)
+    ]
+
+
+def _different(smalls: Float32, chosen: list[int]) -> list[int]:
+    """Those that look like none before them."""
+    kept: list[int] = []
+    for row in chosen:
+        if not kept or np.abs(smalls[kept] - smalls[row]).mean(axis=1).min() > DUPLICATE:
+            kept.append(row)
+    return kept
+
+
+def _read(
+    sources: Sequence[str],
+    lengths: list[int],
+    chosen: list[int],
+    sizes: tuple[tuple[int, int], ...],
+) -> tuple[list[UInt8Array], list[str]]:
+    wanted = set(chosen)
+    images, names = [], []
+    first = 0
+    for text, length in zip(sources, lengths, strict=True):
+        mine = {row - first for row in wanted if first <= row < first + length}
+        first += length
+        if not mine:
+            continue
+        with open_source(text) as source:
+            for frame in source:
+                if frame.index in mine:
+                    images.append(_prepared(frame.image, sizes))
+                    names.append(f"{source.info.name}#{frame.index}")
+                if frame.index >= max(mine):
+                    break
+    return images, names
+
+
+def _prepared(image: UInt8Array, sizes: tuple[tuple[int, int], ...]) -> UInt8Array:
+    """The network's image of a frame, as the heads would make it."""
+    height, width = image.shape[:2]
+    ratio = min(1.0, SHORT_SIDE / min(height, width))
+    wanted = round(height * ratio), round(width * ratio)
+    size = network_size(sizes, wanted, (height, width))
+    return np.ascontiguousarray(Letterbox.fit((height, width), size).apply(image))
+
+
+def shrunk(images: Sequence[UInt8Array], short_side: int) -> tuple[UInt8Array, ...]:
+    """The pictures with a short side of at most so many pixels."""
+    small = []
+    for image in images:
+        ratio = min(1.0, short_side / min(image.shape[:2]))
+        size = round(image.shape[1] * ratio), round(image.shape[0] * ratio)
+        small.append(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8))
+    return tuple(small)

@@ -1,0 +1,192 @@
+"""The report of a calibration, as data and as text: what was lost, where, and what was gained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..runtime.bundle import Bundle
+from .int8_bundle import REPORT_FILES
+from .outcome import Calibration, CalibrationRequest
+from .qdq import LEVELS
+
+Comparisons = Sequence[Mapping[str, Any]]
+"""Plain rows: name, format, frames, before, after, agreement, drop."""
+
+
+def report_data(
+    request: CalibrationRequest,
+    bundle: Bundle,
+    result: Calibration,
+    int8_bytes: int,
+    comparisons: Comparisons = (),
+) -> dict[str, Any]:
+    """Everything that is known of a calibration, as plain data.
+
+    Args:
+        request: What was asked for.
+        bundle: The float bundle.
+        result: What it came to.
+        int8_bytes: Size of the int8 backbone's file.
+        comparisons: Of tracks, where sequences were given.
+    """
+    backbone = bundle.spec.graphs["backbone"]
+    sample = result.sample
+    return {
+        "backbone": bundle.spec.backbone,
+        "float_backbone_sha256": backbone.sha256,
+        "method": request.method,
+        "frames": {
+            "used": len(sample.images),
+            "held_out": len(sample.held_out),
+            "seen": sample.seen,
+            "scenes": sample.scenes,
+            "names": list(sample.names),
+            "notes": list(sample.notes(request.count)),
+        },
+        "float_layers": [fact.name for fact in result.facts if fact.in_float],
+        "asked_float_layers": list(request.keep_float),
+        "min_cosine": request.min_cosine,
+        "cosine": {
+            "lowest": min(result.cosines),
+            "mean": sum(result.cosines) / len(result.cosines),
+        },
+        "layers": [
+            {**asdict(fact), "scale": None if fact.in_float else _scale(fact.cut_off)}
+            for fact in result.facts
+        ],
+        "drift": {fact.name: fact.drift for fact in result.facts},
+        "sensitivity": {f.name: f.sensitivity for f in result.facts if f.sensitivity is not None},
+        "size_bytes": {"float": backbone.size_bytes, "int8": int8_bytes},
+        "cpu_latency_ms": {
+            "float": result.float_ms,
+            "int8": result.int8_ms,
+            "image_hw": list(result.image_hw),
+        },
+        "validation": [dict(row) for row in comparisons],
+    }
+
+
+def quantization_facts(request: CalibrationRequest, result: Calibration) -> dict[str, Any]:
+    """What `bundle.json` says of it: enough to know the bundle by without its report."""
+    return {
+        "method": request.method,
+        "frames": len(result.sample.images),
+        "float_layers": [fact.name for fact in result.facts if fact.in_float],
+        "min_cosine": request.min_cosine,
+        "cosine": min(result.cosines),
+        "drift": {fact.name: fact.drift for fact in result.facts},
+        "sensitivity": {f.name: f.sensitivity for f in result.facts if f.sensitivity is not None},
+        "reports": list(REPORT_FILES),
+    }
+
+
+def _scale(cut_off: float | None) -> float | None:
+    return None if cut_off is None else (cut_off or 1.0) / LEVELS
+
+
+def report_text(data: Mapping[str, Any]) -> str:
+    """The same as Markdown.
+
+    Args:
+        data: Of `report_data`, with `max_drop`, `min_agreement` and `calibration_s` besides.
+    """
+    parts = [
+        f"# INT8 calibration of {data['backbone']}\n",
+        _summary(data),
+        "## Tracks\n",
+        _validation(data),
+        "## Layers\n",
+        "Drift: 1 − cosine between the float and the int8 results of a layer, everything before it "
+        "int8 as well. Hurts alone: how far the feature cosine falls when only this layer is "
+        "int8.\n",
+        _layers(data),
+        "![drift per layer](drift.png)\n",
+        "## What runs in int8\n",
+        _ABOUT,
+    ]
+    return "\n".join(parts)
+
+
+_ABOUT = """\
+The backbone holds explicit QuantizeLinear and DequantizeLinear pairs, symmetric, around both
+inputs of every int8 convolution; weights are stored as int8, by output channel. The first
+convolution, biases, residual sums, normalisation and the graphs of all heads are float. TensorRT
+and TensorRT-RTX read every such convolution as quantised; which kernel an engine then takes is for
+its GPU to say. ONNX Runtime on a CPU computes these graphs in float arithmetic on the rounded
+values: the accuracy is that of int8, the time is not.
+"""
+
+
+def _summary(data: Mapping[str, Any]) -> str:
+    size, latency, frames = data["size_bytes"], data["cpu_latency_ms"], data["frames"]
+    height, width = latency["image_hw"]
+    share = size["int8"] / size["float"]
+    rows = [
+        ("feature cosine, lowest held-out frame", f"{data['cosine']['lowest']:.4f}"),
+        ("feature cosine, mean of held-out frames", f"{data['cosine']['mean']:.4f}"),
+        ("frames", f"{frames['used']} of {frames['seen']}, {frames['held_out']} of them held out"),
+        ("method", data["method"]),
+        ("layers in float", ", ".join(data["float_layers"])),
+        ("backbone file", f"{size['float']:,} → {size['int8']:,} bytes ({share:.1%})"),
+        (
+            f"backbone on this CPU, {width}×{height}",
+            f"{latency['float']:.0f} → {latency['int8']:.0f} ms",
+        ),
+    ]
+    rows.append(("calibrated in", f"{data['calibration_s']:.0f} s"))
+    notes = "".join(f"\nNote: {note}.\n" for note in frames["notes"])
+    return _table(("", ""), rows) + notes
+
+
+def _validation(data: Mapping[str, Any]) -> str:
+    if not data["validation"]:
+        return (
+            "No sequence was given with `--validate`: what this does to tracks is unknown, only "
+            "the features were compared.\n"
+        )
+    rows = []
+    for row in data["validation"]:
+        what = scores_text(row["before"], row["after"]) or "no ground truth"
+        alike = "–" if row["agreement"] is None else f"{row['agreement']:.3f}"
+        rows.append((row["name"], str(row["frames"]), what, alike))
+    bound = (
+        f"A score with truth may fall by {data['max_drop']:g}; without truth, tracks agree to "
+        f"{data['min_agreement']:g} or more.\n"
+    )
+    head = ("sequence", "frames", "float → int8", "int8 tracks against float ones")
+    return _table(head, rows) + "\n" + bound
+
+
+_SHOWN = ("AUC", "J", "F", "IDF1", "HOTA", "MOTA", "sMOTSA", "IDs")
+
+
+def scores_text(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """Two rows of scores, such as `J 0.905 → 0.904, F 0.931 → 0.930`."""
+    parts = []
+    for name in _SHOWN:
+        if name in before and name in after:
+            digits = 0 if name == "IDs" else 3
+            parts.append(f"{name} {before[name]:.{digits}f} → {after[name]:.{digits}f}")
+    return ", ".join(parts)
+
+
+def _layers(data: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            layer["name"],
+            "float" if layer["in_float"] else "int8",
+            f"{layer['parameters']:,}",
+            "–" if layer["scale"] is None else f"{layer['scale']:.5f}",
+            "–" if layer["sensitivity"] is None else f"{layer['sensitivity']:.5f}",
+            f"{layer['drift']:.5f}",
+        )
+        for layer in data["layers"]
+    ]
+    return _table(("layer", "type", "weights", "input scale", "hurts alone", "drift"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

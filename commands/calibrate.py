@@ -1,0 +1,283 @@
+"""`cli calibrate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import CalibrationError, RequestError
+
+if TYPE_CHECKING:
+    from ..calibration.outcome import Calibration, CalibrationRequest
+    from ..evaluation.drop import Comparison
+    from ..runtime.bundle import Bundle
+    from .validation import ValidationItem
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What tracks may lose; see the options of the same names."""
+
+    max_drop: float
+    min_agreement: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_drop < 1.0:
+            raise RequestError(
+                f"--max-drop {self.max_drop:g}: expected more than 0 and less than 1"
+            )
+        if not 0.0 <= self.min_agreement < 1.0:
+            raise RequestError(f"--min-agreement {self.min_agreement:g}: expected 0 to less than 1")
+
+
+@click.command("calibrate")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--frames",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    help="Footage of what the camera will see: a video, a folder of images or a quoted pattern; "
+    "repeatable.",
+)
+@click.option("--count", default=128, show_default=True, help="Frames to take from it at most.")
+@click.option(
+    "--method",
+    type=click.Choice(["percentile", "entropy", "minmax"]),
+    default="percentile",
+    show_default=True,
+    help="How the range of an activation is cut off.",
+)
+@click.option("--keep-float", multiple=True, metavar="LAYER", help="Leave it in float; repeatable.")
+@click.option(
+    "--min-cosine",
+    default=0.998,
+    show_default=True,
+    help="Feature cosine that every held-out frame must reach; layers stay in float until it does.",
+)
+@click.option(
+    "--validate",
+    multiple=True,
+    metavar="[FORMAT:]PATH",
+    help="Sequences to track with both bundles: a layout of `cli eval` (otb, davis, mot, mots, "
+    "posetrack), or a video from a camera that stands still; repeatable.",
+)
+@click.option("--validate-frames", type=click.IntRange(min=3), help="First frames of each only.")
+@click.option(
+    "--max-drop",
+    default=0.01,
+    show_default=True,
+    help="Largest fall of J, AUC, IDF1 or HOTA on a validated sequence.",
+)
+@click.option(
+    "--min-agreement",
+    default=0.85,
+    show_default=True,
+    help="Without truth: lowest IDF1 or mask IoU of the int8 tracks against the float ones.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of the int8 bundle.  [default: BUNDLE-int8]",
+)
+@click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
+def command(
+    bundle: Path,
+    frames: tuple[str, ...],
+    count: int,
+    method: str,
+    keep_float: tuple[str, ...],
+    min_cosine: float,
+    validate: tuple[str, ...],
+    validate_frames: int | None,
+    max_drop: float,
+    min_agreement: float,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Make the backbone of BUNDLE int8, and say what that costs.
+
+    Ranges come from real frames; layers that hurt too much stay in float. The new bundle holds a
+    report (report.md, report.json, drift.png), and is only written where the features, and the
+    tracks of --validate, stay within the bounds. An interrupted run goes on where it ended.
+
+    \b
+    Examples:
+      cli calibrate bundles/imagenet-r18 --frames street.mp4
+      cli calibrate bundles/efficientnet-lite0 --frames 'clips/*/*.jpg' --validate davis:DAVIS \\
+          --validate mot:MOT17/train --validate-frames 50
+    """
+    bounds = Bounds(max_drop, min_agreement)
+    try:
+        from ..calibration.calibration import load_float_bundle
+        from ..calibration.drift_plot import check_plotting
+        from ..calibration.outcome import CalibrationRequest
+    except ImportError as error:
+        raise CalibrationError(
+            f"calibrating needs {error.name}, which is not installed: "
+            "pip install 'unitrack-edge[calibrate]'"
+        ) from error
+    from ..runtime.bundle_folder import check_replaceable
+    from .validation import validation_items
+
+    output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
+    request = CalibrationRequest(bundle, frames, output, count, method, keep_float, min_cosine)
+    check_replaceable(output, CalibrationError, force=force)
+    check_plotting()
+    loaded, model = load_float_bundle(bundle)
+    items = validation_items(validate, validate_frames)
+    try:
+        with _progress_bar() as progress:
+            result, comparisons = _run(request, loaded, model, items, bounds, progress)
+    except KeyboardInterrupt:
+        click.echo("interrupted; the same command goes on from there", err=True)
+        sys.exit(130)
+    _show(loaded, request, result, comparisons)
+
+
+def _run(
+    request: CalibrationRequest,
+    bundle: Bundle,
+    model: Any,
+    items: list[ValidationItem],
+    bounds: Bounds,
+    progress: Progress,
+) -> tuple[Calibration, list[Comparison]]:
+    from ..calibration.calibration import calibrate
+    from ..calibration.int8_bundle import write_int8_bundle
+    from ..calibration.report import quantization_facts, report_data
+    from ..runtime.bundle_folder import move_into_place, partial_folder
+    from .validation import compare_all
+
+    start = time.perf_counter()
+    result, saved = calibrate(request, bundle, model, progress)
+    seconds = time.perf_counter() - start
+    with partial_folder(request.output, CalibrationError) as folder:
+        written = write_int8_bundle(bundle, result, quantization_facts(request, result), folder)
+
+        def tick(done: int, name: str) -> None:
+            progress(f"tracking {name}", done, len(items))
+
+        work = saved.folder / "validation"
+        comparisons = compare_all(items, bundle.path, folder, work, tick)
+        check_bounds(comparisons, result, bounds, request.output)
+        int8_bytes = written.spec.graphs["backbone"].size_bytes
+        rows = [comparison.to_json() for comparison in comparisons]
+        data = report_data(request, bundle, result, int8_bytes, rows)
+        data |= {**asdict(bounds), "calibration_s": seconds}
+        _write_report(folder, data, result)
+        move_into_place(folder, request.output)
+    saved.discard()
+    return result, comparisons
+
+
+def check_bounds(
+    comparisons: list[Comparison], result: Calibration, bounds: Bounds, output: Path
+) -> None:
+    """Refuse what lost too much.
+
+    Raises:
+        CalibrationError: Names the sequence, the loss and the three layers that hurt most.
+    """
+    from ..calibration.outcome import worst_layers
+
+    for comparison in comparisons:
+        lost = comparison.loss(bounds.max_drop, bounds.min_agreement)
+        if lost is None:
+            continue
+        worst = worst_layers(result.facts)
+        flags = " ".join(f"--keep-float {name}" for name in worst)
+        raise CalibrationError(
+            f"{comparison.name}: {lost}: {output} was not written; the layers that hurt most are "
+            f"{', '.join(worst)}: try {flags}, a higher --min-cosine or other --frames"
+        )
+
+
+def _write_report(folder: Path, data: dict[str, Any], result: Calibration) -> None:
+    from ..calibration.drift_plot import plot_drift
+    from ..calibration.int8_bundle import REPORT_FILES
+    from ..calibration.report import report_text
+    from ..runtime.sinks import write_atomic, write_json_atomic
+
+    text, plain, plot = (folder / name for name in REPORT_FILES)
+    write_atomic(text, report_text(data).encode())
+    write_json_atomic(plain, data)
+    lowest = data["cosine"]["lowest"]
+    plot_drift(result.facts, f"{data['backbone']}, int8: feature cosine {lowest:.4f}", plot)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
+    with Bars(
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        rows: dict[str, Any] = {}
+
+        def progress(step: str, done: int, of: int | None) -> None:
+            if step not in rows:
+                for row in rows.values():
+                    bars.update(row, visible=False)
+                rows[step] = bars.add_task(step, total=of)
+            bars.update(rows[step], completed=done, total=of)
+
+        yield progress
+
+
+def _show(
+    bundle: Bundle,
+    request: CalibrationRequest,
+    result: Calibration,
+    comparisons: list[Comparison],
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..calibration.report import scores_text
+    from ..runtime.bundle import Bundle as Loaded
+
+    output = request.output
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe has no width: nothing is folded.
+        console = Console(highlight=False, width=160)
+    sizes = [b.spec.graphs["backbone"].size_bytes for b in (bundle, Loaded.load(output))]
+    in_float = [fact.name for fact in result.facts if fact.in_float]
+    notes = [
+        f"features: cosine {min(result.cosines):.4f} on the worst of "
+        f"{len(result.cosines)} held-out frames, {len(result.sample.images)} frames used",
+        f"in float: {', '.join(in_float)}",
+        f"backbone: {sizes[0] / 1e6:.2f} → {sizes[1] / 1e6:.2f} MB ({sizes[1] / sizes[0]:.0%}), "
+        f"{result.float_ms:.0f} → {result.int8_ms:.0f} ms on this CPU, which does not compute in "
+        "int8: measure on the device",
+    ]
+    for note in [*notes, *(f"note: {note}" for note in result.sample.notes(request.count))]:
+        console.print(note, soft_wrap=True, markup=False)
+    if comparisons:
+        table = Table("sequence", "frames", "float → int8", "agreement", box=None, pad_edge=False)
+        for row in comparisons:
+            scores = scores_text(row.before, row.after)
+            alike = "–" if row.agreement is None else f"{row.agreement:.3f}"
+            table.add_row(row.name, str(row.frames), scores or "no truth", alike)
+        console.print(table)
+    else:
+        console.print("note: without --validate, nothing is known of what this does to tracks")
+    console.print(f"bundle written: {output}, see {output / 'report.md'}", soft_wrap=True)

@@ -1,0 +1,178 @@
+"""Tracks sequences with two bundles, and compares what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RequestError, UnitrackError
+from ..evaluation.agreement import agreement, box_agreement
+from ..evaluation.datasets import Sequence, first_frames
+from ..evaluation.drop import Comparison
+from ..evaluation.formats import FORMATS
+from ..evaluation.mot_data import is_challenge_folder
+from ..evaluation.mot_truth import read_mot_results
+from ..evaluation.sequence_jobs import SequenceJob, SequenceRecord
+from ..heads.config import CONFIGS, MotConfig
+from ..runtime.observers import find_format
+from ..runtime.sources import open_source
+from ..session import track
+from ..tasks import TrackRequest
+from .evaluation_jobs import check_trackable
+from .sequence_tracking import run_job
+
+VIDEO = "video"
+"""What is neither of the layouts: tracked with the motion detector, compared without truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationItem:
+    """One sequence to compare on.
+
+    Attributes:
+        format: A key of `formats.FORMATS`, or `VIDEO`.
+        name: For people.
+        sequence: None for a plain video.
+        source: The video, as on the command line.
+        max_frames: Of a plain video.
+    """
+
+    format: str
+    name: str
+    sequence: Sequence | None
+    source: str = ""
+    max_frames: int | None = None
+
+
+def validation_items(texts: tuple[str, ...], max_frames: int | None) -> list[ValidationItem]:
+    """What `--validate` names.
+
+    Args:
+        texts: `[FORMAT:]PATH` each: a data set or one sequence of it in the layout of `cli eval`,
+            or any source of `cli track`.
+        max_frames: First frames of every sequence; None: all.
+
+    Raises:
+        UnitrackError: Nothing there, or nothing to start from.
+    """
+    items: list[ValidationItem] = []
+    for text in texts:
+        name, path = _format_of(text)
+        if name == VIDEO:
+            with open_source(path) as source:
+                if source.info.live:
+                    raise RequestError(f"--validate {path} is live: record a video of it first")
+            items.append(ValidationItem(VIDEO, Path(path).name, None, path, max_frames))
+            continue
+        sequences = FORMATS[name].read(Path(path), None)
+        check_trackable(sequences)
+        items += [ValidationItem(name, s.name, first_frames(s, max_frames)) for s in sequences]
+    return items
+
+
+def _format_of(text: str) -> tuple[str, str]:
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix in (*FORMATS, VIDEO):
+        return prefix, rest
+    path = Path(text)
+    if (path / "JPEGImages").is_dir():
+        return "davis", text
+    if path.is_dir() and is_challenge_folder(path):
+        detections = path / "det" / "det.txt"
+        return (find_format(detections) if detections.is_file() else "mot"), text
+    if (path / "img").is_dir():
+        return "otb", text
+    return VIDEO, text
+
+
+def compare_bundles(
+    item: ValidationItem, reference: Path, other: Path, work: Path, threads: int = 0
+) -> Comparison:
+    """Track one sequence with both bundles.
+
+    What an earlier run recorded below `work` is not tracked again.
+
+    Args:
+        item: The sequence.
+        reference: Folder of a bundle.
+        other: Folder of the bundle that is compared with it.
+        work: Folder for results and records.
+        threads: Of the CPU; 0: all.
+
+    Raises:
+        UnitrackError: The sequence cannot be tracked or scored.
+        KeyboardInterrupt: The user asked to stop.
+    """
+    if item.sequence is None:
+        return _compare_videos(item, reference, other, work, threads)
+    sequence, row = item.sequence, FORMATS[item.format]
+    records, results = [], []
+    for name, bundle in (("before", reference), ("after", other)):
+        output = work / item.format / name
+        config = CONFIGS[row.task]()
+        job = SequenceJob(sequence, item.format, config, bundle, "cpu", threads, output)
+        records.append(run_job(job))
+        results.append(output / "results" / row.result.format(sequence.name))
+    before, after = (_scores(item.format, record) for record in records)
+    alike = agreement(item.format, sequence, results[0], results[1])
+    return Comparison(sequence.name, item.format, len(sequence.pictures), before, after, alike)
+
+
+def _scores(format_name: str, record: SequenceRecord) -> dict[str, float]:
+    row = FORMATS[format_name]
+    return dict(row.combine(list(record.scores)).values) if record.scores else {}
+
+
+def _compare_videos(
+    item: ValidationItem, reference: Path, other: Path, work: Path, threads: int
+) -> Comparison:
+    runs = [
+        _track_video(item, bundle, work / VIDEO / name / item.name, threads)
+        for name, bundle in (("before", reference), ("after", other))
+    ]
+    tracks = [read_mot_results(folder / "tracks.txt") for folder, _ in runs]
+    if not tracks[0]:
+        raise UnitrackError(
+            f"--validate {item.source}: the motion detector found nothing to track in it, so "
+            "nothing can be compared; give a folder with img1/ and det/det.txt, or another video"
+        )
+    frames = int(runs[0][1]["frames"])
+    return Comparison(item.name, VIDEO, frames, {}, {}, box_agreement(tracks[0], tracks[1]))
+
+
+def _track_video(
+    item: ValidationItem, bundle: Path, output: Path, threads: int
+) -> tuple[Path, dict[str, Any]]:
+    request = TrackRequest(
+        source=item.source,
+        task="mot",
+        config=MotConfig(),
+        bundle=bundle,
+        output=output,
+        threads=threads,
+        detector="motion",
+        max_frames=item.max_frames,
+        overwrite=True,
+    )
+    report = track(request)
+    if report.data["interrupted"]:
+        raise KeyboardInterrupt
+    return output, report.data
+
+
+Tick = Callable[[int, str], None]
+"""Told how many sequences are done, and which is next."""
+
+
+def compare_all(
+    items: list[ValidationItem], reference: Path, other: Path, work: Path, tick: Tick
+) -> list[Comparison]:
+    """Compare on every sequence, one after the other; see `compare_bundles`."""
+    comparisons = []
+    for number, item in enumerate(items):
+        tick(number, item.name)
+        comparisons.append(compare_bundles(item, reference, other, work))
+    tick(len(items), "")
+    return comparisons
