@@ -20,6 +20,7 @@ from .runtime.run_events import RunObserver
 from .runtime.sinks import OutputFolder, write_json_atomic
 from .runtime.sources import SourceInfo, is_live
 from .runtime.stop import StopRequest
+from .runtime.viewer_commands import Commands
 from .source_run import SourceRun, TrackReport
 from .tasks import TrackRequest, check_request
 
@@ -74,6 +75,7 @@ def track_all(
     output: Path,
     watch: Watch = _nobody,
     observers: Sequence[RunObserver] = (),
+    commands: Commands | None = None,
 ) -> TrackReport:
     """Do several tasks on one source, with one pass of the backbone a frame.
 
@@ -82,6 +84,7 @@ def track_all(
         output: Folder of `run.json`.
         watch: For progress.
         observers: Told of every frame and of what happens to the source.
+        commands: What viewers want to track.
 
     Returns:
         The report, which was also written to `run.json`.
@@ -92,7 +95,7 @@ def track_all(
     for request in requests:
         check_request(request)
     with ExitStack() as stack:
-        run = stack.enter_context(SourceRun("", requests, output, observers))
+        run = stack.enter_context(SourceRun("", requests, output, observers, commands))
         run.open_source()
         bundle, graphs = _load(requests[0], stack)
         run.open_lanes(graphs)
@@ -116,6 +119,7 @@ def track_sources(
     output: Path,
     watch: Watch = _nobody,
     observers: Sequence[RunObserver] = (),
+    commands: Commands | None = None,
 ) -> FleetReport:
     """Track several sources at once, on one loaded bundle.
 
@@ -128,6 +132,7 @@ def track_sources(
         output: Folder of the common `run.json`.
         watch: For progress, called once a source.
         observers: Told of every frame and of what happens to the sources.
+        commands: What viewers want to track.
 
     Raises:
         UnitrackError: Nothing could be tracked at all.
@@ -139,7 +144,7 @@ def track_sources(
     started = time.perf_counter()
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(SourceRun(job.name, job.requests, job.output, observers))
+            stack.enter_context(SourceRun(job.name, job.requests, job.output, observers, commands))
             for job in jobs
         ]
         present = [run for run in runs if _is_there(run)]

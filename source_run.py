@@ -10,12 +10,15 @@ from types import TracebackType
 from typing import Any
 
 from .errors import OutputError, UnitrackError
+from .heads.viewer_starts import STARTS, started_head
 from .records import Tracks, UInt8Array
 from .run_report import frames_per_second, run_report
 from .runtime.bundle import Bundle
 from .runtime.drawing import draw_tracks
 from .runtime.graph_runner import GraphRunner
+from .runtime.head import Head
 from .runtime.pipeline import Lane, Pipeline
+from .runtime.recording import MakeSink, Recording, Segments
 from .runtime.redaction import redact
 from .runtime.run_events import RunObserver
 from .runtime.sinks import OutputFolder, Sink, write_json_atomic
@@ -24,6 +27,7 @@ from .runtime.source_names import short_name
 from .runtime.sources import LiveOptions, PolledSource, SourceInfo, open_source
 from .runtime.stop import StopRequest
 from .runtime.video_sink import VideoFile
+from .runtime.viewer_commands import Commands
 from .runtime.window import Window
 from .tasks import HEADS, RESULTS, TrackRequest, observer_of
 
@@ -48,6 +52,7 @@ class SourceRun:
         requests: One a task; all with the same source.
         output: Folder of its `run.json`.
         observers: Told of every frame and of what happens to the source.
+        commands: What viewers want to track; None where there are none.
 
     Attributes:
         source: Once `open_source` was called.
@@ -61,6 +66,7 @@ class SourceRun:
         requests: Sequence[TrackRequest],
         output: Path,
         observers: Sequence[RunObserver] = (),
+        commands: Commands | None = None,
     ) -> None:
         self.name = name
         self.requests = requests
@@ -70,6 +76,8 @@ class SourceRun:
         self.pipeline: Pipeline
         self.log = SourceLog(name or short_name(requests[0].source), observers)
         self._observers = observers
+        self._commands = commands
+        self._recordings: list[Recording] = []
         self._lanes: list[Lane] = []
         self._folders: list[OutputFolder] = []
         self._held = ExitStack()
@@ -161,6 +169,8 @@ class SourceRun:
             self._sinks.close()
         except UnitrackError as failure:
             error = error or failure
+        stopped = next((r.error for r in self._recordings if r.error is not None), None)
+        error = error or stopped
         if self.pipeline.frames == 0 and (error is not None or not self.pipeline.interrupted):
             self.discard()
             self.fail(error or OutputError("the source gave no frame: nothing was tracked"))
@@ -216,11 +226,18 @@ class SourceRun:
         return TrackReport(self.output, data, notes)
 
     def _lane(self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo) -> Lane:
-        head = HEADS[request.task](graphs, request, info)
+        head = self._head(request, graphs, info)
         observer = observer_of(request, head)
         if observer is not None:
             self._held.enter_context(observer)
         return Lane(request.task, head, observer, [])
+
+    def _head(self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo) -> Head:
+        if self._commands is None or request.task not in STARTS:
+            return HEADS[request.task](graphs, request, info)
+        first = None if request.init is None else HEADS[request.task](graphs, request, info)
+        name, task, config = self.log.name, request.task, request.config
+        return started_head(task, graphs, config, self._commands, name, self.log.remark, first)
 
     def _sinks_of(self, request: TrackRequest, info: SourceInfo, stop: StopRequest) -> list[Sink]:
         def draw(image: UInt8Array, tracks: Tracks) -> UInt8Array:
@@ -228,13 +245,27 @@ class SourceRun:
 
         name, make = RESULTS[request.task]
         enter = self._sinks.enter_context
-        sinks = [enter(make(request.output / name))]
+        results = _segmented(request, request.output / name, make)
+        # A camera is watched on although its results can be written no longer; a file is not.
+        sinks = [enter(self._recording(results, info) if info.live else results)]
         if request.save_video:
-            sinks.append(enter(VideoFile(request.output / "video.mp4", info.fps or 30.0, draw)))
+
+            def video(path: Path) -> Sink:
+                return VideoFile(path, info.fps or 30.0, draw)
+
+            whole = _segmented(request, request.output / "video.mp4", video)
+            sinks.append(enter(self._recording(whole, info)))
         if request.show:
             title = f"{self.name} {request.task}".strip()
             sinks.append(enter(Window(title, draw, stop)))
         return sinks
+
+    def _recording(self, sink: Sink, info: SourceInfo) -> Recording:
+        # Of a camera it is said at once, since it may run for days; of a file at the end.
+        if info.live:
+            return Recording(sink, self.log.remark)
+        self._recordings.append(Recording(sink, lambda _text: None))
+        return self._recordings[-1]
 
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
@@ -249,3 +280,8 @@ class SourceRun:
                 f"{source.dropped} frames of the live source came too fast and were dropped"
             )
         return tuple(notes)
+
+
+def _segmented(request: TrackRequest, path: Path, make: MakeSink) -> Sink:
+    minutes = request.segment_minutes
+    return make(path) if minutes is None else Segments(path, make, minutes)

@@ -11,6 +11,7 @@ from .errors import RequestError
 from .heads.config import HeadConfig, MotConfig, VosConfig
 from .heads.mask_configs import MotsConfig, PoseConfig, PosetrackConfig
 from .heads.sot_config import SotConfig
+from .heads.viewer_starts import STARTS
 from .runtime.backends import find_backend
 from .runtime.graph_runner import GraphRunner
 from .runtime.head import Head
@@ -19,6 +20,7 @@ from .runtime.init_pose import poses_from_file
 from .runtime.mots_sink import MotsRows
 from .runtime.observers import MOTION, Observer, open_observer
 from .runtime.pose_sink import PoseFile
+from .runtime.recording import check_minutes
 from .runtime.sinks import MaskFolder, MotFile, Sink
 from .runtime.sot_sink import SotFile
 from .runtime.sources import SourceInfo
@@ -50,8 +52,10 @@ class TrackRequest:
         fps: Frames per second of images, or in place of what a video says.
         max_frames: How many frames at most.
         save_video: Whether `video.mp4` is written.
+        segment_minutes: Length of the files that results and video are cut into; None: one file.
         show: Whether a window is opened.
         overwrite: Whether results of an earlier run are replaced.
+        startable: Whether viewers may start the task, so that `init` can be left out.
         realtime: Whether a file plays at its own pace, dropping what is not taken in time.
         freeze_s: A live source is reconnected after so long without a frame.
         give_up_s: A live source has ended after so long without a frame; None: it never does.
@@ -76,8 +80,10 @@ class TrackRequest:
     fps: float | None = None
     max_frames: int | None = None
     save_video: bool = False
+    segment_minutes: float | None = None
     show: bool = False
     overwrite: bool = False
+    startable: bool = False
     realtime: bool = False
     freeze_s: float = 5.0
     give_up_s: float | None = None
@@ -178,7 +184,7 @@ def check_request(request: TrackRequest) -> None:
         RequestError: Names the flags.
     """
     if request.task in FIRST_FRAME:
-        if request.init is None:
+        if request.init is None and not (request.startable and request.task in STARTS):
             raise RequestError(f"task {request.task} starts from the {FIRST_FRAME[request.task]}")
         if request.detections is not None or request.detector is not None:
             raise RequestError(
@@ -194,6 +200,8 @@ def check_request(request: TrackRequest) -> None:
             f"task {request.task} takes --detections FILE or --detector motion|MODEL.onnx, "
             f"got {got}"
         )
+    if request.segment_minutes is not None:
+        check_minutes(request.segment_minutes)
     _check_person_models(request)
     if request.detector in (None, MOTION) and (
         request.detector_classes is not None or request.detector_confidence is not None

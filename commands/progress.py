@@ -54,10 +54,10 @@ def watch_run(task: str) -> Iterator[Watch]:
         yield watch
 
 
-def show_report(report: TrackReport) -> None:
+def show_report(report: TrackReport, *, err: bool = False) -> None:
     """Print what a run came to, in a few lines."""
     data = report.data
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=err)
     ended = " (interrupted)" if data["interrupted"] else ""
     backend = data["backend"]["in_use"].get("backbone", data["backend"]["asked"])
     memory = data["peak_memory_mb"]
@@ -90,14 +90,14 @@ class SourceLines:
 
     def on_source(self, event: SourceEvent) -> None:
         """One line for what a person may want to act on."""
-        if event.kind in ("lost", "returned", "changed"):
+        if event.kind in ("lost", "returned", "changed", "remark"):
             click.echo(f"{event.source}: {event.message}", err=True)
 
 
-def show_fleet(report: FleetReport) -> None:
+def show_fleet(report: FleetReport, *, err: bool = False) -> None:
     """Print what a run over several sources came to: a row each."""
     data = report.data
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=err)
     table = Table("source", box=None, pad_edge=False)
     for column in ("frames", "FPS", "objects", "dropped", "outages", "latency p50 / p99 ms"):
         table.add_column(column, justify="right")

@@ -13,10 +13,12 @@ import click
 from ..errors import BundleError, RequestError, SourceError
 from ..runtime.backends import BACKENDS
 from .engines import rebuild_engines
+from .live_options import LIVE, live_options
 from .options import SectionedCommand, head_config, head_options, is_head_option
 from .per_source import one_each
 
 if TYPE_CHECKING:
+    from ..runtime.live_outputs import LiveOutputs
     from ..session import SourceJob
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -142,6 +144,7 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
     help="Frames of several sources in one pass of the backbone, at most; for CPUs of many cores.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run.")
+@live_options
 @head_options
 def command(
     sources: tuple[str, ...],
@@ -174,6 +177,7 @@ def command(
       cli track dance.mp4 --task pose --init first-frame.json --save-video
       cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
     """
+    from ..runtime.live_outputs import LiveRequest, open_live
     from ..runtime.source_names import short_names
     from ..session import SourceJob
     from ..tasks import TrackRequest, check_request
@@ -181,6 +185,9 @@ def command(
     tasks = tuple(dict.fromkeys(tasks))
     names = short_names(sources)
     output = output or default_output(sources, "-".join(tasks))
+    live = LiveRequest(**{name: values.pop(name) for name in LIVE})
+    live.check()
+    values["startable"] = live.serve is not None
     values["detector_classes"] = parse_classes(detector_classes)
     given_inits = one_each("--init", inits, names)
     given_files = one_each("--detections", detections, names)
@@ -208,13 +215,16 @@ def command(
     ensure_bundle(jobs[0].requests[0].bundle, None if bundle else backbone or DEFAULT_BACKBONE)
     if rebuild:
         rebuild_engines(jobs[0].requests[0].bundle, values["backend"])
-    if len(jobs) == 1:
-        run_one(jobs[0])
-    else:
-        run_several(jobs, output)
+    with open_live(live, lambda text: click.echo(text, err=True)) as outputs:
+        if outputs.url is not None:
+            click.echo(f"live view: {outputs.url}", err=True)
+        if len(jobs) == 1:
+            run_one(jobs[0], outputs)
+        else:
+            run_several(jobs, output, outputs)
 
 
-def run_one(job: SourceJob) -> None:
+def run_one(job: SourceJob, live: LiveOutputs) -> None:
     """Track one source, and say how it went.
 
     Raises:
@@ -224,8 +234,10 @@ def run_one(job: SourceJob) -> None:
     from .progress import SourceLines, show_report, watch_run
 
     with watch_run("+".join(request.task for request in job.requests)) as watch:
-        report = track_all(job.requests, job.output, watch, [SourceLines()])
-    show_report(report)
+        report = track_all(
+            job.requests, job.output, watch, [SourceLines(), *live.observers], live.commands
+        )
+    show_report(report, err=live.takes_stdout)
     if report.data["interrupted"]:
         sys.exit(130)
     ended_early = report.data["source"]["ended_early"]
@@ -234,7 +246,7 @@ def run_one(job: SourceJob) -> None:
         raise SourceError(f"{ended_early}; the results up to there are in {report.output}")
 
 
-def run_several(jobs: Sequence[SourceJob], output: Path) -> None:
+def run_several(jobs: Sequence[SourceJob], output: Path, live: LiveOutputs) -> None:
     """Track several sources at once, and say how each went.
 
     Raises:
@@ -244,8 +256,8 @@ def run_several(jobs: Sequence[SourceJob], output: Path) -> None:
     from .progress import SourceLines, show_fleet, watch_run
 
     with watch_run("+".join(request.task for request in jobs[0].requests)) as watch:
-        report = track_sources(jobs, output, watch, [SourceLines()])
-    show_fleet(report)
+        report = track_sources(jobs, output, watch, [SourceLines(), *live.observers], live.commands)
+    show_fleet(report, err=live.takes_stdout)
     if report.data["interrupted"]:
         sys.exit(130)
     wrong = {

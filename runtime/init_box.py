@@ -74,7 +74,7 @@ def read_otb_boxes(path: Path) -> npt.NDArray[np.float64]:
         raise ObservationError(
             f"{path} cannot be read ({error.strerror}): give a file of x,y,w,h rows, or X,Y,W,H"
         ) from None
-    except UnicodeDecodeError:
+    except ValueError:  # of the text's bytes, or a null byte in the name
         raise ObservationError(f"{path} is no text: expected rows x,y,w,h") from None
     lines = text.rstrip().splitlines()
     boxes = np.array([_row(path, number, line) for number, line in enumerate(lines, 1)])

@@ -61,8 +61,9 @@ def filled_box(
         ObservationError: No pixel lies in it.
     """
     x, y, width, height = box
-    left, top = max(0, round(x)), max(0, round(y))
-    right, bottom = min(size_hw[1], round(x + width)), min(size_hw[0], round(y + height))
+    # Within the picture first: sums of large numbers may be infinite, which cannot be rounded.
+    left, right = (round(min(max(0.0, edge), size_hw[1])) for edge in (x, x + width))
+    top, bottom = (round(min(max(0.0, edge), size_hw[0])) for edge in (y, y + height))
     if right <= left or bottom <= top:
         raise ObservationError(
             f"{name}: the box holds no pixel of the source, which is "
@@ -113,7 +114,7 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
         ObservationError: Four values of which one is not a finite number.
     """
     parts = text.split(",")
-    if len(parts) != 4 or Path(text).exists():
+    if len(parts) != 4 or exists(Path(text)):
         return None
     try:
         x, y, width, height = (float(part) for part in parts)
@@ -122,3 +123,11 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     if not np.isfinite([x, y, width, height]).all():
         raise ObservationError(f"--init {text}: expected four finite numbers X,Y,W,H")
     return x, y, width, height
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; also for names that none can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False

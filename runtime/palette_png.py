@@ -60,8 +60,9 @@ def read_label_png(path: Path | str) -> UInt8Array:
     """
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise ObservationError(f"mask {path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # the latter for a null byte in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ObservationError(f"mask {path}: cannot be read: {reason}") from None
     try:
         return _decode(data)
     except ObservationError as error:

@@ -40,13 +40,14 @@ class SourceEvent:
     Attributes:
         source: The source's short name.
         kind: 'opened' (it is about to be tracked), 'lost' (it is being reconnected), 'returned',
-            'changed' (the size of its pictures), 'ended' (by itself or by the user) or 'failed'.
+            'changed' (the size of its pictures), 'remark' (recording has stopped, or what a viewer
+            wished cannot be done), 'ended' (by itself or by the user) or 'failed'.
         message: One line for people, without credentials.
         info: What is known of the source; None where it could not be opened.
     """
 
     source: str
-    kind: Literal["opened", "lost", "returned", "changed", "ended", "failed"]
+    kind: Literal["opened", "lost", "returned", "changed", "remark", "ended", "failed"]
     message: str
     info: SourceInfo | None = None
 

@@ -21,10 +21,12 @@ from .palette_png import encode_palette_png
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PARTIAL = ".partial"
+# With --segment, results bear the number of their segment: tracks-0003.txt.
 _WRITTEN = re.compile(
-    r"(tracks\.(txt|json)|run\.json|video\.mp4)(\.partial)?|video\.partial\.mp4|"
-    r"images\.json\.partial"
+    r"(tracks(-\d{4,})?\.(txt|json|jsonl)|run\.json|video(-\d{4,})?\.mp4)(\.partial)?|"
+    r"video\.partial\.mp4|images\.json\.partial"
 )
+_MASKS = re.compile(r"masks(-\d{4,})?")
 _MASK = re.compile(r"\d{5,}\.png(\.partial)?")
 
 _Self = TypeVar("_Self", bound="SinkBase")
@@ -272,8 +274,7 @@ class OutputFolder:
     def discard(self) -> None:
         """Remove what was written, and the folder if it is then empty: the run gave no result."""
         _remove_results(self.path)
-        masks = self.path / "masks"
-        for folder in (masks, self.path):
+        for folder in (*_mask_folders(self.path), self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -282,8 +283,15 @@ def _remove_results(folder: Path) -> None:
     for entry in folder.iterdir():
         if _WRITTEN.fullmatch(entry.name) and not entry.is_dir():
             entry.unlink()
-    masks = folder / "masks"
-    if masks.is_dir() and not masks.is_symlink():
+    for masks in _mask_folders(folder):
         for entry in masks.iterdir():
             if _MASK.fullmatch(entry.name) and not entry.is_dir():
                 entry.unlink()
+
+
+def _mask_folders(folder: Path) -> list[Path]:
+    return [
+        entry
+        for entry in folder.iterdir()
+        if _MASKS.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+    ]

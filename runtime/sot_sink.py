@@ -18,11 +18,13 @@ class SotFile(RowFile):
     """
 
     def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
-        """One line.
+        """One line; `NaN,NaN,NaN,NaN` where nothing is tracked yet.
 
         Raises:
-            OutputError: Not one track, so that no line could be told from the next one's.
+            OutputError: Several tracks, of which no line could be told from the next one's.
         """
+        if not len(tracks):
+            return ["NaN,NaN,NaN,NaN\n"]
         if len(tracks) != 1:
             raise OutputError(f"frame {frame.index}: got {len(tracks)} tracks, expected 1")
         box = xyxy_to_xywh(tracks.observations.boxes_xyxy.astype(np.float64))[0]

@@ -41,6 +41,12 @@ class SourceLog:
             self.messages.append(message)
             self._pass_on(SourceEvent(self.name, kind, message))
 
+    def remark(self, message: str) -> None:
+        """Take in a remark on the source's results, to be told at once and in the report."""
+        with self._lock:
+            self.messages.append(message)
+            self._pass_on(SourceEvent(self.name, "remark", message))
+
     def opened(self, info: SourceInfo) -> None:
         """The source is about to be tracked."""
         self._pass_on(SourceEvent(self.name, "opened", "opened", info))

@@ -32,7 +32,9 @@ class Window(SinkBase):
         self, title: str, draw: Callable[[UInt8Array, Tracks], UInt8Array], stop: StopRequest
     ) -> None:
         if not has_display():
-            raise OutputError("--show: there is no display here; use --save-video instead")
+            raise OutputError(
+                "--show: there is no display here; use --serve PORT and a browser, or --save-video"
+            )
         self._title = f"UniTrack Edge: {title} (q ends)"
         self._draw = draw
         self._stop = stop
@@ -47,7 +49,7 @@ class Window(SinkBase):
         except cv2.error as error:
             raise OutputError(
                 f"--show: OpenCV cannot open a window ({' '.join(str(error).split())[:120]}); "
-                "use --save-video instead"
+                "use --serve PORT and a browser, or --save-video"
             ) from error
         self._shown = True
         if key in _QUIT_KEYS or closed:

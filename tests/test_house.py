@@ -45,7 +45,7 @@ MAY_USE = {
     "evaluation": BASE | {"runtime", "heads"},
     "tasks": BASE | {"runtime", "heads"},
     "run_report": BASE | {"runtime", "tasks"},
-    "source_run": BASE | {"runtime", "tasks", "run_report"},
+    "source_run": BASE | {"runtime", "heads", "tasks", "run_report"},
     "session": BASE | {"runtime", "tasks", "run_report", "source_run"},
     "commands": BASE
     | {"runtime", "heads", "evaluation", "tasks", "session", "export", "calibration", "commands"},
@@ -180,7 +180,8 @@ def test_the_wheel_says_what_it_is(wheel):
     assert f"\nVersion: {unitrack_edge.__version__}\n" in metadata
     assert "\nRequires-Python: >=3.10\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
-    for extra in ("cpu", "gpu", "tensorrt", "export", "calibrate", "eval", "dev"):
+    extras = "cpu gpu tensorrt tensorrt-rtx export calibrate eval bench ray serve dev"
+    for extra in extras.split():
         assert f"\nProvides-Extra: {extra}\n" in metadata
     assert b"Apache License" in info["licenses/LICENSE"]
     entries = info["entry_points.txt"].decode()

@@ -83,7 +83,7 @@ def test_mots_of_motion(cli_track):
 
 def test_mots_needs_masks(cli_track, clip):
     _, said = cli_track("mots", "--detections", clip / "poses.json", status=1)
-    assert "give --detections a MOTS file, or --detector motion" in said
+    assert "give --detections a MOTS file, use --detector motion, or add --mask-model" in said
 
 
 def test_posetrack(cli_track, clip):

@@ -191,7 +191,8 @@ def test_results_stay_young_however_slow_the_pipeline_is(server, codec, run_s, h
     clock, _, first, _ = settled[0]
     assert settled[-1][2] - first == pytest.approx((settled[-1][0] - clock) * FPS, abs=4)
     assert run.source.dropped > 15 * (run_s - 3)
-    assert ids_of(run.head.results) == {1}
+    # Once settled: H.264 may begin with pictures that lack what they refer to.
+    assert len(ids_of(settled)) == 1
 
 
 @pytest.mark.parametrize(("buffer_s", "kept"), [(AWAY_S + 5, True), (1, False)])

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError
 from unitrack_edge.records import Frame, Observations, Tracks
-from unitrack_edge.runtime import video_sink
 from unitrack_edge.runtime.palette import davis_palette
 from unitrack_edge.runtime.palette_png import read_label_png
 from unitrack_edge.runtime.sinks import (
@@ -167,15 +165,17 @@ def test_masks_up_to_a_limit_are_whole(tmp_path):
     assert names == ["00000.png", "00001.png", "00002.png"]
 
 
-def test_video_that_could_not_be_completed_is_said_so(tmp_path):
+def test_video_up_to_a_limit_is_playable(tmp_path):
     path = tmp_path / "video.mp4"
     body = (
-        "with VideoFile(path, 25, drawn) as sink:\n"
+        "with VideoFile(path, 5, drawn) as sink:\n"
         "        for i in range(60): sink.write(make_frame(i, 240, 320), no_tracks(i))"
     )
-    said = run_limited(body, path, 200_000)
-    assert said.startswith(f"disk full while writing {path}, 0 of 60 frames kept")
-    assert list(tmp_path.iterdir()) == []
+    said = run_limited(body, path, 400_000)
+    kept = len(frames_of(path))
+    assert kept in range(5, 60, 5)
+    assert said.startswith(f"disk full while writing {path}, {kept} frames kept")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_masks(tmp_path):
@@ -207,7 +207,6 @@ def test_video_of_even_and_odd_sizes(tmp_path, height, width):
         for index in range(9):
             frame = make_frame(index, height, width)
             sink.write(frame, no_tracks(index))
-        assert [entry.name for entry in tmp_path.iterdir()] == ["video.partial.mp4"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["video.mp4"]
     images = frames_of(path)
     assert len(images) == 9
@@ -276,33 +275,18 @@ def test_video_that_cannot_be_opened(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_video_refuses_a_second_size(tmp_path):
-    with VideoFile(tmp_path / "video.mp4", 25, drawn) as sink:
+def test_video_fits_another_size_into_the_first(tmp_path):
+    def white(image, _tracks):
+        return np.full_like(image, 255)
+
+    with VideoFile(tmp_path / "video.mp4", 25, white) as sink:
         sink.write(make_frame(0), no_tracks())
-        with pytest.raises(OutputError, match=r"frame 1 is 70x50, the video 64x48"):
-            sink.write(make_frame(1, 50, 70), no_tracks())
-    assert len(frames_of(tmp_path / "video.mp4")) == 1
-
-
-def test_video_on_a_disk_that_fills(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "free")
-    free = iter([1 << 30] * 6)
-    monkeypatch.setattr(video_sink.shutil, "disk_usage", lambda _: usage(next(free, 1 << 20)))
-    path = tmp_path / "video.mp4"
-    with VideoFile(path, 25, drawn) as sink:
-        for index in range(5):
-            sink.write(make_frame(index), no_tracks(index))
-        with pytest.raises(OutputError, match=r"disk full while writing .*, 5 frames kept"):
-            sink.write(make_frame(5), no_tracks(5))
-        with pytest.raises(OutputError, match="after the video was closed"):
-            sink.write(make_frame(6), no_tracks(6))
-    assert len(frames_of(path)) == 5
-    with (
-        VideoFile(tmp_path / "b.mp4", 25, drawn) as sink,
-        pytest.raises(OutputError, match="0 frames kept"),
-    ):
-        sink.write(make_frame(0), no_tracks(0))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["video.mp4"]
+        sink.write(make_frame(1, 96, 64), no_tracks(1))
+    first, second = frames_of(tmp_path / "video.mp4")
+    assert first.shape == second.shape == (48, 64, 3)
+    assert first.mean() > 250
+    assert second[:, 20:44].mean() > 240
+    assert second[:, :14].mean() < 10
 
 
 def test_json(tmp_path):

@@ -1,0 +1,121 @@
+"""A head that waits for a viewer to say what it is to track, and can be told anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import UnitrackError
+from ..records import Frame, Observations, Tracks
+from ..runtime.features import FeatureMap
+from ..runtime.head import Head
+from ..runtime.viewer_commands import Commands, StartCommand
+
+MakeHead = Callable[[StartCommand, tuple[int, int]], Head]
+"""Makes the head of a command, for frames of a height and width."""
+
+
+class StartedHead(Head):
+    """Tracks what the last command said; nothing before the first one.
+
+    A command that comes with a frame takes effect with the next one, since the backbone may have
+    to look at the picture first. One that cannot be followed is told and changes nothing.
+
+    Args:
+        make: See `MakeHead`.
+        graphs_used: The graphs that such heads run.
+        commands: Where commands come from.
+        source: Short name of the source.
+        task: Name of the task; `vos` gives an empty label map while nothing is tracked.
+        say: Told in one line why a command was not followed.
+        head: What tracks until the first command; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        make: MakeHead,
+        graphs_used: tuple[str, ...],
+        commands: Commands,
+        source: str,
+        task: str,
+        say: Callable[[str], None],
+        head: Head | None = None,
+    ) -> None:
+        self._make = make
+        self._commands = commands
+        self._source = source
+        self._task = task
+        self._say = say
+        self._head = head
+        self._former: Head | None = None
+        self._is_new = False
+        self.graphs_used = graphs_used
+
+    @property
+    def needs_features(self) -> bool:  # type: ignore[override]
+        """Whether the head of the last command does."""
+        return self._head is not None and self._head.needs_features
+
+    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        """That of the head of the last command; the source's own where there is none."""
+        return source_hw if self._head is None else self._head.network_hw(source_hw)
+
+    def reset(self) -> None:
+        """Forget the video; the head goes on from its first frame."""
+        if self._head is not None:
+            self._head.reset()
+
+    def step(
+        self,
+        frame: Frame,
+        features: FeatureMap,
+        observations: Observations | None = None,
+    ) -> Tracks:
+        """Take in the next frame, then a command that may have come.
+
+        Args:
+            frame: Its index is larger than that of the last one.
+            features: The backbone's view of it; None while `needs_features` says no.
+            observations: Not looked at.
+
+        Raises:
+            UnitrackError: As the head; but not in the first frame of a command.
+        """
+        tracks = self._step(frame, features, observations)
+        commands = self._commands.take(self._source, self._task)
+        if commands:
+            self._begin(commands[-1], frame.size_hw)
+        return tracks
+
+    def _begin(self, command: StartCommand, size_hw: tuple[int, int]) -> None:
+        try:
+            head = self._make(command, size_hw)
+        except UnitrackError as error:
+            self._refuse(error)
+            return
+        self._former, self._head, self._is_new = self._head, head, True
+
+    def _step(
+        self, frame: Frame, features: FeatureMap, observations: Observations | None
+    ) -> Tracks:
+        if self._head is None:
+            return self._nothing(frame)
+        try:
+            return self._head.step(frame, features, observations)
+        except UnitrackError as error:
+            if not self._is_new:
+                raise
+            # What was tracked before goes on with the next frame, for which it is asked first.
+            self._head = self._former
+            self._refuse(error)
+            return self._nothing(frame)
+        finally:
+            self._former, self._is_new = None, False
+
+    def _refuse(self, error: UnitrackError) -> None:
+        self._say(f"{self._source}: {self._task} not started: {error}")
+
+    def _nothing(self, frame: Frame) -> Tracks:
+        labels = np.zeros(frame.size_hw, np.uint8) if self._task == "vos" else None
+        return Tracks(frame.index, np.zeros(0, np.int64), label_map=labels)

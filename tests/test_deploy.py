@@ -1,0 +1,99 @@
+"""What deploy/ holds: a service and containers that install the whole package, and no root."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+import unitrack_edge
+from unitrack_edge.commands.live_options import live_options
+from unitrack_edge.commands.track import command
+
+ROOT = Path(unitrack_edge.__file__).parent
+DEPLOY = ROOT / "deploy"
+CONTAINERS = sorted(DEPLOY.glob("Containerfile.*"))
+FLAG = re.compile(r"--[a-z][a-z-]+")
+
+
+def flags_of_track():
+    both = (command, click.command(live_options(lambda: None)))
+    return {flag for one in both for option in one.params for flag in option.opts}
+
+
+@pytest.mark.parametrize("path", CONTAINERS, ids=lambda path: path.name)
+def test_containers_take_the_whole_package_and_end_as_nobody(path):
+    text = path.read_text()
+    project = (ROOT / "pyproject.toml").read_text()
+    rooms = set(re.findall(r'"unitrack_edge\.([a-z]+)"', project))
+    assert rooms
+    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == rooms
+    users = re.findall(r"^USER (\w+)$", text, re.MULTILINE)
+    assert users == ["unitrack"]
+    # Nothing that needs rights comes after.
+    assert not re.search(r"^RUN", text[text.index("\nUSER ") :], re.MULTILINE)
+    for name in re.findall(r"[\w./-]+\.(?:toml|txt|md)|LICENSE", " ".join(copied(text))):
+        assert (ROOT / name).exists(), name
+
+
+def copied(text):
+    return re.findall(r"^COPY (.*) \./$", text, re.MULTILINE)
+
+
+def test_both_kinds_of_container_are_there():
+    assert [path.suffix for path in CONTAINERS] == [".desktop", ".jetpack"]
+
+
+def unit():
+    parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",))
+    parser.optionxform = str
+    parser.read(DEPLOY / "unitrack-edge.service")
+    return parser["Service"]
+
+
+def test_the_service_is_no_root_and_ends_in_order():
+    service = unit()
+    assert service["User"] == "unitrack"
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["KillSignal"] == "SIGTERM"
+    assert service["SuccessExitStatus"] == "130"  # what an interrupted run ends with
+
+
+def test_what_the_service_starts_are_options_that_exist():
+    environment = (DEPLOY / "unitrack-edge.env").read_text()
+    (arguments,) = re.findall(r"^UNITRACK_ARGUMENTS=(.*)$", environment, re.MULTILINE)
+    flags = set(FLAG.findall(arguments))
+    assert flags >= {"--task", "--serve", "--save-video"}
+    assert flags <= flags_of_track()
+    assert not re.search(r"^UNITRACK_TOKEN", environment, re.MULTILINE)
+
+
+def test_the_document_names_options_of_track_that_exist():
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    joined = text.replace("\\\n", " ")
+    for line in joined.splitlines():
+        for arguments in re.findall(r"\btrack (camera0 [^`\n]*)", line):
+            assert set(FLAG.findall(arguments)) <= flags_of_track(), line
+    for flag in ("--serve", "--serve-token", "--segment", "--jsonl", "--save-video"):
+        assert f"`{flag}" in text
+        assert flag in flags_of_track()
+
+
+def test_systemd_understands_the_unit(tmp_path):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze here")
+    text = (DEPLOY / "unitrack-edge.service").read_text()
+    # What is not installed on this machine is no mistake of the unit.
+    text = re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", text)
+    path = tmp_path / "unitrack-edge.service"
+    path.write_text(text)
+    ran = subprocess.run(
+        [program, "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
+    )
+    said = [line for line in ran.stderr.splitlines() if path.name in line]
+    assert said == []

@@ -1,0 +1,344 @@
+"""Every reader takes anything: it ends in a result or in one line for people.
+
+`UNITRACK_FUZZ=10000 pytest tests/test_fuzz.py` tries so many inputs on each.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import resource
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from unitrack_edge.errors import UnitrackError
+from unitrack_edge.records import Frame
+from unitrack_edge.runtime.bundle import SPEC_FILE, Bundle
+from unitrack_edge.runtime.init_box import box_from_text, read_otb_boxes
+from unitrack_edge.runtime.init_labels import labels_from_text
+from unitrack_edge.runtime.init_pose import poses_from_file
+from unitrack_edge.runtime.live_access import parse_address
+from unitrack_edge.runtime.live_server import read_command
+from unitrack_edge.runtime.observers import open_observer
+from unitrack_edge.runtime.palette_png import encode_palette_png, read_label_png
+from unitrack_edge.runtime.redaction import redact
+from unitrack_edge.runtime.rle import decode_rle, encode_rle
+from unitrack_edge.runtime.sources import SOURCES, open_source
+
+SIZE_HW = (24, 32)
+MEMORY_MB = 500
+EXAMPLES = int(os.environ.get("UNITRACK_FUZZ", "200"))
+
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=1000,  # milliseconds of one input
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+pytestmark = pytest.mark.timeout(3000)
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """The most that this process ever held may not grow by half a gigabyte in a test."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < MEMORY_MB
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def ends_well(read, *arguments):
+    """Calls a reader: a result, or an error of one line (unless what was asked for has several)."""
+    try:
+        return read(*arguments)
+    except UnitrackError as error:
+        said = str(error)
+    assert said
+    assert "\n" not in said or any("\n" in str(argument) for argument in arguments)
+    return None
+
+
+# What readers are given.
+
+numbers = st.one_of(
+    st.integers(-3, 40),
+    st.sampled_from([0, 1, -1, 2**31, 2**63, 2**64, 10**30, 1e9, 1e-9, 1e308, 0.5, -0.0]),
+    st.floats(),
+)
+words = st.one_of(numbers.map(str), st.sampled_from(["", "-", "nan", "1e5", "٣", "0x1", "PPPl3"]))
+junk = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def rows(columns):
+    """Texts of rows that are nearly right."""
+    separators = st.sampled_from([",", " ", "\t", ", "])
+    row = st.tuples(st.lists(words, min_size=columns - 1, max_size=columns + 1), separators)
+    lines = st.lists(row.map(lambda parts: parts[1].join(parts[0])), max_size=5)
+    ends = st.sampled_from(["\n", "\r\n", "\r"])
+    return st.tuples(lines, ends).map(lambda parts: parts[1].join(parts[0]).encode())
+
+
+def places_in(data, path=()):
+    yield path
+    if isinstance(data, dict):
+        items = data.items()
+    else:
+        items = enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield from places_in(value, (*path, key))
+
+
+@st.composite
+def spoilt(draw, valid):
+    """JSON of valid data in which some places hold something else, or nothing."""
+    data = copy.deepcopy(valid)
+    for _ in range(draw(st.integers(0, 3))):
+        path = draw(st.sampled_from(list(places_in(data))))
+        value = draw(junk)
+        if not path:
+            data = value
+            continue
+        holder = data
+        for key in path[:-1]:
+            holder = holder[key]
+        if draw(st.booleans()):
+            holder[path[-1]] = value
+        else:
+            del holder[path[-1]]
+    return json.dumps(data).encode()
+
+
+def cut_or_changed(content):
+    """Bytes of a file of which some are changed, and the end may be missing."""
+    changes = st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=6)
+
+    def spoil(drawn):
+        spoiled = bytearray(content)
+        for place, value in drawn[0]:
+            spoiled[place] = value
+        return bytes(spoiled[: drawn[1]])
+
+    lengths = st.one_of(st.just(len(content)), st.integers(0, len(content)))
+    return st.tuples(changes, lengths).map(spoil)
+
+
+PERSON = {
+    "image_id": 1,
+    "id": 1,
+    "track_id": 0,
+    "category_id": 1,
+    "score": 0.5,
+    "bbox": [2, 3, 10, 12],
+    "keypoints": [5, 6, 1] * 17,
+    "scores": [0.5] * 17,
+}
+POSETRACK = {
+    "images": [
+        {"id": 1, "frame_id": 1, "file_name": "a/0.jpg", "height": 24, "width": 32},
+        {"id": 2, "frame_id": 2, "file_name": "a/1.jpg"},
+    ],
+    "annotations": [PERSON, {**PERSON, "image_id": 2, "id": 2}],
+    "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
+}
+COCO = [PERSON, {"image_id": 2, "bbox": [1, 1, 5, 5], "score": 1}]
+
+
+def detections(path):
+    """Reads a file of detections and asks for three frames."""
+    with open_observer(detections=path) as observer:
+        for index in range(3):
+            image = np.zeros((*SIZE_HW, 3), np.uint8)
+            seen = observer.observe(Frame(index, index / 25, image, f"{index}.jpg"))
+            assert np.isfinite(seen.boxes_xyxy).all()
+        for note in [*observer.notes(), *observer.notes(2)]:
+            assert "\n" not in note
+
+
+MOTS_ROW = f"1 2 2 {SIZE_HW[0]} {SIZE_HW[1]} {encode_rle(np.eye(*SIZE_HW, dtype=np.bool_))}\n"
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        rows(7), rows(10), rows(6), st.binary(max_size=200), cut_or_changed(2 * MOTS_ROW.encode())
+    )
+)
+def test_detections_as_text(folder, content):
+    path = folder / "det.txt"
+    path.write_bytes(content)
+    ends_well(detections, path)
+
+
+@fuzz
+@given(content=st.one_of(spoilt(POSETRACK), spoilt(COCO), st.binary(max_size=60)))
+def test_poses_as_json(folder, content):
+    path = folder / "poses.json"
+    path.write_bytes(content)
+    ends_well(detections, path)
+    ends_well(poses_from_file, path, SIZE_HW)
+
+
+@fuzz
+@given(
+    text=st.one_of(
+        st.text(max_size=40),
+        st.binary(max_size=40),
+        st.text(st.sampled_from("0123456789:;<=>?@NOPQo"), max_size=40),
+    ),
+    height=st.one_of(st.integers(-2, 50), st.sampled_from([1 << 27, 1 << 62, 10**30, -(10**9)])),
+    width=st.integers(-2, 50),
+)
+def test_masks_as_run_lengths(text, height, width):
+    mask = ends_well(decode_rle, text, (height, width))
+    if mask is not None:
+        assert mask.shape == (height, width)
+
+
+@pytest.fixture(scope="module")
+def spec():
+    graph = {
+        "name": "backbone",
+        "file": "backbone.onnx",
+        "sha256": "0" * 64,
+        "size_bytes": 3,
+        "inputs": [],
+        "outputs": [],
+        "max_abs_error": 0.0,
+    }
+    tensor = {"name": "image", "dtype": "uint8", "shape": ["h", "w", 3]}
+    graph["inputs"] = [{**tensor, "min_shape": [8, 8, 3], "opt_shape": None, "max_shape": None}]
+    return {
+        "format_version": 1,
+        "backbone": "a",
+        "arch": "a",
+        "layer": "layer3",
+        "stride": 8,
+        "channels": 16,
+        "precision": "fp32",
+        "opset": 17,
+        "sizes_hw": [[64, 96]],
+        "preprocessing": {},
+        "weights": {},
+        "graphs": {"backbone": graph},
+        "versions": {},
+        "parameters": {"top_k": 10},
+    }
+
+
+@fuzz
+@given(data=st.data())
+def test_bundles(folder, spec, data):
+    bundle = folder / "bundle"
+    bundle.mkdir(exist_ok=True)
+    (bundle / "backbone.onnx").write_bytes(b"abc")
+    content = data.draw(st.one_of(spoilt(spec), st.binary(max_size=60)))
+    (bundle / SPEC_FILE).write_bytes(content)
+    ends_well(Bundle.load, bundle)
+
+
+PALETTE = encode_palette_png(np.eye(*SIZE_HW, dtype=np.uint8), np.zeros((256, 3), np.uint8))
+GREY = cv2.imencode(".png", np.eye(*SIZE_HW, dtype=np.uint8))[1].tobytes()
+
+
+@fuzz
+@given(content=st.one_of(cut_or_changed(PALETTE), cut_or_changed(GREY), st.binary(max_size=60)))
+def test_masks_as_pictures(folder, content):
+    path = folder / "mask.png"
+    path.write_bytes(content)
+    labels = ends_well(read_label_png, path)
+    assert labels is None or (labels.ndim == 2 and labels.dtype == np.uint8)
+    ends_well(labels_from_text, str(path), SIZE_HW)
+
+
+@fuzz
+@given(
+    text=st.one_of(
+        st.text(max_size=30),
+        st.lists(words, max_size=6).map(",".join),
+        st.tuples(words, st.integers(1, 3000)).map(lambda both: f"{both[0]},1,1," + "9" * both[1]),
+    )
+)
+def test_what_a_video_starts_from(folder, monkeypatch_cwd, text):
+    del folder, monkeypatch_cwd
+    ends_well(labels_from_text, text, SIZE_HW)
+    ends_well(box_from_text, text)
+    ends_well(poses_from_file, Path(text), SIZE_HW)
+    ends_well(detections, Path(text))
+
+
+@fuzz
+@given(content=st.one_of(rows(4), st.binary(max_size=60)))
+def test_files_of_boxes(folder, content):
+    path = folder / "box.txt"
+    path.write_bytes(content)
+    ends_well(read_otb_boxes, path)
+    ends_well(box_from_text, str(path))
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_cwd(folder):
+    """An empty current folder: names that are made up shall not be those of real files."""
+    empty = folder / "empty"
+    empty.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(empty)
+        yield
+
+
+schemes = st.sampled_from(["rtsp", "http", "HTTPS", "ftp", "file", "x", "rtmp", ""])
+parts = st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+@fuzz
+@given(scheme=schemes, user=parts, secret=st.text("abcXYZ0123/?#:", min_size=6), rest=parts)
+def test_passwords_in_urls_are_never_shown(scheme, user, secret, rest):
+    user = user.replace("@", "")
+    shown = redact(f"{scheme}://{user}:{secret}@host/{rest}")
+    if len(scheme) > 1 and not any(c.isspace() or c in "'\"" for c in user):
+        assert f":{secret}@" not in shown
+
+
+@fuzz
+@given(text=st.one_of(parts, st.tuples(schemes, parts).map("://".join)))
+def test_sources(monkeypatch_cwd, text):
+    del monkeypatch_cwd
+    ends_well(parse_address, text)
+    redact(text)
+    # Nothing outside is asked: only names that are none of a camera or a stream.
+    outside = ("camera", "stream", "remote file", "csi", "gstreamer", "gst")
+    if any(SOURCES[name].matches(text) for name in outside if name in SOURCES):
+        return
+    if text.startswith(("/", "~", "\\")) or "**" in text or ".." in text:
+        return
+    source = ends_well(open_source, text)
+    if source is not None:
+        source.close()
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        st.binary(max_size=200),
+        spoilt({"source": "door", "task": "sot", "box": [1, 2, 3, 4]}),
+        spoilt({"source": "door", "task": "vos", "point": [1, 2]}),
+    )
+)
+def test_what_viewers_send(content):
+    ends_well(read_command, content)
