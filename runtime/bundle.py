@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import BundleError
 from .backends import open_backend
 from .engine import Engine
+from .paths import exists, is_file
 from .specs import BundleSpec, GraphSpec
 
 SPEC_FILE = "bundle.json"
@@ -45,8 +46,8 @@ class Bundle:
             BundleError: No bundle there, or it is incomplete, changed, or of another version.
         """
         spec_path = path / SPEC_FILE
-        if not spec_path.is_file():
-            what = "does not exist" if not path.exists() else f"holds no {SPEC_FILE}"
+        if not is_file(spec_path):
+            what = "does not exist" if not exists(path) else f"holds no {SPEC_FILE}"
             raise BundleError(
                 f"bundle {path} {what}: write one with `cli export --backbone NAME --output {path}`"
             )

@@ -18,6 +18,7 @@ from ..errors import ObservationError
 from ..records import BoolArray, FloatArray, Frame, Observations, UInt8Array
 from .engine import to_host
 from .onnxruntime_engine import OnnxRuntimeEngine
+from .paths import is_file
 from .person_crops import PersonCrop
 from .specs import GraphSpec
 
@@ -112,7 +113,7 @@ class CropModel:
         self, kind: ModelKind, path: Path, *, device: str = "cpu", threads: int = 0
     ) -> None:
         self._kind, self._name = kind, f"{kind.flag} {path}"
-        if not path.is_file():
+        if not is_file(path):
             raise ObservationError(f"{self._name}: there is no such file")
         self._engine = OnnxRuntimeEngine(path, device=device, threads=threads)
         self.spec: GraphSpec = self._engine.spec

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import SourceError
 from ..records import Frame, UInt8Array
 from .capture import Capture, next_picture, silence_opencv
+from .paths import is_folder
 from .read_ahead import BrokenOffError, FileSource
 from .size_watch import SizeWatch, jpeg_size
 from .sources import IMAGE_SUFFIXES, SourceInfo
@@ -181,7 +182,7 @@ def images_of_pattern(pattern: str) -> list[Path]:
         SourceError: It matches no image.
     """
     found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207 absolute
-    files = [path for path in map(Path, found) if not path.is_dir()]
+    files = [path for path in map(Path, found) if not is_folder(path)]
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if images:
         return sorted(images, key=natural_key)

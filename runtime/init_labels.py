@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ObservationError
 from ..records import UInt8Array
 from .palette_png import read_label_png
+from .paths import exists
 
 
 def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
@@ -123,11 +124,3 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     if not np.isfinite([x, y, width, height]).all():
         raise ObservationError(f"--init {text}: expected four finite numbers X,Y,W,H")
     return x, y, width, height
-
-
-def exists(path: Path) -> bool:
-    """Whether there is such a file or folder; also for names that none can have."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a null byte
-        return False

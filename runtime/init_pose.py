@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ObservationError
 from ..records import FloatArray, IntArray
 from .coco_file import is_coco_results, read_coco
-from .init_labels import exists
+from .paths import is_file
 from .pose_entries import (
     Entry,
     has_coco_joints,
@@ -53,7 +53,7 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
         ObservationError: The file cannot be read or is malformed, is of another picture size, or
             has no joint in its first frame.
     """
-    if not exists(path) or not path.is_file():
+    if not is_file(path):
         raise ObservationError(
             f"--init {path}: there is no such file; expected PoseTrack18 JSON or COCO keypoint "
             "results of the first frame"

@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
 from ..errors import SourceError
 from ..records import Frame
+from .paths import at_home, exists, is_folder
 from .redaction import redact
 
 Kind = Literal["video", "images", "camera", "stream"]
@@ -169,16 +169,12 @@ def open_source(
     )
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
-
-
 def _is_file(text: str) -> bool:
-    return _path(text).exists() and not _path(text).is_dir()
+    return exists(at_home(text)) and not is_folder(at_home(text))
 
 
 def _is_pattern(text: str) -> bool:
-    return not _URL.match(text) and any(c in text for c in "*?[") and not _path(text).exists()
+    return not _URL.match(text) and any(c in text for c in "*?[") and not exists(at_home(text))
 
 
 def _is_live_url(text: str) -> bool:
@@ -236,20 +232,20 @@ def _open_stream(text: str, fps: float | None, options: LiveOptions) -> PolledSo
 def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import open_video
 
-    location = text if _URL.match(text) else os.fspath(_path(text).absolute())
+    location = text if _URL.match(text) else os.fspath(at_home(text).absolute())
     return open_video(location, redact(text), fps=fps)
 
 
 def _open_image(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import open_images
 
-    return open_images([_path(text)], text, fps=fps or DEFAULT_IMAGE_FPS)
+    return open_images([at_home(text)], text, fps=fps or DEFAULT_IMAGE_FPS)
 
 
 def _open_folder(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .file_sources import images_in_folder, open_images
 
-    return open_images(images_in_folder(_path(text), text), text, fps=fps or DEFAULT_IMAGE_FPS)
+    return open_images(images_in_folder(at_home(text), text), text, fps=fps or DEFAULT_IMAGE_FPS)
 
 
 def _open_pattern(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
@@ -275,12 +271,12 @@ SOURCES: dict[str, SourceForm] = {
     "stream": SourceForm("an rtsp://, rtmp:// or http(s):// URL", _is_live_url, _open_stream),
     "image": SourceForm(
         "an image",
-        lambda t: _is_file(t) and _path(t).suffix.lower() in IMAGE_SUFFIXES,
+        lambda t: _is_file(t) and at_home(t).suffix.lower() in IMAGE_SUFFIXES,
         _open_image,
     ),
     "video": SourceForm("a video file", _is_file, _open_video),
     "folder": SourceForm(
-        "a folder of images", lambda t: bool(t) and _path(t).is_dir(), _open_folder
+        "a folder of images", lambda t: bool(t) and is_folder(at_home(t)), _open_folder
     ),
     "pattern": SourceForm("a quoted pattern 'frames/*.jpg'", _is_pattern, _open_pattern),
 }

@@ -22,6 +22,7 @@ from ..records import FloatArray, Frame, Observations, UInt8Array
 from .boxes import nms, rows_in_picture, valid_rows
 from .engine import Engine, to_host
 from .onnxruntime_engine import OnnxRuntimeEngine
+from .paths import is_file
 from .specs import GraphSpec
 
 STRIDES = (8, 16, 32)
@@ -73,7 +74,7 @@ class YoloxDetector:
         device: str = "cpu",
         threads: int = 0,
     ) -> None:
-        if not path.is_file():
+        if not is_file(path):
             raise ObservationError(f"--detector {path}: there is no such file")
         self._path, self._config = path, config or YoloxConfig()
         self._engine: Engine = OnnxRuntimeEngine(path, device=device, threads=threads)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import cv2
@@ -116,6 +118,31 @@ def test_the_same_frames_give_the_same_bytes(bundle, clip, tmp_path):
     assert one[SPEC_FILE] == other[SPEC_FILE]
     reports = [without_times(json.loads(files["report.json"])) for files in (one, other)]
     assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.4, 0.8])
+def test_a_killed_run_leaves_nothing_that_looks_whole(bundle, clip, tmp_path, after_s):
+    expected, output = tmp_path / "expected", tmp_path / "out"
+    run(bundle, clip, "--output", expected)
+    code = (
+        "from unitrack_edge.cli import main; import onnxruntime; print('ready', flush=True); main()"
+    )
+    arguments = ["calibrate", bundle.path, "--frames", clip, "--count", 24, "--output", output]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(after_s)
+    process.kill()
+    process.communicate()
+    # Killed before its end there is no bundle; killed just after it, a whole one.
+    if output.exists():
+        Bundle.load(output)
+    run(bundle, clip, "--output", output, "--force")
+    assert files_of(output)["backbone.onnx"] == files_of(expected)["backbone.onnx"]
 
 
 @pytest.mark.parametrize("moment", ["ranges", "layers", "tracks"])
