@@ -12,7 +12,8 @@ import click
 
 from ..errors import ObservationError, RequestError, UnitrackError
 from .options import SectionedCommand, head_config, head_options
-from .track import DEFAULT_BACKBONE, ensure_bundle
+from .track import ensure_bundle
+from .track_options import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from ..evaluation.datasets import Sequence

@@ -23,7 +23,7 @@ from unitrack_edge.runtime.init_box import box_from_text, read_otb_boxes
 from unitrack_edge.runtime.init_labels import labels_from_text
 from unitrack_edge.runtime.init_pose import poses_from_file
 from unitrack_edge.runtime.live_access import parse_address
-from unitrack_edge.runtime.live_server import read_command
+from unitrack_edge.runtime.live_site import read_command
 from unitrack_edge.runtime.observers import open_observer
 from unitrack_edge.runtime.palette_png import encode_palette_png, read_label_png
 from unitrack_edge.runtime.redaction import redact

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError, RequestError
 from unitrack_edge.records import Frame
-from unitrack_edge.runtime import live_server
+from unitrack_edge.runtime import live_server, live_site
 from unitrack_edge.runtime.live_access import Access, Address, parse_address, token_for
 from unitrack_edge.runtime.live_board import PICTURE_SIDE, LiveBoard
 from unitrack_edge.runtime.live_figures import SourceFigures
@@ -270,7 +270,7 @@ def test_pictures_are_of_a_bounded_size(site):
 
 def test_a_picture_is_waited_for(site, monkeypatch):
     board, url = site
-    monkeypatch.setattr(live_server, "_WAIT_S", 0.3)
+    monkeypatch.setattr(live_site, "_WAIT_S", 0.3)
     board.on_source(opened())
     assert get(url + "picture/door")[0] == 204
     assert get(url + "picture/nobody")[0] == 404
