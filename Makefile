@@ -31,13 +31,13 @@ style: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 
 # The package is the repository root: mypy is shown a folder that holds it under its name.
-PARTS := $(wildcard *.py) calibration commands evaluation export heads runtime
+PARTS := $(wildcard *.py) calibration commands evaluation export heads runtime tracking
 types: $(VENV)/.types
 	@rm -rf build/types && mkdir -p build/types/unitrack_edge
 	@ln -s $(addprefix $(CURDIR)/,$(PARTS)) build/types/unitrack_edge
 	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache -p unitrack_edge
-	$(BIN)/python tests/tensorrt_types.py build/types-tensorrt
+	$(BIN)/python tests/support/tensorrt_types.py build/types-tensorrt
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -16,8 +16,14 @@ import numpy.typing as npt
 from .errors import ObservationError, SourceError
 
 FloatArray = npt.NDArray[np.float32]
+
+
 IntArray = npt.NDArray[np.int64]
+
+
 BoolArray = npt.NDArray[np.bool_]
+
+
 UInt8Array = npt.NDArray[np.uint8]
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
-from ..evaluation.scene import Scene, SceneConfig
+from ..evaluation.synthetic.scene import Scene, SceneConfig
 from ..records import Frame, Observations, UInt8Array
 
 _PAN = 3, 2

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..export.backbones import find_backbone
-from ..export.checkpoints import apply_weights, load_state_dict
-from ..export.efficientnet_lite import EfficientNetLite0
-from ..export.resnet import ResNet, ResNetArch, init_random
-from ..runtime.engine import Array, to_host
-from ..runtime.graph_runner import GraphRunner
+from ..export.backbones.checkpoints import apply_weights, load_state_dict
+from ..export.backbones.efficientnet_lite import EfficientNetLite0
+from ..export.backbones.resnet import ResNet, ResNetArch, init_random
+from ..export.backbones.table import find_backbone
+from ..runtime.inference.base import Array, to_host
+from ..runtime.inference.runner import GraphRunner
 from .gpu_style import PLAIN, Style, as_array, as_tensor
 
 Float32 = npt.NDArray[np.float32]

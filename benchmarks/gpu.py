@@ -18,8 +18,8 @@ import torch
 from ..errors import BackendError, UnitrackError
 from ..export.bundle_writer import ExportRequest, write_bundle
 from ..heads.config import VosConfig
-from ..runtime.bundle import Bundle
-from ..runtime.onnxruntime_engine import available_cores
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.inference.onnxruntime import available_cores
 from .eager import EagerBackbone
 from .gpu_arms import ARMS, REFERENCE, Arm, GraphArm, Setup
 from .gpu_ceilings import Ceilings, backbone_flops

@@ -16,11 +16,11 @@ import torch
 
 from ..errors import BackendError
 from ..heads.config import VosConfig
-from ..heads.propagation import Propagator
+from ..heads.propagation.propagator import Propagator
 from ..records import UInt8Array
-from ..runtime.bundle import Bundle
-from ..runtime.engine import to_host
-from ..runtime.graph_runner import GraphRunner
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.inference.base import to_host
+from ..runtime.inference.runner import GraphRunner
 from .eager import EagerBackbone, EagerPropagator
 from .gpu_frames import VosParts, graph_mot, torch_mot
 from .gpu_style import BLOCK, Function, Style

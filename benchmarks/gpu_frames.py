@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..heads.association import AssociationConfig, Associator
+from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.config import MotConfig
 from ..heads.vos import downsample_labels, upsample_labels
 from ..records import Frame, UInt8Array
-from ..runtime.engine import Array, to_host
-from ..runtime.graph_runner import GraphRunner
-from ..runtime.letterbox import Letterbox
+from ..runtime.inference.base import Array, to_host
+from ..runtime.inference.runner import GraphRunner
+from ..runtime.preprocessing import Letterbox
 from .eager import EagerBackbone, EagerGraphs, roi_align
 from .gpu_style import as_array
 from .gpu_timing import DeviceStopwatch

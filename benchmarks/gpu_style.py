@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..evaluation.parity_torch import TorchArray
-from ..runtime.engine import Array, to_host
+from ..evaluation.parity.torch import TorchArray
+from ..runtime.inference.base import Array, to_host
 
 Function = Callable[..., Any]
 

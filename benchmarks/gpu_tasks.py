@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..records import Frame, UInt8Array
-from ..runtime.letterbox import Letterbox
+from ..runtime.preprocessing import Letterbox
 from .clip import panning_crowd, walking_clip
 from .gpu_arms import ARMS, Arm, Setup
 from .gpu_frames import DeviceGraphs, Tolerance, VosAgreement, VosSide

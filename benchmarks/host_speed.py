@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..heads.association import AssociationConfig, Associator
-from ..heads.tracklets import ObjectFeatures
+from ..heads.association.matching import AssociationConfig, Associator
+from ..heads.association.tracklets import ObjectFeatures
 from ..records import Observations
-from ..runtime.engine import Array, to_host
-from ..runtime.graph_runner import GraphRunner
+from ..runtime.inference.base import Array, to_host
+from ..runtime.inference.runner import GraphRunner
 from .timing import machine, save
 
 OBJECTS = 50

@@ -10,10 +10,10 @@ from pathlib import Path
 import onnx
 
 from ..calibration.frames import FEWEST, sample_frames
-from ..calibration.latency import latencies_ms
+from ..calibration.probe import latencies_ms
 from ..calibration.search import Judge
 from ..errors import UnitrackError
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
 from .timing import limit_threads
 
 LOWEST_COSINE = 0.98

@@ -14,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UnitrackError
-from ..heads.association import AssociationConfig, Associator
+from ..heads.association.matching import AssociationConfig, Associator
+from ..heads.association.roi import roi_weights
+from ..heads.association.tracklets import ObjectFeatures
 from ..heads.config import MotConfig
-from ..heads.roi import roi_weights
-from ..heads.tracklets import ObjectFeatures
 from ..records import Frame, Observations
-from ..runtime.engine import Array, to_host
-from ..runtime.features import FeatureExtractor
-from ..runtime.graph_runner import GraphRunner
-from ..runtime.letterbox import Letterbox
+from ..runtime.inference.base import Array, to_host
+from ..runtime.inference.runner import GraphRunner
+from ..runtime.preprocessing import FeatureExtractor, Letterbox
 from .clip import panning_crowd
 from .eager import EagerBackbone, EagerGraphs, roi_align
 from .timing import (

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UnitrackError
-from ..heads.similarity import rsm_costs
-from ..heads.tracklets import ObjectFeatures
+from ..heads.association.similarity import rsm_costs
+from ..heads.association.tracklets import ObjectFeatures
 from .timing import (
     Stages,
     Stopwatch,

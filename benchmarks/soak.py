@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 
 from ..errors import UnitrackError
-from ..evaluation.scene import Scene, SceneConfig
+from ..evaluation.synthetic.scene import Scene, SceneConfig
 from ..heads.config import MotConfig
 from ..records import Frame, Tracks
-from ..runtime.live_outputs import LiveRequest, open_live
 from ..runtime.pipeline import OnFrame
-from ..runtime.sources import SourceInfo
-from ..session import track_all
-from ..tasks import TrackRequest
+from ..runtime.server.launch import LiveRequest, open_live
+from ..runtime.sources.base import SourceInfo
+from ..tracking.config import TrackRequest
+from ..tracking.session import track_all
 from .timing import limit_threads, machine, save
 
 SIZE_HW = 96, 128

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError, UnitrackError
-from ..evaluation.sot_metrics import success_auc
+from ..evaluation.metrics.sot import success_auc
+from ..heads.config import SOT_HEADS, SotConfig
 from ..heads.sot import Box, SotHead
-from ..heads.sot_config import SOT_HEADS, SotConfig
 from ..records import Frame, UInt8Array
 from ..runtime.boxes import xyxy_to_xywh
-from ..runtime.graph_runner import GraphRunner
-from ..runtime.init_box import read_otb_boxes
+from ..runtime.formats.otb import read_otb_boxes
+from ..runtime.inference.runner import GraphRunner
 from .timing import limit_threads
 from .weights import add_options, bundled, weights_of
 

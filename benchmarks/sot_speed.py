@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnitrackError
+from ..heads.config import SOT_HEADS, SotConfig
+from ..heads.correlation.geometry import crop_window
 from ..heads.sot import Box, SotHead
-from ..heads.sot_config import SOT_HEADS, SotConfig
-from ..heads.sot_geometry import crop_window
 from ..records import Frame
-from ..runtime.graph_runner import GraphRunner
+from ..runtime.inference.runner import GraphRunner
 from .clip import walking_clip
 from .timing import (
     Stages,

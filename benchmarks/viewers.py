@@ -15,13 +15,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import UnitrackError
-from ..evaluation.scene import Scene, SceneConfig
-from ..evaluation.scene_files import write_scene
+from ..evaluation.synthetic.files import write_scene
+from ..evaluation.synthetic.scene import Scene, SceneConfig
 from ..heads.config import MotConfig
-from ..runtime.live_outputs import LiveRequest, open_live
-from ..runtime.run_events import SourceEvent
-from ..session import track_all
-from ..tasks import TrackRequest
+from ..runtime.events import SourceEvent
+from ..runtime.server.launch import LiveRequest, open_live
+from ..tracking.config import TrackRequest
+from ..tracking.session import track_all
 from .timing import limit_threads, machine, save
 
 FRAMES = 120

@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from ..errors import UnitrackError
 from ..heads.config import VosConfig
-from ..heads.propagation import Propagator
+from ..heads.propagation.propagator import Propagator
 from ..heads.vos import downsample_labels, upsample_labels
 from ..records import Frame, UInt8Array
-from ..runtime.engine import to_host
-from ..runtime.features import FeatureExtractor
-from ..runtime.graph_runner import GraphRunner
-from ..runtime.letterbox import Letterbox
+from ..runtime.inference.base import to_host
+from ..runtime.inference.runner import GraphRunner
+from ..runtime.preprocessing import FeatureExtractor, Letterbox
 from .clip import clip_of_folder, walking_clip
 from .eager import EagerBackbone, EagerPropagator
 from .timing import (

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import ExportError
-from ..export.backbones import find_backbone
+from ..export.backbones.table import find_backbone
 from ..export.bundle_writer import ExportRequest, write_bundle
-from ..runtime.graph_runner import GraphRunner
+from ..runtime.inference.runner import GraphRunner
 
 DEFAULT = Path(__file__).parents[1].parent / "shared/models/resnet18_imagenet_layer3.pth"
 

@@ -11,23 +11,25 @@ import onnx
 from .. import __version__
 from ..errors import CalibrationError
 from ..records import UInt8Array
-from ..runtime.bundle import Bundle
-from .biases import channel_means
-from .drift import layer_drift
+from ..runtime.bundle.bundle import Bundle
 from .frames import Sample, sample_frames, shrunk
 from .histograms import Histogram
-from .latency import latencies_ms
 from .layers import Layer, check_names, layers_of
 from .outcome import Calibration, CalibrationRequest, LayerFacts
-from .probe import Probe
-from .saved_progress import SavedProgress
+from .probe import Probe, latencies_ms, layer_drift
+from .progress import SavedProgress
+from .quantisation import channel_means
 from .search import Judge, Quantiser, float_layers, nothing_left, sensitivity_of
 
 SEARCH_SHORT_SIDE = 240
 """Layers are tried out on smaller pictures, which order them alike at a quarter of the time."""
 
+
 _SAVE_EVERY = 16
+
+
 _MEAN_FRAMES = 16
+
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, and of how much."""

@@ -14,32 +14,43 @@ import numpy.typing as npt
 
 from ..errors import CalibrationError, RequestError, SourceError
 from ..records import Frame, UInt8Array
-from ..runtime.features import network_size
-from ..runtime.letterbox import Letterbox
-from ..runtime.sources import Source, open_source
+from ..runtime.preprocessing import Letterbox, network_size
+from ..runtime.sources.base import Source
+from ..runtime.sources.open import open_source
 
 FEWEST = 8
 """Different frames below which ranges mean nothing."""
 
+
 SHORT_SIDE = 608
 """Larger pictures are made smaller, since no head looks at more by default."""
+
 
 SCENE_CHANGE = 16.0
 """Mean difference of two frames' small pictures, in grey levels, that a cut exceeds."""
 
+
 CUT_OVER_MOTION = 2.5
 """And by how much it exceeds the differences around it, which fast cameras make large as well."""
+
 
 DUPLICATE = 0.6
 """Mean difference, in grey levels, up to which two frames are the same for our purpose."""
 
+
 ONE_COLOUR = 2.0
 """Standard deviation, in grey levels, up to which a frame shows nothing."""
 
+
 _SMALL_WH = (48, 27)
+
+
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
 
+
 Float32 = npt.NDArray[np.float32]
+
+
 Tick = Callable[[int, int | None], None]
 """Told how much is done, and of how much, where that is known."""
 

@@ -14,8 +14,8 @@ import onnx
 import onnxruntime
 
 from .. import __version__
-from ..runtime.bundle import SPEC_FILE, Bundle, sha256_of
-from ..runtime.specs import GraphSpec
+from ..runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
+from ..runtime.bundle.spec import GraphSpec
 from .outcome import Calibration
 
 REPORT_FILES = ("report.md", "report.json", "drift.png")

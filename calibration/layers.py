@@ -14,7 +14,10 @@ from ..errors import CalibrationError
 
 Float32 = npt.NDArray[np.float32]
 
+
 _PREFIX = "network."
+
+
 _SUFFIX = ".weight"
 
 

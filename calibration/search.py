@@ -9,10 +9,9 @@ import onnx
 
 from ..errors import CalibrationError
 from ..records import UInt8Array
-from .biases import Means, correct_biases
 from .layers import Layer
 from .probe import Float32, Probe, cosine
-from .qdq import insert_qdq
+from .quantisation import Means, correct_biases, insert_qdq
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..export.backbones import BACKBONES
+from ..export.backbones.table import BACKBONES
 
 
 @click.command("backbones")

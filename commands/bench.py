@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import RequestError
-from ..runtime.backends import BACKENDS
-from .bench_options import backend_option, check_size, read_size, threads_option, weights_option
+from ..runtime.inference.registry import BACKENDS
+from .options.shared import backend_option, check_size, read_size, threads_option, weights_option
 
 if TYPE_CHECKING:
-    from ..evaluation.bench import BenchRequest, Side
-    from ..evaluation.bench_report import BenchReport, Progress
-    from ..runtime.bundle import Bundle
+    from ..evaluation.benchmark.measure import BenchRequest, Side
+    from ..evaluation.benchmark.report import BenchReport, Progress
+    from ..runtime.bundle.bundle import Bundle
+
 
 TASKS = ("mot", "mots", "posetrack", "vos", "pose", "sot")
+
+
 DEFAULT_OBJECTS = 10
 
 
@@ -98,12 +101,12 @@ def command(
       cli bench bundles/imagenet-r18 --task vos --against pytorch --plot vos.png
       cli bench bundles/mine --task mot --backend cpu --backend tensorrt --json mine.json
     """
-    from ..evaluation.bench import BenchRequest
-    from ..runtime.bundle import Bundle
+    from ..evaluation.benchmark.measure import BenchRequest
+    from ..runtime.bundle.bundle import Bundle
 
     _check(task, source, objects, size_hw, against, weights)
     if plot_file is not None:
-        from ..evaluation.bench_plot import check_plotting
+        from ..evaluation.benchmark.report import check_plotting
 
         check_plotting(plot_file)
     sides = _sides(bundle, tuple(dict.fromkeys(backends or ("cpu",))), against, weights)
@@ -142,7 +145,7 @@ def _check(
 def _sides(
     bundle: Path, backends: tuple[str, ...], against: str | None, weights: Path | None
 ) -> tuple[Side, ...]:
-    from ..evaluation.bench import PYTORCH, Side
+    from ..evaluation.benchmark.measure import PYTORCH, Side
 
     sides = [Side(name, bundle, name) for name in backends]
     if against is None:
@@ -165,7 +168,7 @@ def _image_size(
     task: str, source: str | None, size_hw: tuple[int, int] | None, bundles: list[Bundle]
 ) -> tuple[int, int] | None:
     """The network's image; None: what the head itself asks for."""
-    from ..evaluation.workload import DEFAULT_SIZE
+    from ..evaluation.benchmark.workload import DEFAULT_SIZE
 
     if source is not None or task == "sot":
         return size_hw
@@ -177,7 +180,7 @@ def _image_size(
 
 
 def _measure(request: BenchRequest) -> BenchReport:
-    from ..evaluation.bench_report import run_bench
+    from ..evaluation.benchmark.report import run_bench
 
     try:
         with _progress_bar() as progress:
@@ -203,8 +206,8 @@ def _progress_bar() -> Iterator[Progress]:
 
 
 def _show(report: BenchReport) -> None:
-    from ..evaluation.bench_report import headline, side_table, stage_table
-    from .tables import print_table, wide_console
+    from ..evaluation.benchmark.report import headline, side_table, stage_table
+    from .console.tables import print_table, wide_console
 
     console = wide_console()
     console.print(headline(report), soft_wrap=True, markup=False)
@@ -218,14 +221,14 @@ def _show(report: BenchReport) -> None:
 def _write(
     report: BenchReport, json_file: Path | None, text_file: Path | None, plot_file: Path | None
 ) -> None:
-    from ..evaluation.bench_report import report_data, report_markdown
-    from ..runtime.sinks import write_atomic, write_json_atomic
+    from ..evaluation.benchmark.report import report_data, report_markdown
+    from ..runtime.writers.base import write_atomic, write_json_atomic
 
     if json_file is not None:
         write_json_atomic(json_file, report_data(report))
     if text_file is not None:
         write_atomic(text_file, report_markdown(report).encode())
     if plot_file is not None:
-        from ..evaluation.bench_plot import plot_latency
+        from ..evaluation.benchmark.report import plot_latency
 
         plot_latency(report, plot_file)

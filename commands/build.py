@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from .export import read_sizes
-from .options import engine_options
+from .options.shared import engine_options, read_sizes
 
 
 @click.command("build")
@@ -38,8 +37,8 @@ def command(
     PyTorch is not needed. What is there and still fits is not built again. The element types of all
     convolutions and matrix products are proven before anything is built; the table shows them.
     """
-    from ..runtime.bundle import Bundle
-    from .engines import build_with_progress
+    from ..runtime.bundle.bundle import Bundle
+    from .console.bundles import build_with_progress
 
     build_with_progress(
         Bundle.load(bundle),

@@ -16,9 +16,9 @@ from ..errors import CalibrationError, RequestError
 
 if TYPE_CHECKING:
     from ..calibration.outcome import Calibration, CalibrationRequest
-    from ..evaluation.drop import Comparison
-    from ..runtime.bundle import Bundle
-    from .validation import ValidationItem
+    from ..evaluation.runner.validation import Comparison, ValidationItem
+    from ..runtime.bundle.bundle import Bundle
+
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -119,15 +119,15 @@ def command(
     bounds = Bounds(max_drop, min_agreement)
     try:
         from ..calibration.calibration import load_float_bundle
-        from ..calibration.drift_plot import check_plotting
         from ..calibration.outcome import CalibrationRequest
+        from ..calibration.report import check_plotting
     except ImportError as error:
         raise CalibrationError(
             f"calibrating needs {error.name}, which is not installed: "
             "pip install 'unitrack-edge[calibrate]'"
         ) from error
-    from ..runtime.bundle_folder import check_replaceable
-    from .validation import validation_items
+    from ..evaluation.runner.validation import validation_items
+    from ..runtime.bundle.staging import check_replaceable
 
     output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
     request = CalibrationRequest(bundle, frames, output, count, method, keep_float, min_cosine)
@@ -155,8 +155,8 @@ def _run(
     from ..calibration.calibration import calibrate
     from ..calibration.int8_bundle import write_int8_bundle
     from ..calibration.report import quantization_facts, report_data
-    from ..runtime.bundle_folder import move_into_place, partial_folder
-    from .validation import compare_all
+    from ..evaluation.runner.validation import compare_all
+    from ..runtime.bundle.staging import move_into_place, partial_folder
 
     start = time.perf_counter()
     result, saved = calibrate(request, bundle, model, progress)
@@ -203,10 +203,9 @@ def check_bounds(
 
 
 def _write_report(folder: Path, data: dict[str, Any], result: Calibration) -> None:
-    from ..calibration.drift_plot import plot_drift
     from ..calibration.int8_bundle import REPORT_FILES
-    from ..calibration.report import report_text
-    from ..runtime.sinks import write_atomic, write_json_atomic
+    from ..calibration.report import plot_drift, report_text
+    from ..runtime.writers.base import write_atomic, write_json_atomic
 
     text, plain, plot = (folder / name for name in REPORT_FILES)
     write_atomic(text, report_text(data).encode())
@@ -252,7 +251,7 @@ def _show(
     from rich.table import Table
 
     from ..calibration.report import scores_text
-    from ..runtime.bundle import Bundle as Loaded
+    from ..runtime.bundle.bundle import Bundle as Loaded
 
     output = request.output
     console = Console(highlight=False)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RequestError, UnitrackError
+from .console.bundles import ensure_bundle
 from .eval import TASKS, executor_options
 
 if TYPE_CHECKING:
-    from ..evaluation.comparison import Comparison, Correlation
-    from ..evaluation.datasets import Sequence
-    from ..evaluation.sequence_jobs import SequenceRecord
-    from .comparison_grid import Cells, Entry
+    from ..evaluation.datasets.base import Sequence
+    from ..evaluation.representations.comparison import Comparison, Correlation
+    from ..evaluation.representations.grid import Cells, Entry
+    from ..evaluation.runner.jobs import SequenceRecord
 
 
 @click.command("compare")
@@ -101,11 +102,11 @@ def command(backbones: tuple[str, ...], **values: Any) -> None:
       cli compare --backbone vfs-r18 --layer layer3 --layer layer4 --data vos=DAVIS --jobs 2
       cli compare --backbone bundles/mine --data DATA --similarity rsm --similarity pooled
     """
-    from ..evaluation.plots import check_matplotlib
-    from .comparison_files import write_comparison
-    from .comparison_grid import Entry, find_bundles, grid_jobs, read_sequences
-    from .evaluation_jobs import raise_failures, run_jobs, show_notes
-    from .tables import wide_console
+    from ..evaluation.representations.files import write_comparison
+    from ..evaluation.representations.grid import Entry, find_bundles, grid_jobs, read_sequences
+    from ..evaluation.representations.plots import check_matplotlib
+    from .console.jobs import raise_failures, run_jobs, show_notes
+    from .console.tables import wide_console
 
     if values["plots"]:
         check_matplotlib()
@@ -113,7 +114,7 @@ def command(backbones: tuple[str, ...], **values: Any) -> None:
     data, notes = read_sequences(values)
     entries = [
         Entry(f"{name} {similarity}" if len(values["similarities"]) > 1 else name, path, similarity)
-        for name, path in find_bundles(backbones, values["layers"])
+        for name, path in find_bundles(backbones, values["layers"], ensure_bundle)
         for similarity in dict.fromkeys(values["similarities"])
     ]
     places = grid_jobs(entries, data, values)
@@ -141,7 +142,7 @@ def command(backbones: tuple[str, ...], **values: Any) -> None:
 
 
 def _accuracy(path: Path | None) -> dict[str, float]:
-    from ..evaluation.comparison import read_accuracy
+    from ..evaluation.representations.comparison import read_accuracy
 
     return {} if path is None else read_accuracy(path)
 
@@ -154,9 +155,9 @@ def _compared(
     failed: dict[int, UnitrackError],
 ) -> Comparison:
     """The scores of all cells; one of which a sequence failed has none."""
-    from ..evaluation.comparison import Comparison
-    from ..evaluation.evaluation_report import combined_rows
-    from ..evaluation.formats import FORMAT_OF_TASK, FORMATS
+    from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+    from ..evaluation.representations.comparison import Comparison
+    from ..evaluation.runner.report import combined_rows
 
     found: dict[tuple[str, str], list[SequenceRecord]] = {}
     for number, record in records.items():
@@ -177,7 +178,7 @@ def _places_of(cells: Cells) -> str:
 
 
 def _correlations(comparison: Comparison, accuracy: dict[str, float]) -> list[Correlation]:
-    from ..evaluation.comparison import correlate
+    from ..evaluation.representations.comparison import correlate
 
     unknown = set(accuracy) - set(comparison.entries)
     if unknown and not set(accuracy) & set(comparison.entries):
@@ -203,8 +204,8 @@ def _setting(values: dict[str, Any], data: dict[str, list[Sequence]]) -> dict[st
 
 
 def _show(console: Any, comparison: Comparison, correlations: list[Correlation]) -> None:
-    from ..evaluation.comparison import correlation_table, rank_table
-    from .tables import print_table
+    from ..evaluation.representations.comparison import correlation_table, rank_table
+    from .console.tables import print_table
 
     print_table(console, rank_table(comparison))
     if correlations:

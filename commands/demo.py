@@ -12,9 +12,9 @@ import click
 from ..errors import RequestError
 
 if TYPE_CHECKING:
-    from ..evaluation.scene_files import SceneFiles
-    from ..session import TrackReport
-    from ..tasks import TrackRequest
+    from ..evaluation.synthetic.files import SceneFiles
+    from ..tracking.config import TrackRequest
+    from ..tracking.session import TrackReport
 
 
 @click.command("demo")
@@ -57,7 +57,7 @@ def command(
     and leave. Boxes (task mot) are given to the tracker frame by frame, with a detector's errors;
     masks (task vos) only in the first frame.
     """
-    from .track import ensure_bundle
+    from .console.bundles import ensure_bundle
 
     if source is None and (detector or init):
         raise RequestError("--detector and --init belong to a --source of your own")
@@ -79,8 +79,8 @@ def command(
 def _demo_clip(bundle: Path, frames: int | None, output: Path) -> None:
     from rich.console import Console
 
-    from ..evaluation.scene import Scene, SceneConfig
-    from ..evaluation.scene_files import write_scene
+    from ..evaluation.synthetic.files import write_scene
+    from ..evaluation.synthetic.scene import Scene, SceneConfig
 
     with Console().status("drawing the demo clip"):
         clip = write_scene(Scene(SceneConfig()), output / "clip", overwrite=True)
@@ -93,9 +93,10 @@ def _demo_clip(bundle: Path, frames: int | None, output: Path) -> None:
 
 
 def _gallery(bundle: Path, folder: Path, frames: int | None, output: Path) -> None:
-    from .gallery import make_gallery, show_gallery
+    from ..evaluation.synthetic.gallery import make_gallery, show_gallery
+    from .console.progress import watch_run
 
-    hung = make_gallery(bundle, folder, frames, output)
+    hung = make_gallery(bundle, folder, frames, output, watch_run)
     _stop_if_interrupted(hung[-1].report)
     show_gallery(hung)
 
@@ -117,7 +118,7 @@ def _requests(
 ) -> tuple[TrackRequest, TrackRequest]:
     """The runs for mot and vos, still without detections and first mask."""
     from ..heads.config import MotConfig, VosConfig
-    from ..tasks import TrackRequest
+    from ..tracking.config import TrackRequest
 
     mot = TrackRequest(
         source,
@@ -133,8 +134,8 @@ def _requests(
 
 
 def _track(request: TrackRequest) -> TrackReport:
-    from ..session import track
-    from .progress import watch_run
+    from ..tracking.session import track
+    from .console.progress import watch_run
 
     with watch_run(request.task) as watch:
         report = track(request, watch)
@@ -149,7 +150,7 @@ def _stop_if_interrupted(report: TrackReport) -> None:
 
 
 def _scores(clip: SceneFiles, reports: list[TrackReport]) -> list[str]:
-    from ..evaluation.demo import score_boxes, score_masks
+    from ..evaluation.synthetic.scores import score_boxes, score_masks
 
     mot, vos = reports
     boxes = score_boxes(clip, mot.output / "tracks.txt", mot.data["frames"])

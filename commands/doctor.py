@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..runtime.machine import Fact
+    from ..runtime.diagnostics import Fact
 
 
 @click.command("doctor")
@@ -24,8 +24,7 @@ def command(bundles: tuple[Path, ...], as_json: bool) -> None:
 
     Looks at the BUNDLES named, or at all in the folder bundles/.
     """
-    from ..runtime.bundle_health import bundle_facts, find_bundles
-    from ..runtime.machine import machine_facts
+    from ..runtime.diagnostics import bundle_facts, find_bundles, machine_facts
 
     machine = machine_facts()
     found = {str(path): bundle_facts(path) for path in bundles or find_bundles(Path("bundles"))}

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ObservationError, RequestError, UnitrackError
-from .options import SectionedCommand, head_config, head_options
-from .track import ensure_bundle
-from .track_options import DEFAULT_BACKBONE
+from .console.bundles import ensure_bundle
+from .options.track import DEFAULT_BACKBONE, SectionedCommand, head_config, head_options
 
 if TYPE_CHECKING:
-    from ..evaluation.datasets import Sequence
-    from ..evaluation.formats import DatasetFormat
-    from ..evaluation.sequence_jobs import SequenceRecord
-    from ..evaluation.tables import TextTable
+    from ..evaluation.datasets.base import Sequence
+    from ..evaluation.datasets.registry import DatasetFormat
+    from ..evaluation.runner.jobs import SequenceRecord
+    from ..evaluation.runner.report import TextTable
+
 
 TASKS = ("sot", "vos", "mot", "mots", "posetrack")
+
 
 Failures = dict[str, UnitrackError]
 
@@ -106,8 +107,8 @@ def command(task: str, format_name: str | None, as_json: bool, **values: Any) ->
       cli eval --task sot --data OTB100 --sequence Car4 --sot-head xcorr
       cli eval --task mot --data MOT17 --split train --results my-tracker/
     """
-    from ..evaluation.formats import FORMAT_OF_TASK, FORMATS
-    from .evaluation_jobs import raise_failures
+    from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+    from .console.jobs import raise_failures
 
     format_name = format_name or FORMAT_OF_TASK[task]
     row = FORMATS[format_name]
@@ -127,7 +128,7 @@ def command(task: str, format_name: str | None, as_json: bool, **values: Any) ->
 
 
 def _chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
-    from ..evaluation.datasets import choose, first_frames
+    from ..evaluation.datasets.base import choose, first_frames
 
     sequences = choose(row.read(values["data"], values["split"]), values["names"])
     sequences = [first_frames(sequence, values["max_frames"]) for sequence in sequences]
@@ -154,7 +155,7 @@ def _score(
     sequences: list[Sequence], task: str, format_name: str, values: dict[str, Any]
 ) -> tuple[list[SequenceRecord], Failures, dict[str, Any]]:
     """Score what is there."""
-    from ..evaluation.sequence_jobs import score_results
+    from ..evaluation.runner.jobs import score_results
 
     del task
     if values["bundle"] is not None or values["backbone"] is not None:
@@ -177,8 +178,10 @@ def _track(
     sequences: list[Sequence], task: str, format_name: str, values: dict[str, Any]
 ) -> tuple[list[SequenceRecord], Failures, dict[str, Any]]:
     """Track and score, or take what is recorded."""
-    from ..evaluation.sequence_jobs import SequenceJob
-    from .evaluation_jobs import check_trackable, run_jobs, threads_of
+    from ..evaluation.datasets.base import check_trackable
+    from ..evaluation.runner.executors import threads_of
+    from ..evaluation.runner.jobs import SequenceJob
+    from .console.jobs import run_jobs
 
     if values["bundle"] is not None and values["backbone"] is not None:
         raise RequestError("--bundle and --backbone name two bundles: give one of them")
@@ -205,7 +208,7 @@ def _track(
 def _summary(
     row: DatasetFormat, records: list[SequenceRecord], failures: Failures, setting: dict[str, Any]
 ) -> dict[str, Any]:
-    from ..evaluation.evaluation_report import combined_rows, notes_of, row_data, sequence_rows
+    from ..evaluation.runner.report import combined_rows, notes_of, row_data, sequence_rows
 
     return {
         **setting,
@@ -220,8 +223,8 @@ def _summary(
 def _show(
     row: DatasetFormat, records: list[SequenceRecord], summary: dict[str, Any], as_json: bool
 ) -> None:
-    from .evaluation_jobs import show_notes
-    from .tables import print_table, wide_console
+    from .console.jobs import show_notes
+    from .console.tables import print_table, wide_console
 
     if as_json:
         click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
@@ -235,8 +238,7 @@ def _show(
 
 
 def _table(row: DatasetFormat, records: list[SequenceRecord]) -> TextTable:
-    from ..evaluation.evaluation_report import cell, combined_rows, sequence_rows
-    from ..evaluation.tables import TextTable
+    from ..evaluation.runner.report import TextTable, cell, combined_rows, sequence_rows
 
     lines = [line for record in records for line in sequence_rows(row, record)]
     lines += combined_rows(row, records)
@@ -250,8 +252,7 @@ def _table(row: DatasetFormat, records: list[SequenceRecord]) -> TextTable:
 
 
 def _write_summary(output: Path, summary: dict[str, Any]) -> None:
-    from ..runtime.sinks import write_json_atomic
-    from .evaluation_jobs import make_folder
+    from ..runtime.writers.base import make_folder, write_json_atomic
 
     make_folder(output)
     write_json_atomic(output / "summary.json", summary)

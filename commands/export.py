@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
-from ..errors import ExportError, RequestError
-from ..runtime.bundle import Bundle
-from ..runtime.tensorrt_library import FLAVOURS, load_library
-from .engines import build_with_progress
-from .options import engine_options
-
-
-def read_sizes(
-    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[int, int], ...]:
-    """HxW, as in 608x1088; anything else is wrong usage."""
-    sizes = []
-    for value in values:
-        match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", value)
-        if match is None:
-            raise click.BadParameter(
-                f"{value!r}: expected HEIGHTxWIDTH such as 608x1088", ctx, parameter
-            )
-        sizes.append((int(match[1]), int(match[2])))
-    return tuple(sizes)
+from ..errors import RequestError
+from ..runtime.inference.tensorrt.library import FLAVOURS, load_library
+from .console.bundles import build_with_progress, export_bundle
+from .options.shared import engine_options, read_sizes
 
 
 @click.command("export")
@@ -110,47 +93,3 @@ def command(
     )
     if engine is not None:
         build_with_progress(bundle, flavour=engine, targets=targets, workspace_mib=workspace)
-
-
-def export_bundle(
-    backbone: str,
-    output: Path,
-    *,
-    weights: Path | None = None,
-    layer: str = "layer3",
-    sizes_hw: tuple[tuple[int, int], ...] = (),
-    precision: str = "fp32",
-    top_k: int = 10,
-    force: bool = False,
-) -> Bundle:
-    """Export with progress and the table of errors on the terminal.
-
-    Raises:
-        ExportError: PyTorch is not installed, or the export failed.
-    """
-    from ..export.backbones import find_backbone
-
-    # A wrong name should not cost the seconds that PyTorch takes to load.
-    find_backbone(backbone)
-    try:
-        from ..export.bundle_writer import ExportRequest, error_table, write_bundle
-    except ImportError as error:
-        raise ExportError(
-            f"exporting needs {error.name}, which is not installed: "
-            "pip install 'unitrack-edge[export]', or export on another machine and copy the folder"
-        ) from error
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    request = ExportRequest(backbone, layer, weights, sizes_hw, precision, top_k, force)
-    with console.status(f"exporting {backbone}") as status:
-        bundle = write_bundle(
-            request, output, lambda step: status.update(f"exporting {backbone}: {step}")
-        )
-    table = Table("graph", "size", "max error vs PyTorch", box=None, pad_edge=False)
-    for row in error_table(bundle.spec):
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"bundle written: {output}", highlight=False, soft_wrap=True)
-    return bundle

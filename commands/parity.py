@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BackendError, ExportError, RequestError, UnitrackError
-from .bench_options import backend_option, read_size, threads_option, weights_option
+from .options.shared import backend_option, read_size, threads_option, weights_option
 
 if TYPE_CHECKING:
-    from ..evaluation.parity_report import ParityReport
-    from ..evaluation.workload import Workload
-    from ..runtime.bundle import Bundle
-    from ..runtime.graph_runner import GraphRunner
+    from ..evaluation.benchmark.workload import Workload
+    from ..evaluation.parity.report import ParityReport
+    from ..runtime.bundle.bundle import Bundle
+    from ..runtime.inference.runner import GraphRunner
+
 
 _OBJECTS = 5
 
@@ -78,9 +79,9 @@ def command(
     """
     from rich.console import Console
 
-    from ..evaluation.parity_report import compare, write_report
-    from ..evaluation.workload import TASKS
-    from ..runtime.bundle import Bundle
+    from ..evaluation.benchmark.workload import TASKS
+    from ..evaluation.parity.report import compare, write_report
+    from ..runtime.bundle.bundle import Bundle
 
     if against is not None and weights is not None:
         raise RequestError("--weights are for PyTorch, --against takes its place: give one of them")
@@ -117,7 +118,7 @@ def command(
 
 
 def _image_size(bundle: Bundle, size_hw: tuple[int, int] | None) -> tuple[int, int]:
-    from .bench_options import check_size
+    from .options.shared import check_size
 
     sizes = bundle.spec.sizes_hw
     if size_hw is None:
@@ -129,7 +130,7 @@ def _image_size(bundle: Bundle, size_hw: tuple[int, int] | None) -> tuple[int, i
 def _workload(
     source: str | None, count: int, size_hw: tuple[int, int], graphs_only: bool
 ) -> Workload:
-    from ..evaluation.workload import TASKS, footage_workload, scene_workload
+    from ..evaluation.benchmark.workload import TASKS, footage_workload, scene_workload
 
     tasks = () if graphs_only else TASKS
     if source is not None:
@@ -148,7 +149,7 @@ def _tasks(bundle: Bundle, tasks: tuple[str, ...]) -> tuple[str, ...]:
 def _backends(
     bundle: Bundle, asked: tuple[str, ...], threads: int
 ) -> tuple[list[str], dict[str, str]]:
-    from ..evaluation.parity_report import present_backends
+    from ..evaluation.parity.report import present_backends
 
     if asked:
         return list(dict.fromkeys(asked)), {}
@@ -161,8 +162,8 @@ def _backends(
 def _reference(
     bundle: Bundle, against: Path | None, weights: Path | None, threads: int
 ) -> tuple[str, GraphRunner]:
-    from ..runtime.bundle import Bundle as Loaded
-    from ..runtime.graph_runner import GraphRunner
+    from ..runtime.bundle.bundle import Bundle as Loaded
+    from ..runtime.inference.runner import GraphRunner
 
     if against is not None:
         other = Loaded.load(against)
@@ -170,7 +171,7 @@ def _reference(
         # The report travels with the bundle: a path of this machine means nothing elsewhere.
         return f"bundle {against.absolute().name} on cpu", GraphRunner(other, "cpu", threads)
     try:
-        from ..evaluation.parity_torch import TorchGraphs
+        from ..evaluation.parity.torch import TorchGraphs
     except ImportError as error:
         raise ExportError(
             f"comparing with PyTorch needs {error.name}, which is not installed: "
@@ -200,8 +201,8 @@ def check_comparable(bundle: Bundle, other: Bundle) -> None:
 
 
 def _show(report: ParityReport, bundle: Bundle, skipped: list[str]) -> None:
-    from ..evaluation.parity_tables import graph_table, task_table
-    from .tables import print_table, wide_console
+    from ..evaluation.parity.report import graph_table, task_table
+    from .console.tables import print_table, wide_console
 
     console = wide_console()
     clip = report.clip

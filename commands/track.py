@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BundleError, RequestError, SourceError
-from .engines import rebuild_engines
-from .live_options import LIVE, live_options
-from .options import SectionedCommand, head_config, head_options, is_head_option
-from .per_source import one_each
-from .track_options import DEFAULT_BACKBONE, run_options
+from ..errors import RequestError, SourceError
+from .console.bundles import ensure_bundle, rebuild_engines
+from .options.track import (
+    DEFAULT_BACKBONE,
+    LIVE,
+    SectionedCommand,
+    head_config,
+    head_options,
+    is_head_option,
+    live_options,
+    one_each,
+    run_options,
+)
 
 if TYPE_CHECKING:
-    from ..runtime.live_outputs import LiveOutputs
-    from ..session import SourceJob
+    from ..runtime.server.launch import LiveOutputs
+    from ..tracking.session import SourceJob
 
 
 @click.command("track", cls=SectionedCommand)
@@ -58,10 +64,10 @@ def command(
       cli track dance.mp4 --task pose --init first-frame.json --save-video
       cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
     """
-    from ..runtime.live_outputs import LiveRequest, open_live
-    from ..runtime.source_names import short_names
-    from ..session import SourceJob
-    from ..tasks import TrackRequest, check_request
+    from ..runtime.server.launch import LiveRequest, open_live
+    from ..runtime.sources.redact import short_names
+    from ..tracking.config import TrackRequest, check_request
+    from ..tracking.session import SourceJob
 
     tasks = tuple(dict.fromkeys(tasks))
     names = short_names(sources)
@@ -111,8 +117,8 @@ def run_one(job: SourceJob, live: LiveOutputs) -> None:
     Raises:
         SourceError: The source ended before its time.
     """
-    from ..session import track_all
-    from .progress import SourceLines, show_report, watch_run
+    from ..tracking.session import track_all
+    from .console.progress import SourceLines, show_report, watch_run
 
     with watch_run("+".join(request.task for request in job.requests)) as watch:
         report = track_all(
@@ -133,8 +139,8 @@ def run_several(jobs: Sequence[SourceJob], output: Path, live: LiveOutputs) -> N
     Raises:
         SourceError: Some of them failed or ended before their time.
     """
-    from ..session import track_sources
-    from .progress import SourceLines, show_fleet, watch_run
+    from ..tracking.session import track_sources
+    from .console.progress import SourceLines, show_fleet, watch_run
 
     with watch_run("+".join(request.task for request in jobs[0].requests)) as watch:
         report = track_sources(jobs, output, watch, [SourceLines(), *live.observers], live.commands)
@@ -160,7 +166,7 @@ def inputs_of(task: str, tasks: tuple[str, ...], values: dict[str, Any]) -> dict
     Of several tasks, each gets what it starts from and the others do not see it; what no task takes
     is left in place, and refused later.
     """
-    from ..tasks import FIRST_FRAME, PERSON_MODELS
+    from ..tracking.config import FIRST_FRAME, PERSON_MODELS
 
     chosen = {name: value for name, value in values.items() if not is_head_option(name)}
     starters = [other for other in tasks if other in FIRST_FRAME]
@@ -193,7 +199,7 @@ def parse_classes(text: str | None) -> tuple[int, ...] | None:
 
 def default_output(sources: Sequence[str], task: str) -> Path:
     """`runs/NAME-TASK`, or the first of `runs/NAME-TASK-2`, … that is free."""
-    from ..runtime.source_names import short_name
+    from ..runtime.sources.redact import short_name
 
     name = short_name(sources[0]) if len(sources) == 1 else f"{len(sources)}-sources"
     first = Path("runs") / f"{name}-{task}"
@@ -202,32 +208,3 @@ def default_output(sources: Sequence[str], task: str) -> Path:
         number += 1
         folder = first.with_name(f"{first.name}-{number}")
     return folder
-
-
-def ensure_bundle(path: Path, backbone: str | None) -> None:
-    """Export a missing bundle of the table, where PyTorch is there to do it.
-
-    Args:
-        path: Where the bundle should be.
-        backbone: Its name on the table; None where the user named a folder, which is never written.
-
-    Raises:
-        BundleError: It is missing and PyTorch is not there.
-        ExportError: Unknown name, or the export failed.
-    """
-    if backbone is None or path.exists():
-        return
-    from ..export.backbones import find_backbone
-
-    # A wrong name is told before anything is promised.
-    find_backbone(backbone)
-    if importlib.util.find_spec("torch") is None:
-        raise BundleError(
-            f"bundle {path} does not exist, and PyTorch, which could write it, is not installed: "
-            f"run `cli export --backbone {backbone}` on a machine with "
-            "pip install 'unitrack-edge[export]' and copy the folder here"
-        )
-    from .export import export_bundle
-
-    click.echo(f"{path} does not exist yet: exporting {backbone} (once)")
-    export_bundle(backbone, path)

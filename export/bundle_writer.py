@@ -14,17 +14,19 @@ import torch
 
 from .. import __version__
 from ..errors import ExportError
-from ..runtime.bundle import SPEC_FILE, Bundle
-from ..runtime.bundle_folder import check_replaceable, move_into_place, partial_folder
-from ..runtime.specs import BundleSpec, GraphSpec
-from .backbones import Backbone, find_backbone
-from .graph_table import GraphDefinition, backbone_graph, head_graphs
-from .graphs import BackboneGraph
+from ..runtime.bundle.bundle import SPEC_FILE, Bundle
+from ..runtime.bundle.spec import BundleSpec, GraphSpec
+from ..runtime.bundle.staging import check_replaceable, move_into_place, partial_folder
+from .backbones.table import Backbone, find_backbone
+from .backbones.weights import WeightsInfo, build_backbone
+from .graphs.appearance import BackboneGraph
+from .graphs.profiles import Sizes
+from .graphs.table import GraphDefinition, backbone_graph, head_graphs
 from .onnx_export import OPSET, export_graph
-from .profiles import Sizes
-from .weights import WeightsInfo, build_backbone
 
 PRECISIONS = ("fp32", "fp16")
+
+
 LAYERS = ("layer3", "layer4")
 
 

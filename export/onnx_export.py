@@ -18,16 +18,17 @@ import onnxscript  # noqa: F401 PyTorch's exporter needs it: found missing here,
 import torch
 
 from ..errors import ExportError
-from ..runtime.bundle import sha256_of
-from ..runtime.engine import to_host
-from ..runtime.onnxruntime_engine import OnnxRuntimeEngine
-from ..runtime.specs import GraphSpec
-from .graph_table import GraphDefinition
-from .precision import declared_float32
-from .profiles import Range, profiled
+from ..runtime.bundle.bundle import sha256_of
+from ..runtime.bundle.spec import GraphSpec
+from ..runtime.inference.base import to_host
+from ..runtime.inference.onnxruntime import OnnxRuntimeEngine
+from .graphs.precision import declared_float32
+from .graphs.profiles import Range, profiled
+from .graphs.table import GraphDefinition
 
 OPSET = 18
 """Understood by every TensorRT from 10.3 on."""
+
 
 TOLERANCE = {"fp32": 2e-3, "fp16": 2e-2}
 """Largest accepted difference between ONNX Runtime and PyTorch; outputs are of order 1."""

@@ -7,12 +7,236 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from ..errors import RequestError
-from .mask_configs import MotsConfig, PoseConfig, PosetrackConfig
-from .sot_config import SotConfig
-from .tracked_config import TrackedConfig
+
+SIMILARITIES = ("rsm", "pooled", "flattened")
+"""How the appearance of two objects is compared; see `similarity.SIMILARITIES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedConfig:
+    """Parameters of a task that gives identities to what an observer sees.
+
+    The defaults are the authors' for boxes and masks.
+    """
+
+    task: ClassVar[str]
+
+    confidence: float = field(
+        default=0.5, metadata={"help": "Detections below this score are left out."}
+    )
+    appearance_weight: float = field(
+        default=0.98, metadata={"help": "Share of appearance against motion, 0 to 1."}
+    )
+    cost_limit: float = field(
+        default=0.7, metadata={"help": "Largest cost of a match by appearance and motion."}
+    )
+    overlap_limit: float = field(
+        default=0.5, metadata={"help": "Largest 1 - IoU of a match by overlap."}
+    )
+    duplicate_limit: float = field(
+        default=0.15, metadata={"help": "A found and a lost track nearer than this are one."}
+    )
+    buffer: float = field(
+        default=30.0, metadata={"help": "Frames a lost track is kept, counted at 30 FPS."}
+    )
+    use_motion: bool = field(
+        default=True, metadata={"help": "Motion and overlap count too; off: appearance alone."}
+    )
+    rsm_scale: float = field(
+        default=100.0, metadata={"help": "Scale s of the reconstruction similarity's softmax."}
+    )
+    similarity: str = field(
+        default="rsm",
+        metadata={
+            "help": "Appearance: rsm, or for comparison pooled (mean of the points) or flattened "
+            "(point by point, task mot only)."
+        },
+    )
+    height: int = field(default=608, metadata={"help": "Height of the network's image."})
+    width: int = field(default=1088, metadata={"help": "Width of the network's image."})
+
+    def __post_init__(self) -> None:
+        image = self.height, self.width
+        if not 32 <= min(image) <= max(image) <= 8192:
+            raise RequestError(
+                f"{self.task}: got image {image[0]}x{image[1]}, expected 32 to 8192 a side"
+            )
+        if self.similarity not in SIMILARITIES:
+            raise RequestError(
+                f"{self.task}: got similarity {self.similarity!r}, expected one of "
+                f"{', '.join(SIMILARITIES)}"
+            )
+        if self.similarity == "flattened" and self.task != "mot":
+            raise RequestError(
+                f"{self.task}: similarity flattened compares objects of as many points each, which "
+                "masks and poses are not: give rsm or pooled"
+            )
+        weight, buffer, scale = self.appearance_weight, self.buffer, self.rsm_scale
+        if not (0 <= weight <= 1 and 0 <= buffer < inf and 0 < scale < inf):
+            raise RequestError(
+                f"{self.task}: got appearance weight {weight}, buffer {buffer}, RSM scale {scale}; "
+                "expected 0 to 1, 0 or more, and above 0"
+            )
+
+
+def otherwise(name: str, default: float) -> Any:
+    """The field `name` of `TrackedConfig` with another default."""
+    return field(default=default, metadata=TrackedConfig.__dataclass_fields__[name].metadata)
+
+
+SOT_HEADS = ("dcf", "xcorr")
+
+
+@dataclass(frozen=True, slots=True)
+class SotConfig:
+    """Parameters of single-object tracking; the defaults are the authors'.
+
+    The crop's size is none of them: it is that of the bundle's graphs, 65 × 65 cells.
+    """
+
+    task: ClassVar[str] = "sot"
+
+    head: str = field(
+        default="dcf", metadata={"help": "dcf: correlation filter that learns; xcorr: template."}
+    )
+    padding: float = field(
+        default=3.5, metadata={"help": "Surroundings of a crop, in widths of the target."}
+    )
+    scale_step: float = field(
+        default=1.0275, metadata={"help": "Ratio of the scales that are searched."}
+    )
+    scale_penalty: float = field(
+        default=0.985, metadata={"help": "Factor on the response of another scale."}
+    )
+    min_scale: float = field(
+        default=0.2, metadata={"help": "Smallest size, as a share of the first."}
+    )
+    max_scale: float = field(
+        default=5.0, metadata={"help": "Largest size, as a multiple of the first."}
+    )
+    regularisation: float = field(
+        default=1e-4, metadata={"help": "dcf: λ of the filter's closed form."}
+    )
+    sigma: float = field(
+        default=0.1, metadata={"help": "dcf: width of the wanted peak, as a share of the target."}
+    )
+    learning_rate: float = field(
+        default=0.01, metadata={"help": "dcf: share of the newest frame; 0 saves its crop's time."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.head not in SOT_HEADS:
+            raise RequestError(
+                f"sot: got head {self.head!r}, expected one of {', '.join(SOT_HEADS)}"
+            )
+        if not (0 <= self.padding < 100 and 1 <= self.scale_step < 2):
+            raise RequestError(
+                f"sot: got padding {self.padding} and scale step {self.scale_step}; "
+                "expected 0 to 100, and 1 to 2"
+            )
+        if not (0 < self.scale_penalty <= 1 and 0 < self.min_scale <= 1 <= self.max_scale < 1000):
+            raise RequestError(
+                f"sot: got scale penalty {self.scale_penalty}, smallest scale {self.min_scale}, "
+                f"largest {self.max_scale}; expected above 0 to 1, above 0 to 1, and 1 to 1000"
+            )
+        if not (
+            0 < self.regularisation < inf and 0 < self.sigma < inf and 0 <= self.learning_rate <= 1
+        ):
+            raise RequestError(
+                f"sot: got regularisation {self.regularisation}, sigma {self.sigma}, learning rate "
+                f"{self.learning_rate}; expected above 0, above 0, and 0 to 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class MotsConfig(TrackedConfig):
+    """Parameters of multi-object tracking and segmentation; the defaults are the authors'."""
+
+    task: ClassVar[str] = "mots"
+
+    overlap_removal: float = field(
+        default=0.7, metadata={"help": "Of two boxes of a larger IoU, the better one stays."}
+    )
+    max_area: int = field(default=200, metadata={"help": "Most points per mask."})
+
+    def __post_init__(self) -> None:
+        TrackedConfig.__post_init__(self)
+        _check_area(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PosetrackConfig(TrackedConfig):
+    """Parameters of pose tracking; the defaults are the authors'."""
+
+    task: ClassVar[str] = "posetrack"
+
+    confidence: float = otherwise("confidence", 0.0)
+    appearance_weight: float = otherwise("appearance_weight", 0.9999)
+    duplicate_limit: float = otherwise("duplicate_limit", 0.2)
+    max_area: int = field(default=400, metadata={"help": "Most points per person."})
+
+    def __post_init__(self) -> None:
+        TrackedConfig.__post_init__(self)
+        _check_area(self)
+
+
+def _check_area(config: MotsConfig | PosetrackConfig) -> None:
+    if config.max_area < 1:
+        raise RequestError(
+            f"{config.task}: got max area {config.max_area}, expected at least 1 point an object"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PoseConfig:
+    """Parameters of pose propagation: those of mask propagation, and of belief maps."""
+
+    task: ClassVar[str] = "pose"
+
+    top_k: int = field(default=10, metadata={"help": "Keys kept per cell."})
+    temperature: float = field(default=0.05, metadata={"help": "Temperature of the softmax."})
+    radius: float = field(
+        default=12.0, metadata={"help": "Neighbourhood in recent frames, in feature cells."}
+    )
+    first_radius: float = field(
+        default=0.0, metadata={"help": "Neighbourhood in the first frame; 0: all of it."}
+    )
+    memory: int = field(default=5, metadata={"help": "Recent frames kept besides the first."})
+    short_side: int = field(
+        default=480, metadata={"help": "Short side of the network's image, in pixels; 0: source."}
+    )
+    sigma: float = field(
+        default=0.1,
+        metadata={"help": "Variance of a belief map (cells²) per body size (cells)."},
+    )
+    top_cells: int = field(
+        default=3, metadata={"help": "Cells of a belief map that a joint is read from."}
+    )
+    reach: float = field(
+        default=12.0, metadata={"help": "How far a joint moves in a frame, in cells; 0: anywhere."}
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.top_k, self.top_cells) < 1 or min(self.memory, self.short_side) < 0:
+            raise RequestError(
+                f"pose: got top-k {self.top_k}, top cells {self.top_cells}, memory {self.memory}, "
+                f"short side {self.short_side}; expected at least 1, 1, 0 and 0"
+            )
+        if not (
+            0 < self.temperature < inf
+            and self.radius > 0
+            and self.first_radius >= 0
+            and 0 < self.sigma < inf
+            and 0 <= self.reach < inf
+        ):
+            raise RequestError(
+                f"pose: got temperature {self.temperature}, radius {self.radius}, first radius "
+                f"{self.first_radius}, sigma {self.sigma}, reach {self.reach}; expected positive "
+                "numbers (first radius and reach: 0 or more)"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +297,7 @@ class VosConfig:
 HeadConfig: TypeAlias = (
     MotConfig | VosConfig | MotsConfig | PosetrackConfig | PoseConfig | SotConfig
 )
+
 
 CONFIGS: dict[str, type[HeadConfig]] = {
     "sot": SotConfig,

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from ..records import IntArray, Observations, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
-from ..runtime.features import FeatureMap
+from ..runtime.preprocessing import FeatureMap
+from .association.kalman import boxes_of
+from .association.roi import roi_weights
+from .association.tracklets import ObjectFeatures, Tracklet
 from .config import MotConfig
-from .motion import boxes_of
-from .roi import roi_weights
-from .tracked_head import TrackedHead
-from .tracklets import ObjectFeatures, Tracklet
+from .tracked import TrackedHead
 
 PEDESTRIAN = 0
 """The class of people: COCO's number for them, and what a file without classes is read as."""

@@ -10,11 +10,11 @@ import numpy as np
 from ..errors import ObservationError
 from ..records import BoolArray, FloatArray, IntArray, Observations, Tracks
 from ..runtime.boxes import mask_boxes, nms, valid_rows
-from ..runtime.features import FeatureMap
-from .mask_configs import MotsConfig
-from .mask_points import describe_masks
-from .tracked_head import TrackedHead
-from .tracklets import ObjectFeatures, Tracklet
+from ..runtime.preprocessing import FeatureMap
+from .association.mask_points import describe_masks
+from .association.tracklets import ObjectFeatures, Tracklet
+from .config import MotsConfig
+from .tracked import TrackedHead
 
 
 class MotsHead(TrackedHead[MotsConfig]):

@@ -6,20 +6,22 @@ import numpy as np
 
 from ..errors import ObservationError
 from ..records import BoolArray, FloatArray, Frame, IntArray, Observations, Tracks
-from ..runtime.features import FeatureMap
-from ..runtime.graph_runner import GraphRunner
+from ..runtime.formats.keypoints import pose_boxes, seen_joints
 from ..runtime.head import Head
-from ..runtime.pose_format import pose_boxes, seen_joints
-from .belief_maps import Float64, belief_maps, read_points, within_reach
-from .mask_configs import PoseConfig
-from .pose_mask import body_size
-from .propagation import Propagator
+from ..runtime.inference.runner import GraphRunner
+from ..runtime.preprocessing import FeatureMap
+from .association.skeleton import body_size
+from .config import PoseConfig
+from .propagation.belief_maps import Float64, belief_maps, read_points, within_reach
+from .propagation.propagator import Propagator
 
 VANISHED = 1e-3
 """A belief map that is nowhere higher than this says nothing."""
 
+
 WEAK = 0.05
 """A joint whose map is lower than this may have gone elsewhere."""
+
 
 _CHANNELS = 256
 """Maps that are propagated together; the graphs serve no more at once."""

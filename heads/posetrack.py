@@ -9,12 +9,12 @@ import numpy as np
 from ..errors import ObservationError
 from ..records import BoolArray, FloatArray, IntArray, Observations, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
-from ..runtime.features import FeatureMap
-from .mask_configs import PosetrackConfig
-from .mask_points import describe_grid
-from .pose_mask import pose_mask
-from .tracked_head import TrackedHead
-from .tracklets import ObjectFeatures, Tracklet
+from ..runtime.preprocessing import FeatureMap
+from .association.mask_points import describe_grid
+from .association.skeleton import pose_mask
+from .association.tracklets import ObjectFeatures, Tracklet
+from .config import PosetrackConfig
+from .tracked import TrackedHead
 
 
 class PosetrackHead(TrackedHead[PosetrackConfig]):

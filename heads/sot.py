@@ -10,18 +10,20 @@ import numpy.typing as npt
 
 from ..errors import BundleError, ObservationError
 from ..records import Frame, Observations, Tracks
-from ..runtime.engine import Array
-from ..runtime.features import FeatureMap
-from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
-from .sot_config import SotConfig
-from .sot_geometry import crop_window, find_peak
-from .sot_models import make_model
+from ..runtime.inference.base import Array
+from ..runtime.inference.runner import GraphRunner
+from ..runtime.preprocessing import FeatureMap
+from .config import SotConfig
+from .correlation.geometry import crop_window, find_peak
+from .correlation.models import make_model
 
 Float64 = npt.NDArray[np.float64]
 
+
 Box = tuple[float, float, float, float]
 """Left, top, width, height in source pixels; pixel (0, 0) covers [0, 1) × [0, 1)."""
+
 
 LARGEST = 1.0e6
 """Pixels of a first box's side: beyond, float32 has no fractions of a pixel left."""

@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from ..errors import ObservationError
 from ..records import Frame, Observations, Tracks, UInt8Array
-from ..runtime.features import FeatureMap
-from ..runtime.graph_runner import GraphRunner
 from ..runtime.head import Head
-from ..runtime.letterbox import Letterbox
+from ..runtime.inference.runner import GraphRunner
+from ..runtime.preprocessing import FeatureMap, Letterbox
 from .config import VosConfig
-from .propagation import Propagator
+from .propagation.propagator import Propagator
 
 Float32 = npt.NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from ..records import Frame, Observations, Tracks
-from .features import FeatureMap
+from .preprocessing import FeatureMap
 
 
 class Head(ABC):

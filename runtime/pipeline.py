@@ -1,25 +1,60 @@
-"""One source through one or more heads: read, letterbox, backbone, then each head in turn."""
+"""How long each stage of a frame takes."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
+
 from ..records import Frame, Tracks
-from .engine import Array
-from .features import FeatureExtractor, FeatureMap, network_size
-from .graph_runner import GraphRunner
+from .detectors.base import Observer
+from .events import FrameEvent, RunObserver
 from .head import Head
-from .letterbox import Letterbox
-from .observers import Observer
-from .run_events import FrameEvent, RunObserver
-from .sinks import Sink
-from .sources import Source
-from .stages import StageTimes
-from .stop import StopRequest
+from .inference.base import Array
+from .inference.runner import GraphRunner
+from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
+from .signals import StopRequest
+from .sources.base import Source
+from .writers.base import Sink
+
+KEPT = 20_000
+"""Frames that percentiles are taken over: enough for any file, bounded for a camera."""
+
+
+class StageTimes:
+    """Durations by stage, in the order in which stages first appeared."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Record a duration that was measured elsewhere."""
+        self._seconds.setdefault(stage, deque(maxlen=KEPT)).append(seconds)
+
+    def summary_ms(self) -> dict[str, dict[str, float]]:
+        """Mean, p50, p95 and p99 of every stage in milliseconds."""
+        summary = {}
+        for stage, seconds in self._seconds.items():
+            values = np.array(seconds) * 1e3
+            p50, p95, p99 = np.percentile(values, (50, 95, 99))
+            figures = {"mean": values.mean(), "p50": p50, "p95": p95, "p99": p99}
+            summary[stage] = {name: round(float(value), 3) for name, value in figures.items()}
+        return summary
+
 
 OnFrame = Callable[[Frame, Sequence[Tracks]], None]
 

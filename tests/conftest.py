@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +17,33 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import UnitrackError
-from unitrack_edge.runtime.bundle import Bundle
-from unitrack_edge.runtime.graph_runner import GraphRunner
+from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
+from unitrack_edge.runtime.inference.runner import GraphRunner
+from unitrack_edge.runtime.writers.base import write_json_atomic
 
 THREADS = 2
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 cv2.setNumThreads(THREADS)
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first worker which asks for it makes, and all workers share.
+
+    Args:
+        factory: Knows the session's temporary folder.
+        name: Of the folder.
+        make: Writes the folder.
+    """
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "once" / name
+    folder.parent.mkdir(exist_ok=True)
+    with (shared / "once" / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder)
+    return folder
 
 
 def _export(
@@ -36,11 +58,12 @@ def _export(
 
     request = ExportRequest(name, weights=weights, precision=precision)
     try:
-        return write_bundle(request, factory.mktemp("bundles") / name)
+        folder = _once(factory, f"{name}-{precision}", lambda path: write_bundle(request, path))
     except UnitrackError as error:
         if "not installed" not in str(error):
             raise
         pytest.skip(str(error))
+    return Bundle.load(folder)
 
 
 def _folder(path: Path) -> Path:
@@ -107,23 +130,26 @@ def resnet_bundle(
     Only its backbone is exported: the other graphs have no weights, and are those of
     `graph_bundle`, which is as wide.
     """
-    from unitrack_edge.export.backbones import find_backbone
-    from unitrack_edge.export.graph_table import Sizes, backbone_graph
-    from unitrack_edge.export.graphs import BackboneGraph
+    from unitrack_edge.export.backbones.table import find_backbone
+    from unitrack_edge.export.backbones.weights import build_backbone
+    from unitrack_edge.export.graphs.appearance import BackboneGraph
+    from unitrack_edge.export.graphs.table import Sizes, backbone_graph
     from unitrack_edge.export.onnx_export import export_graph
-    from unitrack_edge.export.weights import build_backbone
 
-    folder = tmp_path_factory.mktemp("bundles") / "imagenet-r18"
-    shutil.copytree(graph_bundle.path, folder)
-    row = find_backbone("imagenet-r18")
-    weights = shared_models / "resnet18_imagenet_layer3.pth"
-    network, _ = build_backbone(row.name, "layer3", weights)
-    spec = graph_bundle.spec
-    sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
-    graph = backbone_graph(BackboneGraph(network, row.mean, row.std), sizes)
-    written = export_graph("backbone", graph, sizes.ranges(), folder, precision="fp32")
-    graphs = {**spec.graphs, "backbone": written}
-    return Bundle(folder, replace(spec, backbone=row.name, graphs=graphs))
+    def make(folder: Path) -> None:
+        shutil.copytree(graph_bundle.path, folder)
+        row = find_backbone("imagenet-r18")
+        weights = shared_models / "resnet18_imagenet_layer3.pth"
+        network, _ = build_backbone(row.name, "layer3", weights)
+        spec = graph_bundle.spec
+        sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
+        graph = backbone_graph(BackboneGraph(network, row.mean, row.std), sizes)
+        written = export_graph("backbone", graph, sizes.ranges(), folder, precision="fp32")
+        graphs = {**spec.graphs, "backbone": written}
+        changed = replace(spec, backbone=row.name, graphs=graphs)
+        write_json_atomic(folder / SPEC_FILE, changed.to_json())
+
+    return Bundle.load(_once(tmp_path_factory, "imagenet-r18-backbone", make))
 
 
 def _runner(bundle: Bundle):

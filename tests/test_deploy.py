@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 import unitrack_edge
-from unitrack_edge.commands.live_options import live_options
+from unitrack_edge.commands.options.track import live_options
 from unitrack_edge.commands.track import command
 
 ROOT = Path(unitrack_edge.__file__).parent

@@ -18,17 +18,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import UnitrackError
 from unitrack_edge.records import Frame
-from unitrack_edge.runtime.bundle import SPEC_FILE, Bundle
-from unitrack_edge.runtime.init_box import box_from_text, read_otb_boxes
-from unitrack_edge.runtime.init_labels import labels_from_text
-from unitrack_edge.runtime.init_pose import poses_from_file
-from unitrack_edge.runtime.live_access import parse_address
-from unitrack_edge.runtime.live_site import read_command
-from unitrack_edge.runtime.observers import open_observer
-from unitrack_edge.runtime.palette_png import encode_palette_png, read_label_png
-from unitrack_edge.runtime.redaction import redact
-from unitrack_edge.runtime.rle import decode_rle, encode_rle
-from unitrack_edge.runtime.sources import SOURCES, open_source
+from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
+from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
+from unitrack_edge.runtime.formats.otb import read_otb_boxes
+from unitrack_edge.runtime.formats.rle import decode_rle, encode_rle
+from unitrack_edge.runtime.prompts.box import box_from_text
+from unitrack_edge.runtime.prompts.mask import labels_from_text
+from unitrack_edge.runtime.prompts.pose import poses_from_file
+from unitrack_edge.runtime.server.app import read_command
+from unitrack_edge.runtime.server.auth import parse_address
+from unitrack_edge.runtime.sources.open import SOURCES, open_source
+from unitrack_edge.runtime.sources.redact import redact
 
 SIZE_HW = (24, 32)
 MEMORY_MB = 500

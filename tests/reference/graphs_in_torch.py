@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from unitrack_edge.export.graph_table import Sizes, head_graphs
-from unitrack_edge.runtime.engine import check_feeds
-from unitrack_edge.runtime.specs import BundleSpec, GraphSpec
+from unitrack_edge.export.graphs.table import Sizes, head_graphs
+from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec
+from unitrack_edge.runtime.inference.base import check_feeds
 
 
 class TorchRunner:

@@ -1,0 +1,122 @@
+"""Progress and summary of a run on the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ...records import Frame, Tracks
+from ...runtime.events import FrameEvent, SourceEvent
+from ...runtime.pipeline import OnFrame
+from ...runtime.sources.base import SourceInfo
+from ...tracking.session import FleetReport, TrackReport, Watch
+
+_WINDOW = 30
+"""Frames that the shown FPS is taken over."""
+
+
+@contextmanager
+def watch_run(task: str) -> Iterator[Watch]:
+    """A bar with FPS and time left for files, a status line for live sources."""
+    columns = [TextColumn("{task.description}"), TextColumn("{task.fields[state]}")]
+    console = Console(stderr=True)
+    with Progress(
+        *columns[:1],
+        BarColumn(bar_width=30),
+        *columns[1:],
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+
+        def watch(info: SourceInfo) -> OnFrame:
+            name = info.name if len(info.name) <= 40 else "…" + info.name[-39:]
+            row = progress.add_task(f"{task} {name}", total=info.frame_count, state="")
+            ends: deque[float] = deque(maxlen=_WINDOW)
+
+            def on_frame(frame: Frame, tracks: Sequence[Tracks]) -> None:
+                ends.append(time.perf_counter())
+                span = ends[-1] - ends[0]
+                fps = f"{(len(ends) - 1) / span:.1f} FPS" if span else ""
+                state = f"frame {frame.index + 1}  {fps}  {sum(len(t) for t in tracks)} tracked"
+                progress.update(row, advance=1, state=state)
+
+            return on_frame
+
+        yield watch
+
+
+def show_report(report: TrackReport, *, err: bool = False) -> None:
+    """Print what a run came to, in a few lines."""
+    data = report.data
+    console = Console(highlight=False, stderr=err)
+    ended = " (interrupted)" if data["interrupted"] else ""
+    backend = data["backend"]["in_use"].get("backbone", data["backend"]["asked"])
+    memory = data["peak_memory_mb"]
+    console.print(
+        f"{data['task']}: {data['frames']} frames{ended}, {data['identities']} objects, "
+        f"{data['fps']:.1f} FPS, {data['bundle']['backbone']} on {backend}"
+        + (f", {memory:.0f} MB at most" if memory else ""),
+        soft_wrap=True,
+    )
+    if data["stages_ms"]:
+        table = Table("ms", box=None, pad_edge=False)
+        for stage in data["stages_ms"]:
+            table.add_column(stage, justify="right")
+        for figure in ("p50", "p95", "p99"):
+            values = [f"{stage[figure]:.1f}" for stage in data["stages_ms"].values()]
+            table.add_row(figure, *values)
+        console.print(table)
+    for note in report.notes:
+        if note == data["source"]["ended_early"]:
+            continue  # the command ends with it as its error
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    console.print(f"results: {report.output}", soft_wrap=True, markup=False)
+
+
+class SourceLines:
+    """Says on standard error what happens to sources while they are tracked."""
+
+    def on_frame(self, event: FrameEvent) -> None:
+        """Nothing: the bar shows frames."""
+
+    def on_source(self, event: SourceEvent) -> None:
+        """One line for what a person may want to act on."""
+        if event.kind in ("lost", "returned", "changed", "remark"):
+            click.echo(f"{event.source}: {event.message}", err=True)
+
+
+def show_fleet(report: FleetReport, *, err: bool = False) -> None:
+    """Print what a run over several sources came to: a row each."""
+    data = report.data
+    console = Console(highlight=False, stderr=err)
+    table = Table("source", box=None, pad_edge=False)
+    for column in ("frames", "FPS", "objects", "dropped", "outages", "latency p50 / p99 ms"):
+        table.add_column(column, justify="right")
+    for name, row in data["sources"].items():
+        if name not in report.reports:
+            table.add_row(name, "none")
+            continue
+        latency = report.reports[name].data["stages_ms"]["latency"]
+        figures = (row["frames"], f"{row['fps']:.1f}", row["identities"], row["dropped"])
+        table.add_row(
+            name,
+            *(str(figure) for figure in (*figures, row["outages"])),
+            f"{latency['p50']:.1f} / {latency['p99']:.1f}",
+        )
+    console.print(table)
+    ended = " (interrupted)" if data["interrupted"] else ""
+    console.print(f"{data['frames']} frames{ended}, {data['fps']:.1f} FPS together")
+    for name, single in report.reports.items():
+        for note in single.notes:
+            if note != single.data["source"]["ended_early"]:
+                console.print(f"note: {name}: {note}", soft_wrap=True, markup=False)
+    console.print(f"results: {report.output}", soft_wrap=True, markup=False)

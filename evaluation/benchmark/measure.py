@@ -1,0 +1,228 @@
+"""Measures a task on several backends side by side, in the pipeline that `cli track` runs.
+
+All of them see the same frames in memory.  They take turns frame by frame, and who begins changes
+with every frame, so that whatever disturbs the machine disturbs all of them alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import BackendError
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.inference.registry import BACKENDS
+from ...runtime.inference.runner import GraphRunner
+from ...runtime.pipeline import Lane, Pipeline, StageTimes
+from ...runtime.signals import StopRequest
+from .workload import DEFAULT_SIZE, EndlessClip, Workload, footage_workload, scene_workload
+
+PYTORCH = "pytorch"
+"""What stands for a backend where the graphs are PyTorch modules."""
+
+
+_REST_S = 0.03
+
+
+Stages = dict[str, float]
+"""Seconds by stage, of one frame."""
+
+
+Rounds = Sequence[Sequence[Stages]]
+"""The frames of every round."""
+
+
+Tick = Callable[[int, int], None]
+"""Told how many frames are done, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of those that are compared.
+
+    Attributes:
+        name: What tables call it.
+        bundle: Folder of its bundle.
+        backend: A key of `BACKENDS`, or `PYTORCH`.
+        weights: For PyTorch; None: where the bundle's record says.
+        device: For PyTorch, as it names it.
+    """
+
+    name: str
+    bundle: Path
+    backend: str
+    weights: Path | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """What is to be measured.
+
+    Attributes:
+        task: One of `workload.TASKS`.
+        sides: At least one.
+        source: Footage as on the command line; None: the procedural scene.
+        objects: Figures in the scene.
+        size_hw: Of the scene's frames and the network's image; None: what the task works at.
+        rounds: How many.
+        frames: Of a round, for each side.
+        warm_up: Frames before the first round, for each side.
+        threads: Of the CPU; 0 takes all that this process may use.
+    """
+
+    task: str
+    sides: tuple[Side, ...]
+    source: str | None = None
+    objects: int = 10
+    size_hw: tuple[int, int] | None = None
+    rounds: int = 5
+    frames: int = 12
+    warm_up: int = 4
+    threads: int = 0
+
+
+def load_workload(request: BenchRequest) -> Workload:
+    """The frames of a request, and what its task is told about them.
+
+    A round goes there and back over all of them, so that every round sees the same: rounds that
+    differ tell of the machine, and not of what was in the picture.
+
+    Raises:
+        SourceError: They cannot be read or made.
+    """
+    tasks, frames = (request.task,), request.frames // 2 + 1
+    if request.source is not None:
+        return footage_workload(request.source, frames, request.objects, tasks)
+    size = request.size_hw or DEFAULT_SIZE[request.task]
+    return scene_workload(frames, size, request.objects, tasks)
+
+
+def open_graphs(side: Side, threads: int) -> GraphRunner:
+    """What runs a side's graphs.
+
+    Raises:
+        BackendError: PyTorch is not installed.
+        UnitrackError: The bundle, its weights or the backend cannot be used.
+    """
+    bundle = Bundle.load(side.bundle)
+    if side.backend != PYTORCH:
+        return GraphRunner(bundle, side.backend, threads)
+    try:
+        from ..parity.torch import TorchGraphs
+    except ImportError as error:
+        raise BackendError(
+            f"--against pytorch needs {error.name}, which is not installed: "
+            "pip install 'unitrack-edge[export]'"
+        ) from error
+    return TorchGraphs(bundle, side.weights, threads, side.device)
+
+
+class FrameTimes(StageTimes):
+    """Durations frame by frame, where percentiles alone would not do.
+
+    Attributes:
+        frames: The stages of every frame, in seconds; a frame begins with `read`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[Stages] = []
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Record a duration of the frame in hand."""
+        if stage == "read":
+            self.frames.append({})
+        self.frames[-1][stage] = seconds
+
+
+class Runner:
+    """A side at work: a pipeline over an endless clip.
+
+    Args:
+        name: Of the side.
+        graphs: Runs its graphs; loads all that the task needs at once.
+        lane: The task.
+        workload: The frames.
+    """
+
+    def __init__(self, name: str, graphs: GraphRunner, lane: Lane, workload: Workload) -> None:
+        self.name = name
+        self.graphs = graphs
+        self.graphs_used = ("backbone", *lane.head.graphs_used)
+        for graph in self.graphs_used:
+            graphs.engine(graph)
+        self._pipeline = Pipeline(EndlessClip(workload), graphs, [lane])
+        self._times = FrameTimes()
+        self._pipeline.times = self._times
+
+    def advance(self, stop: StopRequest, frames: int = 1) -> None:
+        """Work on the next frames.
+
+        Raises:
+            KeyboardInterrupt: The user asked to stop.
+        """
+        self._pipeline.run(stop, max_frames=self._pipeline.frames + frames)
+        if stop.is_set:
+            raise KeyboardInterrupt
+
+    def take(self) -> list[Stages]:
+        """The frames since the last time."""
+        taken, self._times.frames = self._times.frames, []
+        return taken
+
+
+def interleave(
+    runners: Sequence[Runner],
+    request: BenchRequest,
+    stop: StopRequest,
+    tick: Tick = lambda _done, _of: None,
+) -> dict[str, list[list[Stages]]]:
+    """Let all sides work in turn: A B, B A, A B ….
+
+    Args:
+        runners: The sides.
+        request: How many rounds, frames and frames of warming up.
+        stop: Ends it.
+        tick: Told of every frame.
+
+    Returns:
+        By side, the frames of every round.
+
+    Raises:
+        KeyboardInterrupt: The user asked to stop.
+    """
+    rest_s = _REST_S if any(side.backend == PYTORCH for side in request.sides) else 0.0
+    total = request.warm_up + request.rounds * request.frames
+    measured: dict[str, list[list[Stages]]] = {runner.name: [] for runner in runners}
+    for number in range(total):
+        for runner in runners if number % 2 else reversed(runners):
+            # PyTorch's threads keep spinning for a moment after their work.
+            time.sleep(rest_s)
+            runner.advance(stop)
+        done = number + 1 - request.warm_up
+        tick(number + 1, total)
+        if done == 0 or (done > 0 and done % request.frames == 0):
+            for runner in runners:
+                frames = runner.take()
+                if done:
+                    measured[runner.name].append(frames)
+    return measured
+
+
+def model_bytes(runner: Runner, side: Side) -> int:
+    """Size of the files that a side's task loads; of PyTorch, of the backbone's parameters."""
+    if side.backend == PYTORCH:
+        return int(getattr(runner.graphs, "weights_bytes", 0))
+    bundle = Bundle.load(side.bundle)
+    if BACKENDS[side.backend].flavour is None:
+        return sum(bundle.spec.graphs[name].size_bytes for name in runner.graphs_used)
+    in_use = runner.graphs.backends_in_use
+    return sum(
+        engine.size_bytes
+        for engine in bundle.spec.engines
+        if in_use.get(engine.graph) == f"{engine.flavour} {engine.version} {engine.target}"
+        and engine.graph in runner.graphs_used
+    )

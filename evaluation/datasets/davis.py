@@ -1,0 +1,151 @@
+"""DAVIS' layout: `JPEGImages/480p/NAME/00000.jpg`, `Annotations/480p/NAME/00000.png`.
+
+Splits are the lists `ImageSets/YEAR/SPLIT.txt`.  Of DAVIS-2016 all objects are one; of 2017 every
+label is an object.  The first mask is given to the tracker; the first and the last frame do not
+count.  YouTube-VOS, annotated every few frames, has the same layout without the resolution's
+folder, and only annotated frames are scored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ObservationError, RequestError
+from ...records import UInt8Array
+from ...runtime.formats.davis import read_label_png
+from ..metrics.davis import VOID, region_and_contour, statistics
+from ..metrics.scores import Score
+from .base import Sequence, dirs, numbers_of, pictures_in
+
+COLUMNS = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
+
+
+ONE_OBJECT = "2016"
+"""Variant in which all objects are one."""
+
+
+_RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
+
+
+def read_davis(root: Path, split: str | None) -> list[Sequence]:
+    """The sequences of a data set.
+
+    Args:
+        root: Holds `JPEGImages` and `Annotations`.
+        split: `val`, or `2016/val` where several years have one; None: all sequences.
+
+    Raises:
+        ObservationError: Another layout, or a sequence without its first mask.
+        RequestError: No such split.
+    """
+    if not (root / "JPEGImages").is_dir():
+        raise ObservationError(
+            f"--data {root}: holds no JPEGImages, expected DAVIS' JPEGImages/480p/NAME and "
+            "Annotations/480p/NAME"
+        )
+    pictures, truths = (_resolution(root / name) for name in ("JPEGImages", "Annotations"))
+    names, year = [path.name for path in dirs(pictures)], ""
+    if split is not None:
+        names, year = _split(root, split)
+    return [_sequence(name, pictures / name, truths / name, year) for name in names]
+
+
+def _resolution(folder: Path) -> Path:
+    for name in _RESOLUTIONS:
+        if (folder / name).is_dir():
+            return folder / name
+    return folder
+
+
+def _split(root: Path, split: str) -> tuple[list[str], str]:
+    lists = sorted((root / "ImageSets").glob("*/*.txt"))
+    known = {f"{path.parent.name}/{path.stem}": path for path in lists}
+    fits = [key for key in known if key == split or key.partition("/")[2] == split]
+    if len(fits) != 1:
+        what = "there is none" if not fits else "several years have one"
+        raise RequestError(
+            f"--split {split}: {what}; {root / 'ImageSets'} has {', '.join(known) or 'no lists'}"
+        )
+    path = known[fits[0]]
+    # Lists of 2016 name every picture; those of 2017 the sequences.
+    rows = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
+    names = [Path(row).parent.name if "/" in row else row for row in rows]
+    return list(dict.fromkeys(names)), path.parent.name
+
+
+def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
+    pictures = pictures_in(folder)
+    masks = [path for path in pictures if (truth / f"{path.stem}.png").is_file()]
+    if pictures and pictures[0] not in masks:
+        raise ObservationError(
+            f"{truth / pictures[0].stem}.png: there is no such mask, and the tracker starts from it"
+        )
+    if not pictures:
+        if not truth.is_dir():
+            raise ObservationError(f"{folder}: no picture, and no mask in {truth}")
+        # Results that somebody else made can be scored against the masks alone.
+        masks = list(pictures_in(truth))
+    variant = ONE_OBJECT if year == ONE_OBJECT else ""
+    numbers = numbers_of(pictures or masks, 0)
+    init = str(truth / f"{masks[0].stem}.png")
+    return Sequence(
+        name, pictures, numbers, truth if len(masks) > 1 else None, init=init, variant=variant
+    )
+
+
+def frame_names(sequence: Sequence) -> list[str]:
+    """What the masks of a sequence are called, one a frame."""
+    if sequence.pictures:
+        return [f"{path.stem}.png" for path in sequence.pictures]
+    folder = sequence.truth
+    names = [path.name for path in pictures_in(folder)] if folder else []
+    return names[: len(sequence.numbers)]
+
+
+def read_labels(path: Path, variant: str) -> UInt8Array:
+    """A mask of the data set or of a tracker, with one object where the variant has only one.
+
+    Raises:
+        ObservationError: It cannot be read.
+    """
+    labels = read_label_png(path)
+    return (labels > 0).astype(np.uint8) if variant == ONE_OBJECT else labels
+
+
+def score_davis(sequence: Sequence, results: Path) -> list[Score]:
+    """J and F of every object of one sequence.
+
+    Args:
+        sequence: With truth.
+        results: Folder of masks called like those of the data set.
+
+    Raises:
+        ObservationError: A mask is missing or of another size, or no frame counts.
+    """
+    if sequence.truth is None:
+        return []
+    folder = sequence.truth
+    names = [n for n in frame_names(sequence)[1:-1] if (folder / n).is_file()]
+    if not names:
+        raise ObservationError(
+            f"{folder}: no mask between the first and the last frame of {sequence.name}, "
+            "which do not count: there is nothing to score"
+        )
+    # All objects count in all frames, also before they appear and after they are gone.
+    given = read_labels(folder / frame_names(sequence)[0], sequence.variant)
+    truths = [read_labels(folder / name, sequence.variant) for name in names]
+    objects = sorted(
+        {int(label) for mask in (given, *truths) for label in np.unique(mask)} - {0, VOID}
+    )
+    scores: list[dict[int, tuple[float, float]]] = []
+    for name, truth in zip(names, truths, strict=True):
+        found = read_labels(results / name, sequence.variant)
+        scores.append({k: region_and_contour(found, truth, k) for k in objects})
+    return [_object_score([frame[k] for frame in scores]) for k in objects]
+
+
+def _object_score(frames: list[tuple[float, float]]) -> Score:
+    j, f = (statistics([pair[which] for pair in frames]) for which in (0, 1))
+    return Score(dict(zip(COLUMNS, ((j[0] + f[0]) / 2, *j, *f), strict=True)))

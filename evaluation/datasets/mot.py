@@ -1,0 +1,174 @@
+"""MOTChallenge's layout (MOT15 to MOT20): `NAME/img1`, `gt/gt.txt`, `det/det.txt`, `seqinfo.ini`.
+
+Scores are those of TrackEval's own MotChallenge2DBox: distractors are taken out, rows flagged 0
+and other classes are no truth.  Files are first read and checked here, and handed over clean,
+since they come with commas, tabs or blanks, with 7 to 10 columns, and with frames left out.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import ObservationError, UnitrackError
+from ...runtime.formats.mot import MotRow, read_mot_rows
+from ..metrics.scores import Score, score_of
+from .base import Sequence, check_result_frames, frame_notes, numbers_of, pictures_in, split_folder
+
+COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "FP", "FN", "IDs")
+
+
+def read_mot(root: Path, split: str | None) -> list[Sequence]:
+    """The sequences of a folder, or of its folder `split` (`train`, `test`).
+
+    Raises:
+        ObservationError: None there, or a `seqinfo.ini` that says nothing.
+    """
+    return [_sequence(folder) for folder in split_folder(root, split, is_challenge_folder)]
+
+
+def is_challenge_folder(folder: Path) -> bool:
+    """Whether a folder is a sequence in MOTChallenge's layout."""
+    return any((folder / name).exists() for name in ("img1", "gt/gt.txt", "seqinfo.ini"))
+
+
+def _sequence(folder: Path) -> Sequence:
+    truth, detections = folder / "gt" / "gt.txt", folder / "det" / "det.txt"
+    info = read_seqinfo(folder / "seqinfo.ini")
+    pictures = pictures_in(folder / info.get("imdir", "img1"))
+    numbers = numbers_of(pictures, 1)
+    notes: tuple[str, ...] = ()
+    length = int(info.get("seqlength", 0))
+    if not pictures:
+        last = max((r.frame for r in read_mot_rows(truth)), default=0) if truth.is_file() else 0
+        numbers = tuple(range(1, (length or last) + 1))
+    elif length and length != len(pictures):
+        notes = (
+            f"{folder.name}: {len(pictures)} pictures, seqinfo.ini says {length}: "
+            "only frames with a picture are tracked and scored",
+        )
+    return Sequence(
+        folder.name,
+        pictures,
+        numbers,
+        truth if truth.is_file() else None,
+        detections=detections if detections.is_file() else None,
+        fps=float(info["framerate"]) if "framerate" in info else None,
+        notes=notes,
+    )
+
+
+def read_seqinfo(path: Path) -> dict[str, str]:
+    """The section of a `seqinfo.ini`, keys in lower case; empty where there is no such file.
+
+    Raises:
+        ObservationError: It cannot be read, or its numbers are none.
+    """
+    if not path.is_file():
+        return {}
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
+        info = dict(parser["Sequence"])
+        int(info.get("seqlength", 0))
+        if float(info.get("framerate", 1)) <= 0:
+            raise ValueError("frameRate is not above 0")
+    except (configparser.Error, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ObservationError(
+            f"{path}: cannot be read ({reason}); expected a section [Sequence] with imDir, "
+            "frameRate and seqLength"
+        ) from None
+    return info
+
+
+def score_mot_files(sequence: Sequence, results: Path) -> list[Score]:
+    """HOTA, CLEAR and Identity of one sequence by TrackEval.
+
+    Args:
+        sequence: With truth.
+        results: Rows frame,id,x,y,w,h[,score,…].
+
+    Raises:
+        ObservationError: A file is malformed, or the results are of another sequence.
+        UnitrackError: TrackEval is not installed.
+    """
+    if sequence.truth is None:
+        return []
+    truth, found = read_mot_rows(sequence.truth), read_mot_rows(results)
+    check_result_frames(sequence, results, (row.frame for row in found))
+    notes = frame_notes(sequence, (row.frame for row in truth))
+    data = _trackeval_data(benchmark_of(sequence.name, truth), sequence, truth, found)
+    return [score_of(data, COLUMNS, notes=notes)]
+
+
+def benchmark_of(name: str, truth: Iterable[MotRow]) -> str:
+    """Whose rules count: MOT20 has one more distractor, MOT15 no classes at all."""
+    if all(row.label in (None, -1) for row in truth):
+        return "MOT15"
+    return "MOT20" if name.startswith("MOT20") else "MOT17"
+
+
+def _trackeval_data(
+    benchmark: str, sequence: Sequence, truth: list[MotRow], found: list[MotRow]
+) -> dict[str, Any]:
+    try:
+        from trackeval.datasets import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+            MotChallenge2DBox,
+        )
+        from trackeval.utils import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+            TrackEvalException,
+        )
+    except ImportError as error:
+        raise UnitrackError(
+            f"scoring needs TrackEval, which cannot be imported ({error}): "
+            "pip install 'unitrack-edge[eval]'"
+        ) from None
+    name = "sequence"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "tracker").mkdir()
+        _write(folder / "gt.txt", sequence, truth, is_truth=True)
+        _write(folder / "tracker" / f"{name}.txt", sequence, found, is_truth=False)
+        config = {
+            "GT_FOLDER": temporary,
+            "TRACKERS_FOLDER": temporary,
+            "TRACKERS_TO_EVAL": ["tracker"],
+            "TRACKER_SUB_FOLDER": "",
+            "BENCHMARK": benchmark,
+            "PRINT_CONFIG": False,
+            "SEQ_INFO": {name: len(sequence.numbers)},
+            "GT_LOC_FORMAT": "{gt_folder}/gt.txt",
+            "SKIP_SPLIT_FOL": True,
+        }
+        try:
+            # It prints what is wrong before it raises.
+            with contextlib.redirect_stdout(io.StringIO()):
+                dataset = MotChallenge2DBox(config)
+                raw = dataset.get_raw_seq_data("tracker", name)
+                data: dict[str, Any] = dataset.get_preprocessed_seq_data(raw, "pedestrian")
+        except TrackEvalException as error:
+            raise ObservationError(
+                f"{sequence.name}: TrackEval refuses it: {' '.join(str(error).split())}"
+            ) from None
+    return data
+
+
+def _write(path: Path, sequence: Sequence, rows: list[MotRow], is_truth: bool) -> None:
+    """A file in TrackEval's strict form, frames counted from 1 without gaps."""
+    position = {number: place for place, number in enumerate(sequence.numbers, 1)}
+    lines = []
+    for row in rows:
+        if row.frame not in position:
+            continue
+        x, y, w, h = (repr(value) for value in row.box_xywh)
+        label = row.label if row.label not in (None, -1) else 1
+        # Results have no class there: all that was tracked is taken for people, as on the server.
+        end = f"{int(row.flag)},{label},1" if is_truth else f"{row.flag!r},-1,-1,-1"
+        lines.append(f"{position[row.frame]},{row.identity},{x},{y},{w},{h},{end}\n")
+    path.write_text("".join(lines), encoding="ascii")

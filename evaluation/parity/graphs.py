@@ -1,0 +1,245 @@
+"""How far the graphs of a bundle are from a reference, and how far they may be.
+
+Numbers only: what the reference is (PyTorch, or another bundle) is for the caller to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BackendError
+from ...runtime.inference.base import to_host
+from ...runtime.inference.runner import GraphRunner
+from .feeds import TEMPERATURE, Feeds
+
+Float64 = npt.NDArray[np.float64]
+
+
+Outputs = dict[str, Float64]
+
+
+MATCHED_BELOW = 0.8
+"""Costs are compared up to here.  None above 0.7 is ever matched, and what is far above depends on
+how a vanishing reconstruction is rounded: the floor of its norm makes float16 say 1 where float32
+says 0.9."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphBounds:
+    """What a graph may differ by; None: as it comes.
+
+    Errors are absolute for tensors whose values are within [-1, 1], and relative to the largest
+    value otherwise.
+
+    Attributes:
+        max_error: Of any element.
+        mean_error: Over a tensor.
+        lowest_cosine: Of any feature point; of a tensor as a whole where it holds no points.
+        cosine: The same, averaged.
+    """
+
+    max_error: float | None = None
+    mean_error: float | None = None
+    lowest_cosine: float | None = None
+    cosine: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBounds:
+    """What a whole task may differ by.
+
+    Attributes:
+        identity: Lowest IDF1 between the two outputs, 0 to 1.
+        overlap: Lowest mean IoU of masks, or of boxes.
+        keypoints: Largest mean distance of joints, in body sizes.
+    """
+
+    identity: float
+    overlap: float
+    keypoints: float
+
+
+FULL = GraphBounds(max_error=2e-3, mean_error=1e-4, lowest_cosine=0.9999)
+
+
+HALF = GraphBounds(max_error=2e-2, mean_error=2e-3, lowest_cosine=0.999)
+
+
+HALF_BACKBONE = replace(HALF, max_error=None)
+"""A cosine of 0.999 between unit points allows no element to be off by more than 0.045 anyway."""
+
+
+INT8_BACKBONE = GraphBounds(cosine=0.98)
+
+
+GRAPH_BOUNDS: dict[str, tuple[GraphBounds, GraphBounds]] = {
+    "fp32": (FULL, FULL),
+    "fp16": (HALF_BACKBONE, HALF),
+    "int8": (INT8_BACKBONE, FULL),
+}
+"""By a bundle's precision: of the backbone, and of every other graph."""
+
+
+TASK_BOUNDS = {
+    "fp32": TaskBounds(identity=0.99, overlap=0.99, keypoints=0.01),
+    "fp16": TaskBounds(identity=0.95, overlap=0.95, keypoints=0.03),
+    "int8": TaskBounds(identity=0.85, overlap=0.85, keypoints=0.10),
+}
+"""By a bundle's precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphParity:
+    """How far one graph is from the reference, over all sizes.
+
+    Attributes:
+        backend: What ran it.
+        graph: Its name.
+        tensor: The output with the largest error.
+        max_error: Of that tensor's worst element; see `GraphBounds` for the unit.
+        mean_error: The largest of the tensors' mean errors.
+        cosine: The lowest of the tensors' mean cosines.
+        lowest_cosine: The lowest cosine of any feature point, or of a tensor without points.
+        sizes: At how many sizes it was compared.
+    """
+
+    backend: str
+    graph: str
+    tensor: str
+    max_error: float
+    mean_error: float
+    cosine: float
+    lowest_cosine: float
+    sizes: int
+
+    def excess(self, bounds: GraphBounds) -> str | None:
+        """What is beyond a bound, in words; None where nothing is."""
+        for name in ("max_error", "mean_error", "lowest_cosine", "cosine"):
+            bound, value = getattr(bounds, name), getattr(self, name)
+            above = name.endswith("error")
+            # Written so that NaN is beyond every bound.
+            if bound is not None and not (value <= bound if above else value >= bound):
+                sign = "at most" if above else "at least"
+                return f"{name.replace('_', ' ')} {value:.3g}, expected {sign} {bound:g}"
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; what is not finite becomes None."""
+        data = asdict(self)
+        return {
+            k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in data.items()
+        }
+
+
+def bounds_of(precision: str, graph: str) -> GraphBounds:
+    """What a graph of a bundle of some precision may differ by."""
+    return GRAPH_BOUNDS[precision][0 if graph == "backbone" else 1]
+
+
+def compare_graph(
+    graph: str, reference: GraphRunner, runner: GraphRunner, backend: str, feeds: Sequence[Feeds]
+) -> GraphParity:
+    """Run one graph on both sides and measure how far they are apart.
+
+    Args:
+        graph: Its name.
+        reference: What is right.
+        runner: What is judged.
+        backend: What to call it.
+        feeds: Inputs at one or more sizes; converted to the dtypes that either side takes.
+
+    Raises:
+        BackendError: A side fails, or gives another shape.
+    """
+    found: list[tuple[str, float, float, Float64]] = []
+    for inputs in feeds:
+        rounded = [_rounded(value, runner, reference, graph, i) for i, value in enumerate(inputs)]
+        want, got = (_outputs(side, graph, rounded) for side in (reference, runner))
+        found += [_differ(graph, name, want[name], value) for name, value in got.items()]
+    # NaN is the worst there is, and the largest of numbers among which it is would not say so.
+    tensor = max(found, key=lambda row: np.inf if np.isnan(row[1]) else row[1])
+    return GraphParity(
+        backend,
+        graph,
+        tensor[0],
+        tensor[1],
+        float(np.max([row[2] for row in found])),
+        float(np.min([row[3].mean() for row in found])),
+        float(np.min([row[3].min() for row in found])),
+        len(feeds),
+    )
+
+
+def _rounded(
+    value: npt.NDArray[Any], runner: GraphRunner, reference: GraphRunner, graph: str, place: int
+) -> npt.NDArray[Any]:
+    """An input as the coarser side sees it: how it was rounded is not the graph's doing."""
+    dtypes = {side.spec.graphs[graph].inputs[place].dtype for side in (runner, reference)}
+    return value.astype(np.float16) if "float16" in dtypes else value
+
+
+def _outputs(side: GraphRunner, graph: str, inputs: Sequence[npt.NDArray[Any]]) -> Outputs:
+    spec = side.spec.graphs[graph]
+    feeds = [
+        value.astype(tensor.dtype, copy=False)
+        for value, tensor in zip(inputs, spec.inputs, strict=True)
+    ]
+    arrays = side.run(graph, *feeds)
+    outputs = {
+        tensor.name: np.asarray(to_host(array), np.float64)
+        for tensor, array in zip(spec.outputs, arrays, strict=True)
+    }
+    return _COMPARED[graph](outputs) if graph in _COMPARED else outputs
+
+
+def _differ(
+    graph: str, name: str, want: Float64, got: Float64
+) -> tuple[str, float, float, Float64]:
+    """Name, largest error, mean error and cosines of one output."""
+    if want.shape != got.shape:
+        raise BackendError(
+            f"graph {graph}, output {name}: got shape {got.shape}, expected {want.shape}"
+        )
+    error = np.abs(got - want) / max(1.0, float(np.abs(want).max(initial=0.0)))
+    points = want.ndim >= 3 and name in _POINTS
+    rows = [array.reshape(-1, array.shape[-1] if points else array.size) for array in (want, got)]
+    return name, float(error.max(initial=0.0)), float(error.mean()), _cosines(*rows)
+
+
+_POINTS = frozenset({"features", "points", "selected"})
+"""Outputs whose last axis is that of feature points."""
+
+
+def _cosines(want: Float64, got: Float64) -> Float64:
+    """(N,) cosines of rows; rows that are the same have 1 even where they are zero."""
+    product = (want * got).sum(axis=1)
+    lengths = np.linalg.norm(want, axis=1) * np.linalg.norm(got, axis=1)
+    cosine: Float64 = np.where((want == got).all(axis=1), 1.0, product / np.maximum(lengths, 1e-12))
+    return cosine
+
+
+def _matchable(outputs: Outputs) -> Outputs:
+    """RSM where it can decide anything."""
+    return {"cost": np.minimum(outputs["cost"], MATCHED_BELOW)}
+
+
+def _propagated(outputs: Outputs) -> Outputs:
+    """Candidates and what they would propagate: equal candidates may come in either order."""
+    best, labels = outputs["merged"], outputs["merged_labels"]
+    share = np.exp((best - best.max(axis=1, keepdims=True)) / TEMPERATURE)
+    share /= share.sum(axis=1, keepdims=True)
+    return {"merged": best, "merged_labels": (share[..., None] * labels).sum(axis=1)}
+
+
+_COMPARED: Mapping[str, Callable[[Outputs], Outputs]] = {
+    "rsm": _matchable,
+    "rsm_masks": _matchable,
+    "propagate_global": _propagated,
+    "propagate_local": _propagated,
+}
+"""Graphs whose outputs are compared as something that follows from them."""

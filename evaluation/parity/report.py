@@ -1,0 +1,224 @@
+"""One comparison of a bundle with a reference: every graph, then whole tasks; and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...errors import BackendError
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.inference.registry import BACKENDS
+from ...runtime.inference.runner import GraphRunner
+from ...runtime.writers.base import write_json_atomic
+from ..benchmark.workload import TASKS, Workload
+from ..runner.report import TextTable
+from .feeds import SHARES, feeds_of
+from .graphs import GRAPH_BOUNDS, TASK_BOUNDS, GraphBounds, GraphParity, bounds_of, compare_graph
+from .tasks import TaskParity, bound_of, compare_tasks, run_tasks
+
+PARITY_FILE = "parity.json"
+"""Its name in the bundle; nothing reads it back."""
+
+
+Progress = Callable[[str], None]
+"""Told what is compared next."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """What a comparison came to.
+
+    Attributes:
+        precision: Of the bundle: which bounds count.
+        reference: What it was compared with.
+        clip: Name of the frames, their number and size.
+        graphs: In the order of the pipeline, one backend after the other.
+        tasks: Likewise.
+        absent: Backends that are not here, and why.
+    """
+
+    precision: str
+    reference: str
+    clip: Mapping[str, Any]
+    graphs: tuple[GraphParity, ...]
+    tasks: tuple[TaskParity, ...]
+    absent: Mapping[str, str]
+
+    def excesses(self) -> list[str]:
+        """Every bound that is exceeded, in words, graphs before tasks; empty: all is well."""
+        found = []
+        for graph in self.graphs:
+            text = graph.excess(bounds_of(self.precision, graph.graph))
+            found += [] if text is None else [f"graph {graph.graph} on {graph.backend}: {text}"]
+        for task in self.tasks:
+            text = task.excess(TASK_BOUNDS[self.precision])
+            found += [] if text is None else [f"task {task.task} on {task.backend}: {text}"]
+        return found
+
+    def to_json(self, bundle: Bundle) -> dict[str, Any]:
+        """As plain data, with the files that it is true of."""
+        backbone, others = GRAPH_BOUNDS[self.precision]
+        excesses = self.excesses()
+        return {
+            "toolkit": __version__,
+            "passed": not excesses,
+            "first_exceeded": excesses[0] if excesses else None,
+            "precision": self.precision,
+            "reference": self.reference,
+            "clip": dict(self.clip),
+            "bounds": {
+                "backbone": asdict(backbone),
+                "other_graphs": asdict(others),
+                "tasks": asdict(TASK_BOUNDS[self.precision]),
+            },
+            "graphs": [row.to_json() for row in self.graphs],
+            "tasks": [row.to_json() for row in self.tasks],
+            "absent": dict(self.absent),
+            "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
+        }
+
+
+def present_backends(bundle: Bundle, threads: int = 0) -> tuple[list[str], dict[str, str]]:
+    """The backends that run a bundle here, and why the others do not.
+
+    Args:
+        bundle: Its backbone is loaded once by each.
+        threads: Of the CPU; 0 takes all.
+    """
+    present, absent = [], {}
+    for name in BACKENDS:
+        try:
+            with GraphRunner(bundle, name, threads) as graphs:
+                graphs.engine("backbone")
+        except BackendError as error:
+            absent[name] = str(error)
+        else:
+            present.append(name)
+    return present, absent
+
+
+def compare(
+    bundle: Bundle,
+    reference: GraphRunner,
+    backends: Sequence[str],
+    workload: Workload,
+    *,
+    name: str,
+    threads: int = 0,
+    size_hw: tuple[int, int] | None = None,
+    tasks: Sequence[str] = TASKS,
+    shares: Sequence[float] = SHARES,
+    absent: Mapping[str, str] | None = None,
+    progress: Progress = lambda _: None,
+) -> ParityReport:
+    """Compare a bundle's graphs and tasks on every backend with a reference.
+
+    Args:
+        bundle: What is judged.
+        reference: What is right; stays open.
+        backends: Keys of `BACKENDS`.
+        workload: Frames for the backbone and the tasks.
+        name: What to call the reference.
+        threads: Of CPU backends; 0 takes all.
+        size_hw: Of the network's image in tasks; None: the heads' defaults.
+        tasks: Which; none: graphs alone.
+        shares: Sizes of the graphs' inputs; see `feeds_of`.
+        absent: Backends that are left out, and why, for the record.
+        progress: Told what happens next.
+
+    Raises:
+        BackendError: A backend is absent or fails.
+        UnitrackError: TrackEval, which compares identities, is not installed.
+    """
+    pictures = [frame.image for frame in workload.frames]
+    expected = None
+    graphs: list[GraphParity] = []
+    found: list[TaskParity] = []
+    for backend in backends:
+        with GraphRunner(bundle, backend, threads) as runner:
+            for graph in bundle.spec.graphs:
+                progress(f"{graph} on {backend}")
+                feeds = feeds_of(bundle, graph, pictures, shares)
+                graphs.append(compare_graph(graph, reference, runner, backend, feeds))
+            if not tasks:
+                continue
+            if expected is None:
+                progress(f"tasks on {name}")
+                expected = run_tasks(reference, workload, size_hw, tasks)
+            progress(f"tasks on {backend}")
+            results = run_tasks(runner, workload, size_hw, tasks)
+            found += compare_tasks(expected, results, backend)
+    height, width = workload.size_hw
+    clip = {"name": workload.name, "frames": len(workload.frames), "size": f"{width}x{height}"}
+    precision = bundle.spec.precision
+    return ParityReport(precision, name, clip, tuple(graphs), tuple(found), absent or {})
+
+
+def write_report(report: ParityReport, bundle: Bundle) -> Path:
+    """Keep a report in its bundle, in place of the last one.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    path = bundle.path / PARITY_FILE
+    write_json_atomic(path, report.to_json(bundle))
+    return path
+
+
+def graph_table(report: ParityReport) -> TextTable:
+    """Errors and cosines of every graph with what they may be, in the order of the pipeline."""
+    rows = []
+    for row in report.graphs:
+        bounds = bounds_of(report.precision, row.graph)
+        rows.append(
+            (
+                row.backend,
+                row.graph,
+                row.tensor,
+                f"{row.max_error:.1e}",
+                f"{row.mean_error:.1e}",
+                f"{row.cosine:.6f}",
+                f"{row.lowest_cosine:.6f}",
+                _bounds_text(bounds),
+                "ok" if row.excess(bounds) is None else "EXCEEDED",
+            )
+        )
+    head = ("backend", "graph", "worst tensor", "max error", "mean error", "cosine")
+    return TextTable((*head, "lowest cosine", "bounds", ""), rows, left=3)
+
+
+def _bounds_text(bounds: GraphBounds) -> str:
+    parts = []
+    if bounds.max_error is not None:
+        parts.append(f"max {bounds.max_error:g}")
+    if bounds.mean_error is not None:
+        parts.append(f"mean {bounds.mean_error:g}")
+    if bounds.cosine is not None:
+        parts.append(f"cosine {bounds.cosine:g}")
+    if bounds.lowest_cosine is not None:
+        parts.append(f"lowest {bounds.lowest_cosine:g}")
+    return ", ".join(parts)
+
+
+def task_table(report: ParityReport) -> TextTable:
+    """Agreement of every task with what it may be."""
+    rows = []
+    for row in report.tasks:
+        bound, most = bound_of(row.task, TASK_BOUNDS[report.precision])
+        rows.append(
+            (
+                row.backend,
+                row.task,
+                row.measure,
+                f"{row.value:.4f}",
+                f"{'≤' if most else '≥'} {bound:g}",
+                "ok" if row.excess(TASK_BOUNDS[report.precision]) is None else "EXCEEDED",
+            )
+        )
+    return TextTable(("backend", "task", "measure", "value", "bound", ""), rows, left=3)

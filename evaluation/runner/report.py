@@ -1,0 +1,111 @@
+"""Tables as plain rows, which a terminal and a Markdown file show alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..datasets.registry import DatasetFormat
+from ..metrics.scores import Score, by_group
+from .jobs import SequenceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table of finished texts.
+
+    Attributes:
+        head: Of the columns.
+        rows: As long as `head`, each.
+        right: Whether all columns but the first few are numbers, to be set to the right: how many
+            columns stand on the left.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+
+
+def markdown(table: TextTable) -> str:
+    """A table of GitHub's Markdown, with its line ends."""
+    rule = ["---" if column < table.left else "---:" for column in range(len(table.head))]
+    lines = [[_safe(cell) for cell in row] for row in (table.head, *table.rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (lines[0], rule, *lines[1:]))
+
+
+def _safe(cell: str) -> str:
+    """A bar would end the cell."""
+    return cell.replace("|", "\\|")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: The sequence's, or `COMBINED`.
+        group: A class, or "".
+        score: None where there is no truth.
+        frames: How many.
+    """
+
+    name: str
+    group: str
+    score: Score | None
+    frames: int
+
+
+COMBINED = "combined"
+
+
+def sequence_rows(row: DatasetFormat, record: SequenceRecord) -> list[Row]:
+    """The lines of one sequence: one a class, or one without scores where there is no truth."""
+    groups = by_group(record.scores)
+    if not groups:
+        return [Row(record.name, "", None, record.frames)]
+    # A score that stands alone is the official tool's own; combining would add nothing, but
+    # TrackEval computes ratios anew there, otherwise than for a sequence without truth.
+    return [
+        Row(record.name, group, row.combine(scores) if scores[1:] else scores[0], record.frames)
+        for group, scores in groups.items()
+    ]
+
+
+def combined_rows(row: DatasetFormat, records: Iterable[SequenceRecord]) -> list[Row]:
+    """The lines of all sequences together, one a class; none where nothing was scored."""
+    records = [record for record in records if record.scores]
+    frames = sum(record.frames for record in records)
+    groups = by_group(score for record in records for score in record.scores)
+    return [Row(COMBINED, group, row.combine(scores), frames) for group, scores in groups.items()]
+
+
+def row_data(row: Row) -> dict[str, Any]:
+    """A line as plain data, NaN as null."""
+    values = {} if row.score is None else row.score.values
+    return {
+        "name": row.name,
+        **({"class": row.group} if row.group else {}),
+        "frames": row.frames,
+        "scores": {name: plain_number(value) for name, value in values.items()},
+    }
+
+
+def plain_number(value: float) -> float | int | None:
+    """A number as JSON has it: whole ones whole, NaN as null."""
+    if math.isnan(value):
+        return None
+    return int(value) if value == int(value) and abs(value) > 1 else value
+
+
+def cell(column: str, value: float) -> str:
+    """A number as a table shows it: counts whole, all others with three digits."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if column in ("FP", "FN", "IDs") else f"{value:.3f}"
+
+
+def notes_of(records: Iterable[SequenceRecord]) -> list[str]:
+    """All remarks, each once."""
+    return list(dict.fromkeys(note for record in records for note in record.notes))

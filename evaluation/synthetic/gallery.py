@@ -1,0 +1,208 @@
+"""The gallery: one picture per task from the procedural scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ...errors import OutputError
+from ...heads.config import CONFIGS
+from ...records import Frame, Tracks, UInt8Array
+from ...runtime.drawing.annotate import draw_tracks
+from ...runtime.drawing.trails import Trails
+from ...runtime.pipeline import OnFrame
+from ...runtime.sources.base import SourceInfo
+from ...runtime.writers.base import write_atomic
+from ...tracking.config import TrackRequest
+from ...tracking.session import TrackReport, Watch, track
+from .files import write_scene, write_task_files
+from .scene import Scene, SceneConfig
+from .scores import TARGET, score
+
+LAST_FRAME = {"sot": 80, "vos": 23, "mot": 80, "mots": 80, "posetrack": 80, "pose": 24}
+"""How many frames each task is followed for; the picture is the last of them."""
+
+
+SIZE_HW = 480, 854
+"""Of the clip: that of DAVIS."""
+
+
+WIDTH = 640
+"""Of the pictures."""
+
+
+GIVEN_ONCE = ("sot", "vos", "pose")
+"""Tasks that are given the first frame alone: their pictures show it in a corner."""
+
+
+JPEG_QUALITY = 82
+
+
+_INSET = 0.28
+
+
+_BORDER = (255, 255, 255)
+
+
+@dataclass(slots=True)
+class Exhibit:
+    """What a task did on the scene, gathered frame by frame."""
+
+    task: str
+    tracks: list[Tracks] = field(default_factory=list)
+    trails: Trails = field(default_factory=Trails)
+    first: UInt8Array | None = None
+    picture: UInt8Array | None = None
+
+    def add(self, frame: Frame, tracks: Tracks) -> None:
+        """Take in the next frame, and make it the picture."""
+        self.tracks.append(tracks)
+        caption = f"{self.task}  frame {frame.index + 1}"
+        if self.task in GIVEN_ONCE:
+            if self.first is None:
+                self.first = draw_tracks(frame.image, tracks)
+            drawn = draw_tracks(frame.image, tracks, caption=caption)
+            self.picture = _with_inset(drawn, self.first)
+        else:
+            trails = self.trails.update(tracks)
+            self.picture = draw_tracks(frame.image, tracks, trails=trails, caption=caption)
+
+    def write(self, path: Path) -> int:
+        """Write the picture as JPEG; gives back its bytes.
+
+        Raises:
+            OutputError: There is none, or it cannot be written.
+        """
+        if self.picture is None:
+            raise OutputError(f"{path}: task {self.task} gave no frame, there is nothing to show")
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        picture = _scaled(self.picture, WIDTH / self.picture.shape[1])
+        good, data = cv2.imencode(".jpg", picture, quality)
+        if not good:
+            raise OutputError(f"{path}: the picture cannot be encoded as JPEG")
+        write_atomic(path, data.tobytes())
+        return len(data)
+
+
+def _with_inset(picture: UInt8Array, first: UInt8Array) -> UInt8Array:
+    """The first frame, with what was given in it, small in the upper right corner."""
+    nobody = Tracks(0, np.zeros(0, np.int64))
+    small = draw_tracks(_scaled(first, _INSET), nobody, caption="given: frame 1")
+    framed = cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=_BORDER)
+    rows, columns = framed.shape[:2]
+    margin = max(2, len(picture) // 60)
+    picture[margin : margin + rows, -margin - columns : -margin] = framed
+    return picture
+
+
+def _scaled(picture: UInt8Array, factor: float) -> UInt8Array:
+    smaller = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A picture of the gallery: its file and size, and what the run came to."""
+
+    report: TrackReport
+    score: str
+    path: Path
+    size_bytes: int
+
+
+def make_gallery(
+    bundle: Path,
+    folder: Path,
+    frames: int | None,
+    output: Path,
+    progress: Callable[[str], AbstractContextManager[Watch]],
+) -> list[Hung]:
+    """Track the demo clip with every task, and write one picture of each.
+
+    Stops where a run was interrupted, whose report comes last.
+
+    Args:
+        bundle: Folder of the bundle.
+        folder: Where `sot.jpg` and the others go; made if need be.
+        frames: At most so many of the clip; None: up to where each picture is best.
+        output: Folder of the clip and of the results, which are replaced.
+        progress: Shows how far a task is, given its name.
+
+    Raises:
+        UnitrackError: One line that says what is wrong.
+    """
+    most = max(LAST_FRAME.values())
+    length = most if frames is None else min(frames, most)
+    scene = Scene(SceneConfig(length, *SIZE_HW))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--gallery {folder}: cannot be made ({error.strerror})") from None
+    hung: list[Hung] = []
+    for request in _requests(scene, bundle, output):
+        exhibit = Exhibit(request.task)
+        with progress(request.task) as watch:
+            report = _track(request, exhibit, watch)
+        path = folder / f"{request.task}.jpg"
+        if report.data["interrupted"]:
+            return [*hung, Hung(report, "", path, 0)]
+        size = exhibit.write(path)
+        hung.append(Hung(report, score(scene, request.task, exhibit.tracks), path, size))
+    return hung
+
+
+def show_gallery(hung: Sequence[Hung]) -> None:
+    """Print a table of the pictures and scores."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "frames", "FPS", "score against the truth", "picture", box=None)
+    for one in hung:
+        data = one.report.data
+        picture = f"{one.path}  {one.size_bytes / 1000:.0f} kB"
+        table.add_row(data["task"], str(data["frames"]), f"{data['fps']:.1f}", one.score, picture)
+    Console(highlight=False).print(table)
+
+
+def _requests(scene: Scene, bundle: Path, output: Path) -> list[TrackRequest]:
+    """The clip on disk, and a run of every task on it."""
+    clip = write_scene(scene, output / "clip", form="images", overwrite=True)
+    starts = write_task_files(scene, clip.folder, target=TARGET)
+    given: dict[str, dict[str, Path]] = {
+        "sot": {"init": starts.init_box},
+        "vos": {"init": clip.init_mask},
+        "mot": {"detections": clip.detections},
+        "mots": {"detections": starts.masks},
+        "posetrack": {"detections": starts.poses},
+        "pose": {"init": starts.init_poses},
+    }
+    return [
+        replace(
+            TrackRequest(str(clip.source), task, CONFIGS[task](), bundle, output / task),
+            init=str(start["init"]) if "init" in start else None,
+            detections=start.get("detections"),
+            fps=scene.config.fps,
+            max_frames=LAST_FRAME[task],
+            save_video=True,
+            overwrite=True,
+        )
+        for task, start in given.items()
+    ]
+
+
+def _track(request: TrackRequest, exhibit: Exhibit, watch: Watch) -> TrackReport:
+    def gather(info: SourceInfo) -> OnFrame:
+        show = watch(info)
+
+        def on_frame(frame: Frame, tracks: Sequence[Tracks]) -> None:
+            show(frame, tracks)
+            exhibit.add(frame, tracks[0])
+
+        return on_frame
+
+    return track(request, gather)

@@ -1,0 +1,151 @@
+"""Constant-velocity Kalman filter of a box (JDE's), on filterpy.
+
+State: centre x, centre y, aspect ratio (width / height), height, and their velocities per frame.
+Noise is proportional to the height, so that near and far objects are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from filterpy.kalman import KalmanFilter
+
+Float64 = npt.NDArray[np.float64]
+
+
+POSITION_WEIGHT = 1.0 / 20.0
+
+
+VELOCITY_WEIGHT = 1.0 / 160.0
+
+
+GATE_FOUR = 9.4877
+"""χ² quantile 0.95 of 4 degrees of freedom: position, aspect and height count."""
+
+
+GATE_TWO = 5.9915
+"""χ² quantile 0.95 of 2 degrees of freedom: only the position counts."""
+
+
+_TRANSITION = np.eye(8) + np.eye(8, k=4)
+
+
+_MEASURE = np.eye(4, 8)
+
+
+# Standard deviations, those that grow with the height as shares of it, become covariances
+# `height² · share + fixed`.
+_P, _V = POSITION_WEIGHT, VELOCITY_WEIGHT
+
+
+_PROCESS_SHARE = np.diag(np.square([_P, _P, 0, _P, _V, _V, 0, _V]))
+
+
+_PROCESS_FIXED = np.diag(np.square([0, 0, 1e-2, 0, 0, 0, 1e-5, 0]))
+
+
+_MEASURED_SHARE = np.diag(np.square([_P, _P, 0, _P]))
+
+
+_MEASURED_FIXED = np.diag(np.square([0, 0, 1e-1, 0]))
+
+
+def xyxy_to_xyah(boxes_xyxy: npt.NDArray[np.float32]) -> Float64:
+    """(N, 4) left, top, right, bottom → (N, 4) centre x, centre y, width / height, height."""
+    boxes = boxes_xyxy.astype(np.float64)
+    size = boxes[:, 2:] - boxes[:, :2]
+    centre = boxes[:, :2] + size / 2
+    return np.column_stack([centre, size[:, 0] / size[:, 1], size[:, 1]])
+
+
+def xyah_to_xyxy(boxes_xyah: Float64) -> npt.NDArray[np.float32]:
+    """The inverse of `xyxy_to_xyah`."""
+    half = np.column_stack([boxes_xyah[:, 2] * boxes_xyah[:, 3], boxes_xyah[:, 3]]) / 2
+    centre = boxes_xyah[:, :2]
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
+class BoxFilter:
+    """The filter of one object.
+
+    Args:
+        xyah: (4,) first measurement.
+    """
+
+    def __init__(self, xyah: Float64) -> None:
+        position, velocity = POSITION_WEIGHT * xyah[3], VELOCITY_WEIGHT * xyah[3]
+        std = [2 * position, 2 * position, 1e-2, 2 * position]
+        std += [10 * velocity, 10 * velocity, 1e-5, 10 * velocity]
+        self._filter = KalmanFilter(dim_x=8, dim_z=4)
+        self._filter.x = np.concatenate([xyah, np.zeros(4)])
+        self._filter.P = np.diag(np.square(std))
+        self._filter.F = _TRANSITION
+        self._filter.H = _MEASURE
+
+    @property
+    def mean(self) -> Float64:
+        """(8,) state."""
+        mean: Float64 = self._filter.x
+        return mean
+
+    @property
+    def covariance(self) -> Float64:
+        """(8, 8)."""
+        covariance: Float64 = self._filter.P
+        return covariance
+
+    def predict(self, *, height_is_steady: bool = False) -> None:
+        """Advance by one frame.
+
+        Args:
+            height_is_steady: Forget the velocity of the height first, as for lost objects, whose
+                height would otherwise run away.
+        """
+        if height_is_steady:
+            self._filter.x[7] = 0.0
+        height = self._filter.x[3]
+        self._filter.predict(Q=height * height * _PROCESS_SHARE + _PROCESS_FIXED)
+
+    def update(self, xyah: Float64) -> None:
+        """Correct by a (4,) measurement."""
+        height = self._filter.x[3]
+        self._filter.update(xyah, R=height * height * _MEASURED_SHARE + _MEASURED_FIXED)
+
+    def box_xyxy(self) -> npt.NDArray[np.float32]:
+        """(4,) float32 box of the state."""
+        box: npt.NDArray[np.float32] = boxes_of([self])[0]
+        return box
+
+
+def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:
+    """(N, 4) float32 boxes, left, top, right, bottom, of N states."""
+    means = np.array([f.mean[:4] for f in filters], np.float64).reshape(-1, 4)
+    return xyah_to_xyxy(means)
+
+
+def gating_distances(
+    filters: Sequence[BoxFilter], boxes_xyah: Float64, *, position_only: bool = False
+) -> Float64:
+    """Squared Mahalanobis distance of every box to every predicted state.
+
+    Args:
+        filters: N predicted filters.
+        boxes_xyah: (M, 4).
+        position_only: Whether aspect and height are left out.
+
+    Returns:
+        (N, M) float64.
+    """
+    size = 2 if position_only else 4
+    if not filters or not len(boxes_xyah):
+        return np.zeros((len(filters), len(boxes_xyah)))
+    means = np.stack([f.mean[:4] for f in filters])
+    # H picks the first four states, so H P Hᵀ is the corner of P.
+    covariances = np.stack([f.covariance[:4, :4] for f in filters])
+    covariances += np.square(means[:, 3, None, None]) * _MEASURED_SHARE + _MEASURED_FIXED
+    residuals = (boxes_xyah[None, :, :] - means[:, None, :])[:, :, :size]
+    solved = np.linalg.solve(covariances[:, :size, :size], residuals.transpose(0, 2, 1))
+    distances: Float64 = np.einsum("nmd,ndm->nm", residuals, solved)
+    return distances

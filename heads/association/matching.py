@@ -1,0 +1,295 @@
+"""Association (paper, section 2.4): detections of a frame join the tracklets so far.
+
+The steps are JDE's: appearance and motion first, overlap for what is left, unconfirmed tracklets
+last.  MOT, MOTS and PoseTrack differ in the numbers of `AssociationConfig` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lap
+import numpy as np
+import numpy.typing as npt
+
+from ...records import Observations
+from ...runtime.boxes import iou_matrix
+from ...runtime.inference.runner import GraphRunner
+from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
+from .similarity import SIMILARITIES
+from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
+
+Cost = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationConfig:
+    """The numbers of one task.
+
+    Attributes:
+        appearance_weight: λ of `λ·cost + (1-λ)·mahalanobis²`.
+        gate: Whether pairs beyond the χ² gate are impossible.
+        position_only: Whether motion looks at the centre only.
+        cost_limit: Of the first assignment.
+        overlap_limit: On 1 - IoU, of the second assignment.
+        confirm_limit: On 1 - IoU, of unconfirmed tracklets.
+        duplicate_limit: A tracked and a lost tracklet nearer than this (1 - IoU) are one.
+        buffer_frames: How long a lost tracklet is remembered.
+        confirm_at_once: Whether new tracklets count without a second match.
+        use_motion: False compares representations alone: no motion term, no gate, no overlap.
+        scale: s of `softmax(s T Dᵀ)`.
+        similarity: Key of `similarity.SIMILARITIES`.
+    """
+
+    appearance_weight: float = 0.98
+    gate: bool = True
+    position_only: bool = False
+    cost_limit: float = 0.7
+    overlap_limit: float = 0.5
+    confirm_limit: float = 0.7
+    duplicate_limit: float = 0.15
+    buffer_frames: int = 30
+    confirm_at_once: bool = False
+    use_motion: bool = True
+    scale: float = 100.0
+    similarity: str = "rsm"
+
+
+class Associator:
+    """Tracklets of one video.
+
+    Args:
+        graphs: Runs `rsm` and `select`.
+        config: The task's numbers.
+    """
+
+    def __init__(self, graphs: GraphRunner, config: AssociationConfig) -> None:
+        self._graphs = graphs
+        self._config = config
+        self._scale = np.array([config.scale], np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, ids included."""
+        self._tracklets: list[Tracklet] = []
+        self._bank = FeatureBank(self._graphs)
+        self._next_id = 1
+        self._frame: int | None = None
+        self._elapsed = 1
+
+    def step(
+        self, frame_index: int, observations: Observations, features: ObjectFeatures | None
+    ) -> list[Tracklet]:
+        """Take in one frame.
+
+        Args:
+            frame_index: Larger than that of the last call; motion advances by the difference, and
+                what was seen last before the buffer began is forgotten.
+            observations: The frame's M detections.
+            features: Their appearance, row by row; None where there is no detection.
+
+        Returns:
+            The confirmed tracklets that were matched in this frame, with their `detection` row.
+        """
+        first = self._frame is None
+        elapsed = 1 if self._frame is None else max(1, frame_index - self._frame)
+        self._frame = frame_index
+        self._forget(frame_index)
+        self._elapsed = elapsed
+        self._predict(elapsed)
+        boxes = xyxy_to_xyah(observations.boxes_xyxy)
+        left = list(range(len(observations)))
+        known = [t for t in self._tracklets if t.state is not State.UNCONFIRMED]
+        unconfirmed = [t for t in self._tracklets if t.state is State.UNCONFIRMED]
+
+        cost = self._appearance_cost(known, observations, features, boxes)
+        known, left = self._match(known, left, cost, self._config.cost_limit, boxes)
+        if self._config.use_motion:
+            tracked = [t for t in known if t.state is State.TRACKED]
+            cost = _overlap_cost(tracked, observations, left)
+            _, left = self._match(tracked, left, cost, self._config.overlap_limit, boxes)
+            cost = _overlap_cost(unconfirmed, observations, left)
+            _, left = self._match(unconfirmed, left, cost, self._config.confirm_limit, boxes)
+        self._retire(frame_index)
+        for row in left:
+            self._begin(row, observations, boxes, confirmed=first)
+        self._merge_duplicates()
+        self._bank.update(self._tracklets, features)
+        return [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
+
+    def _forget(self, frame_index: int) -> None:
+        """Drop what outlived the buffer while no frame came at all.
+
+        Without gaps `_retire` has done so: what it kept in the last step is at most the buffer and
+        that step's own length old. A slow run, whose every step is long, thus keeps its tracks; a
+        camera that comes back after an hour begins anew.
+        """
+        oldest = frame_index - self._config.buffer_frames - self._elapsed
+        self._tracklets = [t for t in self._tracklets if t.last_frame >= oldest]
+
+    def _predict(self, elapsed: int) -> None:
+        # After a long gap the filter's state says nothing any more; more steps only cost time.
+        steps = min(elapsed, self._config.buffer_frames + 1)
+        for tracklet in self._tracklets:
+            tracklet.detection = -1
+            for _ in range(steps):
+                tracklet.filter.predict(height_is_steady=tracklet.state is State.LOST)
+
+    def _appearance_cost(
+        self,
+        tracklets: Sequence[Tracklet],
+        observations: Observations,
+        features: ObjectFeatures | None,
+        boxes_xyah: npt.NDArray[np.float64],
+    ) -> Cost:
+        cost = np.full((len(tracklets), len(observations)), np.inf)
+        bank = self._bank.features
+        if bank is None or features is None or not cost.size:
+            return cost
+        costs = SIMILARITIES[self._config.similarity]
+        similar = costs(self._graphs, bank, features, self._scale).astype(np.float64)
+        similar[:, ~features.present] = np.inf
+        for row, tracklet in enumerate(tracklets):
+            if tracklet.row >= 0:
+                cost[row] = similar[tracklet.row]
+        if self._config.use_motion:
+            cost = self._fuse_motion(cost, tracklets, boxes_xyah)
+        return _same_class(cost, tracklets, observations.classes)
+
+    def _fuse_motion(
+        self, cost: Cost, tracklets: Sequence[Tracklet], boxes_xyah: npt.NDArray[np.float64]
+    ) -> Cost:
+        only = self._config.position_only
+        distance = gating_distances([t.filter for t in tracklets], boxes_xyah, position_only=only)
+        weight = self._config.appearance_weight
+        # Impossible stays impossible, also where appearance has no weight (0 times infinity).
+        fused: Cost = np.where(np.isinf(cost), np.inf, (1.0 - weight) * distance)
+        fused += weight * np.where(np.isinf(cost), 0.0, cost)
+        if self._config.gate:
+            fused[distance > (GATE_TWO if only else GATE_FOUR)] = np.inf
+        return fused
+
+    def _match(
+        self,
+        tracklets: Sequence[Tracklet],
+        rows: Sequence[int],
+        cost: Cost,
+        limit: float,
+        boxes_xyah: npt.NDArray[np.float64],
+    ) -> tuple[list[Tracklet], list[int]]:
+        """Pair tracklets with detections `rows` (the columns of `cost`); give back who is left."""
+        pairs, lonely, free = assign(cost, limit)
+        for which, column in pairs:
+            tracklet, row = tracklets[which], rows[column]
+            tracklet.filter.update(boxes_xyah[row])
+            tracklet.detection = row
+            tracklet.state = State.TRACKED
+        return [tracklets[which] for which in lonely], [rows[column] for column in free]
+
+    def _retire(self, frame_index: int) -> None:
+        """Settle what became of every tracklet in this frame, matched or not."""
+        kept = []
+        for tracklet in self._tracklets:
+            if tracklet.detection >= 0:
+                tracklet.last_frame = frame_index
+            elif tracklet.state is State.UNCONFIRMED:
+                continue
+            else:
+                tracklet.state = State.LOST
+                if frame_index - tracklet.last_frame > self._config.buffer_frames:
+                    continue
+            kept.append(tracklet)
+        self._tracklets = kept
+
+    def _begin(
+        self,
+        row: int,
+        observations: Observations,
+        boxes_xyah: npt.NDArray[np.float64],
+        *,
+        confirmed: bool,
+    ) -> None:
+        # Without overlap matching an unconfirmed tracklet could never be confirmed.
+        at_once = confirmed or self._config.confirm_at_once or not self._config.use_motion
+        frame = self._frame or 0
+        self._tracklets.append(
+            Tracklet(
+                id=self._next_id,
+                state=State.TRACKED if at_once else State.UNCONFIRMED,
+                filter=BoxFilter(boxes_xyah[row]),
+                class_id=int(observations.classes[row]),
+                first_frame=frame,
+                last_frame=frame,
+                detection=row,
+            )
+        )
+        self._next_id += 1
+
+    def _merge_duplicates(self) -> None:
+        """Of a tracked and a lost tracklet in one place, the older one stays."""
+        tracked = [t for t in self._tracklets if t.state is State.TRACKED]
+        lost = [t for t in self._tracklets if t.state is State.LOST]
+        if not tracked or not lost:
+            return
+        cost = 1.0 - iou_matrix(_boxes(tracked), _boxes(lost)).astype(np.float64)
+        classes = np.array([t.class_id for t in lost], np.int64)
+        near = _same_class(cost, tracked, classes) < self._config.duplicate_limit
+        gone = set()
+        for row, column in zip(*np.nonzero(near), strict=True):
+            young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
+            gone.add(young.id)
+        self._tracklets = [t for t in self._tracklets if t.id not in gone]
+
+
+def _boxes(tracklets: Sequence[Tracklet]) -> npt.NDArray[np.float32]:
+    return boxes_of([t.filter for t in tracklets])
+
+
+def _overlap_cost(
+    tracklets: Sequence[Tracklet], observations: Observations, rows: Sequence[int]
+) -> Cost:
+    if not tracklets or not rows:
+        return np.zeros((len(tracklets), len(rows)))
+    chosen = observations[np.array(rows, np.int64)]
+    cost = 1.0 - iou_matrix(_boxes(tracklets), chosen.boxes_xyxy).astype(np.float64)
+    return _same_class(cost, tracklets, chosen.classes)
+
+
+def _same_class(cost: Cost, tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64]) -> Cost:
+    own = np.array([t.class_id for t in tracklets], np.int64)
+    return np.where(own[:, None] == classes[None, :], cost, np.inf)
+
+
+Pairs = list[tuple[int, int]]
+
+
+def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list[int]]:
+    """Pair rows with columns at the smallest total cost.
+
+    Leaving a row and a column unpaired costs `limit` together, so no pair costs more.
+
+    Args:
+        cost: (N, M); infinite or NaN entries are never paired. Left as it is.
+        limit: Largest cost of a pair.
+
+    Returns:
+        The pairs in the order of the rows, the unpaired rows, the unpaired columns.
+    """
+    rows, columns = cost.shape
+    if rows == 0 or columns == 0:
+        return [], list(range(rows)), list(range(columns))
+    # lap wants finite numbers: twice the limit is as good as never.
+    never = 2.0 * limit + 1.0
+    finite = np.where(cost <= limit, cost, never).astype(np.float64)
+    _, of_row, _of_column = lap.lapjv(finite, extend_cost=True, cost_limit=limit)
+    pairs = [(row, int(column)) for row, column in enumerate(of_row) if column >= 0]
+    pairs = [(row, column) for row, column in pairs if cost[row, column] <= limit]
+    taken_rows = {row for row, _ in pairs}
+    taken_columns = {column for _, column in pairs}
+    return (
+        pairs,
+        [row for row in range(rows) if row not in taken_rows],
+        [column for column in range(columns) if column not in taken_columns],
+    )

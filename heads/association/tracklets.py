@@ -1,0 +1,112 @@
+"""Tracklets: what is remembered of each object, and where its appearance is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import numpy as np
+import numpy.typing as npt
+
+from ...runtime.inference.base import Array
+from ...runtime.inference.runner import GraphRunner
+from .kalman import BoxFilter
+
+
+class State(Enum):
+    """Life of a tracklet: unconfirmed → tracked ↔ lost → gone."""
+
+    UNCONFIRMED = auto()
+    TRACKED = auto()
+    LOST = auto()
+
+
+@dataclass(slots=True)
+class Tracklet:
+    """One object over time.
+
+    Attributes:
+        id: From 1, never used twice by one head.
+        state: Where it is in its life.
+        filter: Its motion.
+        class_id: Of its detections.
+        first_frame: Index of the frame of its first match.
+        last_frame: Index of the frame of its last match.
+        detection: Row of its match in the current frame's observations, -1 if it has none.
+        row: Its row in the feature bank, -1 before it had any feature.
+    """
+
+    id: int
+    state: State
+    filter: BoxFilter
+    class_id: int
+    first_frame: int
+    last_frame: int
+    detection: int
+    row: int = -1
+
+    @property
+    def age(self) -> int:
+        """Frames between its first and its last match."""
+        return self.last_frame - self.first_frame
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFeatures:
+    """Appearance of N objects.
+
+    Attributes:
+        points: (N, P, C) unit points.
+        mask: (N, P) float32, 1 where there is a point; a row of zeros is an object without any.
+    """
+
+    points: Array
+    mask: npt.NDArray[np.float32]
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool: objects with at least one point."""
+        return np.asarray(self.mask.any(axis=1), np.bool_)
+
+
+class FeatureBank:
+    """Features of the last match of every tracklet, kept where they were computed.
+
+    Args:
+        graphs: Runs `select`.
+    """
+
+    def __init__(self, graphs: GraphRunner) -> None:
+        self._graphs = graphs
+        self.features: ObjectFeatures | None = None
+
+    def update(self, tracklets: list[Tracklet], new: ObjectFeatures | None) -> None:
+        """Keep the features of `tracklets` only, those matched in this frame renewed.
+
+        A tracklet whose match has no point keeps what it had.  Rows are numbered anew.
+        """
+        old_count = 0 if self.features is None else len(self.features.mask)
+        fresh = np.zeros(0, np.bool_) if new is None else new.present
+        sources: list[int] = []
+        kept: list[Tracklet] = []
+        for tracklet in tracklets:
+            if tracklet.detection >= 0 and len(fresh) and fresh[tracklet.detection]:
+                sources.append(old_count + tracklet.detection)
+            elif tracklet.row >= 0:
+                sources.append(tracklet.row)
+            else:
+                continue
+            kept.append(tracklet)
+        if not kept:
+            self.features = None
+        elif sources != list(range(old_count)):
+            self.features = self._select(new, np.array(sources, np.int64))
+        for row, tracklet in enumerate(kept):
+            tracklet.row = row
+
+    def _select(self, new: ObjectFeatures | None, rows: npt.NDArray[np.int64]) -> ObjectFeatures:
+        stacks = [features for features in (self.features, new) if features is not None]
+        # A graph takes no empty stack: one that is missing is stood in for by the other, whose
+        # rows are then not chosen.
+        (points,) = self._graphs.run("select", stacks[0].points, stacks[-1].points, rows)
+        return ObjectFeatures(points, np.concatenate([s.mask for s in stacks])[rows])

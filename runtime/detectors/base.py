@@ -1,0 +1,52 @@
+"""What a detector is: it gives the detections of each frame of one source."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ...records import Frame, Observations
+
+if TYPE_CHECKING:
+    pass
+
+
+_Self = TypeVar("_Self", bound="Observer")
+
+
+class Observer(Protocol):
+    """Says what is to be seen in each frame of one source, frame after frame; a context manager."""
+
+    def observe(self, frame: Frame) -> Observations:
+        """The objects in a frame, in source pixels.
+
+        Raises:
+            ObservationError: The observer does not fit the source, or failed.
+        """
+
+    def notes(self, source_frames: int | None = None) -> list[str]:
+        """One-line remarks for the end of a run: what was left out, and why.
+
+        Args:
+            source_frames: How many frames the source turned out to have; None where it was not
+                read to its end (a live source, `--max-frames`, an interruption).
+        """
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""
+
+    def __enter__(self: _Self) -> _Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+MOTION = "motion"
+
+
+PERSON = 0
+"""The class of people in models of COCO."""

@@ -1,0 +1,127 @@
+"""What a run tells those who watch it: every frame, and what happens to its sources.
+
+A server, a meter or a log implements `RunObserver`; the run knows nothing else of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ..records import Frame, Tracks
+from .sources.base import SourceInfo
+
+
+@dataclass(frozen=True, slots=True)
+class FrameEvent:
+    """One frame of one source, done and written.
+
+    Attributes:
+        source: The source's short name, unique in the run; names its folder of results.
+        frame: The frame; its picture is shared with the run and must not be written to.
+        tracks: What each task found, by the task's name, in source pixels.
+        stages_s: Seconds that each stage of this frame took, by the stage's name; 'latency' is
+            from capture to result. Of a batched pass of the backbone, the frame's share.
+        dropped: Frames of the source so far that nobody had time for.
+    """
+
+    source: str
+    frame: Frame
+    tracks: Mapping[str, Tracks]
+    stages_s: Mapping[str, float]
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEvent:
+    """Something happened to a source.
+
+    Attributes:
+        source: The source's short name.
+        kind: 'opened' (it is about to be tracked), 'lost' (it is being reconnected), 'returned',
+            'changed' (the size of its pictures), 'remark' (recording has stopped, or what a viewer
+            wished cannot be done), 'ended' (by itself or by the user) or 'failed'.
+        message: One line for people, without credentials.
+        info: What is known of the source; None where it could not be opened.
+    """
+
+    source: str
+    kind: Literal["opened", "lost", "returned", "changed", "remark", "ended", "failed"]
+    message: str
+    info: SourceInfo | None = None
+
+
+class RunObserver(Protocol):
+    """Watches a run.
+
+    Both methods must return at once and raise nothing: what takes time belongs in a thread of the
+    observer's own, behind a bounded queue.
+    """
+
+    def on_frame(self, event: FrameEvent) -> None:
+        """A frame is done; called by the thread that tracks, between two frames."""
+
+    def on_source(self, event: SourceEvent) -> None:
+        """Something happened to a source; may be called by the source's own thread."""
+
+
+_KEPT = 20
+"""Messages that the report shows; a camera on a bad line has thousands in a month."""
+
+
+class SourceLog:
+    """Counts and keeps what one source is told about; safe to be told from several threads.
+
+    Args:
+        name: The source's short name.
+        observers: Told of everything as well.
+
+    Attributes:
+        name: The source's short name.
+        outages: How often the source was lost.
+        messages: The newest messages, oldest first.
+    """
+
+    def __init__(self, name: str, observers: Sequence[RunObserver] = ()) -> None:
+        self.name = name
+        self.outages = 0
+        self.messages: deque[str] = deque(maxlen=_KEPT)
+        self._observers = observers
+        self._lock = threading.Lock()
+
+    def tell(self, kind: Literal["lost", "returned", "changed"], message: str) -> None:
+        """Take in what the source says of itself."""
+        with self._lock:
+            self.outages += kind == "lost"
+            self.messages.append(message)
+            self._pass_on(SourceEvent(self.name, kind, message))
+
+    def remark(self, message: str) -> None:
+        """Take in a remark on the source's results, to be told at once and in the report."""
+        with self._lock:
+            self.messages.append(message)
+            self._pass_on(SourceEvent(self.name, "remark", message))
+
+    def opened(self, info: SourceInfo) -> None:
+        """The source is about to be tracked."""
+        self._pass_on(SourceEvent(self.name, "opened", "opened", info))
+
+    def ended(self, message: str, *, failed: bool) -> None:
+        """The source is done."""
+        self._pass_on(SourceEvent(self.name, "failed" if failed else "ended", message))
+
+    def notes(self) -> list[str]:
+        """One-line remarks for the end of a run."""
+        with self._lock:
+            if not self.messages:
+                return []
+            times = f"lost {self.outages} times; " if self.outages > 1 else ""
+            shown = list(self.messages)[-3:]
+            return [f"source: {times}{'; '.join(shown)}"]
+
+    def _pass_on(self, event: SourceEvent) -> None:
+        for observer in self._observers:
+            observer.on_source(event)

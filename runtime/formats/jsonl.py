@@ -1,0 +1,144 @@
+"""Tracks as lines of JSON, for programs: `--jsonl` and the server's `/tracks`.
+
+One object a frame: `source`, `frame` (from 0), `time` (seconds from the source's start), `dropped`
+(frames so far), and `tracks`, a list of objects with `task`, `id`, `box` (left, top, right, bottom
+in source pixels from 0), `score`, `class`, and where the task has them `keypoints` (x, y,
+confidence) and `mask` (COCO's compressed RLE with its `size`, height and width).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ...errors import OutputError
+from ...records import Tracks
+from ..events import FrameEvent, SourceEvent
+from ..writers.base import output_error
+from .rle import encode_rle
+
+STANDARD_OUTPUT = "-"
+
+
+def track_line(event: FrameEvent) -> str:
+    """One frame as a line of JSON, with its line end."""
+    line = {
+        "source": event.source,
+        "frame": event.frame.index,
+        "time": round(event.frame.time_s, 4),
+        "dropped": event.dropped,
+        "tracks": [row for task, tracks in event.tracks.items() for row in _rows(task, tracks)],
+    }
+    return json.dumps(line, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _rows(task: str, tracks: Tracks) -> Iterator[Mapping[str, Any]]:
+    seen = tracks.observations
+    boxes = seen.boxes_xyxy.astype(np.float64).round(2).tolist()
+    scores = seen.scores.astype(np.float64).round(4).tolist()
+    for row, identity in enumerate(tracks.ids.tolist()):
+        track = {"task": task, "id": identity, "box": boxes[row], "score": scores[row]}
+        track["class"] = int(seen.classes[row])
+        if seen.keypoints is not None:
+            joints = seen.keypoints[row].astype(np.float64).round(3)
+            track["keypoints"] = np.where(np.isfinite(joints), joints, 0.0).tolist()
+        mask = None if seen.masks is None else seen.masks[row]
+        if tracks.label_map is not None:
+            mask = tracks.label_map == identity
+        if mask is not None:
+            track["mask"] = {"size": list(mask.shape), "counts": encode_rle(mask)}
+        yield track
+
+
+class TrackLines:
+    """Watches a run and writes a line for every frame; a context manager.
+
+    Nothing is held back: a line has left when `on_frame` returns. A reader of the standard output
+    who reads slowly slows the run down, as in any pipe; one who goes away ends it.
+
+    Args:
+        target: The file, or `-` for the standard output.
+        on_gone: Told once that the reader of the standard output has gone.
+        say: Told once, in one line, why writing stopped.
+
+    Attributes:
+        error: Why writing stopped, as on a full disk, or None.
+
+    Raises:
+        OutputError: The file cannot be created.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        on_gone: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self._path = Path("standard output" if target == STANDARD_OUTPUT else target)
+        self._on_gone = on_gone
+        self._say = say
+        self._lines = self._length = 0
+        self._lock = threading.Lock()
+        self.error: OutputError | None = None
+        try:
+            self._file = _open(target)
+        except OSError as error:
+            raise output_error(self._path, error) from None
+
+    def on_frame(self, event: FrameEvent) -> None:
+        """Write the line of a frame; an error ends the writing, not the run."""
+        data = track_line(event).encode()
+        # Several sources may be tracked by several threads; a line is never torn.
+        with self._lock:
+            if self.error is None:
+                self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+        except BrokenPipeError:
+            self.error = OutputError(f"--jsonl: nobody reads {self._path} any more")
+            self._on_gone()
+        except OSError as error:
+            self.error = output_error(self._path, error, self._lines)
+            self._cut()
+            self._say(f"{self.error}; tracking goes on without --jsonl")
+        self._length += len(data)
+        self._lines += 1
+
+    def on_source(self, event: SourceEvent) -> None:
+        """Nothing: lines are frames."""
+
+    def _cut(self) -> None:
+        """Leave whole lines only."""
+        if self._file.seekable():
+            try:
+                self._file.truncate(self._length)
+            except OSError as error:
+                self.error = OutputError(f"{self.error}, the last line cut ({error.strerror})")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> TrackLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open(target: str) -> BinaryIO:
+    if target != STANDARD_OUTPUT:
+        return Path(target).open("wb", buffering=0)
+    # A descriptor of its own: closing it leaves the standard output to others.
+    return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)

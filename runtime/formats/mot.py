@@ -1,0 +1,228 @@
+"""MOTChallenge's text format: detections, ground truth and results."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ObservationError
+from ...records import FloatArray, Frame, IntArray, Observations, Tracks
+from ..boxes import xywh_to_xyxy
+from ..writers.base import RowFile
+from .text import TableFile, first_invalid, parse_number, parse_whole, read_lines, row_error
+
+_SEPARATOR = re.compile(r"\s*,\s*|\s+")
+
+
+_COLUMNS = "frame,id,x,y,w,h[,score[,class,...]]"
+
+
+def read_mot(path: Path) -> TableFile:
+    """Read a MOTChallenge file whole.
+
+    Raises:
+        ObservationError: The file cannot be read, or a row is malformed; names the line.
+    """
+    lines, rows = [], []
+    for line, text in read_lines(path):
+        lines.append(line)
+        rows.append(_parse_row(path, line, text))
+    table = np.array(rows, np.float64).reshape(-1, 7)
+    # In float64: from a large x, float32 could not take 1 away.
+    boxes = xywh_to_xyxy(table[:, 1:5] - np.array([1.0, 1.0, 0.0, 0.0])).astype(np.float32)
+    bad = first_invalid(boxes)
+    if bad is not None:
+        raise ObservationError(f"{path}, line {lines[bad]}: box too far out or too small to exist")
+    scores = table[:, 5].astype(np.float32)
+    if (scores == -1).all():
+        scores = np.ones_like(scores)
+    return TableFile(
+        path,
+        table[:, 0].astype(np.int64) - 1,
+        Observations(boxes, scores, table[:, 6].astype(np.int64)),
+        np.array(lines, np.int64),
+    )
+
+
+def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
+    fields = _SEPARATOR.split(text)
+    values = [parse_number(field) for field in fields]
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < max(6, len(fields)):
+        raise row_error(path, line, f"expected finite numbers {_COLUMNS}", text)
+    if numbers[0] != int(numbers[0]) or numbers[0] < 1:
+        raise row_error(path, line, "expected a whole frame number from 1", text)
+    if numbers[4] <= 0 or numbers[5] <= 0:
+        raise row_error(path, line, "expected a width and height above 0", text)
+    label = parse_whole(fields[7]) if len(fields) in (8, 9) else -1
+    if label is None or label < -1:
+        raise row_error(path, line, "expected a whole class number from 0, or -1", text)
+    score = numbers[6] if len(numbers) > 6 else -1.0
+    return (numbers[0], *numbers[2:6], score, max(label, 0))
+
+
+class MotFile(RowFile):
+    """MOTChallenge rows `frame,id,x,y,w,h,score,class,-1`, one for each track.
+
+    Frames count from 1, and so do pixels: MOTChallenge calls the corner of the picture (1, 1)
+    (its ground truth begins there, with right edges at width + 1), so x = left + 1 and y = top + 1;
+    w and h are lengths. Whoever reads such a file takes 1 off again. TrackEval compares boxes of
+    two files as they stand, which needs both of them in this convention.
+    """
+
+    def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
+        """None for a frame without tracks."""
+        return _rows(frame.index + 1, tracks)
+
+
+def _rows(frame_number: int, tracks: Tracks) -> list[str]:
+    seen = tracks.observations
+    boxes = seen.boxes_xyxy.astype(np.float64)
+    geometry = np.column_stack((boxes[:, :2] + 1.0, boxes[:, 2:] - boxes[:, :2]))
+    geometry = np.round(geometry, 2) + 0.0  # no "-0.00"
+    return [
+        f"{frame_number},{track_id},{x:.2f},{y:.2f},{w:.2f},{h:.2f},{score:.4f},{class_id},-1\n"
+        for track_id, (x, y, w, h), score, class_id in zip(
+            tracks.ids.tolist(),
+            geometry.tolist(),
+            (seen.scores.astype(np.float64).round(4) + 0.0).tolist(),
+            seen.classes.tolist(),
+            strict=True,
+        )
+    ]
+
+
+_PEDESTRIAN = 1
+
+
+_LARGEST = 1e9
+
+
+IdRows = dict[int, tuple[IntArray, FloatArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class MotRow:
+    """One line of a file.
+
+    Attributes:
+        place: File and line, for messages.
+        frame: As the file counts, from 1.
+        identity: The object's.
+        box_xywh: Left, top, width, height; pixels from 1, as the file has them.
+        flag: Of a ground truth: 0 where the row is to be ignored.  Of results: the score.
+        label: The class; None where the file has none.
+    """
+
+    place: str
+    frame: int
+    identity: int
+    box_xywh: tuple[float, float, float, float]
+    flag: float
+    label: int | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a ground truth means that a tracker is asked to find the row."""
+        return self.flag != 0 and self.label in (None, _PEDESTRIAN, -1)
+
+
+def read_mot_rows(path: Path) -> list[MotRow]:
+    """Every row of a file, as it stands there.
+
+    Raises:
+        ObservationError: The file cannot be read, is malformed, or has an id twice in a frame.
+    """
+    rows = [_parse(place, text) for place, text in _lines(path)]
+    seen: set[tuple[int, int]] = set()
+    for row in rows:
+        if (row.frame, row.identity) in seen:
+            raise ObservationError(
+                f"{row.place}: id {row.identity} stands twice in frame {row.frame}"
+            )
+        seen.add((row.frame, row.identity))
+    return rows
+
+
+def read_mot_truth(path: Path | str) -> IdRows:
+    """The rows of a ground truth that a tracker is asked to find.
+
+    Args:
+        path: A MOTChallenge `gt.txt`.
+
+    Returns:
+        Frame number (from 0) to ids (N,) int64 and boxes_xyxy (N, 4) float32 in source pixels;
+        frames without an object are absent.
+
+    Raises:
+        ObservationError: The file cannot be read, is malformed, or has an id twice in a frame.
+    """
+    return _read(Path(path), truth=True)
+
+
+def read_mot_results(path: Path | str) -> IdRows:
+    """All rows of a tracker's result file; see `read_mot_truth`."""
+    return _read(Path(path), truth=False)
+
+
+def _read(path: Path, truth: bool) -> IdRows:
+    frames: dict[int, list[MotRow]] = {}
+    for row in read_mot_rows(path):
+        if row.wanted or not truth:
+            frames.setdefault(row.frame - 1, []).append(row)
+    return {number: _arrays(rows) for number, rows in sorted(frames.items())}
+
+
+def _arrays(rows: list[MotRow]) -> tuple[IntArray, FloatArray]:
+    ids = np.array([row.identity for row in rows], np.int64)
+    # In float64: from a large x, float32 could not take 1 away.
+    boxes = np.array([row.box_xywh for row in rows], np.float64) - (1.0, 1.0, 0.0, 0.0)
+    boxes[:, 2:] += boxes[:, :2]
+    return ids, boxes.astype(np.float32)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where a row stands, for messages, and its text; blank lines are left out."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ObservationError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ObservationError(f"{path}: cannot be read as MOTChallenge rows: {reason}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
+
+
+def _number(text: str) -> float:
+    """The number that a field holds; NaN if it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _parse(place: str, text: str) -> MotRow:
+    numbers = [_number(field) for field in _SEPARATOR.split(text)]
+    good = len(numbers) >= 6 and all(abs(value) < _LARGEST for value in numbers)
+    if not good:
+        raise _row_error(place, "expected finite numbers frame,id,x,y,w,h[,...]", text)
+    frame, identity, x, y, w, h = numbers[:6]
+    if frame != int(frame) or frame < 1 or identity != int(identity) or identity < 0:
+        raise _row_error(place, "expected a whole frame number from 1 and a whole id from 0", text)
+    if w <= 0 or h <= 0:
+        raise _row_error(place, "expected a width and height above 0", text)
+    flag = numbers[6] if len(numbers) > 6 else 1.0
+    label = int(numbers[7]) if len(numbers) in (8, 9) else None
+    return MotRow(place, int(frame), int(identity), (x, y, w, h), flag, label)
+
+
+def _row_error(place: str, problem: str, text: str) -> ObservationError:
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return ObservationError(f"{place}: {problem}, got {shown!r}")

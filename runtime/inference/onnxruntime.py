@@ -1,0 +1,281 @@
+"""ONNX Runtime as a backend: on the CPU, and on a GPU through I/O binding.
+
+A provider is asked for by name and must be there: ONNX Runtime's own habit of falling back to the
+CPU with a warning is switched off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BackendError
+from ..bundle.spec import GraphSpec, TensorSpec
+from .base import Array, Engine, to_host
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "ort-tensorrt": "TensorrtExecutionProvider",
+}
+
+
+_CUDA = "cuda"
+"""ONNX Runtime's name of the memory that both GPU providers compute in."""
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class OrtArray:
+    """An array in ONNX Runtime's hands, usually on a GPU."""
+
+    def __init__(self, value: onnxruntime.OrtValue) -> None:
+        self.value = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return tuple(self.value.shape())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        return np.dtype(_DTYPES[self.value.data_type()])
+
+    def to_host(self) -> npt.NDArray[Any]:
+        """Copy to host memory."""
+        host: npt.NDArray[Any] = self.value.numpy()
+        return host
+
+
+class OnnxRuntimeEngine(Engine):
+    """A graph in an `onnxruntime.InferenceSession`.
+
+    Args:
+        path: The ONNX file.
+        spec: What the graph takes and gives; None reads it from the file (for foreign models).
+        device: A key of `PROVIDERS`.
+        threads: Of the CPU; 0 takes as many as this process may use.
+        bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
+        half: Whether the graph is float16, which TensorRT's provider must be told.
+
+    Raises:
+        BackendError: Unknown device, ONNX Runtime or the provider is absent, or the file cannot be
+            loaded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: GraphSpec | None = None,
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        bind: bool | None = None,
+        half: bool = False,
+    ) -> None:
+        options = tensorrt_options(spec, half=half) if device == "ort-tensorrt" else {}
+        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads, options)
+        self._device = "cpu" if device == "cpu" else _CUDA
+        self._bind = device != "cpu" if bind is None else bind
+        self.backend = self._session.get_providers()[0]
+        self.spec = spec or _read_spec(self._session, path)
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._session is None:
+            raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
+        try:
+            if self._bind:
+                return self._run_bound(self._session, feeds)
+            names = [tensor.name for tensor in self.spec.outputs]
+            host = {name: to_host(feed) for name, feed in feeds.items()}
+            return dict(zip(names, self._session.run(names, host), strict=True))
+        except _failures() as error:
+            raise BackendError(f"graph {self.spec.name}: {_one_line(error)}") from error
+
+    def _run_bound(
+        self, session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        binding = session.io_binding()
+        for name, feed in feeds.items():
+            binding.bind_ortvalue_input(name, place_on_device(feed, self._device).value)
+        for tensor in self.spec.outputs:
+            binding.bind_output(tensor.name, self._device, 0)
+        session.run_with_iobinding(binding)
+        values = binding.get_outputs()
+        return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
+
+    def close(self) -> None:
+        """Give the session back."""
+        self._session = None
+
+
+def place_on_device(array: Array, device: str) -> OrtArray:
+    """A copy in the memory that a device of `PROVIDERS` computes in; the array if it is there."""
+    import onnxruntime
+
+    if isinstance(array, OrtArray):
+        return array
+    memory = "cpu" if device == "cpu" else _CUDA
+    host = np.ascontiguousarray(to_host(array))
+    try:
+        return OrtArray(onnxruntime.OrtValue.ortvalue_from_numpy(host, memory, 0))
+    except _failures() as error:
+        raise BackendError(f"backend {device}: {_one_line(error)}") from error
+
+
+def available_cores() -> int:
+    """Cores that this process may use (a container or taskset may give it fewer than there are)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open(
+    path: Path, device: str, threads: int, tensorrt: dict[str, str]
+) -> onnxruntime.InferenceSession:
+    if device not in PROVIDERS:
+        raise BackendError(f"unknown backend {device!r}: choose one of {', '.join(PROVIDERS)}")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "onnxruntime is not installed: pip install 'unitrack-edge[cpu]' (or [gpu] for a GPU)"
+        ) from error
+    provider = PROVIDERS[device]
+    present = onnxruntime.get_available_providers()
+    if provider not in present:
+        raise BackendError(
+            f"backend {device}: onnxruntime {onnxruntime.__version__} here has {present}, "
+            f"expected {provider}: pip install 'unitrack-edge[gpu]', or use --backend cpu"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    # Fatal only: what goes wrong is raised, and ORT's own lines would stand beside the message.
+    options.log_severity_level = 4
+    # Several graphs share the cores: a pool that spins after its run steals them from the next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers: list[Any] = [provider]
+    if tensorrt:
+        make_cache_folder(tensorrt)
+        # What TensorRT does not take stays on the GPU.
+        providers = [(provider, tensorrt), PROVIDERS["cuda"]]
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=providers, enable_fallback=False
+        )
+    except _failures() as error:
+        raise BackendError(f"{path} cannot be loaded: {_one_line(error)}") from error
+    if session.get_providers()[0] != provider:
+        raise BackendError(
+            f"backend {device}: {provider} is listed but does not start (driver or CUDA libraries "
+            f"missing?), the session has {session.get_providers()}; use --backend cpu"
+        )
+    return session
+
+
+def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> GraphSpec:
+    def tensors(nodes: Any) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(
+                node.name,
+                _DTYPES.get(node.type, node.type),
+                tuple(
+                    s if isinstance(s, (int, str)) else f"axis{i}" for i, s in enumerate(node.shape)
+                ),
+            )
+            for node in nodes
+        )
+
+    return GraphSpec(
+        path.stem,
+        path.name,
+        "",
+        path.stat().st_size,
+        tensors(session.get_inputs()),
+        tensors(session.get_outputs()),
+    )
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: a class per status code, each directly under Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [
+        value
+        for value in vars(state).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    return (*own, RuntimeError, OSError, ValueError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def tensorrt_options(spec: GraphSpec | None, *, half: bool) -> dict[str, str]:
+    """Options of ONNX Runtime's TensorRT provider: engines are kept, for the bundle's shapes.
+
+    The provider builds weakly typed networks: where float16 is allowed, TensorRT may use it
+    anywhere.  It is therefore allowed only for graphs without products that must stay float32, and
+    nothing about the result is proven; the backends `tensorrt` and `tensorrt-rtx` do prove it.
+
+    Args:
+        spec: Of the graph; None where it is not known.
+        half: Whether the graph is float16.
+    """
+    folder = _cache_folder() / "ort-tensorrt" / ("models" if spec is None else spec.sha256[:16])
+    islands = () if spec is None else spec.fp32_nodes
+    options = {
+        "device_id": "0",
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+        "trt_fp16_enable": str(half and not islands),
+    }
+    dynamic = [t for t in (() if spec is None else spec.inputs) if t.is_dynamic]
+    if dynamic and all(t.min_shape and t.opt_shape and t.max_shape for t in dynamic):
+        # Without a profile every new shape would rebuild the engine in the middle of a run.
+        for which in ("min", "opt", "max"):
+            shapes = [(t.name, getattr(t, f"{which}_shape")) for t in dynamic]
+            options[f"trt_profile_{which}_shapes"] = ",".join(
+                f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes
+            )
+    return options
+
+
+def _cache_folder() -> Path:
+    # Not inside the bundle: what lies there is compared with its sha256, and these are code.
+    chosen = os.environ.get("UNITRACK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unitrack-edge"
+
+
+def make_cache_folder(options: dict[str, str]) -> None:
+    """Make the folder that the options name; raises `BackendError` where that is refused."""
+    folder = Path(options["trt_engine_cache_path"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(
+            f"no engine can be kept in {folder} ({error.strerror}): set UNITRACK_CACHE to a folder "
+            "that you may write to"
+        ) from error

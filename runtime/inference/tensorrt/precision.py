@@ -1,0 +1,146 @@
+"""What a loaded engine really computes in: the second proof of precision.
+
+The first one is on the parsed network, before building.  This one asks TensorRT's engine inspector,
+which needs a GPU, about the layers as they were built.  The inspector's words are not a documented
+format: types are recognised by the words that have been seen, and a layer that says nothing
+recognisable counts as `unstated`, never as proven.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from ....errors import BackendError
+from ...bundle.spec import GraphSpec
+
+UNSTATED = "unstated"
+
+
+PROMISED = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
+"""Element type that a bundle's precision promises for convolutions and matrix products."""
+
+
+_PRODUCT = re.compile(r"conv(?!ert)|gemm|matrixmultiply|matmul|einsum", re.IGNORECASE)
+
+
+# Fused kinds say only in the name of their kernel that there is a product in them.
+_FUSED = re.compile(r"fusion", re.IGNORECASE)
+
+
+# In this order: `BFloat16` holds `Float`.
+_TYPES = (
+    (re.compile(r"bf16|bfloat16", re.IGNORECASE), "bfloat16"),
+    (re.compile(r"half|fp16|float16", re.IGNORECASE), "float16"),
+    (re.compile(r"int8", re.IGNORECASE), "int8"),
+    (re.compile(r"fp8", re.IGNORECASE), "float8"),
+    (re.compile(r"float|fp32", re.IGNORECASE), "float32"),
+)
+
+
+_ONNX_NAME = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of a built engine.
+
+    Attributes:
+        name: TensorRT's, often of several fused ones.
+        kind: TensorRT's word for it.
+        dtype: Element type of what it multiplies or reads first; `mixed`, or `unstated`.
+        product: Whether it multiplies matrices or convolves.
+        nodes: Names of the ONNX nodes that it came from, as far as it says.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    product: bool
+    nodes: tuple[str, ...]
+
+
+def read_layers(text: str) -> tuple[Layer, ...]:
+    """The layers in an engine inspector's JSON.
+
+    Raises:
+        BackendError: It is not the inspector's JSON, or was built without details.
+    """
+    try:
+        data = json.loads(text)
+        layers = data["Layers"] if isinstance(data, dict) else data
+        if not all(isinstance(layer, dict) for layer in layers):
+            raise ValueError("names of layers alone")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackendError(
+            f"the engine does not describe its layers ({error}), so its precision cannot be "
+            "proven: build it with `cli build … --force`"
+        ) from error
+    return tuple(_read_layer(layer) for layer in layers)
+
+
+def check_layers(graph: GraphSpec, layers: tuple[Layer, ...], precision: str) -> dict[str, int]:
+    """Compare the products of a built engine with what the bundle promises.
+
+    Args:
+        graph: Its spec; its `fp32_nodes` may be float32 whatever the precision.
+        layers: Of the engine.
+        precision: Of the bundle: `fp32`, `fp16` or `int8`.
+
+    Returns:
+        How many products compute in which type, such as `{"float16": 15, "unstated": 1}`.
+
+    Raises:
+        BackendError: A product computes in another type than was promised; names it.
+    """
+    # Only the backbone of a calibrated bundle is int8; its other graphs promise nothing.
+    promised = PROMISED[precision] if precision != "int8" or graph.name == "backbone" else "float32"
+    islands = set(graph.fp32_nodes)
+    counts: Counter[str] = Counter()
+    for layer in layers:
+        if not layer.product:
+            continue
+        counts[layer.dtype] += 1
+        kept = not islands.isdisjoint((*layer.nodes, *layer.name.split(" + ")))
+        if promised != "float32" and layer.dtype not in (promised, UNSTATED) and not kept:
+            raise BackendError(
+                f"graph {graph.name}: the engine computes {layer.kind} {layer.name:.80} in "
+                f"{layer.dtype}, expected {promised} in a bundle of precision {precision}; it is "
+                "not used: build it with `cli build … --force`"
+            )
+    return dict(sorted(counts.items()))
+
+
+def _read_layer(layer: dict[str, Any]) -> Layer:
+    kind = str(layer.get("LayerType", ""))
+    fused = _FUSED.search(kind) and _PRODUCT.search(str(layer.get("TacticName", "")))
+    product = bool(
+        fused or _PRODUCT.search(kind) or _PRODUCT.search(str(layer.get("ParameterType", "")))
+    )
+    weights = layer.get("Weights")
+    return Layer(
+        str(layer.get("Name", "")),
+        kind,
+        _dtype_of(layer, weights if isinstance(weights, dict) else {}),
+        product,
+        tuple(_ONNX_NAME.findall(str(layer.get("Metadata", "")))),
+    )
+
+
+def _dtype_of(layer: dict[str, Any], weights: dict[str, Any]) -> str:
+    """Type of the factors: input and weights, or both inputs of a product of two."""
+    # What follows them is a bias, or what is added to the product, of a type of its own.
+    factors = 1 if weights or "conv" in str(layer.get("LayerType", "")).lower() else 2
+    inputs = [entry for entry in layer.get("Inputs") or () if isinstance(entry, dict)]
+    texts = [str(e.get("Format/Datatype", e.get("Datatype", ""))) for e in inputs[:factors]]
+    if weights:
+        texts.append(str(weights.get("Type", "")))
+    found = {kind for kind in map(_recognise, texts) if kind != UNSTATED}
+    return found.pop() if len(found) == 1 else "mixed" if found else UNSTATED
+
+
+def _recognise(text: str) -> str:
+    return next((name for pattern, name in _TYPES if pattern.search(text)), UNSTATED)

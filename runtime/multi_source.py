@@ -1,0 +1,245 @@
+"""Several sources on one loaded bundle, in turns: whoever has a frame goes through the backbone.
+
+Heads, identities and results of the sources have nothing to do with one another; only the graphs
+are shared. Frames whose images are of one size may go through the backbone together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from ..errors import RequestError, UnitrackError
+from .inference.base import Array, to_host
+from .inference.runner import GraphRunner
+from .pipeline import OnFrame, Pipeline, Prepared
+from .preprocessing import FeatureMap
+from .signals import StopRequest
+from .sources.base import PolledSource
+
+_NAP_S = 0.002
+
+
+@dataclass(slots=True)
+class Member:
+    """One source of a fleet.
+
+    Attributes:
+        source: Where its frames come from.
+        pipeline: Its heads and sinks.
+        max_frames: How many frames at most.
+        on_frame: Told of every frame.
+        on_end: Told once, when it is done: with the error that ended it, or None.
+        done: Whether it is.
+    """
+
+    source: PolledSource
+    pipeline: Pipeline
+    max_frames: int | None
+    on_frame: OnFrame
+    on_end: Callable[[UnitrackError | None], None]
+    done: bool = False
+
+    def end(self, error: UnitrackError | None = None) -> None:
+        """Leave the fleet."""
+        self.done = True
+        self.on_end(error)
+
+
+class Fleet:
+    """Runs the pipelines of several sources in one loop, in which none waits for another's camera.
+
+    While the backbone works on the frames of some sources, a second thread runs the heads of those
+    before them. A source whose pipeline raises an error of this project leaves; the others go on.
+
+    Args:
+        graphs: Runs `backbone`.
+        members: The sources.
+        overlap: Whether heads may run in a thread of their own. Windows cannot be opened there, and
+            backends that compute on a device take work from one thread only.
+        batch: Most frames in one pass of the backbone. On two cores, where one image keeps both
+            busy, passes of two or four were slower than one after the other.
+    """
+
+    def __init__(
+        self,
+        graphs: GraphRunner,
+        members: Sequence[Member],
+        *,
+        overlap: bool = True,
+        batch: int = 1,
+    ) -> None:
+        self._graphs = graphs
+        self._members = members
+        self._batch = batch
+        self._overlap = overlap and on_host(graphs)
+        self._in_hand: dict[int, Future[None]] = {}
+
+    def run(self, stop: StopRequest) -> None:
+        """Work until every source has ended or the user stops."""
+        start = time.perf_counter()
+        turn = 0
+        with ThreadPoolExecutor(1, "heads") as worker:
+            try:
+                while not stop.is_set and not all(m.done for m in self._members):
+                    ready = self._ready(turn)
+                    if ready:
+                        turn = ready[-1] + 1
+                        self._round([self._members[row] for row in ready], worker)
+                    else:
+                        with stop.waiting():
+                            wait(self._in_hand.values(), _NAP_S)
+                            if not self._in_hand:
+                                time.sleep(_NAP_S)
+                    self._settle(time.perf_counter() - start)
+            except KeyboardInterrupt:
+                stop.is_set = True
+        self._settle(time.perf_counter() - start)
+        for member in self._members:
+            if not member.done:
+                member.pipeline.interrupted = stop.is_set
+                member.end()
+
+    def _ready(self, turn: int) -> list[int]:
+        """Rows of the next members that have a frame and nothing in hand, in turns."""
+        count = len(self._members)
+        rows = [(turn + step) % count for step in range(count)]
+        ready = (
+            row
+            for row in rows
+            if not self._members[row].done
+            and id(self._members[row]) not in self._in_hand
+            and self._members[row].source.ready()
+        )
+        return list(islice(ready, self._batch))
+
+    def _round(self, ready: Sequence[Member], worker: ThreadPoolExecutor) -> None:
+        taken: list[tuple[Member, Prepared]] = []
+        for member in ready:
+            try:
+                prepared = member.pipeline.take()
+            except UnitrackError as error:
+                member.end(error)
+                continue
+            if prepared is None:
+                member.end()
+            else:
+                taken.append((member, prepared))
+        for batch in batches([prepared for _, prepared in taken]):
+            together = [taken[row] for row in batch]
+            try:
+                features = self._extract(together)
+            except UnitrackError as error:
+                for member, _ in together:
+                    member.end(error)
+                continue
+            for (member, prepared), found in zip(together, features, strict=True):
+                work = (member, prepared, found)
+                submit = worker.submit if self._overlap else _at_once
+                self._in_hand[id(member)] = submit(_finish, *work)
+
+    def _settle(self, elapsed_s: float) -> None:
+        """Take note of what the heads have finished."""
+        for member in self._members:
+            work = self._in_hand.get(id(member))
+            if work is None or not work.done():
+                continue
+            del self._in_hand[id(member)]
+            member.pipeline.elapsed_s = elapsed_s
+            error = work.exception()
+            if isinstance(error, UnitrackError):
+                member.end(error)
+            elif error is not None:
+                raise error
+            elif member.pipeline.frames == member.max_frames:
+                member.end()
+
+    def _extract(self, batch: Sequence[tuple[Member, Prepared]]) -> list[FeatureMap | None]:
+        images = [prepared.image for _, prepared in batch]
+        if images[0] is None:
+            return [None] * len(batch)
+        parts: list[Array]
+        start = time.perf_counter()
+        if len(batch) == 1:
+            parts = list(self._graphs.run("backbone", images[0]))
+        else:
+            stacked = np.concatenate([to_host(image) for image in images if image is not None])
+            (found,) = self._graphs.run("backbone", stacked)
+            # Copies, so that a head that remembers one frame does not keep all of them.
+            parts = [np.array(row[None]) for row in to_host(found)]
+        share_s = (time.perf_counter() - start) / len(batch)
+        for member, _ in batch:
+            member.pipeline.note("backbone", share_s)
+        stride = self._graphs.spec.stride
+        return [
+            None if prepared.letterbox is None else FeatureMap(part, prepared.letterbox, stride)
+            for (_, prepared), part in zip(batch, parts, strict=True)
+        ]
+
+
+def _finish(member: Member, prepared: Prepared, features: FeatureMap | None) -> None:
+    member.on_frame(prepared.frame, member.pipeline.finish(prepared, features))
+
+
+def _at_once(
+    work: Callable[[Member, Prepared, FeatureMap | None], None],
+    member: Member,
+    prepared: Prepared,
+    features: FeatureMap | None,
+) -> Future[None]:
+    """What a worker's `submit` does, in this thread."""
+    done: Future[None] = Future()
+    try:
+        work(member, prepared, features)
+        done.set_result(None)
+    except UnitrackError as error:
+        done.set_exception(error)
+    return done
+
+
+def on_host(graphs: GraphRunner) -> bool:
+    """Whether the graphs compute on the CPU."""
+    return isinstance(graphs.place(np.zeros(1, np.float32)), np.ndarray)
+
+
+def check_batch(graphs: GraphRunner, batch: int) -> None:
+    """Find out whether the backbone takes so many images at once.
+
+    Raises:
+        RequestError: It does not.
+    """
+    limit = batch_limit(graphs)
+    if limit is not None and batch > limit:
+        raise RequestError(
+            f"--batch {batch}: the backbone of this bundle and backend takes {limit} at once; "
+            "leave out --batch"
+        )
+
+
+def batch_limit(graphs: GraphRunner) -> int | None:
+    """How many images the backbone takes at once; None: any number.
+
+    One where results are not arrays of the host: those cannot be taken apart.
+    """
+    fixed = graphs.spec.graphs["backbone"].inputs[0].shape[0]
+    if isinstance(fixed, int) or not on_host(graphs):
+        return 1
+    return graphs.limit("backbone", 0, 0)
+
+
+def batches(prepared: Sequence[Prepared]) -> list[list[int]]:
+    """Rows of frames that can go through the backbone together, in their order.
+
+    Returns:
+        Every row once; rows of a batch have images of one shape, or none.
+    """
+    groups: dict[object, list[int]] = {}
+    for row, item in enumerate(prepared):
+        shape = None if item.image is None else item.image.shape
+        groups.setdefault(shape, []).append(row)
+    return list(groups.values())

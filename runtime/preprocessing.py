@@ -1,0 +1,217 @@
+"""From source frames to the network: the letterbox transform, and one pass of the backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BundleError, SourceError
+from ..records import Frame, UInt8Array
+from .inference.base import Array
+from .inference.runner import GraphRunner
+
+# The method pads with 127.5, which a uint8 picture cannot hold; OpenCV rounds it to the even
+# neighbour when it fills the border of a uint8 picture, so 128 is what the authors' code pads.
+PAD_VALUE = 128
+
+
+Coordinates = TypeVar("Coordinates", bound=npt.NDArray[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """A picture scaled into another size with its ratio kept, centred, padded with grey.
+
+    Coordinates are continuous, pixel (0, 0) covers [0, 1) x [0, 1). The scaled picture has whole
+    pixels, so the two axes differ slightly in scale; both directions use the true scales and are
+    exact inverses.
+
+    Attributes:
+        source_hw: Height and width in source pixels.
+        network_hw: Height and width in network pixels.
+        inner_hw: Height and width of the scaled picture in network pixels.
+        top: Rows of padding above it.
+        left: Columns of padding left of it.
+    """
+
+    source_hw: tuple[int, int]
+    network_hw: tuple[int, int]
+    inner_hw: tuple[int, int]
+    top: int
+    left: int
+
+    @staticmethod
+    def fit(source_hw: tuple[int, int], network_hw: tuple[int, int]) -> Letterbox:
+        """The transform between two sizes, both (height, width) in pixels.
+
+        Where the padding of an axis is odd, the far side gets the extra pixel.
+
+        Raises:
+            SourceError: A size below one pixel.
+        """
+        if min(*source_hw, *network_hw) < 1:
+            raise SourceError(
+                f"letterbox from {source_hw} to {network_hw} (height, width): "
+                "expected sizes of at least 1 pixel"
+            )
+        ratio = min(network_hw[0] / source_hw[0], network_hw[1] / source_hw[1])
+        height = max(1, round(source_hw[0] * ratio))
+        width = max(1, round(source_hw[1] * ratio))
+        top = (network_hw[0] - height) // 2
+        left = (network_hw[1] - width) // 2
+        return Letterbox(source_hw, network_hw, (height, width), top, left)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether source and network have the same size."""
+        return self.source_hw == self.network_hw
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Network pixels per source pixel, along x and along y."""
+        return (
+            self.inner_hw[1] / self.source_hw[1],
+            self.inner_hw[0] / self.source_hw[0],
+        )
+
+    def apply(self, image: UInt8Array) -> UInt8Array:
+        """Scales and pads a picture.
+
+        Args:
+            image: (H, W, 3) uint8 of source size.
+
+        Returns:
+            (h, w, 3) uint8 of network size; the same array, not a copy, where the sizes agree.
+
+        Raises:
+            SourceError: The picture has another size than this transform.
+        """
+        if image.shape[:2] != self.source_hw:
+            raise SourceError(
+                f"letterbox: got a picture of {image.shape[:2]} (height, width), "
+                f"expected {self.source_hw}"
+            )
+        if self.is_identity:
+            return image
+        height, width = self.inner_hw
+        if (height, width) != self.source_hw:
+            image = np.asarray(
+                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        bottom = self.network_hw[0] - height - self.top
+        right = self.network_hw[1] - width - self.left
+        if not (self.top or bottom or self.left or right):
+            return image
+        padded = cv2.copyMakeBorder(
+            image,
+            self.top,
+            bottom,
+            self.left,
+            right,
+            cv2.BORDER_CONSTANT,
+            value=(PAD_VALUE, PAD_VALUE, PAD_VALUE),
+        )
+        return np.asarray(padded, np.uint8)
+
+    def to_network(self, boxes_xyxy: Coordinates) -> Coordinates:
+        """Boxes from source to network pixels: (…, 4) float, left, top, right, bottom; new array.
+
+        Nothing is clipped.
+        """
+        return self._map(boxes_xyxy, 2, forward=True)
+
+    def to_source(self, boxes_xyxy: Coordinates) -> Coordinates:
+        """Boxes from network to source pixels: the inverse of `to_network`."""
+        return self._map(boxes_xyxy, 2, forward=False)
+
+    def points_to_network(self, points_xy: Coordinates) -> Coordinates:
+        """Points from source to network pixels: (…, 2) float, x, y; new array."""
+        return self._map(points_xy, 1, forward=True)
+
+    def points_to_source(self, points_xy: Coordinates) -> Coordinates:
+        """Points from network to source pixels: the inverse of `points_to_network`."""
+        return self._map(points_xy, 1, forward=False)
+
+    def _map(self, values: Coordinates, pairs: int, *, forward: bool) -> Coordinates:
+        scale = np.tile(np.array(self.scale_xy), pairs)
+        shift = np.tile(np.array((self.left, self.top), np.float64), pairs)
+        mapped = values * scale + shift if forward else (values - shift) / scale
+        kept = values.dtype if np.issubdtype(values.dtype, np.floating) else np.float32
+        return mapped.astype(kept)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMap:
+    """φ of one frame.
+
+    Attributes:
+        array: (1, rows, cols, C) unit points, where the backend computed them.
+        letterbox: From source pixels to the network's image.
+        stride: Network pixels per cell.
+    """
+
+    array: Array
+    letterbox: Letterbox
+    stride: int
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.array.shape[1], self.array.shape[2]
+
+
+class FeatureExtractor:
+    """Letterboxes frames and runs the backbone.
+
+    Args:
+        graphs: Runs `backbone`.
+    """
+
+    def __init__(self, graphs: GraphRunner) -> None:
+        self._graphs = graphs
+        self._stride = graphs.spec.stride
+
+    def prepare(self, frame: Frame, network_hw: tuple[int, int]) -> tuple[Array, Letterbox]:
+        """The network's image (1, height, width, 3) uint8 of a frame, and how it was made."""
+        letterbox = Letterbox.fit(frame.size_hw, network_hw)
+        image = letterbox.apply(frame.image)
+        return np.ascontiguousarray(image)[None], letterbox
+
+    def extract(self, image: Array, letterbox: Letterbox) -> FeatureMap:
+        """Features of a prepared image."""
+        (features,) = self._graphs.run("backbone", image)
+        return FeatureMap(features, letterbox, self._stride)
+
+
+def network_size(
+    spec_sizes: tuple[tuple[int, int], ...], wanted_hw: tuple[int, int], source_hw: tuple[int, int]
+) -> tuple[int, int]:
+    """The image size to use, given what a bundle takes.
+
+    Args:
+        spec_sizes: `BundleSpec.sizes_hw`; empty: any size.
+        wanted_hw: What the head asks for.
+        source_hw: Of the source's frames.
+
+    Returns:
+        `wanted_hw` where the bundle takes it; otherwise, of the bundle's sizes, the one in which
+        the picture is largest without exceeding what was wanted by more than is needed.
+
+    Raises:
+        BundleError: No size fits.
+    """
+    if not spec_sizes or wanted_hw in spec_sizes:
+        return wanted_hw
+    if min(source_hw) < 1:
+        raise BundleError(f"no image size of the bundle fits a source of {source_hw}")
+
+    def misfit(size: tuple[int, int]) -> tuple[float, int]:
+        wanted = Letterbox.fit(source_hw, wanted_hw).inner_hw
+        given = Letterbox.fit(source_hw, size).inner_hw
+        return abs(np.log(given[0] / wanted[0])), size[0] * size[1]
+
+    return min(spec_sizes, key=misfit)

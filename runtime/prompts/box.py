@@ -1,0 +1,107 @@
+"""The box that a video starts from, as `--init` gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ...errors import ObservationError, OutputError
+from ...records import Frame
+from ..formats.otb import Box, read_otb_boxes
+from ..paths import exists
+from ..writers.window import has_display
+
+SELECT = "select"
+"""The word in place of a box that lets the user draw one."""
+
+
+_TITLE = "Draw a box around the object, then press Enter (c: cancel)"
+
+
+def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
+    """Read `--init`.
+
+    Args:
+        text: `X,Y,W,H` in source pixels from 0, the path of a file whose first row is an OTB box,
+            or `select`.
+
+    Returns:
+        The box; for `select`, what shows a frame and lets the user draw it.
+
+    Raises:
+        ObservationError: Not a box: the line says what there is instead.
+        OutputError: `select` without a display.
+    """
+    if text == SELECT:
+        require_display()
+        return draw_box
+    box = parse_box(text)
+    if box is None:
+        box = _first_row(Path(text))
+    if not (box[2] > 0 and box[3] > 0):
+        raise ObservationError(
+            f"--init {text}: the box is {box[2]:g} wide and {box[3]:g} high, expected both above 0"
+        )
+    return box
+
+
+def require_display() -> None:
+    """Find out before a window is opened whether there is a screen for it.
+
+    Raises:
+        OutputError: There is none.
+    """
+    if not has_display():
+        raise OutputError(
+            f"--init {SELECT}: there is no display to draw on; give --init X,Y,W,H or a file"
+        )
+
+
+def draw_box(frame: Frame) -> Box:
+    """Show a frame and let the user draw a box on it.
+
+    Raises:
+        ObservationError: None was drawn.
+        OutputError: OpenCV cannot open a window.
+    """
+    try:
+        x, y, width, height = cv2.selectROI(_TITLE, frame.image, False, False)
+        cv2.destroyWindow(_TITLE)
+    except cv2.error as error:
+        raise OutputError(
+            f"--init {SELECT}: OpenCV cannot open a window "
+            f"({' '.join(str(error).split())[:120]}); give --init X,Y,W,H or a file"
+        ) from error
+    if width < 1 or height < 1:
+        raise ObservationError(f"--init {SELECT}: no box was drawn")
+    return float(x), float(y), float(width), float(height)
+
+
+def _first_row(path: Path) -> Box:
+    boxes = read_otb_boxes(path)
+    if not len(boxes) or not np.isfinite(boxes[0]).all():
+        got = "is empty" if not len(boxes) else "does not begin with a box of finite numbers"
+        raise ObservationError(f"--init {path}: the file {got}, expected a row x,y,w,h")
+    x, y, width, height = boxes[0].tolist()
+    return x, y, width, height
+
+
+def parse_box(text: str) -> tuple[float, float, float, float] | None:
+    """`X,Y,W,H` as numbers; None where the text names a file.
+
+    Raises:
+        ObservationError: Four values of which one is not a finite number.
+    """
+    parts = text.split(",")
+    if len(parts) != 4 or exists(Path(text)):
+        return None
+    try:
+        x, y, width, height = (float(part) for part in parts)
+    except ValueError:
+        raise ObservationError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
+    if not np.isfinite([x, y, width, height]).all():
+        raise ObservationError(f"--init {text}: expected four finite numbers X,Y,W,H")
+    return x, y, width, height

@@ -1,0 +1,107 @@
+"""What a source is: its frames, its facts, and how live ones behave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+from ...records import Frame
+
+Kind = Literal["video", "images", "camera", "stream"]
+
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+
+
+SourceTell = Callable[[Literal["lost", "returned", "changed"], str], None]
+"""Told what happens to a live source, in a thread of its own; the text names no source."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of a source once it is open.
+
+    Attributes:
+        name: The text it was named by; user names, passwords and queries of URLs blanked out.
+        kind: 'video', 'images', 'camera' or 'stream'.
+        size_hw: Height and width in pixels of its frames; None where unknown.
+        fps: Frames per second, announced or asked for; None where unknown.
+        frame_count: Announced number of frames; None where unknown or endless.
+        live: Whether frames that are not taken in time are lost.
+    """
+
+    name: str
+    kind: Kind
+    size_hw: tuple[int, int] | None
+    fps: float | None
+    frame_count: int | None
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """How sources behave that do not wait.
+
+    Attributes:
+        realtime: Whether files play at their own pace too: what is not taken in time is dropped.
+        freeze_s: A connection without a frame for so long is opened anew.
+        give_up_s: A live source without a frame for so long has ended; None: it never does.
+        tell: Told when a live source is lost, is back, or changes size.
+    """
+
+    realtime: bool = False
+    freeze_s: float = 5.0
+    give_up_s: float | None = None
+    tell: SourceTell = field(default=lambda _kind, _message: None, compare=False)
+
+
+class Source(Protocol):
+    """An open source: a context manager and an iterator of `Frame`.
+
+    Attributes:
+        info: What is known of it.
+        dropped: Frames captured but never handed over, up to the last one handed over; 0 for files.
+        ended_early: One line that says where and why the frames ended before their time, or None.
+        started_s: `time.monotonic()` at `Frame.time_s` 0 for live sources (None before the first
+            frame); always None for files, whose `time_s` is index / fps.
+    """
+
+    @property
+    def info(self) -> SourceInfo: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def ended_early(self) -> str | None: ...
+    @property
+    def started_s(self) -> float | None: ...
+
+    def __iter__(self) -> Iterator[Frame]: ...
+    def __next__(self) -> Frame: ...
+    def __enter__(self) -> Source: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def close(self) -> None:
+        """Frees the device or file and its thread; returns soon whatever they are doing."""
+
+
+class PolledSource(Source, Protocol):
+    """A source that can be asked whether it has something to say."""
+
+    def ready(self) -> bool:
+        """Whether `next` would answer at once, be it with a frame or the end."""
+
+
+def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
+    """Sorts frame2 before frame10, folder by folder."""
+    parts = re.split(r"(\d+)", path.as_posix().lower())
+    numbers = ((0, int(p), p) if p.isdigit() and p.isascii() else (1, 0, p) for p in parts)
+    return (*numbers, (1, 0, path.as_posix()))

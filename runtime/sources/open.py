@@ -1,0 +1,202 @@
+"""The forms a source can be named in, and `open_source`."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...errors import SourceError
+from ..paths import at_home, exists, is_folder
+from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
+from .redact import redact
+
+DEFAULT_IMAGE_FPS = 25.0
+
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+
+_LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https"})
+
+
+_REMOTE_FILE = re.compile(r"https?://[^?#]+\.(mp4|mkv|avi|mov|webm)([?#].*)?$", re.IGNORECASE)
+
+
+_CAMERA = re.compile(r"(?:camera|/dev/video)(\d+)$")
+
+
+_CSI = re.compile(r"csi(\d+)$")
+
+
+_GST = "gst:"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceForm:
+    """One way to name a source.
+
+    Attributes:
+        example: How it looks on the command line.
+        matches: Whether a text has this form; tried in the order of `SOURCES`.
+        open: Opens it; takes the text, the frames per second asked for, and the options.
+    """
+
+    example: str
+    matches: Callable[[str], bool]
+    open: Callable[[str, float | None, LiveOptions], PolledSource]
+
+
+def open_source(
+    text: str, *, fps: float | None = None, options: LiveOptions | None = None
+) -> PolledSource:
+    """Opens the source that a text names.
+
+    Args:
+        text: A video file, an image, a folder of images, a pattern such as 'frames/*.jpg',
+            camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
+            that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
+            other one as live.
+        fps: Frames per second of a file source, in place of what it announces (25 for images).
+        options: Of sources that do not wait.
+
+    Returns:
+        The open source; the caller closes it, best as a context manager. Frames are BGR uint8,
+        turned upright as EXIF or the container's rotation tag says.
+
+    Raises:
+        SourceError: Nothing there, not decodable, or without any frame.
+    """
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise SourceError(f"--fps {fps:g}: expected a number above 0")
+    options = options or LiveOptions()
+    for form in SOURCES.values():
+        if form.matches(text):
+            source = form.open(text, fps, options)
+            return _paced(source) if options.realtime and not source.info.live else source
+    scheme = _URL.match(text)
+    if scheme:
+        raise SourceError(
+            f"source {redact(text)!r}: unknown scheme {scheme[1]!r}, expected one of "
+            + ", ".join(sorted(_LIVE_SCHEMES))
+        )
+    examples = ", ".join(form.example for form in SOURCES.values())
+    raise SourceError(
+        f"no file or folder {redact(text)!r} (relative to the current folder); a source is "
+        f"{examples}"
+    )
+
+
+def _is_file(text: str) -> bool:
+    return exists(at_home(text)) and not is_folder(at_home(text))
+
+
+def _is_pattern(text: str) -> bool:
+    return not _URL.match(text) and any(c in text for c in "*?[") and not exists(at_home(text))
+
+
+def _is_live_url(text: str) -> bool:
+    scheme = _URL.match(text)
+    return scheme is not None and scheme[1].lower() in _LIVE_SCHEMES
+
+
+def is_live(text: str) -> bool:
+    """Whether a text names a source that runs at its own rate, whatever happens here."""
+    form = next((name for name, row in SOURCES.items() if row.matches(text)), "")
+    return form in ("camera", "CSI camera", "GStreamer pipeline", "stream")
+
+
+def _paced(source: PolledSource) -> PolledSource:
+    from .pacing import PacedSource
+
+    return PacedSource(source)
+
+
+def _open_camera(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+    from .live import open_camera
+
+    _refuse_fps(text, fps)
+    match = _CAMERA.match(text)
+    return open_camera(int(match[1]) if match else 0, options)
+
+
+def _open_csi(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+    from .gstreamer import csi_pipeline
+    from .live import open_gstreamer
+
+    _refuse_fps(text, fps)
+    match = _CSI.match(text)
+    return open_gstreamer(csi_pipeline(int(match[1]) if match else 0), text, "camera", options)
+
+
+def _open_gst(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+    from .gstreamer import with_sink
+    from .live import open_gstreamer
+
+    _refuse_fps(text, fps)
+    pipeline = text[len(_GST) :].strip()
+    if not pipeline:
+        raise SourceError("gst: without a pipeline; expected, for instance, 'gst:v4l2src'")
+    return open_gstreamer(with_sink(pipeline), redact(text), "stream", options)
+
+
+def _open_stream(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+    from .live import open_stream
+
+    _refuse_fps(text, fps)
+    return open_stream(text, options)
+
+
+def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+    from .files import open_video
+
+    location = text if _URL.match(text) else os.fspath(at_home(text).absolute())
+    return open_video(location, redact(text), fps=fps)
+
+
+def _open_image(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+    from .images import open_images
+
+    return open_images([at_home(text)], text, fps=fps or DEFAULT_IMAGE_FPS)
+
+
+def _open_folder(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+    from .images import images_in_folder, open_images
+
+    return open_images(images_in_folder(at_home(text), text), text, fps=fps or DEFAULT_IMAGE_FPS)
+
+
+def _open_pattern(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+    from .images import images_of_pattern, open_images
+
+    return open_images(images_of_pattern(text), text, fps=fps or DEFAULT_IMAGE_FPS)
+
+
+def _refuse_fps(text: str, fps: float | None) -> None:
+    if fps is not None:
+        raise SourceError(
+            f"{redact(text)} is live and runs at its own rate: leave out --fps {fps:g}"
+        )
+
+
+SOURCES: dict[str, SourceForm] = {
+    "camera": SourceForm("camera0 … cameraN", lambda t: bool(_CAMERA.match(t)), _open_camera),
+    "CSI camera": SourceForm("csi0 … csiN (Jetson)", lambda t: bool(_CSI.match(t)), _open_csi),
+    "GStreamer pipeline": SourceForm("gst:PIPELINE", lambda t: t.startswith(_GST), _open_gst),
+    "remote file": SourceForm(
+        "http(s)://host/video.mp4", lambda t: bool(_REMOTE_FILE.match(t)), _open_video
+    ),
+    "stream": SourceForm("an rtsp://, rtmp:// or http(s):// URL", _is_live_url, _open_stream),
+    "image": SourceForm(
+        "an image",
+        lambda t: _is_file(t) and at_home(t).suffix.lower() in IMAGE_SUFFIXES,
+        _open_image,
+    ),
+    "video": SourceForm("a video file", _is_file, _open_video),
+    "folder": SourceForm(
+        "a folder of images", lambda t: bool(t) and is_folder(at_home(t)), _open_folder
+    ),
+    "pattern": SourceForm("a quoted pattern 'frames/*.jpg'", _is_pattern, _open_pattern),
+}

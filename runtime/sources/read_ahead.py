@@ -1,0 +1,161 @@
+"""Sources that end: frames decoded ahead of their consumer, and how one breaks off."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+
+import cv2
+
+from ...errors import SourceError, UnitrackError
+from ...records import Frame
+from .base import SourceInfo
+from .redact import redact
+
+_QUEUE = 2
+
+
+_JOIN_S = 2.0
+
+
+class BrokenOffError(Exception):
+    """The frames end here, before their time; what was read stays good."""
+
+
+_READ_ERRORS = (UnitrackError, BrokenOffError, OSError, ValueError, MemoryError, cv2.error)
+
+
+class FileSource:
+    """A source that hands over every frame of an iterator, made ahead of time in a thread.
+
+    Attributes:
+        info: What is known of the source.
+        dropped: Always 0.
+        ended_early: Why the frames ended before their time, or None.
+        started_s: Always None.
+    """
+
+    dropped: int = 0
+    started_s: float | None = None
+
+    def __init__(
+        self, info: SourceInfo, frames: Iterator[Frame], release: Callable[[], object]
+    ) -> None:
+        """Takes the frames and what frees their file; the thread starts with the first `next`."""
+        self.info = info
+        self.ended_early: str | None = None
+        self._frames = frames
+        self._release = release
+        self._queue: deque[Frame] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._done = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def ready(self) -> bool:
+        """Whether `next` would answer at once; the first call starts to read."""
+        self._start()
+        with self._changed:
+            return bool(self._queue) or self._done or self._closed
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        self._start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._done or self._closed)
+            if self._queue and not self._closed:
+                self._changed.notify_all()
+                return self._queue.popleft()
+            error, self._error = self._error, None
+        self.close()
+        if isinstance(error, BrokenOffError):
+            self.ended_early = str(error)
+        elif isinstance(error, UnitrackError):
+            raise error
+        elif error is not None:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise SourceError(f"{self.info.name}: reading failed: {redact(reason)}") from None
+        raise StopIteration
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops reading and frees the file; waits two seconds at most. May be called again."""
+        with self._changed:
+            already, self._closed = self._closed, True
+            self._queue.clear()
+            self._changed.notify_all()
+        if already:
+            return
+        if self._thread is None:
+            self._release()
+        elif self._thread is not threading.current_thread():
+            # A read from a dead network may last longer; the thread then frees the file itself.
+            self._thread.join(_JOIN_S)
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._read_ahead, name="frames", daemon=True)
+            self._thread.start()
+
+    def _read_ahead(self) -> None:
+        # What reading can raise is handed over; anything else is a bug, shows the thread's
+        # traceback, and must not look like the end of the file to the consumer.
+        error: BaseException | None = SourceError(f"{self.info.name}: the reading thread died")
+        try:
+            for frame in self._frames:
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._queue) < _QUEUE or self._closed)
+                    if self._closed:
+                        break
+                    self._queue.append(frame)
+                    self._changed.notify_all()
+            error = None
+        except _READ_ERRORS as caught:
+            error = caught
+        finally:
+            self._release()
+            with self._changed:
+                self._error = error
+                self._done = True
+                self._changed.notify_all()
+
+
+def _size_change(info: SourceInfo, index: int, got_hw: Sequence[int], frame: str = "") -> str:
+    height, width = info.size_hw or (0, 0)
+    return (
+        f"{info.name} changes size at frame {index}{frame} from {width}x{height} to "
+        f"{got_hw[1]}x{got_hw[0]} (width x height); the {index} frames before it were kept"
+    )
+
+
+def jpeg_size(data: bytes) -> tuple[tuple[int, int] | None, bool]:
+    """Height and width of a JPEG from its header, and whether its end marker is there."""
+    size, at = None, 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # padding before a marker
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(data[at + 5 : at + 7], "big")
+            size = (height, int.from_bytes(data[at + 7 : at + 9], "big"))
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:  # the picture itself: the byte pair of the end marker is escaped in it
+            return size, data.find(b"\xff\xd9", at + 2 + length) >= 0
+        at += 2 + length
+    return size, False

@@ -1,0 +1,216 @@
+"""Reads a live source in the background, and connects to it again when it fails or freezes.
+
+A reader thread takes every picture off one connection as it comes. A second thread watches it: a
+connection that fails, or gives no picture for a while, is left to end by itself and another one is
+opened, with growing pauses between attempts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+
+from ...records import UInt8Array
+from .capture import Capture, next_picture
+from .redact import redact
+
+_JOIN_S = 2.0
+
+
+_FAILED_READS = 10  # in a row; a single one happens on radio links
+
+
+_RETRY_S = 0.02
+
+
+# Pauses double up to the longest, which bounds how late a camera that is back is noticed.
+_FIRST_PAUSE_S = 0.2
+
+
+_LONGEST_PAUSE_S = 1.0
+
+
+# Captures with a timeout of their own get the chance to report it first.
+_GRACE_S = 1.0
+
+
+Deliver = Callable[[UInt8Array, bool], None]
+"""Takes a picture, (H, W, 3) uint8 BGR, and whether it is the first one of a new connection."""
+
+
+Tell = Callable[[Literal["lost", "returned"], str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a live source may be silent.
+
+    Attributes:
+        freeze_s: A connection without a picture for so long is opened anew.
+        give_up_s: A source without a picture for so long has ended; None: never, 0: with the
+            first failure.
+    """
+
+    freeze_s: float = 5.0
+    give_up_s: float | None = None
+
+
+class _Reader:
+    """The thread of one connection, which it owns."""
+
+    def __init__(self, capture: Capture, deliver: Callable[[_Reader, UInt8Array], None]) -> None:
+        self.failure = "no more frames came"
+        self.left_alone = threading.Event()
+        self.ended = threading.Event()
+        self._capture = capture
+        self._deliver = deliver
+        self._thread = threading.Thread(target=self._read, name="grabber", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    def _read(self) -> None:
+        failed = 0
+        try:
+            while not self.left_alone.is_set() and failed <= _FAILED_READS:
+                image = next_picture(self._capture)
+                if image is None:
+                    failed += 1
+                    self.left_alone.wait(_RETRY_S)
+                    continue
+                failed = 0
+                self._deliver(self, image)
+        except cv2.error as error:
+            self.failure = redact(str(error).strip().splitlines()[0])
+        finally:
+            # Only here: no capture bears being released while a read is under way.
+            self._capture.release()
+            self.ended.set()
+
+
+class Connection:
+    """Keeps pictures coming from a source that may fail.
+
+    Args:
+        capture: The first connection; this object owns it and those that follow.
+        reopen: Opens another one, or says None; None in its place: the first failure is the end.
+        deliver: Takes each picture, in a thread of this object.
+        tell: Told when the source is lost and when it is back, with a reason.
+        patience: How long silence is borne.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        reopen: Callable[[], Capture | None] | None,
+        deliver: Deliver,
+        tell: Tell,
+        patience: Patience,
+    ) -> None:
+        self._reopen = reopen
+        self._deliver = deliver
+        self._tell = tell
+        self._patience = patience
+        self._reader = _Reader(capture, self._take)
+        self._last_s = time.monotonic()
+        self._lost_s: float | None = None
+        self._fresh = False
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._on_end: Callable[[str], None] = lambda _reason: None
+
+    def start(self, on_end: Callable[[str], None]) -> None:
+        """Begin to read; `on_end` is told why pictures stopped for good, unless by `close`."""
+        self._on_end = on_end
+        self._reader.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop both threads, which frees the device; waits two seconds at most.
+
+        A read that hangs longer than that (a dead network) goes on in the background; the device
+        is freed when it returns. May be called again.
+        """
+        self._stop.set()
+        self._reader.left_alone.set()
+        started = time.monotonic()
+        for thread in (self._reader, self._thread):
+            thread.join(max(0.0, _JOIN_S - (time.monotonic() - started)))
+
+    def _take(self, reader: _Reader, image: UInt8Array) -> None:
+        with self._lock:
+            if reader.left_alone.is_set():
+                return
+            now = time.monotonic()
+            self._last_s = now
+            fresh, self._fresh = self._fresh, False
+            lost_s, self._lost_s = self._lost_s, None
+        if lost_s is not None:
+            self._tell("returned", f"back after {now - lost_s:.1f} s")
+        self._deliver(image, fresh)
+
+    def _watch(self) -> None:
+        while True:
+            reason = self._follow(self._reader)
+            self._reader.left_alone.set()
+            if self._stop.is_set():
+                break
+            if self._reopen is None or self._patience.give_up_s == 0:
+                self._on_end(reason)
+                break
+            self._note_loss(reason)
+            capture = self._connect()
+            if capture is None:
+                if not self._stop.is_set():
+                    self._on_end(f"no frame for {self._patience.give_up_s:g} s (--give-up)")
+                break
+            with self._lock:
+                self._fresh = True
+                self._reader = _Reader(capture, self._take)
+            self._reader.start()
+        if self._stop.is_set():
+            self._reader.left_alone.set()
+
+    def _follow(self, reader: _Reader) -> str:
+        """Wait until a connection fails or freezes, or `close`; say why."""
+        began_s = time.monotonic()
+        limit_s = self._patience.freeze_s + _GRACE_S
+        while not self._stop.is_set():
+            silent_s = time.monotonic() - max(self._last_s, began_s)
+            if silent_s >= limit_s:
+                return f"no frame for {silent_s:.1f} s"
+            if reader.ended.wait(min(limit_s - silent_s, 0.1)):
+                return reader.failure
+        return ""
+
+    def _note_loss(self, reason: str) -> None:
+        with self._lock:
+            known, now = self._lost_s is not None, time.monotonic()
+            if not known:
+                self._lost_s = self._last_s
+        if not known:
+            silent_s = now - self._last_s
+            self._tell("lost", f"{reason}; reconnecting (silent for {silent_s:.1f} s)")
+
+    def _connect(self) -> Capture | None:
+        """Try until it works; None once `close` was called or patience is at its end."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._stop.is_set() and self._reopen is not None:
+            give_up_s = self._patience.give_up_s
+            if give_up_s is not None and time.monotonic() - self._last_s > give_up_s:
+                return None
+            capture = self._reopen()
+            if capture is not None:
+                return capture
+            self._stop.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return None

@@ -1,0 +1,178 @@
+"""What a writer of results is, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from ...errors import OutputError
+from ...records import Frame, Tracks
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+_PARTIAL = ".partial"
+
+
+_Self = TypeVar("_Self", bound="SinkBase")
+
+
+class Sink(Protocol):
+    """Takes the tracks of one frame after the other; a context manager."""
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Writes the results of one frame.
+
+        Raises:
+            OutputError: They could not be written; what was written before stays readable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Completes the output. May be called again."""
+        ...
+
+    def __enter__(self) -> Sink: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class SinkBase:
+    """The context manager of every sink: it closes, whatever happened."""
+
+    def close(self) -> None:
+        """Completes the output."""
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def output_error(path: Path, error: OSError, frames: int | None = None) -> OutputError:
+    """The message for an output that the system refused; `frames` were written before."""
+    full = error.errno in _FULL
+    text = f"disk full while writing {path}" if full else f"cannot write {path}: {error.strerror}"
+    if frames is not None:
+        text += f", {frames} frames kept"
+    return OutputError(text + ("; free some space or choose another --output" if full else ""))
+
+
+class RowFile(SinkBase, ABC):
+    """A text file of rows; what a frame's rows are, a subclass says in `rows`.
+
+    Every frame is on the disk before `write` returns, whole or not at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Creates the file, or empties it.
+
+        Raises:
+            OutputError: It cannot be created.
+        """
+        self._path = path
+        self._frames = 0
+        self._length = 0
+        try:
+            # Unbuffered: nothing is left to be written at close, when it could fail once more.
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise output_error(path, error) from None
+
+    @abstractmethod
+    def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
+        """The lines of one frame, each with its line end."""
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Writes the rows of one frame.
+
+        Raises:
+            OutputError: The disk is full, or the system refuses; complete frames stay.
+        """
+        rows = "".join(self.rows(frame, tracks)).encode()
+        try:
+            left = memoryview(rows)
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._length)
+            raise output_error(self._path, error, self._frames) from None
+        self._length += len(rows)
+        self._frames += 1
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def write_atomic(path: Path, data: bytes, frames: int | None = None) -> None:
+    """Writes a whole file or none: under another name first.
+
+    Args:
+        path: The file; an old one is replaced.
+        data: Its content.
+        frames: Number of frames written before, for the message.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    partial = path.with_name(path.name + _PARTIAL)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise output_error(path, error, frames) from None
+
+
+def write_json_atomic(path: Path, data: Any) -> None:
+    """Writes JSON, indented, keys in their order; NumPy numbers and paths are converted.
+
+    Raises:
+        OutputError: It cannot be written, or holds what JSON cannot (NaN, unknown types).
+    """
+    try:
+        text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {error}") from None
+    write_atomic(path, (text + "\n").encode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from None

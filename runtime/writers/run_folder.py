@@ -1,0 +1,80 @@
+"""The folder of one run's results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ...errors import OutputError
+from .base import output_error
+
+# With --segment, results bear the number of their segment: tracks-0003.txt.
+_WRITTEN = re.compile(
+    r"(tracks(-\d{4,})?\.(txt|json|jsonl)|run\.json|video(-\d{4,})?\.mp4)(\.partial)?|"
+    r"video\.partial\.mp4|images\.json\.partial"
+)
+
+
+_MASKS = re.compile(r"masks(-\d{4,})?")
+
+
+_MASK = re.compile(r"\d{5,}\.png(\.partial)?")
+
+
+class OutputFolder:
+    """The folder of one run's results.
+
+    Attributes:
+        path: The folder, existing and without results of an earlier run.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        """Creates the folder, or clears it of an earlier run's results.
+
+        Args:
+            path: The folder.
+            overwrite: Take a folder that is not empty; only files that this tool writes are
+                removed from it.
+
+        Raises:
+            OutputError: It is not empty, not a folder, or cannot be created.
+        """
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                if not overwrite:
+                    raise OutputError(
+                        f"output folder {path} is not empty; choose another --output, or replace "
+                        "its results with --overwrite"
+                    )
+                _remove_results(path)
+        except (FileExistsError, NotADirectoryError):
+            raise OutputError(f"output {path}: a file is in the way, expected a folder") from None
+        except OSError as error:
+            raise output_error(path, error) from None
+
+    def discard(self) -> None:
+        """Remove what was written, and the folder if it is then empty: the run gave no result."""
+        _remove_results(self.path)
+        for folder in (*_mask_folders(self.path), self.path):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _remove_results(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if _WRITTEN.fullmatch(entry.name) and not entry.is_dir():
+            entry.unlink()
+    for masks in _mask_folders(folder):
+        for entry in masks.iterdir():
+            if _MASK.fullmatch(entry.name) and not entry.is_dir():
+                entry.unlink()
+
+
+def _mask_folders(folder: Path) -> list[Path]:
+    return [
+        entry
+        for entry in folder.iterdir()
+        if _MASKS.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+    ]

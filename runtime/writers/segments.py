@@ -1,0 +1,119 @@
+"""Recording for days: results cut into segments, and a full disk that does not end the tracking."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import OutputError, RequestError
+from ...records import Frame, Tracks
+from .base import Sink, SinkBase
+
+MakeSink = Callable[[Path], Sink]
+
+
+def segment_path(path: Path, number: int) -> Path:
+    """Where a segment of an output goes: `video.mp4` becomes `video-0003.mp4`.
+
+    Args:
+        path: The output, as it would be called in one piece.
+        number: Of the segment, from 1.
+    """
+    return path.with_name(f"{path.stem}-{number:04d}{path.suffix}")
+
+
+def check_minutes(minutes: float) -> None:
+    """Whether segments can be of a length.
+
+    Raises:
+        RequestError: It is not a positive number of minutes.
+    """
+    if not 0.01 <= minutes <= 1e6:
+        raise RequestError(f"--segment {minutes:g}: expected minutes, 0.01 to 1000000")
+
+
+class Segments(SinkBase):
+    """One sink after the other, each for the same length of time.
+
+    Segment n holds the frames from minute (n - 1) * `minutes` of the source up to n * `minutes`:
+    the same video gives the same segments, and a camera that was away leaves its numbers out.
+
+    Args:
+        path: The output in one piece; see `segment_path`.
+        make: Opens the sink of a segment.
+        minutes: Length of a segment.
+
+    Raises:
+        RequestError: The length is not a positive number.
+    """
+
+    def __init__(self, path: Path, make: MakeSink, minutes: float) -> None:
+        check_minutes(minutes)
+        self._path = path
+        self._make = make
+        self._seconds = 60 * minutes
+        self._number = 0
+        self._sink: Sink | None = None
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one frame, to the next segment where its time has come.
+
+        Raises:
+            OutputError: As the sinks.
+        """
+        number = 1 + int(frame.time_s / self._seconds)
+        if self._sink is None or number > self._number:
+            self.close()
+            self._number = number
+            self._sink = self._make(segment_path(self._path, number))
+        self._sink.write(frame, tracks)
+
+    def close(self) -> None:
+        """Complete the segment in hand.
+
+        Raises:
+            OutputError: As the sinks.
+        """
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+
+class Recording(SinkBase):
+    """A sink that may fail without ending the run: it stops, says so once, and stays stopped.
+
+    Args:
+        sink: What records.
+        say: Told once, in one line, why recording stopped.
+
+    Attributes:
+        error: Why it stopped, or None.
+    """
+
+    def __init__(self, sink: Sink, say: Callable[[str], None]) -> None:
+        self._sink = sink
+        self._say = say
+        self.error: OutputError | None = None
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one frame, unless recording has stopped."""
+        if self.error is None:
+            try:
+                self._sink.write(frame, tracks)
+            except OutputError as error:
+                self._stop(error)
+                with contextlib.suppress(OutputError):
+                    self._sink.close()
+
+    def close(self) -> None:
+        """Complete the output. May be called again."""
+        if self.error is None:
+            try:
+                self._sink.close()
+            except OutputError as error:
+                self._stop(error)
+
+    def _stop(self, error: OutputError) -> None:
+        self.error = error
+        self._say(f"{error}; tracking goes on without this recording")

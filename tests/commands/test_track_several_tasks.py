@@ -1,0 +1,65 @@
+"""Several tasks over one source: one pass of the backbone a frame, the same results as alone."""
+
+from __future__ import annotations
+
+import pytest
+from unitrack_edge.evaluation.synthetic.files import write_scene
+from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
+from unitrack_edge.runtime.inference.runner import GraphRunner
+
+from ..support.command_line import report_of, run_cli
+
+FRAMES = 5
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    config = SceneConfig(frames=FRAMES, height=160, width=288, objects=3)
+    return write_scene(Scene(config), tmp_path_factory.mktemp("multitask") / "clip")
+
+
+def track(clip, bundle, output, *tasks, **options):
+    words = [word for task in tasks for word in ("--task", task)]
+    for name, value in {"init": clip.init_mask, "detections": clip.detections, **options}.items():
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    sizes = ["--mot-height", "160", "--mot-width", "288"]
+    run_cli("track", clip.source, *words, *sizes, "--bundle", bundle.path, "--output", output)
+    return report_of(output)
+
+
+def test_two_tasks_run_the_backbone_once_a_frame(clip, lite_bundle, tmp_path, monkeypatch):
+    calls = []
+    run = GraphRunner.run
+    monkeypatch.setattr(
+        GraphRunner,
+        "run",
+        lambda self, graph, *feeds: calls.append(graph) or run(self, graph, *feeds),
+    )
+    report = track(clip, lite_bundle, tmp_path / "both", "mot", "vos")
+    assert report["frames"] == FRAMES
+    assert calls.count("backbone") == FRAMES
+    assert {"rsm", "propagate_local"} <= set(calls)
+
+
+def test_two_tasks_give_what_each_gives_alone(clip, lite_bundle, tmp_path):
+    both = tmp_path / "both"
+    track(clip, lite_bundle, both, "mot", "vos")
+    track(clip, lite_bundle, tmp_path / "mot", "mot", init=None)
+    track(clip, lite_bundle, tmp_path / "vos", "vos", detections=None)
+    rows = (both / "mot" / "tracks.txt").read_bytes()
+    assert rows
+    assert rows == (tmp_path / "mot" / "tracks.txt").read_bytes()
+    names = sorted(path.name for path in (tmp_path / "vos" / "masks").iterdir())
+    assert len(names) == FRAMES
+    for name in names:
+        alone = (tmp_path / "vos" / "masks" / name).read_bytes()
+        assert (both / "vos" / "masks" / name).read_bytes() == alone
+
+
+def test_what_no_task_takes_is_refused(clip, lite_bundle):
+    words = ("--task", "vos", "--task", "pose", "--init", str(clip.init_mask))
+    message = run_cli(
+        "track", clip.source, *words, "--detector", "motion", "--bundle", lite_bundle.path, status=2
+    )
+    assert "no detections" in str(message)

@@ -1,0 +1,286 @@
+"""The GPU benchmark, tried on the CPU at small sizes: times, turns, agreement, who was absent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from unitrack_edge.benchmarks import gpu, gpu_timing
+from unitrack_edge.benchmarks.eager import EagerBackbone, EagerGraphs, EagerPropagator, roi_align
+from unitrack_edge.benchmarks.gpu_arms import ARMS, Setup
+from unitrack_edge.benchmarks.gpu_ceilings import backbone_flops
+from unitrack_edge.benchmarks.gpu_frames import EXACT, HALF, VosAgreement
+from unitrack_edge.benchmarks.gpu_report import provenance, record_of, result_name
+from unitrack_edge.benchmarks.gpu_style import PLAIN, Style, as_array
+from unitrack_edge.benchmarks.gpu_tasks import Plan, vos_task
+from unitrack_edge.benchmarks.gpu_timing import (
+    FRAME,
+    Contestant,
+    DeviceStopwatch,
+    Rounds,
+    percentiles_ms,
+    race,
+)
+from unitrack_edge.benchmarks.timing import machine
+from unitrack_edge.errors import BackendError
+from unitrack_edge.heads.config import VosConfig
+
+SMALL = {"source_hw": (180, 320), "mot_hw": (96, 160), "vos_hw": (64, 112), "objects": 6}
+
+
+class FakeDevice:
+    """A clock, and work that was given to a device and waits to be done."""
+
+    def __init__(self):
+        self.now, self.queued, self.waits = 0.0, 0.0, 0
+
+    def synchronize(self):
+        self.now += self.queued
+        self.queued = 0.0
+        self.waits += 1
+
+
+@pytest.fixture
+def device(monkeypatch):
+    fake = FakeDevice()
+    clock = type("Clock", (), {"perf_counter": staticmethod(lambda: fake.now)})
+    monkeypatch.setattr(gpu_timing, "time", clock)
+    monkeypatch.setattr("unitrack_edge.benchmarks.timing.time", clock)
+    return fake
+
+
+@pytest.fixture(scope="module")
+def plan(graph_bundle):
+    setup = Setup("cpu", "random-r18", None, graph_bundle, 2, VosConfig())
+    return Plan(setup, Rounds(1, 2, 2, 1), ("eager", "half", "ort-cpu", "ort-cuda"), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def measured(plan):
+    return gpu.measure(plan)
+
+
+def _frame(device, watch):
+    with watch.stage("first"):
+        device.now += 1
+        device.queued += 10
+    with watch.stage("second"):
+        device.now += 2
+        device.queued += 20
+    return watch.take()
+
+
+def test_a_stage_is_charged_with_the_work_it_queued(device):
+    device.queued = 1000.0  # of an earlier frame
+    watch = DeviceStopwatch(device.synchronize)
+    watch.staged = True
+    stages = _frame(device, watch)
+    assert stages == {"first": 11, "second": 22, FRAME: 33}
+
+
+def test_a_whole_frame_is_waited_for_at_its_ends_only(device):
+    device.queued = 1000.0
+    watch = DeviceStopwatch(device.synchronize)
+    assert _frame(device, watch)[FRAME] == 33
+    assert device.waits == 2
+    assert _frame(device, watch)[FRAME] == 33  # and starts over
+
+
+def test_contestants_take_turns_and_warm_up_does_not_count():
+    calls = []
+
+    def contestant(name):
+        watch = DeviceStopwatch(lambda: None)
+
+        def frame(number):
+            calls.append((name, number, watch.staged))
+            return {"work": 1.0, FRAME: float(number)}
+
+        return Contestant(watch, frame, lambda: calls.append((name, "backbone", None)))
+
+    events = []
+    samples = race(
+        {name: contestant(name) for name in "ab"},
+        Rounds(warm_up=1, counted=2, burst=1, repeats=1),
+        lambda: None,
+        before_round=lambda: events.append(len(calls)),
+        after_warm_up=lambda: events.append(("compared", len(calls))),
+    )
+    one_round = [
+        [(name, number, False), (name, number + 1, True), (name, "backbone", None)]
+        for number in (1, 3, 5)
+        for name in "ab"
+    ]
+    assert calls == [call for turn in one_round for call in turn]
+    assert events == [("compared", 6), 6, 12]
+    assert samples["a"].frames == samples["b"].frames == [3.0, 5.0]
+    assert samples["a"].stages == [{"work": 1.0}] * 2
+
+
+def test_percentiles_are_in_milliseconds():
+    assert percentiles_ms([n / 1000 for n in range(101)]) == [50.0, 95.0, 99.0]
+
+
+def test_flops_are_those_of_the_definition():
+    layer = torch.nn.Conv2d(3, 8, 3, padding=1)
+    assert backbone_flops(layer, (10, 12)) == 2 * 3 * 8 * 9 * 10 * 12
+    resnet = EagerBackbone("random-r18", None).network
+    assert backbone_flops(resnet, (608, 1088)) / 2e9 == pytest.approx(34.7, abs=0.1)
+
+
+def test_all_arms_that_are_here_agree_in_both_tasks(measured):
+    results, ceilings = measured
+    assert set(results) == {"mot", "vos"}
+    for result in results.values():
+        assert set(result.agreements) == {"half", "ort-cpu"}
+        assert result.agrees, result.agreements
+        for samples in result.samples.values():
+            assert len(samples.frames) == len(samples.stages) == 4
+            assert len(samples.backbone) == 2
+    assert list(results["mot"].samples["ort-cpu"].stages[0]) == [
+        "letterbox",
+        "backbone",
+        "boxes",
+        "rsm",
+        "host",
+    ]
+    assert ceilings.flops > 0 < ceilings.bytes_per_s
+
+
+def test_arms_that_are_not_here_are_listed_with_the_reason(measured):
+    absent = measured[0]["mot"].absent
+    assert absent["compile"] == "left out by --arm"
+    assert absent["ort-cuda"] == "not compared on --device cpu"
+    assert set(absent) == {"compile", "ort-cuda", "tensorrt", "tensorrt-rtx"}
+
+
+def test_an_arm_that_fails_in_one_task_is_absent_from_it_alone(plan, monkeypatch):
+    def without_vos(setup):
+        arm = ARMS["half"].open(setup)
+
+        def fails(_):
+            raise BackendError("shape outside\nthe profile")
+
+        vos = arm.vos
+        monkeypatch.setattr(arm, "vos", lambda: replace(vos(), features=fails))
+        return arm
+
+    row = ARMS["ort-cpu"]
+    monkeypatch.setitem(ARMS, "ort-cpu", replace(row, open=without_vos))
+    rounds = Rounds(1, 1, 1, 1)
+    results, _ = gpu.measure(replace(plan, rounds=rounds, arms=("ort-cpu",)))
+    assert "ort-cpu" in results["mot"].samples
+    assert results["vos"].absent["ort-cpu"] == "shape outside the profile"
+
+
+def test_a_report_has_every_figure(measured):
+    results, ceilings = measured
+    lines = gpu.report(results, ceilings, judged=True)
+    text = "\n".join(lines)
+    for title in ("PyTorch eager FP32", "PyTorch FP32 channels-last", "ONNX Runtime CPU FP32"):
+        assert f"backbone alone, {title}: " in text
+    assert text.count("p50") == text.count("p95") == text.count("p99") == 6
+    assert text.count("targets, ONNX Runtime CPU FP32: frame ") == 2
+    assert lines[-1].startswith("ceilings: ")
+
+
+def test_what_is_kept_says_where_it_was_measured(plan, measured):
+    gpu_facts = {"name": "A GPU", "capability": "sm90", "torch_cuda": "13.0", "cudnn": "9"}
+    record = {"machine": machine(2), "gpu": gpu_facts, **record_of(plan.rounds, *measured)}
+    kept = json.loads(json.dumps(record))
+    stages = kept["tasks"]["vos"]["arms"]["ort-cpu"]["percentiles_ms"]
+    assert list(stages) == ["letterbox", "backbone", "propagation", "labels", FRAME]
+    assert kept["tasks"]["mot"]["absent"]["tensorrt"]
+    line = provenance(record)
+    assert line.startswith(f"{record['machine']['date']}; A GPU (sm90), driver ?; ")
+
+
+def test_without_a_gpu_it_says_so_in_one_line(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert gpu.main(["--backbone", "random-r18"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.count("\n") == 0
+    assert error.startswith("no CUDA GPU here")
+
+
+@pytest.mark.parametrize(
+    "flags", [["--device", "cpu", "--save"], ["--rounds", "0"], ["--arm", "unknown"]]
+)
+def test_wrong_usage_is_refused(flags, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        gpu.main(flags)
+    assert exit_info.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_a_bundle_of_another_backbone_is_refused(graph_bundle, shared_models, capsys):
+    weights = str(shared_models / "resnet18_imagenet_layer3.pth")
+    flags = ["--device", "cpu", "--bundle", str(graph_bundle.path), "--weights", weights]
+    assert gpu.main(flags) == 1
+    assert "give --backbone random-r18" in capsys.readouterr().err
+
+
+def test_other_labels_are_no_agreement(plan):
+    task = vos_task(plan)
+    agreement = VosAgreement()
+    side = type("Side", (), {"points": np.zeros((2, 3)), "labels": np.zeros((10, 10), int)})
+    other = type("Side", (), {"points": np.zeros((2, 3)), "labels": np.eye(10, dtype=int)})
+    agreement.add(side, side)
+    assert task.holds(agreement, EXACT)
+    agreement.add(side, other)
+    assert not task.holds(agreement, HALF)
+
+
+def test_results_are_named_after_the_gpu():
+    assert result_name({"name": "NVIDIA H100 80GB HBM3"}) == "gpu_nvidia_h100_80gb_hbm3"
+
+
+def _everything(style, image, boxes):
+    """Features, labels of the third frame, and costs of all boxes among themselves."""
+    backbone = EagerBackbone("random-r18", None, style)
+    features = backbone(image)
+    rows, cols = features.shape[2:]
+    propagator = EagerPropagator(
+        rows, cols, top_k=5, temperature=0.05, radius=3, memory=2, style=style
+    )
+    labels = np.eye(2, dtype=np.float32)[(np.arange(rows * cols) % cols > cols // 2).astype(int)]
+    propagator.start(features, labels)
+    for shift in (8, 16):
+        labels = propagator.step(backbone(np.roll(image, shift, axis=1)))
+    points = as_array(roi_align(features, boxes, stride=8, output_hw=(2, 3)))
+    ones, scale = np.ones((len(boxes), 6), np.float32), np.array([100.0], np.float32)
+    (cost,) = EagerGraphs(style).run("rsm", points, ones, points, ones, scale)
+    return features.float().numpy(), labels, np.minimum(cost, 0.8)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    return image, np.array([[4, 4, 40, 60], [30, 10, 90, 50]], np.float32)
+
+
+def test_float16_changes_little(picture):
+    exact = _everything(PLAIN, *picture)
+    half = _everything(Style(dtype=torch.float16, channels_last=True, block=7), *picture)
+    features, labels, costs = (np.abs(one - two) for one, two in zip(exact, half, strict=True))
+    assert 0 < features.max() <= HALF.features
+    assert 0 < costs.max() <= HALF.costs
+    # Where two keys are equally near, either may be the last one that is kept.
+    assert np.median(labels) < 1e-3
+    assert 0 < labels.mean() < 0.01
+
+
+def test_compiled_functions_are_each_one_graph_and_compute_the_same(picture):
+    # The tracer alone, without a compiler behind it; fullgraph makes any break an error.
+    def wrap(function):
+        return torch.compile(function, backend="eager", fullgraph=True, dynamic=False)
+
+    exact = _everything(PLAIN, *picture)
+    compiled = _everything(Style(wrap=wrap), *picture)
+    for one, other in zip(exact, compiled, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

@@ -1,0 +1,69 @@
+"""The reference results of the real sequences, reached with the same weights.
+
+The numbers are what the authors' public code gives; each must be reached within 0.01, or bettered.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import pytest
+from unitrack_edge.evaluation.metrics.davis import vos_j_mean
+from unitrack_edge.evaluation.metrics.mot import rows_of_tracks, score_mot
+from unitrack_edge.heads.config import MotConfig, VosConfig
+from unitrack_edge.heads.mot import MotHead
+from unitrack_edge.heads.vos import VosHead
+from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.runtime.formats.mot import read_mot_truth
+from unitrack_edge.runtime.preprocessing import FeatureExtractor
+from unitrack_edge.runtime.sources.open import open_source
+
+WITHIN = 0.01
+
+
+@pytest.mark.parametrize(
+    ("sequence", "reference"),
+    [
+        ("blackswan", 0.905),
+        pytest.param("car-shadow", 0.897, marks=pytest.mark.slow),
+        pytest.param("horsejump-high", 0.749, marks=pytest.mark.slow),
+        ("motocross-jump", 0.349),
+        pytest.param("scooter-black", 0.838, marks=pytest.mark.slow),
+    ],
+)
+def test_vos(resnet_runner, shared_data, sequence, reference):
+    """The first 50 frames at most, from the mask of the first one."""
+    folder = shared_data / "vos"
+    files = sorted((folder / "Annotations" / "480p" / sequence).glob("*.png"))[:50]
+    truth = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 0 for file in files]
+    head = VosHead(resnet_runner, truth[0].astype("uint8"), VosConfig())
+    extractor = FeatureExtractor(resnet_runner)
+    masks = []
+    with open_source(str(folder / "JPEGImages" / "480p" / sequence)) as source:
+        for frame in itertools.islice(source, len(truth)):
+            image = extractor.prepare(frame, head.network_hw(frame.size_hw))
+            masks.append(head.step(frame, extractor.extract(*image)).label_map > 0)
+    assert vos_j_mean(masks, truth) >= reference - WITHIN
+
+
+def test_mot(resnet_runner, shared_data):
+    """TUD-Campus with its own detections, at 1088 × 608."""
+    folder = shared_data / "mot" / "TUD-Campus"
+    extractor = FeatureExtractor(resnet_runner)
+    tracked = []
+    with (
+        open_source(str(folder / "img1"), fps=25) as source,
+        open_observer(detections=folder / "det" / "det.txt") as observer,
+    ):
+        head = MotHead(resnet_runner, MotConfig(), fps=25)
+        for frame in source:
+            image = extractor.prepare(frame, head.network_hw(frame.size_hw))
+            tracked.append(head.step(frame, extractor.extract(*image), observer.observe(frame)))
+    truth = read_mot_truth(folder / "gt" / "gt.txt")
+    scores = score_mot(rows_of_tracks(tracked), truth, range(len(tracked)))
+    assert len(tracked) == 71
+    assert scores.hota >= 0.365 - WITHIN
+    assert scores.idf1 >= 0.481 - WITHIN
+    assert scores.mota >= 0.487 - WITHIN
+    assert scores.id_switches <= 16

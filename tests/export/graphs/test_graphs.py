@@ -1,0 +1,493 @@
+"""Every graph, as PyTorch runs it and as ONNX Runtime does, against slow versions and golden files.
+
+Tolerances: inputs are float32 of order 1, and a product of 256 of them is good to about 1e-6.  The
+affinities of RSM are then multiplied by s = 100, which makes 1e-4 of it in a weight.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from unitrack_edge.heads.association.roi import roi_weights
+
+from ...reference.propagation_plain import propagate
+from ...reference.roi_align_plain import roi_align
+from ...reference.rsm_plain import rsm_cost, unit_rows
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+from unitrack_edge.export.backbones.resnet import ResNet, init_random  # noqa: E402
+from unitrack_edge.export.graphs import appearance as modules  # noqa: E402
+from unitrack_edge.export.graphs.table import Sizes, backbone_graph  # noqa: E402
+from unitrack_edge.export.onnx_export import OPSET, export_graph  # noqa: E402
+from unitrack_edge.runtime.inference.onnxruntime import OnnxRuntimeEngine  # noqa: E402
+
+from ...reference.graphs_in_torch import TorchRunner  # noqa: E402
+from ...reference.resnet_plain import resnet_features  # noqa: E402
+
+C = 256
+MASKED = np.float32(-1e4)
+
+
+@pytest.fixture(params=["torch", "onnx"])
+def runner(request):
+    """The heads' graphs as modules, then as the exported files."""
+    if request.param == "torch":
+        return TorchRunner(channels=C)
+    return request.getfixturevalue("graph_runner")
+
+
+def points_of(rng, *shape):
+    points = rng.standard_normal((*shape, C))
+    return (points / np.linalg.norm(points, axis=-1, keepdims=True)).astype(np.float32)
+
+
+# --- rsm
+
+
+def related_objects(rng, counts):
+    """Objects of which several show the same thing, more or less: costs from 0 to 1."""
+    things = rng.standard_normal((3, 40, C))
+    return [
+        (things[i % 3, :count] + rng.uniform(0.2, 2) * rng.standard_normal((count, C)))
+        for i, count in enumerate(counts)
+    ]
+
+
+def padded(objects, extra=0):
+    """(N, P, C) float32 unit points and (N, P) mask; what is no point holds rubbish."""
+    most = max(1, *(len(points) for points in objects)) + extra
+    stack = np.full((len(objects), most, C), 0.7, np.float32)
+    mask = np.zeros((len(objects), most), np.float32)
+    for row, points in enumerate(objects):
+        stack[row, : len(points)] = np.pad(unit_rows(points), ((0, 0), (0, C - points.shape[1])))
+        mask[row, : len(points)] = 1
+    return stack, mask
+
+
+def run_rsm(runner, tracks, detections, scale=100.0, extra=0):
+    t, t_mask = padded(tracks, extra)
+    d, d_mask = padded(detections, extra)
+    cost, *_ = runner.run("rsm", t, t_mask, d, d_mask, np.array([scale], np.float32))
+    return cost
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize(
+    ("track_points", "detection_points"),
+    [
+        ([1], [1]),
+        ([7], [3]),
+        ([40] * 4, [40] * 5),
+        ([3, 40, 1, 8], [4, 6]),
+        ([40, 0, 31], [0, 18, 40, 5]),
+        ([0], [3, 2]),
+        ([3, 2], [0]),
+        ([0, 0], [0]),
+    ],
+)
+def test_rsm_is_the_definition(runner, scale, track_points, detection_points):
+    rng = np.random.default_rng(len(track_points) * 10 + len(detection_points))
+    tracks = related_objects(rng, track_points)
+    detections = related_objects(rng, detection_points)
+    got = run_rsm(runner, tracks, detections, scale)
+    want = rsm_cost(tracks, detections, scale)
+    assert got.dtype == np.float32
+    assert got == pytest.approx(want, abs=2e-4 if scale > 1 else 1e-5)
+
+
+def test_rsm_of_an_object_without_points_is_exactly_one(runner):
+    rng = np.random.default_rng(0)
+    tracks, detections = related_objects(rng, [5, 0, 9]), related_objects(rng, [4, 0])
+    for scale in (1.0, 100.0):
+        cost = run_rsm(runner, tracks, detections, scale)
+        assert np.isfinite(cost).all()
+        assert (cost[1] == 1).all()
+        assert (cost[:, 1] == 1).all()
+        assert (cost[[0, 2], 0] != 1).all()
+
+
+def test_rsm_takes_no_notice_of_padding(runner):
+    rng = np.random.default_rng(1)
+    tracks, detections = related_objects(rng, [5, 2]), related_objects(rng, [4, 6, 1])
+    tight, loose = (run_rsm(runner, tracks, detections, 100.0, extra) for extra in (0, 11))
+    assert loose == pytest.approx(tight, abs=1e-5)
+
+
+def test_rsm_of_duplicates(runner):
+    """Two detections alike share the weights of what they are like; nothing breaks."""
+    rng = np.random.default_rng(2)
+    thing, other = related_objects(rng, [6, 6])
+    tracks, detections = [thing, other], [thing, thing, other]
+    cost = run_rsm(runner, tracks, detections)
+    assert cost[0, 0] == cost[0, 1]
+    assert cost == pytest.approx(rsm_cost(tracks, detections, 100.0), abs=2e-4)
+    alone = run_rsm(runner, [thing], [thing])
+    assert alone[0, 0] == pytest.approx(0, abs=1e-5)
+
+
+def test_rsm_in_half_precision_is_near_below_the_limit(golden):
+    """Compared as METHOD says: nothing above 0.7 is ever matched, so min(cost, 0.8) counts."""
+    numbers = golden("rsm_sizes")
+    tracks = [numbers[f"track{i}"] for i in range(4)]
+    detections = [numbers[f"det{i}"] for i in range(5)]
+    half = TorchRunner(channels=C, dtype="float16")
+    t, t_mask = padded(tracks)
+    d, d_mask = padded(detections)
+    cost, *_ = half.run(
+        "rsm",
+        t.astype(np.float16),
+        t_mask,
+        d.astype(np.float16),
+        d_mask,
+        np.array([100.0], np.float32),
+    )
+    assert np.minimum(cost, 0.8) == pytest.approx(np.minimum(numbers["cost"], 0.8), abs=5e-3)
+
+
+@pytest.mark.parametrize("name", ["rsm", "rsm_sizes"])
+def test_rsm_golden(runner, golden, name):
+    """`rsm` is the public code's own float32, `rsm_sizes` the definition in float64.
+
+    Below the assignment limit 1e-4 holds; vanishing reconstructions (costs near 1) are directions
+    made from weights of 1e-8 and less, and are the same to 1e-3.
+    """
+    numbers = golden(name)
+    tracks = [numbers[f"track{i}"] for i in range(4)]
+    detections = [numbers[f"det{i}"] for i in range(5)]
+    got, want = run_rsm(runner, tracks, detections), numbers["cost"]
+    assert np.minimum(got, 0.8) == pytest.approx(np.minimum(want, 0.8), abs=1e-4)
+    assert got == pytest.approx(want, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rsm", "rsm_sizes"])
+def test_the_slow_rsm_is_the_golden_one(golden, name):
+    numbers = golden(name)
+    tracks = [numbers[f"track{i}"] for i in range(4)]
+    detections = [numbers[f"det{i}"] for i in range(5)]
+    assert rsm_cost(tracks, detections, 100.0) == pytest.approx(numbers["cost"], abs=2e-6)
+
+
+# --- box_features
+
+
+def random_boxes(rng, count, height, width):
+    """Boxes of all sizes, half of them partly or wholly outside the picture."""
+    centre = rng.uniform(-0.4, 1.4, (count, 2)) * (width, height)
+    size = np.exp(rng.uniform(np.log(0.3), np.log(1.5 * max(height, width)), (count, 2)))
+    return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+
+
+def onnx_roi_align(features, boxes, stride, output_hw):
+    """ONNX's own operator; (N, out_h, out_w, C)."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    node = helper.make_node(
+        "RoiAlign",
+        ["x", "rois", "which"],
+        ["y"],
+        mode="avg",
+        sampling_ratio=0,
+        spatial_scale=1 / stride,
+        output_height=output_hw[0],
+        output_width=output_hw[1],
+        coordinate_transformation_mode="output_half_pixel",
+    )
+    graph = helper.make_graph(
+        [node],
+        "roi",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [None] * 4),
+            helper.make_tensor_value_info("rois", TensorProto.FLOAT, [None, 4]),
+            helper.make_tensor_value_info("which", TensorProto.INT64, [None]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    feeds = {
+        "x": np.ascontiguousarray(features.transpose(2, 0, 1))[None],
+        "rois": boxes,
+        "which": np.zeros(len(boxes), np.int64),
+    }
+    return session.run(None, feeds)[0].transpose(0, 2, 3, 1)
+
+
+def unit_last(array):
+    return array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
+
+
+@pytest.mark.parametrize("output_hw", [(4, 10), (7, 7), (1, 1)])
+@pytest.mark.parametrize("grid_hw", [(9, 15), (1, 1), (76, 136)])
+def test_roi_weights_equal_the_onnx_operator(grid_hw, output_hw):
+    rng = np.random.default_rng(sum(grid_hw) + sum(output_hw))
+    features = rng.standard_normal((*grid_hw, 8)).astype(np.float32)
+    boxes = random_boxes(rng, 300 if grid_hw[0] < 50 else 60, grid_hw[0] * 8, grid_hw[1] * 8)
+    weights_y, weights_x = roi_weights(boxes, stride=8, grid_hw=grid_hw, output_hw=output_hw)
+    got = np.einsum("nir,rcx,njc->nijx", weights_y, features, weights_x, optimize=True)
+    want = onnx_roi_align(features, boxes, 8, output_hw)
+    assert np.abs(want).max() > 0.5
+    assert got == pytest.approx(want, abs=2e-4)
+
+
+def test_the_slow_roi_align_is_the_onnx_operator():
+    rng = np.random.default_rng(5)
+    features = rng.standard_normal((6, 9, 2)).astype(np.float32)
+    boxes = random_boxes(rng, 25, 48, 72)
+    want = onnx_roi_align(features, boxes, 8, (4, 10))
+    for box, expected in zip(boxes, want, strict=True):
+        assert roi_align(features, box, 8, (4, 10)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_box_features_are_unit_roi_align(runner, count):
+    rng = np.random.default_rng(count)
+    features = points_of(rng, 1, 11, 6)
+    boxes = random_boxes(rng, count, 88, 48)
+    weights = roi_weights(boxes, stride=8, grid_hw=(11, 6), output_hw=(4, 10))
+    (got,) = runner.run("box_features", features, *weights)
+    want = unit_last(onnx_roi_align(features[0], boxes, 8, (4, 10))).reshape(count, 40, C)
+    # A bin that barely touches the map has a tiny value, whose direction float32 does not hold.
+    assert got == pytest.approx(want, abs=2e-3)
+    assert np.median(np.abs(got - want)) < 1e-6
+
+
+def test_box_features_far_outside_are_zero(runner):
+    features = points_of(np.random.default_rng(0), 1, 5, 5)
+    boxes = np.array([[100, 100, 200, 200], [0, 0, 40, 40]], np.float32)
+    weights = roi_weights(boxes, stride=8, grid_hw=(5, 5), output_hw=(4, 10))
+    (got,) = runner.run("box_features", features, *weights)
+    assert (got[0] == 0).all()
+    assert np.linalg.norm(got[1], axis=-1) == pytest.approx(1, abs=1e-5)
+
+
+# --- point_features, select
+
+
+def test_point_features_mix_cells(runner):
+    rng = np.random.default_rng(3)
+    features = points_of(rng, 1, 5, 7)
+    index = rng.integers(0, 35, (3, 9, 4))
+    weight = rng.uniform(0, 1, (3, 9, 4)).astype(np.float32)
+    weight[1, 4:] = 0
+    (got,) = runner.run("point_features", features, index, weight)
+    cells = features.reshape(35, C).astype(np.float64)
+    for i in range(3):
+        for p in range(9):
+            mixed = sum(weight[i, p, k] * cells[index[i, p, k]] for k in range(4))
+            assert got[i, p] == pytest.approx(unit_last(mixed), abs=1e-6)
+    assert (got[1, 4:] == 0).all()
+
+
+def test_point_features_of_one_object_of_one_point(runner):
+    features = points_of(np.random.default_rng(4), 1, 1, 1)
+    weight = np.array([[[1, 0, 0, 0]]], np.float32)
+    (got,) = runner.run("point_features", features, np.zeros((1, 1, 4), np.int64), weight)
+    assert got[0, 0] == pytest.approx(features[0, 0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("old", "new", "rows"), [(1, 1, [1]), (3, 2, [4, 0, 0, 2, 3])])
+def test_select_counts_the_old_first(runner, old, new, rows):
+    rng = np.random.default_rng(6)
+    a, b = points_of(rng, old, 4), points_of(rng, new, 4)
+    (got,) = runner.run("select", a, b, np.array(rows))
+    assert (got == np.concatenate([a, b])[rows]).all()
+
+
+# --- propagate_*: the steps by themselves; `test_propagation` judges them together
+
+
+def test_propagation_step_by_step(runner):
+    """Two memory frames, one searched everywhere and one in two windows of its rows."""
+    rng = np.random.default_rng(7)
+    rows, cols, k = 4, 8, runner.spec.parameters["top_k"]
+    query, first, recent = (points_of(rng, 1, rows, cols) for _ in range(3))
+    labels = [rng.dirichlet([1, 1, 1], rows * cols).astype(np.float32) for _ in range(2)]
+    cells = np.arange(rows * cols)
+    best = np.full((len(cells), k), MASKED, np.float32)
+    best_labels = np.zeros((len(cells), k, 3), np.float32)
+    best, best_labels = runner.run(
+        "propagate_global", query, first, labels[0], cells, best, best_labels
+    )
+    assert (np.diff(best, axis=1) <= 0).all()
+    tiles = cells.reshape(2, -1)
+    y, x = np.divmod(cells, cols)
+    squared = (y[:, None] - y[None]) ** 2 + (x[:, None] - x[None]) ** 2
+    bias = np.where(squared < 9, np.float32(0), MASKED).reshape(2, -1, len(cells))
+    windows = np.stack([cells, cells])
+    best, best_labels = runner.run(
+        "propagate_local", query, recent, labels[1], tiles, windows, bias, best, best_labels
+    )
+    for top_k in (1, 4, k):
+        order = rng.permutation(len(cells))
+        (got,) = runner.run(
+            "propagate_labels",
+            best,
+            best_labels,
+            order,
+            np.array([0.07], np.float32),
+            np.array([top_k]),
+        )
+        want = propagate(
+            query[0], [first[0], recent[0]], labels, [None, 3.0], top_k=top_k, temperature=0.07
+        )
+        assert got == pytest.approx(want[order], abs=2e-5)
+
+
+# --- backbone
+
+
+def plain_backbone(frames):
+    """uint8 BGR (B, H, W, 3) → unit points, by the book, with the weights of `random-r18`."""
+    model = ResNet("resnet18", "layer3")
+    init_random(model, 0)
+    rgb = torch.from_numpy(np.ascontiguousarray(frames[..., ::-1])).double().permute(0, 3, 1, 2)
+    mean = torch.tensor([0.485, 0.456, 0.406]).double().view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).double().view(1, 3, 1, 1)
+    with torch.no_grad():
+        image = (rgb / 255 - mean) / std
+        features = resnet_features(image, model.double().eval().state_dict(), 3)
+    return unit_last(features.permute(0, 2, 3, 1).numpy())
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (2, 37, 51), (1, 8, 8), (1, 1, 3), (1, 16, 129)])
+def test_backbone_is_the_plain_pipeline(graph_runner, shape):
+    frames = np.random.default_rng(sum(shape)).integers(0, 256, (*shape, 3), np.uint8)
+    (got,) = graph_runner.run("backbone", frames)
+    want = plain_backbone(frames)
+    assert got.shape == (shape[0], -(-shape[1] // 8), -(-shape[2] // 8), C)
+    assert np.linalg.norm(got, axis=-1) == pytest.approx(1, abs=1e-5)
+    assert got == pytest.approx(want, abs=2e-4)
+
+
+class Passed(torch.nn.Module):
+    """Lets the normalised image through, with a constant beside it that survives normalising."""
+
+    def forward(self, x):
+        every = x[:, :, ::8, ::8]
+        return torch.cat([every, torch.full_like(every[:, :1], 10.0)], dim=1)
+
+
+def see_through(graph, frames):
+    """What the network was given at every eighth pixel, (B, 3, h, w)."""
+    with torch.no_grad():
+        points = graph(torch.from_numpy(frames)).permute(0, 3, 1, 2)
+    return (points[:, :3] / points[:, 3:] * 10).numpy()
+
+
+def test_preprocessing_is_rgb_scaled_and_normalised():
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 40, 24, 3), np.uint8)
+    got = see_through(modules.BackboneGraph(Passed(), mean, std), frames)
+    rgb = frames[:, ::8, ::8, ::-1].transpose(0, 3, 1, 2) / 255.0
+    want = (rgb - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    assert got == pytest.approx(want, abs=1e-4)
+
+
+def plain_lightness(bgr):
+    """CIE L* of (…, 3) uint8 sRGB pixels in float64, times 2.55."""
+    share = bgr[..., ::-1] / 255.0
+    linear = np.where(share > 0.04045, ((share + 0.055) / 1.055) ** 2.4, share / 12.92)
+    y = linear @ np.array([0.2126, 0.7152, 0.0722])
+    f = np.where(y > (6 / 29) ** 3, np.cbrt(y), y * (29 / 6) ** 2 / 3 + 4 / 29)
+    return (116 * f - 16) * 2.55
+
+
+def test_lightness_is_that_of_the_cie_and_of_opencv():
+    """OpenCV's 8-bit Lab is rounded and made by tables, which are a little off here and there."""
+    bgr = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    bgr[0, :, :] = np.arange(64)[:, None] // 4  # the linear part near black
+    with torch.no_grad():
+        got = modules.lightness(torch.from_numpy(bgr).permute(2, 0, 1)[None].float()).numpy()[0]
+    assert (got[0] == got[1]).all()
+    assert (got[0] == got[2]).all()
+    assert got[0] == pytest.approx(plain_lightness(bgr), abs=5e-3)
+    eight_bit = cv2.cvtColor(bgr, cv2.COLOR_BGR2LAB)[..., 0].astype(np.float32)
+    assert got[0] == pytest.approx(eight_bit, abs=1.5)
+    assert np.abs(got[0] - eight_bit).mean() < 0.4
+
+
+def test_lightness_reaches_the_network():
+    graph = modules.BackboneGraph(Passed(), (0.5,) * 3, (0.25,) * 3, color="lab-l")
+    frames = np.random.default_rng(2).integers(0, 256, (1, 16, 16, 3), np.uint8)
+    got = see_through(graph, frames)[0]
+    light = cv2.cvtColor(frames[0], cv2.COLOR_BGR2LAB)[::8, ::8, 0] / 255.0
+    assert got == pytest.approx(np.stack([(light - 0.5) / 0.25] * 3), abs=1 / 255 / 0.25)
+
+
+def test_backbone_of_one_size_and_half_precision(tmp_path: Path):
+    """A fixed size stands in the file; half the digits are left, and they are the right ones."""
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 16, 8, stride=8).eval().requires_grad_(False)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    full = modules.BackboneGraph(network, mean, std)
+    frames = np.random.default_rng(3).integers(0, 256, (1, 48, 64, 3), np.uint8)
+    with torch.no_grad():
+        want = full(torch.from_numpy(frames)).numpy()
+    half = modules.BackboneGraph(network, mean, std, half=True)
+    sizes = Sizes(16, 8, ((48, 64),), 10, "float16")
+    spec = export_graph(
+        "backbone", backbone_graph(half, sizes), sizes.ranges(), tmp_path, precision="fp16"
+    )
+    assert spec.inputs[0].shape == ("batch", 48, 64, 3)
+    assert spec.outputs[0].dtype == "float16"
+    with OnnxRuntimeEngine(tmp_path / spec.file, spec) as engine:
+        got = engine.run({"frames": frames})["features"]
+    assert got.dtype == np.float16
+    assert got.astype(np.float32) == pytest.approx(want, abs=5e-3)
+
+
+# --- the files
+
+ALLOWED = {
+    "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "GatherND", "Less",
+    "Log", "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceMax", "ReduceSum", "Relu",
+    "Reshape", "Shape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose",
+    "Unsqueeze", "Where",
+}  # fmt: skip
+"""All that TensorRT's parsers are known to take; no RoiAlign, DFT, GridSample, Loop or If."""
+
+
+def test_files_hold_only_what_tensorrt_parses(graph_bundle, lite_bundle):
+    for bundle in (graph_bundle, lite_bundle):
+        assert bundle.spec.opset == OPSET == 18
+        for graph in bundle.spec.graphs.values():
+            model = onnx.load(bundle.path / graph.file)
+            assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+            used = {node.op_type for node in model.graph.node}
+            assert used <= ALLOWED, (graph.name, used - ALLOWED)
+            assert not model.functions
+
+
+def test_files_have_the_tensors_of_the_spec(graph_bundle):
+    numbers = {"float32": 1, "uint8": 2, "int64": 7, "float16": 10}
+    for graph in graph_bundle.spec.graphs.values():
+        model = onnx.load(graph_bundle.path / graph.file)
+        for values, specs in (
+            (model.graph.input, graph.inputs),
+            (model.graph.output, graph.outputs),
+        ):
+            found = [
+                (
+                    v.name,
+                    v.type.tensor_type.elem_type,
+                    tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim),
+                )
+                for v in values
+            ]
+            assert found == [(s.name, numbers[s.dtype], s.shape) for s in specs]
+        assert graph.max_abs_error < 2e-3
+
+
+def test_files_say_nothing_of_the_machine_that_wrote_them(graph_bundle):
+    here = str(Path(__file__).resolve().parents[3]).encode()
+    for graph in graph_bundle.spec.graphs.values():
+        data = (graph_bundle.path / graph.file).read_bytes()
+        assert here not in data
+        assert b"site-packages" not in data

@@ -1,0 +1,127 @@
+"""The box filter against matrix formulas and the golden run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from unitrack_edge.heads.association.kalman import (
+    GATE_FOUR,
+    GATE_TWO,
+    BoxFilter,
+    gating_distances,
+    xyah_to_xyxy,
+    xyxy_to_xyah,
+)
+
+from ...reference import kalman_plain
+
+
+def measurements(seed, count=30):
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, [4, 2, 0.01, 1.5], (count, 4))
+    return np.array([320.0, 200.0, 0.4, 90.0]) + np.cumsum(steps, axis=0)
+
+
+def relative(got, want):
+    """Largest difference, measured by the size of the largest number."""
+    return np.abs(got - want).max() / np.abs(want).max()
+
+
+def test_golden_run(golden):
+    """The public code's run, to 1e-9 of the numbers' size (both are float64)."""
+    numbers = golden("kalman_xyah")
+    z = numbers["measurements"]
+    box = BoxFilter(z[0])
+    assert relative(box.mean, numbers["means"][0]) < 1e-9
+    assert relative(box.covariance, numbers["covariances"][0]) < 1e-9
+    for i in range(1, len(z)):
+        box.predict()
+        for name, position_only in (("gate_xyah", False), ("gate_xy", True)):
+            got = gating_distances([box], numbers["gate_candidates"], position_only=position_only)
+            assert got[0] == pytest.approx(numbers[name][i - 1], rel=1e-9)
+        box.update(z[i])
+        assert box.mean == pytest.approx(numbers["means"][i], rel=1e-9, abs=1e-9)
+        assert box.covariance == pytest.approx(numbers["covariances"][i], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_filter_is_the_plain_one(seed):
+    """With gaps, in which the object counts as lost and its height stays."""
+    rng = np.random.default_rng(seed)
+    z = measurements(seed)
+    box = BoxFilter(z[0])
+    x, covariance = kalman_plain.start(z[0])
+    for measured in z[1:]:
+        steady = bool(rng.random() < 0.3)
+        box.predict(height_is_steady=steady)
+        x, covariance = kalman_plain.predict(x, covariance, height_is_steady=steady)
+        assert box.mean == pytest.approx(x, rel=1e-9, abs=1e-9)
+        assert box.covariance == pytest.approx(covariance, rel=1e-9, abs=1e-9)
+        if not steady:
+            box.update(measured)
+            x, covariance = kalman_plain.update(x, covariance, measured)
+            assert box.mean == pytest.approx(x, rel=1e-9, abs=1e-9)
+            assert box.covariance == pytest.approx(covariance, rel=1e-9, abs=1e-9)
+
+
+def test_gating_is_the_plain_one():
+    filters, states = [], []
+    for seed in range(4):
+        z = measurements(seed, 6)
+        box = BoxFilter(z[0])
+        x, covariance = kalman_plain.start(z[0])
+        for measured in z[1:]:
+            box.predict()
+            box.update(measured)
+            x, covariance = kalman_plain.update(*kalman_plain.predict(x, covariance), measured)
+        filters.append(box)
+        states.append((x, covariance))
+    candidates = measurements(9, 7)
+    for position_only, size in ((False, 4), (True, 2)):
+        got = gating_distances(filters, candidates, position_only=position_only)
+        want = [[kalman_plain.gating(x, p, z, size) for z in candidates] for x, p in states]
+        assert got == pytest.approx(np.array(want), rel=1e-9)
+
+
+def test_gating_of_nothing():
+    some = BoxFilter(np.array([1.0, 2, 0.5, 10]))
+    assert gating_distances([], np.zeros((3, 4))).shape == (0, 3)
+    assert gating_distances([some], np.zeros((0, 4))).shape == (1, 0)
+
+
+def test_gates_are_the_quantiles_of_chi_squared():
+    from scipy.stats import chi2
+
+    assert pytest.approx(chi2.ppf(0.95, 4), abs=1e-4) == GATE_FOUR
+    assert pytest.approx(chi2.ppf(0.95, 2), abs=1e-4) == GATE_TWO
+
+
+def test_box_forms_are_inverse():
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(-50, 900, (40, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(0.5, 300, (40, 2))], 1).astype(np.float32)
+    xyah = xyxy_to_xyah(boxes)
+    assert xyah[0, :2] == pytest.approx((boxes[0, :2] + boxes[0, 2:]) / 2.0)
+    assert xyah_to_xyxy(xyah) == pytest.approx(boxes, abs=1e-3)
+    assert xyxy_to_xyah(boxes[:0]).shape == (0, 4)
+
+
+def test_filter_gives_its_box_and_follows_a_constant_velocity():
+    box = BoxFilter(np.array([100.0, 50, 0.5, 40]))
+    assert box.box_xyxy() == pytest.approx([90, 30, 110, 70])
+    assert box.box_xyxy().dtype == np.float32
+    for step in range(1, 40):
+        box.predict()
+        box.update(np.array([100.0 + 3 * step, 50, 0.5, 40]))
+    box.predict()
+    assert box.mean[0] == pytest.approx(220, abs=0.5)
+    assert box.mean[4] == pytest.approx(3, abs=0.05)
+
+
+def test_filters_are_independent():
+    one, other = (BoxFilter(np.array([100.0, 50, 0.5, 40])) for _ in range(2))
+    before = other.mean.copy(), other.covariance.copy()
+    one.predict()
+    one.update(np.array([130.0, 60, 0.6, 44]))
+    assert (other.mean == before[0]).all()
+    assert (other.covariance == before[1]).all()

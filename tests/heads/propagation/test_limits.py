@@ -1,0 +1,100 @@
+"""Propagation where arrays live on a device and engines take no more than they were built for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from unitrack_edge.heads.propagation.propagator import Propagator
+
+from .test_propagator import DEFAULTS, video
+
+
+class Handle:
+    """An array on a device: only `to_host` gives it back."""
+
+    def __init__(self, array):
+        self._array = np.array(array)
+        self._array.setflags(write=False)
+        self.shape, self.dtype = self._array.shape, self._array.dtype
+
+    def to_host(self):
+        return self._array.copy()
+
+
+def device_runner(limits=None):
+    pytest.importorskip("torch")
+    from ...reference.graphs_in_torch import TorchRunner
+
+    class DeviceRunner(TorchRunner):
+        """Gives handles, counts the bytes that come from the host, refuses what is too large."""
+
+        def __init__(self):
+            super().__init__()
+            self.uploaded = 0
+            self.largest = {}
+
+        def place(self, array):
+            if isinstance(array, Handle):
+                return array
+            self.uploaded += array.nbytes
+            return Handle(array)
+
+        def limit(self, graph, input_index, axis):
+            assert (input_index, axis) == (3, 0)
+            return (limits or {}).get(graph)
+
+        def run(self, graph, *feeds):
+            if graph != "propagate_labels":
+                size = feeds[3].shape[0]
+                self.largest[graph] = max(self.largest.get(graph, 0), size)
+                assert size <= (limits or {}).get(graph, size), f"{graph} takes no {size}"
+            held = [self.place(feed) for feed in feeds]
+            return tuple(Handle(out) for out in super().run(graph, *[h.to_host() for h in held]))
+
+    return DeviceRunner()
+
+
+def labels_of(runner, frames, first, settings, *, place=False):
+    rows, cols = frames[0].shape[1:3]
+    propagator = Propagator(runner, rows, cols, **settings)
+    held = [runner.place(frame) for frame in frames] if place else frames
+    propagator.start(held[0], first)
+    runner.uploaded = 0
+    return [propagator.step(frame) for frame in held[1:]]
+
+
+@pytest.mark.parametrize("first_radius", [None, 5.0])
+@pytest.mark.parametrize("memory", [0, 3])
+def test_nothing_but_the_frame_is_uploaded_in_a_step(tiny, memory, first_radius):
+    frames, first = video(19, 23, 6, 3)
+    settings = DEFAULTS | {"radius": 4.0, "memory": memory, "first_radius": first_radius}
+    expected = labels_of(tiny, frames, first, settings)
+    runner = device_runner()
+    got = labels_of(runner, frames, first, settings, place=True)
+    assert runner.uploaded == 0
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("first_radius", [None, 5.0])
+@pytest.mark.parametrize("limits", [(1000, 2), (130, 100), (170, 1), (10_000, 1000)])
+def test_no_call_is_larger_than_the_engines_take(tiny, limits, first_radius):
+    frames, first = video(19, 23, 4, 2)
+    settings = DEFAULTS | {"radius": 4.0, "memory": 2, "first_radius": first_radius}
+    expected = labels_of(tiny, frames, first, settings)
+    runner = device_runner(dict(zip(("propagate_global", "propagate_local"), limits, strict=True)))
+    got = labels_of(runner, frames, first, settings, place=True)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    # Labels that were put together on the host go back once, not with every later frame.
+    in_parts = runner.calls.count("propagate_labels") > len(got)
+    assert runner.uploaded == (sum(labels.nbytes for labels in got) if in_parts else 0)
+    assert ("propagate_global" in runner.largest) == (first_radius is None)
+
+
+def test_engines_are_used_to_their_limit_and_not_to_the_cpus():
+    """An engine has its own bound of memory: the one for the CPU would cut a frame in parts."""
+    frames, first = video(60, 107, 2, 2)
+    runner = device_runner({"propagate_global": 100_000, "propagate_local": 1000})
+    labels_of(runner, frames, first, DEFAULTS | {"memory": 1})
+    assert runner.calls.count("propagate_labels") == 1

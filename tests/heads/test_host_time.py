@@ -1,0 +1,70 @@
+"""Code outside the graphs stays small: a frame of 50 tracklets and 50 detections."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from unitrack_edge.heads.association.matching import AssociationConfig, Associator
+from unitrack_edge.heads.association.roi import roi_weights
+from unitrack_edge.heads.association.tracklets import ObjectFeatures
+from unitrack_edge.records import Observations
+from unitrack_edge.runtime.inference.runner import GraphRunner
+
+OBJECTS, FRAMES = 50, 80
+LIMIT_MS = 5.0
+
+
+class Instant(GraphRunner):
+    """A graph runner that answers at once, with costs that decide little."""
+
+    def __init__(self):
+        # It stands in for a bundle's graphs and holds none.
+        pass
+
+    def run(self, graph, *feeds):
+        if graph == "select":
+            return (np.zeros((len(feeds[2]), *feeds[0].shape[1:]), np.float32),)
+        assert graph == "rsm"
+        rng = np.random.default_rng(len(feeds[0]))
+        return (rng.uniform(0.2, 1.0, (len(feeds[0]), len(feeds[2]))).astype(np.float32),) * 3
+
+
+def crowd(frame, rng, start, speed):
+    """50 walkers in any order, 3 of them elsewhere: lost and new ones add to the work."""
+    corner = start + speed * frame + rng.normal(0, 1, start.shape)
+    corner[rng.choice(OBJECTS, 3, replace=False)] += 3000
+    boxes = np.concatenate([corner, corner + np.array([40, 100])], axis=1).astype(np.float32)
+    boxes = boxes[rng.permutation(OBJECTS)]
+    return Observations(boxes, np.ones(OBJECTS, np.float32), np.zeros(OBJECTS, np.int64))
+
+
+def test_association_takes_under_five_milliseconds():
+    """The median of the process's own time, so that other processes do not count."""
+    rng = np.random.default_rng(0)
+    start, speed = rng.uniform(0, 1500, (OBJECTS, 2)), rng.normal(0, 3, (OBJECTS, 2))
+    features = ObjectFeatures(
+        np.zeros((OBJECTS, 4, 8), np.float32), np.ones((OBJECTS, 4), np.float32)
+    )
+    associator = Associator(Instant(), AssociationConfig())
+    times = []
+    for frame in range(FRAMES):
+        observations = crowd(frame, rng, start, speed)
+        before = time.process_time()
+        tracklets = associator.step(frame, observations, features)
+        times.append(time.process_time() - before)
+        assert len(tracklets) > OBJECTS - 10
+        assert len(associator._tracklets) >= OBJECTS
+    assert np.median(times[10:]) * 1e3 < LIMIT_MS
+
+
+def test_roi_weights_of_fifty_boxes_take_under_five_milliseconds():
+    rng = np.random.default_rng(1)
+    times = []
+    for _ in range(30):
+        corner = rng.uniform(0, (900, 400), (OBJECTS, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(20, 200, (OBJECTS, 2))], axis=1)
+        before = time.process_time()
+        roi_weights(boxes.astype(np.float32), stride=8, grid_hw=(76, 136), output_hw=(4, 10))
+        times.append(time.process_time() - before)
+    assert np.median(times[5:]) * 1e3 < LIMIT_MS

@@ -1,0 +1,203 @@
+"""The box head: scores on the made-up clip, what it reports, and odd detections."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from unitrack_edge.errors import UnitrackError
+from unitrack_edge.evaluation.metrics.mot import rows_of_tracks, score_mot
+from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
+from unitrack_edge.heads.config import MotConfig
+from unitrack_edge.heads.mot import MotHead
+from unitrack_edge.records import Frame, Observations
+from unitrack_edge.runtime.preprocessing import FeatureExtractor, FeatureMap, Letterbox
+
+SIZE = (192, 320)
+SETTINGS = {"height": 192, "width": 320, "min_area": 50.0}
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """Frames, noisy detections and truth of four walkers, two of whom hide one another."""
+    scene = Scene(SceneConfig(frames=60, height=SIZE[0], width=SIZE[1], objects=4, seed=0))
+    truth = {}
+    frames, detections = [], []
+    for i in range(len(scene)):
+        frames.append(scene.frame(i))
+        detections.append(scene.detections(i))
+        true = scene.truth(i)
+        shown = true.visible > 0.3
+        truth[i] = true.ids[shown], true.boxes_xyxy[shown]
+    return frames, detections, truth
+
+
+def run(runner, head, frames, detections):
+    extractor = FeatureExtractor(runner)
+    return [
+        head.step(
+            frame,
+            extractor.extract(*extractor.prepare(frame, head.network_hw(frame.size_hw))),
+            seen,
+        )
+        for frame, seen in zip(frames, detections, strict=True)
+    ]
+
+
+def as_bytes(tracked):
+    return [t.ids.tobytes() + t.observations.boxes_xyxy.tobytes() for t in tracked]
+
+
+@pytest.fixture(scope="module")
+def tracked(lite_runner, clip):
+    head = MotHead(lite_runner, MotConfig(**SETTINGS), fps=25)
+    return run(lite_runner, head, clip[0], clip[1])
+
+
+def test_scores_of_the_clip(tracked, clip):
+    """Measured: IDF1 0.968, MOTA 0.930, 2 switches."""
+    scores = score_mot(rows_of_tracks(tracked), clip[2])
+    assert scores.idf1 > 0.938
+    assert scores.mota > 0.90
+    assert scores.id_switches <= 3
+
+
+def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip, tracked):
+    frames, detections = clip[0][:8], clip[1][:8]
+    head = MotHead(lite_runner, MotConfig(**SETTINGS), fps=25)
+    first = as_bytes(run(lite_runner, head, frames, detections))
+    head.reset()
+    assert as_bytes(run(lite_runner, head, frames, detections)) == first
+    assert as_bytes(tracked[:8]) == first
+
+
+# --- without a backbone: features are noise that stands still
+
+
+class Stage:
+    """A head before a still picture of 160 × 240, told detections as (box, score, class)."""
+
+    def __init__(self, graphs, fps=30.0, **config):
+        self.head = MotHead(graphs, MotConfig(**{"min_area": 0.0, "max_aspect": 0.0} | config), fps)
+        points = np.random.default_rng(0).standard_normal((1, 20, 30, graphs.spec.channels))
+        points /= np.linalg.norm(points, axis=-1, keepdims=True)
+        letterbox = Letterbox.fit((160, 240), (160, 240))
+        self.features = FeatureMap(points.astype(np.float32), letterbox, 8)
+        self.index = -1
+
+    def __call__(self, *boxes, scores=None, classes=None):
+        self.index += 1
+        frame = Frame(self.index, self.index / 25, np.zeros((160, 240, 3), np.uint8))
+        observations = Observations(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array([0.9] * len(boxes) if scores is None else scores, np.float32),
+            np.array([0] * len(boxes) if classes is None else classes, np.int64),
+        )
+        return self.head.step(frame, self.features, observations)
+
+
+TALL, WIDE, SMALL = (20, 20, 50, 100), (60, 100, 160, 140), (200, 20, 205, 30)
+
+
+def test_reports_boxes_scores_and_classes_of_the_frame(tiny):
+    tracks = Stage(tiny)(TALL, WIDE, scores=[0.8, 0.6], classes=[0, 2])
+    assert list(tracks.ids) == [1, 2]
+    assert tracks.observations.boxes_xyxy == pytest.approx(np.array([TALL, WIDE], np.float32))
+    assert tracks.observations.scores == pytest.approx([0.8, 0.6])
+    assert list(tracks.observations.classes) == [0, 2]
+
+
+def test_low_scores_are_left_out(tiny):
+    tracks = Stage(tiny, confidence=0.5)(TALL, WIDE, SMALL, scores=[0.49, 0.5, 3.0])
+    assert tracks.observations.scores == pytest.approx([0.5, 3.0])
+
+
+def test_small_boxes_and_wide_people_are_tracked_and_not_reported(tiny):
+    stage = Stage(tiny, min_area=200.0, max_aspect=1.6)
+    assert list(stage(SMALL, WIDE, TALL).ids) == [3]
+    assert list(stage(SMALL, WIDE, TALL).ids) == [3]
+    stage = Stage(tiny, min_area=200.0, max_aspect=1.6)
+    assert list(stage(SMALL, WIDE, TALL, classes=[1, 2, 3]).ids) == [2, 3], "a car may be wide"
+    stage = Stage(tiny)
+    assert list(stage(SMALL, WIDE, TALL).ids) == [1, 2, 3]
+
+
+def test_boxes_outside_the_picture(tiny):
+    """Wholly outside: left out. Partly: tracked, and not cut off."""
+    stage = Stage(tiny)
+    outside, partly = (300, 20, 340, 100), (-15, 20, 15, 100)
+    for _ in range(3):
+        tracks = stage(outside, partly)
+        assert list(tracks.ids) == [1]
+        assert tracks.observations.boxes_xyxy[0] == pytest.approx(partly, abs=0.5)
+
+
+def test_absurd_boxes_cost_nothing(tiny):
+    """A detection may be larger than any picture; memory must not grow with it."""
+    stage = Stage(tiny)
+    for size in (1e4, 1e7, 1e12):
+        tracks = stage((-size, -size, size, size), TALL, (10, 10, 10 + 1e-3, 10 + 1e-3))
+        assert np.isfinite(tracks.observations.boxes_xyxy).all()
+        assert 2 in tracks.ids
+
+
+def test_no_detection(tiny):
+    stage = Stage(tiny)
+    for _ in range(50):
+        assert len(stage()) == 0
+    frame = Frame(99, 4.0, np.zeros((160, 240, 3), np.uint8))
+    assert len(stage.head.step(frame, stage.features, None)) == 0
+
+
+def test_five_hundred_detections_in_one_frame(tiny):
+    rng = np.random.default_rng(1)
+    corner = rng.uniform(0, (230, 130), (500, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 30, (500, 2))], axis=1)
+    stage = Stage(tiny, roi_height=1, roi_width=2)
+    stage(TALL)
+    stage(*boxes)
+    tracks = stage(*boxes)
+    assert len(tracks) > 300
+    assert len(set(tracks.ids)) == len(tracks)
+
+
+@pytest.mark.parametrize(("fps", "kept"), [(30.0, True), (10.0, False)])
+def test_buffer_is_counted_at_thirty_frames_a_second(tiny, fps, kept):
+    """6 frames at 30 FPS are a fifth of a second: 2 frames at 10 FPS."""
+    stage = Stage(tiny, fps=fps, buffer=6.0)
+    stage(TALL, WIDE)
+    for _ in range(5):
+        stage(WIDE)
+    stage(TALL, WIDE)
+    ids = list(stage(TALL, WIDE).ids)
+    assert sorted(ids) == ([1, 2] if kept else [2, 3])
+
+
+def test_two_heads_are_independent(tiny):
+    one, other = Stage(tiny), Stage(tiny)
+    assert list(one(TALL, WIDE).ids) == [1, 2]
+    assert list(other(WIDE).ids) == [1]
+    assert list(one(WIDE, TALL).ids) == [1, 2]
+
+
+def test_one_network_size_for_all_sources(tiny):
+    head = MotHead(tiny, MotConfig())
+    assert head.network_hw((480, 640)) == head.network_hw((2160, 3840)) == (608, 1088)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"roi_height": 0},
+        {"height": 16},
+        {"appearance_weight": 1.1},
+        {"appearance_weight": float("nan")},
+        {"buffer": -1.0},
+        {"buffer": float("nan")},
+        {"buffer": float("inf")},
+        {"rsm_scale": 0.0},
+        {"rsm_scale": float("nan")},
+    ],
+)
+def test_nonsense_is_refused(wrong):
+    with pytest.raises(UnitrackError, match="expected"):
+        MotConfig(**wrong)

@@ -1,0 +1,502 @@
+"""The single-object head: made-up clips with a cheap stand-in for the backbone, and real ones."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unitrack_edge.errors import BundleError, ObservationError, RequestError
+from unitrack_edge.evaluation.metrics.sot import overlaps, success_auc
+from unitrack_edge.heads.config import SotConfig
+from unitrack_edge.heads.correlation.geometry import crop_window, find_peak
+from unitrack_edge.heads.sot import SotHead
+from unitrack_edge.records import Frame
+from unitrack_edge.runtime.formats.otb import read_otb_boxes
+from unitrack_edge.tracking.config import TrackRequest, check_request
+from unitrack_edge.tracking.session import track as track_source
+
+HEADS = ["dcf", "xcorr"]
+SIZE = 240, 320
+BOX = (100.0, 80.0, 60.0, 40.0)
+
+
+class Eyes:
+    """The tiny graphs, with a backbone that sees each cell's mean colour.
+
+    Its points are not negative, as those of a network that ends with a ReLU.
+    """
+
+    def __init__(self, graphs):
+        self.spec = graphs.spec
+        self.batches = []
+        self._graphs = graphs
+        self._mix = np.random.default_rng(0).standard_normal((4, 16))
+
+    def run(self, graph, *feeds):
+        if graph != "backbone":
+            return self._graphs.run(graph, *feeds)
+        (crops,) = feeds
+        self.batches.append(len(crops))
+        assert crops.dtype == np.uint8
+        cells = np.stack([cv2.resize(c, (65, 65), interpolation=cv2.INTER_AREA) for c in crops])
+        colours = np.concatenate([cells / 127.5 - 1, np.full((*cells.shape[:3], 1), 0.1)], axis=3)
+        points = np.maximum(colours @ self._mix, 0) + 0.05
+        return ((points / np.linalg.norm(points, axis=3, keepdims=True)).astype(np.float32),)
+
+
+@pytest.fixture
+def eyes(tiny):
+    return Eyes(tiny)
+
+
+def texture(seed, height, width):
+    """Coloured blobs of about eight pixels."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3))
+    return cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def clip(boxes, size_hw=SIZE, seed=0):
+    """A patch shown at each of the boxes (x, y, w, h) over a still, dimmer ground."""
+    ground = texture(seed + 1, *size_hw) // 3 + 60
+    patch = texture(seed + 2, 64, 64)
+    frames = []
+    for index, (x, y, w, h) in enumerate(boxes):
+        matrix = np.array([[w / 64, 0, x], [0, h / 64, y]])
+        image = cv2.warpAffine(patch, matrix, size_hw[::-1])
+        inside = cv2.warpAffine(np.full((64, 64), 255, np.uint8), matrix, size_hw[::-1])
+        image = np.where(inside[..., None] > 127, image, ground)
+        frames.append(Frame(index, index / 25, np.ascontiguousarray(image)))
+    return frames
+
+
+def plain_frames(count, level, size_hw=SIZE):
+    return [Frame(i, i / 25, np.full((*size_hw, 3), level, np.uint8)) for i in range(count)]
+
+
+def track(graphs, frames, box, **config):
+    head = SotHead(graphs, box, SotConfig(**config))
+    return [head.step(frame) for frame in frames]
+
+
+def boxes_of(tracked):
+    boxes = np.concatenate([t.observations.boxes_xyxy for t in tracked])
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def bytes_of(tracked):
+    return [t.observations.boxes_xyxy.tobytes() + t.observations.scores.tobytes() for t in tracked]
+
+
+def assert_sane(tracked, size_hw=SIZE):
+    """One box a frame with the id 1, finite, in touch with the picture."""
+    for number, tracks in enumerate(tracked):
+        assert tracks.frame_index == number
+        assert tracks.ids.tolist() == [1]
+        (box,), (score,) = tracks.observations.boxes_xyxy, tracks.observations.scores
+        assert np.isfinite(box).all()
+        assert 0 <= score <= 1
+        assert box[0] <= size_hw[1] + 0.01
+        assert box[1] <= size_hw[0] + 0.01
+        assert (box[2:] >= -0.01).all()
+
+
+# --- following
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_moving_target_is_followed(eyes, head):
+    """Along a circle, five pixels a frame; a cell of the crop is four."""
+    angle = np.linspace(0, 2, 13)
+    truth = np.array([(100 + 30 * np.sin(a), 60 + 30 * np.cos(a), 60, 40) for a in angle])
+    tracked = track(eyes, clip(truth), tuple(truth[0]), head=head)
+    assert_sane(tracked)
+    found = boxes_of(tracked)
+    centres = found[:, :2] + found[:, 2:] / 2 - truth[:, :2] - truth[:, 2:] / 2
+    assert np.abs(centres).max() < 4.5
+    assert overlaps(found, truth).min() > 0.75
+    assert all(t.observations.scores[0] > 0.3 for t in tracked)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("step", [1.02, 0.98])
+def test_a_target_that_changes_size_is_followed(eyes, head, step):
+    truth = np.array([(160 - 30 * s, 120 - 20 * s, 60 * s, 40 * s) for s in step ** np.arange(14)])
+    found = boxes_of(track(eyes, clip(truth), tuple(truth[0]), head=head))
+    assert found[-1, 2] == pytest.approx(truth[-1, 2], rel=0.15)
+    assert found[-1, 3] / found[-1, 2] == pytest.approx(40 / 60, rel=1e-3)
+    assert overlaps(found, truth)[-1] > 0.7
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_target_that_rests_stays_where_it_is(eyes, head):
+    """Within a fifth of a cell: the window's middle is half a cell off the template's."""
+    tracked = track(eyes, clip([BOX] * 12), BOX, head=head)
+    moved = np.abs(boxes_of(tracked)[:, :2] - BOX[:2])
+    assert (moved < np.array([60, 40]) * 4.5 / 65 / 5).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_first_frame_has_the_box_it_was_given(eyes, head):
+    box = (10.25, 20.5, 33.0, 47.75)
+    (tracks,) = track(eyes, clip([box]), box, head=head)
+    assert boxes_of([tracks])[0].tolist() == list(box)
+    assert tracks.observations.scores.tolist() == [1.0]
+
+
+def test_size_stays_within_its_limits(eyes):
+    truth = [(160 - 30 * s, 120 - 20 * s, 60 * s, 40 * s) for s in 1.05 ** np.arange(8)]
+    found = boxes_of(track(eyes, clip(truth), truth[0], max_scale=1.1))
+    assert found[-1, 2:] == pytest.approx([66, 44], rel=1e-5)
+    truth = [(160 - 30 * s, 120 - 20 * s, 60 * s, 40 * s) for s in 0.95 ** np.arange(8)]
+    found = boxes_of(track(eyes, clip(truth), truth[0], min_scale=0.9))
+    assert found[-1, 2:] == pytest.approx([54, 36], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "batches"),
+    [
+        ({"head": "dcf"}, [1, 3, 1, 3, 1]),
+        ({"head": "dcf", "learning_rate": 0.0}, [1, 3, 3]),
+        ({"head": "xcorr"}, [1, 3, 3]),
+    ],
+)
+def test_crops_go_through_the_backbone_in_one_batch(eyes, config, batches):
+    track(eyes, clip([BOX] * 3), BOX, **config)
+    assert eyes.batches == batches
+
+
+# --- state
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_same_input_same_bytes_and_reset_is_a_new_beginning(eyes, head):
+    frames = clip([(100 + 3 * i, 80 + i, 60, 40) for i in range(6)])
+    tracker = SotHead(eyes, BOX, SotConfig(head=head))
+    first = bytes_of(tracker.step(frame) for frame in frames)
+    tracker.reset()
+    again = bytes_of(tracker.step(frame) for frame in frames)
+    assert first == again == bytes_of(track(eyes, frames, BOX, head=head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_two_instances_know_nothing_of_each_other(eyes, head):
+    boxes = (
+        [(100 + 3 * i, 80 + i, 60, 40) for i in range(5)],
+        [(60, 50 + 4 * i, 30, 50) for i in range(5)],
+    )
+    clips = [clip(b, seed=seed) for seed, b in enumerate(boxes)]
+    alone = [bytes_of(track(eyes, c, b[0], head=head)) for c, b in zip(clips, boxes, strict=True)]
+    heads = [SotHead(eyes, b[0], SotConfig(head=head)) for b in boxes]
+    mixed = [[], []]
+    for pair in zip(*clips, strict=True):
+        for which, frame in enumerate(pair):
+            mixed[which].append(heads[which].step(frame))
+    assert [bytes_of(m) for m in mixed] == alone
+
+
+def test_a_box_may_be_asked_for_when_the_first_frame_is_there(eyes):
+    asked = []
+
+    def draw(frame):
+        asked.append(frame.index)
+        return BOX
+
+    frames = clip([BOX] * 2)
+    assert bytes_of(track(eyes, frames, draw)) == bytes_of(track(eyes, frames, BOX))
+    assert asked == [0]
+
+
+# --- the edges
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "box",
+    [
+        (-500.0, -400.0, 1400.0, 1100.0),
+        (-20.0, -10.0, 50.0, 30.0),
+        (300.0, 220.0, 50.0, 60.0),
+        (319.5, 100.0, 400.0, 2.0),
+        (0.0, 0.0, 320.0, 240.0),
+        (150.0, 100.0, 1.0, 1.0),
+        (319.0, 239.0, 1.0, 1.0),
+        (0.0, 120.0, 320.0, 1.0),
+    ],
+    ids=str,
+)
+def test_any_box_that_touches_the_picture_is_tracked(eyes, head, box):
+    """Larger than the picture, over its border, one pixel: finite, and where it rests, at rest."""
+    tracked = track(eyes, clip([BOX] * 5), box, head=head)
+    assert_sane(tracked)
+    found = boxes_of(tracked)
+    assert np.abs(found[:, :2] - box[:2]).max() < max(box[2:]) + 1
+    assert (found[:, 2:] >= 0.2 * np.array(box[2:]) - 1e-3).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("level", [0, 255])
+def test_frames_without_structure(eyes, head, level):
+    tracked = track(eyes, plain_frames(6, level), BOX, head=head)
+    assert_sane(tracked)
+    # Nothing speaks for any place but the window, whose middle is half a cell off the template's.
+    cell = np.array([60, 40]) * 4.5 / 65
+    moved = np.abs(np.diff(boxes_of(tracked)[:, :2], axis=0))
+    assert (moved < 1.1 * cell).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_picture_that_goes_black_and_comes_back(eyes, head):
+    seen, dark = clip([BOX] * 9), plain_frames(9, 0)
+    frames = [dark[i] if 3 <= i < 6 else seen[i] for i in range(9)]
+    tracked = track(eyes, frames, BOX, head=head)
+    assert_sane(tracked)
+    assert overlaps(boxes_of(tracked), np.array([BOX] * 9))[-1] > 0.6
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_target_that_leaves_the_picture(eyes, head):
+    truth = [(200.0 + 13 * i, 80.0, 60.0, 40.0) for i in range(18)]
+    assert_sane(track(eyes, clip(truth), truth[0], head=head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_backbone_that_sees_nothing_leaves_the_box_alone(eyes, head):
+    """Zero points, as a network of broken weights gives them: no response, score 0."""
+    eyes.run, see = lambda g, *f: nothing(see, g, *f), eyes.run
+    tracked = track(eyes, clip([BOX] * 3), BOX, head=head)
+    assert boxes_of(tracked).tolist() == [list(BOX)] * 3
+    assert [float(t.observations.scores[0]) for t in tracked] == [1.0, 0.0, 0.0]
+
+
+def nothing(run, graph, *feeds):
+    outputs = run(graph, *feeds)
+    return tuple(np.zeros_like(o) for o in outputs) if graph == "backbone" else outputs
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 300), (7, 3)])
+def test_tiny_pictures(eyes, size_hw):
+    box = (0.0, 0.0, float(size_hw[1]), float(size_hw[0]))
+    assert_sane(track(eyes, plain_frames(3, 90, size_hw), box), size_hw)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((320, 10, 20, 20), r"320,10,20,20 .*outside the picture, which is 320x240 "),
+        ((10, 240, 20, 20), "outside the picture"),
+        ((-20, 10, 20, 20), "outside the picture"),
+        ((10, -30, 20, 20), "outside the picture"),
+        ((10, 10, 0.5, 20), "w and h of 1 to"),
+        ((10, 10, 20, -4), "w and h of 1 to"),
+        ((10, 10, 2e6, 20), "w and h of 1 to"),
+        ((float("nan"), 10, 20, 20), "finite"),
+        ((10, 10, float("inf"), 20), "finite"),
+    ],
+)
+def test_a_first_box_that_cannot_be_is_refused(eyes, box, message):
+    with pytest.raises(ObservationError, match=message) as caught:
+        track(eyes, plain_frames(1, 9), box)
+    assert "\n" not in str(caught.value)
+    assert "--init" in str(caught.value)
+    assert not eyes.batches
+
+
+# --- geometry
+
+
+def test_a_window_of_the_picture_is_shown_as_it_is():
+    image = texture(0, 40, 60)
+    crop = crop_window(image, np.array([20.0, 18.0]), np.array([16.0, 16.0]), 16)
+    assert (crop == image[10:26, 12:28]).all()
+
+
+def test_beyond_the_picture_it_is_black():
+    image = np.full((20, 20, 3), 200, np.uint8)
+    crop = crop_window(image, np.array([0.0, 10.0]), np.array([40.0, 40.0]), 40)
+    assert (crop[11:29, 21:39] == 200).all()
+    assert not crop[:, :19].any()
+    assert not crop[:9].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(-30, 90),
+    st.floats(-30, 70),
+    st.floats(30, 200),
+    st.floats(30, 200),
+)
+def test_crops_show_the_place_they_should(x, y, width, height):
+    """In a picture whose colours are its coordinates, each crop pixel names its own place."""
+    rows, cols = np.mgrid[0:50, 0:80]
+    image = np.stack([cols * 3, rows * 5, np.full((50, 80), 255)], axis=2).astype(np.uint8)
+    crop = crop_window(image, np.array([x, y]), np.array([width, height]), 65).astype(float)
+    place_x = x + ((np.arange(65) + 0.5) / 65 - 0.5) * width
+    place_y = y + ((np.arange(65) + 0.5) / 65 - 0.5) * height
+    column = np.flatnonzero((place_x > 1) & (place_x < 79))
+    row = np.flatnonzero((place_y > 1) & (place_y < 49))
+    inside = crop[np.ix_(row, column)]
+    assert (inside[..., 2] == 255).all()
+    if inside.size:
+        # OpenCV interpolates at multiples of 1/32 pixel.
+        assert np.abs(inside[..., 0] - 3 * (place_x[column] - 0.5)).max() < 3 / 32 + 1
+        assert np.abs(inside[..., 1] - 5 * (place_y[row, None] - 0.5)).max() < 5 / 32 + 1
+    far = (place_x < -1) | (place_x > 81)
+    assert not crop[:, far].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 51), st.integers(0, 51), st.floats(-5, 5, width=32))
+def test_the_peak_is_found_wherever_it_is(row, column, level):
+    """A single cell stands alone: its neighbours are alike, and pull it nowhere."""
+    response = np.full((52, 52), level, np.float32)
+    assert find_peak(response, 25) == (pytest.approx(level), 0, 0)
+    response[row, column] += 1
+    assert find_peak(response, 25) == (pytest.approx(level + 1), column - 25, row - 25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(2, 49), st.floats(2, 49), st.floats(1, 3))
+def test_a_peak_between_cells_is_refined(x, y, sigma):
+    """A Gaussian's logarithm is a parabola, it itself nearly; half way, both cells are as high."""
+    rows, columns = np.mgrid[:52, :52]
+    response = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sigma**2)).astype(np.float32)
+    _, right, down = find_peak(response, 25)
+    assert right == pytest.approx(x - 25, abs=0.05)
+    assert down == pytest.approx(y - 25, abs=0.05)
+
+
+# --- bundles and parameters
+
+
+def test_a_bundle_without_the_graphs_is_refused(eyes):
+    for head, missing in (("xcorr", "xcorr"), ("dcf", "dcf_update"), ("dcf", "dcf_response")):
+        graphs = {n: g for n, g in eyes.spec.graphs.items() if n != missing}
+        other = Eyes(eyes)
+        other.spec = replace(eyes.spec, graphs=graphs)
+        with pytest.raises(BundleError, match=rf"no graph {missing}.*--force"):
+            SotHead(other, BOX, SotConfig(head=head))
+
+
+def test_a_bundle_of_other_sizes_is_refused(eyes):
+    eyes.spec = replace(eyes.spec, sizes_hw=((480, 854),))
+    with pytest.raises(BundleError, match=r"520x520.*480x854.*--size 520x520"):
+        SotHead(eyes, BOX)
+    eyes.spec = replace(eyes.spec, sizes_hw=((480, 854), (520, 520)))
+    assert SotHead(eyes, BOX).network_hw((99, 77)) == (520, 520)
+
+
+def test_graphs_used_are_those_of_the_model(eyes):
+    assert SotHead(eyes, BOX, SotConfig(head="xcorr")).graphs_used == ("xcorr",)
+    assert SotHead(eyes, BOX).graphs_used == ("dcf_update", "dcf_response")
+    assert not SotHead.needs_features
+    assert not SotHead.needs_observations
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"head": "siam"},
+        {"padding": -1.0},
+        {"padding": float("nan")},
+        {"scale_step": 0.9},
+        {"scale_step": float("inf")},
+        {"scale_penalty": 0.0},
+        {"scale_penalty": 1.5},
+        {"min_scale": 0.0},
+        {"min_scale": 1.5},
+        {"max_scale": 0.5},
+        {"max_scale": float("inf")},
+        {"regularisation": 0.0},
+        {"regularisation": float("nan")},
+        {"sigma": 0.0},
+        {"learning_rate": -0.1},
+        {"learning_rate": 1.1},
+    ],
+    ids=str,
+)
+def test_nonsense_is_refused(wrong):
+    with pytest.raises(RequestError, match="expected"):
+        SotConfig(**wrong)
+
+
+# --- the command's way
+
+
+def sot_request(source, bundle, output, **more):
+    values = {"init": "100,80,60,40", "threads": 2, **more}
+    return TrackRequest(str(source), "sot", SotConfig(), bundle, output, **values)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for frame in clip([BOX] * 3):
+        cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.image)
+    return folder
+
+
+def test_a_run_writes_a_row_a_frame(graph_bundle, pictures, tmp_path):
+    """Without a pass of the backbone over whole frames."""
+    report = track_source(sot_request(pictures, graph_bundle.path, tmp_path / "out"))
+    rows = read_otb_boxes(tmp_path / "out/tracks.txt")
+    assert rows[0].tolist() == list(BOX)
+    assert rows.shape == (3, 4)
+    assert np.isfinite(rows).all()
+    assert set(report.data["stages_ms"]) >= {"head", "latency"}
+    assert "backbone" not in report.data["stages_ms"]
+    graphs = {"backbone", "dcf_update", "dcf_response"}
+    assert set(report.data["backend"]["in_use"]) == graphs
+
+
+def test_a_box_outside_leaves_no_results(graph_bundle, pictures, tmp_path):
+    request = sot_request(pictures, graph_bundle.path, tmp_path / "out", init="400,10,5,5")
+    with pytest.raises(ObservationError, match="outside the picture"):
+        track_source(request)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"init": None}, r"task sot starts from .*--init X,Y,W,H"),
+        ({"detector": "motion"}, "task sot takes no detections"),
+    ],
+)
+def test_a_request_that_contradicts_itself(tmp_path, more, message):
+    with pytest.raises(RequestError, match=message):
+        check_request(sot_request("nowhere", tmp_path, tmp_path, **more))
+
+
+# --- real sequences
+
+
+def real_frames(folder, count):
+    paths = sorted((folder / "img").glob("*.jpg"))[:count]
+    return [Frame(i, i / 30, cv2.imread(str(path))) for i, path in enumerate(paths)]
+
+
+def score(runner, folder, truth_name, count, head):
+    truth = read_otb_boxes(folder / truth_name)[:count]
+    start = time.perf_counter()
+    found = boxes_of(track(runner, real_frames(folder, count), tuple(truth[0]), head=head))
+    print(f"{folder.name} {head}: {time.perf_counter() - start:.0f} s")
+    return success_auc(found, truth)
+
+
+@pytest.mark.slow
+def test_auc_of_jogging_with_xcorr(resnet_runner, shared_data):
+    """Reference 0.584; some 45 s on two idle cores."""
+    auc = score(resnet_runner, shared_data / "sot/jogging", "groundtruth_rect.1.txt", 90, "xcorr")
+    assert auc > 0.65
+
+
+def test_auc_of_the_beginning_of_car4_with_dcf(resnet_runner, shared_data):
+    """Some 15 s on two idle cores; all four: `python -m unitrack_edge.benchmarks.sot_accuracy`."""
+    auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 24, "dcf")
+    assert auc > 0.85

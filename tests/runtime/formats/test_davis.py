@@ -1,0 +1,148 @@
+"""Indexed PNGs against Pillow, and damaged ones."""
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from unitrack_edge.errors import ObservationError
+from unitrack_edge.runtime.drawing.colors import davis_palette
+from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
+
+
+def _labels(seed=0, shape=(37, 53), top=256):
+    return np.random.default_rng(seed).integers(0, top, shape, dtype=np.uint8)
+
+
+def _chunk(kind, content):
+    crc = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+def _png(values, bits, colour, filter_of_line, interlaced=0):
+    """A PNG by the letter of its specification: packs bits and applies the line filters."""
+    height, width = values.shape
+    as_bits = np.unpackbits(values[:, :, None], axis=2)[:, :, 8 - bits :]
+    packed = np.packbits(as_bits.reshape(height, -1), axis=1).astype(int)
+    raw = bytearray()
+    for y in range(height):
+        kind = filter_of_line(y)
+        raw.append(kind)
+        for x in range(packed.shape[1]):
+            left = packed[y, x - 1] if x else 0
+            up = packed[y - 1, x] if y else 0
+            corner = packed[y - 1, x - 1] if x and y else 0
+            guess = left + up - corner
+            paeth = min((left, up, corner), key=lambda v: abs(guess - v))
+            predicted = (0, left, up, (left + up) // 2, paeth)[kind]
+            raw.append((packed[y, x] - predicted) % 256)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
+    palette = _chunk(b"PLTE", bytes(3 * 2**bits)) if colour == 3 else b""
+    data = _chunk(b"IHDR", header) + palette + _chunk(b"IDAT", zlib.compress(bytes(raw)))
+    return b"\x89PNG\r\n\x1a\n" + data + _chunk(b"IEND", b"")
+
+
+def test_written_file_is_what_pillow_understands(tmp_path):
+    image_module = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    labels, palette = _labels(), davis_palette()
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_palette_png(labels, palette))
+    with image_module.open(path) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image), labels)
+        np.testing.assert_array_equal(np.array(image.getpalette()).reshape(-1, 3), palette)
+    colours = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(colours[..., ::-1], palette[labels])
+
+
+def test_round_trip_and_same_bytes(tmp_path):
+    labels = _labels(1)
+    data = encode_palette_png(labels, davis_palette())
+    assert data == encode_palette_png(labels.copy(), davis_palette())
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_label_png(path), labels)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("colour", [0, 3])
+@pytest.mark.parametrize("line_filter", [0, 1, 2, 3, 4, "mixed"])
+def test_every_depth_and_filter(tmp_path, bits, colour, line_filter):
+    values = _labels(2, (11, 13), 2**bits)
+    path = tmp_path / "a.png"
+    chosen = (lambda y: y % 5) if line_filter == "mixed" else (lambda _: line_filter)
+    path.write_bytes(_png(values, bits, colour, chosen))
+    np.testing.assert_array_equal(read_label_png(path), values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_reads_what_pillow_writes(tmp_path, bits):
+    image_module = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    values = np.sort(_labels(3, (64, 81), 2**bits), axis=1)
+    image = image_module.fromarray(values, "L")
+    image.putpalette(davis_palette()[: 2**bits].tobytes())
+    path = tmp_path / "a.png"
+    image.save(path, bits=bits, optimize=False)
+    assert path.read_bytes()[24:26] == bytes((bits, 3))
+    np.testing.assert_array_equal(read_label_png(path), values)
+
+
+def test_grey_masks(tmp_path):
+    mask = (_labels(4) > 127).astype(np.uint8)
+    path = tmp_path / "davis2016.png"
+    assert cv2.imwrite(str(path), mask * 255)
+    np.testing.assert_array_equal(read_label_png(path), mask)
+    assert cv2.imwrite(str(path), mask * 7)
+    np.testing.assert_array_equal(read_label_png(path), mask * 7)
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 3), (9, 9, 4)])
+def test_colour_is_refused(tmp_path, shape):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros(shape, np.uint8))
+    with pytest.raises(ObservationError, match=r"a\.png: a PNG of RGB.*indexed PNG"):
+        read_label_png(path)
+
+
+def _damaged():
+    good = encode_palette_png(_labels(5), davis_palette())
+    flipped = bytearray(good)
+    flipped[-20] ^= 1
+    values = _labels(6, (5, 5))
+    short = _png(values, 8, 3, lambda _: 0)[:-12]
+    yield "not a PNG", b"\xff\xd8 jpeg"
+    yield "not a PNG", b""
+    yield "cut off", good[: len(good) // 2]
+    yield "cut off", short
+    yield "checksum", bytes(flipped)
+    yield "16 bits", _png_header(16, 0)
+    yield "interlaced", _png(values, 8, 3, lambda _: 0, interlaced=1)
+    yield "line filter 5", _with_lines(bytes([5, 0, 0]) * 2)
+    yield "0 bytes of picture, expected 6", _with_lines(b"")
+    yield "more bytes", _with_lines(bytes(7))
+    yield "2\\^28", _png_header(8, 3, 1 << 20, 1 << 20)
+
+
+def _png_header(bits, colour, width=2, height=2):
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IEND", b"")
+
+
+def _with_lines(lines):
+    return _png_header(8, 3)[:-12] + _chunk(b"IDAT", zlib.compress(lines)) + _chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("message", "data"), list(_damaged()))
+def test_damaged(tmp_path, message, data):
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    with pytest.raises(ObservationError, match=message) as caught:
+        read_label_png(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(ObservationError, match="No such file"):
+        read_label_png(tmp_path / "none.png")

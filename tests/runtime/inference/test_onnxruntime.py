@@ -1,0 +1,294 @@
+"""Engines: what they take, what they give, and what they refuse, for plain and bound runs."""
+
+import numpy as np
+import pytest
+from unitrack_edge.errors import BackendError, BundleError
+from unitrack_edge.runtime.bundle.spec import GraphSpec, TensorSpec
+from unitrack_edge.runtime.inference.base import DeviceArray, to_host
+from unitrack_edge.runtime.inference.onnxruntime import (
+    OnnxRuntimeEngine,
+    OrtArray,
+    available_cores,
+    make_cache_folder,
+    place_on_device,
+    tensorrt_options,
+)
+from unitrack_edge.runtime.inference.runner import GraphRunner
+
+from ...support.tiny_bundle import mix, mix_feeds, write_tiny_bundle
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="no ONNX Runtime: extra 'cpu'")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return write_tiny_bundle(tmp_path_factory.mktemp("engines") / "tiny")
+
+
+def open_mix(bundle, **options):
+    spec = bundle.spec.graphs["mix"]
+    return OnnxRuntimeEngine(bundle.path / spec.file, spec, **options)
+
+
+def named(points, weights, offset):
+    return {"points": points, "weights": weights, "offset": offset}
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_a_graph_computes_what_it_says(bundle, bind):
+    with open_mix(bundle, bind=bind) as engine:
+        for seed, (rows, cols) in enumerate(((4, 2), (1, 7), (9, 1))):
+            feeds = mix_feeds(rows, cols, seed)
+            got = engine.run(named(*feeds))
+            assert list(got) == ["mixed", "total"]
+            for value, expected in zip(got.values(), mix(*feeds), strict=True):
+                assert isinstance(value, DeviceArray if bind else np.ndarray)
+                assert (tuple(value.shape), value.dtype) == (expected.shape, expected.dtype)
+                np.testing.assert_allclose(to_host(value), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_outputs_belong_to_the_caller_and_feeds_are_only_read(bundle, bind):
+    feeds = mix_feeds(seed=1)
+    before = [feed.copy() for feed in feeds]
+    with open_mix(bundle, bind=bind) as engine:
+        first = engine.run(named(*feeds))
+        kept = {name: np.array(to_host(value)) for name, value in first.items()}
+        for seed in range(2, 8):
+            engine.run(named(*mix_feeds(seed=seed)))
+    for name, value in first.items():
+        np.testing.assert_array_equal(to_host(value), kept[name])
+    for feed, copy in zip(feeds, before, strict=True):
+        np.testing.assert_array_equal(feed, copy)
+
+
+def test_bound_runs_equal_plain_runs_and_their_outputs_can_be_fed_on(bundle):
+    feeds = mix_feeds(rows=3, cols=3)
+    with open_mix(bundle) as plain, open_mix(bundle, bind=True) as bound:
+        first = plain.run(named(*feeds))
+        kept = bound.run(named(*feeds))
+        assert isinstance(kept["mixed"], OrtArray)
+        expected = plain.run(named(first["mixed"], *feeds[1:]))
+        # A handle, an array that is not contiguous, and a plain array in one run.
+        weights = np.asfortranarray(feeds[1])
+        again = bound.run(named(kept["mixed"], weights, feeds[2]))
+        for name, value in expected.items():
+            np.testing.assert_array_equal(to_host(again[name]), value)
+        # What one backend keeps on its device, another takes from there.
+        crossed = plain.run(named(kept["mixed"], *feeds[1:]))
+        np.testing.assert_array_equal(crossed["mixed"], expected["mixed"])
+
+
+def test_a_handle_outlives_its_engine(bundle):
+    with open_mix(bundle, bind=True) as engine:
+        kept = engine.run(named(*mix_feeds()))["mixed"]
+    np.testing.assert_allclose(to_host(kept), mix(*mix_feeds())[0], rtol=1e-5)
+
+
+POINTS, WEIGHTS, OFFSET = mix_feeds()
+WRONG_FEEDS = {
+    "missing": ({"points": POINTS, "offset": OFFSET}, "got inputs ['offset', 'points']"),
+    "extra": ({**named(POINTS, WEIGHTS, OFFSET), "more": OFFSET}, "'more'"),
+    "dtype": (
+        named(POINTS.astype(np.float64), WEIGHTS, OFFSET),
+        "float64 (4, 3), expected float32",
+    ),
+    "rank": (named(POINTS[None], WEIGHTS, OFFSET), "float32 (1, 4, 3), expected float32 (rows, 3)"),
+    "fixed size": (named(POINTS[:, :2], WEIGHTS, OFFSET), "(4, 2), expected float32 (rows, 3)"),
+    "two sizes of one name": (
+        named(POINTS, WEIGHTS[:3], OFFSET),
+        "input weights: got float32 (3, 2), expected float32 (rows, cols) with {'rows': 4}",
+    ),
+    "integer for float": (named(POINTS, WEIGHTS, OFFSET.astype(np.int32)), "int32 (1,), expected"),
+    "two offsets": (named(POINTS, WEIGHTS, np.arange(2)), "int64 (2,), expected int64 (1)"),
+}
+
+
+@pytest.mark.parametrize("bind", [False, True])
+@pytest.mark.parametrize("what", WRONG_FEEDS)
+def test_feeds_are_checked(bundle, bind, what):
+    feeds, message = WRONG_FEEDS[what]
+    with open_mix(bundle, bind=bind) as engine:
+        with pytest.raises(BackendError) as caught:
+            engine.run(feeds)
+        assert message in str(caught.value)
+        assert "graph mix" in str(caught.value)
+        assert "expected" in str(caught.value)
+        # The refusal has not harmed the engine.
+        engine.run(named(POINTS, WEIGHTS, OFFSET))
+
+
+def test_handles_are_checked_like_arrays(bundle):
+    with open_mix(bundle, bind=True) as engine:
+        mixed = engine.run(named(*mix_feeds(rows=4, cols=2)))["mixed"]
+        with pytest.raises(BackendError, match=r"input weights: got float32 \(4, 2\).*'rows': 2"):
+            engine.run(named(mixed, WEIGHTS, OFFSET))
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_a_closed_engine_does_not_run(bundle, bind):
+    engine = open_mix(bundle, bind=bind)
+    engine.close()
+    engine.close()
+    with pytest.raises(BackendError, match="graph mix was closed"):
+        engine.run(named(POINTS, WEIGHTS, OFFSET))
+
+
+@pytest.mark.parametrize("bind", [False, True])
+def test_a_failure_inside_is_one_line_and_nothing_on_the_terminal(bundle, bind, capfd):
+    spec = bundle.spec.graphs["pick"]
+    with OnnxRuntimeEngine(bundle.path / spec.file, spec, bind=bind) as engine:
+        with pytest.raises(BackendError, match="graph pick: ") as caught:
+            engine.run({"points": POINTS, "chosen": np.array([99])})
+        picked = engine.run({"points": POINTS, "chosen": np.array([2])})["picked"]
+    np.testing.assert_array_equal(to_host(picked), POINTS[2:3])
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None], ids=["empty", "garbage", "cut off"])
+def test_a_file_that_is_no_graph(bundle, tmp_path, content, capfd):
+    path = tmp_path / "bad.onnx"
+    whole = (bundle.path / "mix.onnx").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(BackendError, match=r"bad\.onnx cannot be loaded") as caught:
+        OnnxRuntimeEngine(path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(BackendError, match=r"none\.onnx cannot be loaded"):
+        OnnxRuntimeEngine(tmp_path / "none.onnx")
+
+
+def test_a_foreign_model_describes_itself(bundle):
+    known = bundle.spec.graphs["mix"]
+    with OnnxRuntimeEngine(bundle.path / "mix.onnx") as engine:
+        assert engine.spec.inputs == known.inputs
+        assert engine.spec.outputs == known.outputs
+        assert engine.backend == "CPUExecutionProvider"
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has CUDA",
+)
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+def test_an_absent_backend_is_an_error_and_never_replaced(bundle, monkeypatch):
+    with pytest.raises(BackendError) as caught:
+        open_mix(bundle, device="cuda")
+    message = str(caught.value)
+    for part in ("backend cuda", "CPUExecutionProvider", "expected CUDAExecutionProvider", "[gpu]"):
+        assert part in message
+    assert "\n" not in message
+    # Nor where ONNX Runtime claims to have it and then quietly takes another one.
+    present = [*onnxruntime.get_available_providers(), "CUDAExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: present)
+    with pytest.raises(BackendError, match="CUDA"):
+        open_mix(bundle, device="cuda")
+
+
+def test_an_unknown_backend_names_those_there_are(bundle):
+    with pytest.raises(BackendError, match="unknown backend 'tpu': choose one of cpu, cuda"):
+        GraphRunner(bundle, "tpu")
+    with pytest.raises(BackendError, match="unknown backend 'tpu': choose one of cpu, cuda"):
+        bundle.open("mix", "tpu")
+
+
+def test_threads_default_to_the_cores_of_this_process(bundle, monkeypatch):
+    asked = []
+    options = onnxruntime.SessionOptions
+
+    class Recorded(options):
+        def __setattr__(self, name, value):
+            asked.append((name, value))
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Recorded)
+    for threads, expected in ((0, available_cores()), (3, 3)):
+        asked.clear()
+        open_mix(bundle, threads=threads).close()
+        assert ("intra_op_num_threads", expected) in asked
+
+
+def test_a_runner_loads_each_graph_once_and_keeps_the_order_of_tensors(bundle):
+    with GraphRunner(bundle, threads=1) as graphs:
+        assert graphs.backends_in_use == {}
+        mixed, total = graphs.run("mix", *mix_feeds())
+        np.testing.assert_allclose(mixed, mix(*mix_feeds())[0], rtol=1e-5)
+        np.testing.assert_allclose(total, mix(*mix_feeds())[1], rtol=1e-5)
+        engine = graphs.engine("mix")
+        (picked,) = graphs.run("pick", POINTS, np.array([1, 1]))
+        np.testing.assert_array_equal(picked, POINTS[[1, 1]])
+        assert graphs.engine("mix") is engine
+        cpu = "CPUExecutionProvider"
+        assert graphs.backends_in_use == {"mix": cpu, "pick": cpu}
+        with pytest.raises(BackendError, match=r"graph mix: got 2 inputs, expected \['points', "):
+            graphs.run("mix", POINTS, WEIGHTS)
+        with pytest.raises(BundleError, match=r"has no graph rsm \(it has mix, pick\).*--force"):
+            graphs.run("rsm", POINTS)
+    with pytest.raises(BackendError, match="closed"):
+        engine.run(named(POINTS, WEIGHTS, OFFSET))
+
+
+def test_what_was_placed_is_fed_without_another_copy(bundle):
+    held = place_on_device(POINTS, "cpu")
+    assert isinstance(held, OrtArray)
+    assert place_on_device(held, "cpu") is held
+    np.testing.assert_array_equal(to_host(held), POINTS)
+    with open_mix(bundle, bind=True) as engine:
+        got = engine.run(named(held, np.asfortranarray(WEIGHTS), OFFSET))
+    np.testing.assert_allclose(to_host(got["mixed"]), mix(POINTS, WEIGHTS, OFFSET)[0], rtol=1e-5)
+
+
+def test_on_the_cpu_an_array_is_where_it_belongs(bundle):
+    with GraphRunner(bundle) as graphs:
+        assert graphs.place(POINTS) is POINTS
+        assert graphs.limit("mix", 0, 0) is None
+
+
+def profiled_graph(islands=()):
+    dynamic = TensorSpec("points", "float16", ("n", 3), (1, 3), (32, 3), (64, 3))
+    masks = TensorSpec("mask", "float32", ("n", "m"), (1, 1), (32, 8), (64, 16))
+    fixed = TensorSpec("scale", "float32", (1,))
+    return GraphSpec("g", "g.onnx", "ab" * 32, 1, (dynamic, fixed, masks), (), fp32_nodes=islands)
+
+
+def test_onnx_runtimes_tensorrt_is_told_shapes_precision_and_where_to_keep(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNITRACK_CACHE", str(tmp_path))
+    options = tensorrt_options(profiled_graph(), half=True)
+    assert options["trt_profile_min_shapes"] == "points:1x3,mask:1x1"
+    assert options["trt_profile_opt_shapes"] == "points:32x3,mask:32x8"
+    assert options["trt_profile_max_shapes"] == "points:64x3,mask:64x16"
+    assert options["trt_fp16_enable"] == "True"
+    assert options["trt_engine_cache_enable"] == "True"
+    folder = tmp_path / "ort-tensorrt" / ("ab" * 8)
+    assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == str(folder)
+    make_cache_folder(options)
+    assert folder.is_dir()
+    # Weak typing would take products into float16 that must stay out of it.
+    islands = tensorrt_options(profiled_graph(("/MatMul",)), half=True)
+    assert islands["trt_fp16_enable"] == "False"
+    assert tensorrt_options(profiled_graph(), half=False)["trt_fp16_enable"] == "False"
+    # A foreign model has no profile of ours.
+    assert "trt_profile_min_shapes" not in tensorrt_options(None, half=False)
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNITRACK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(BackendError, match="set UNITRACK_CACHE"):
+        make_cache_folder(tensorrt_options(profiled_graph(), half=False))
+
+
+@pytest.mark.skipif(
+    "TensorrtExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has TensorRT",
+)
+def test_the_tensorrt_provider_is_an_error_where_it_is_absent(bundle):
+    with GraphRunner(bundle, "ort-tensorrt") as graphs:
+        with pytest.raises(BackendError) as caught:
+            graphs.run("mix", *mix_feeds())
+        for part in ("backend ort-tensorrt", "expected TensorrtExecutionProvider", "[gpu]"):
+            assert part in str(caught.value)

@@ -1,0 +1,512 @@
+"""The live view: the board, who may look, what is served, and a browser that looks."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+from unitrack_edge.errors import OutputError, RequestError
+from unitrack_edge.records import Frame
+from unitrack_edge.runtime.events import FrameEvent, SourceEvent
+from unitrack_edge.runtime.server import app as live_server
+from unitrack_edge.runtime.server import app as live_site
+from unitrack_edge.runtime.server.app import LiveServer
+from unitrack_edge.runtime.server.auth import Access, Address, parse_address, token_for
+from unitrack_edge.runtime.server.commands import WAITING, Commands, StartCommand
+from unitrack_edge.runtime.server.hub import PICTURE_SIDE, LiveBoard
+from unitrack_edge.runtime.server.launch import LiveRequest, open_live
+from unitrack_edge.runtime.server.stats import SourceFigures
+
+from ...support.browser import Browser
+from ...support.live_run import HEIGHT, WIDTH, Producer, event, opened
+
+pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+pytest.importorskip("starlette", reason="the extra 'serve' is not installed")
+
+HERE = Address("127.0.0.1", 0)
+TOKEN = "correct horse battery"
+
+
+@contextlib.contextmanager
+def serving(commands=None, address=HERE, token=None):
+    with LiveBoard() as board, LiveServer(board, commands, address, token) as server:
+        yield board, server.url
+
+
+@pytest.fixture
+def site(monkeypatch):
+    monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
+    with serving(Commands()) as both:
+        yield both
+
+
+def get(url, **headers):
+    """Status, headers and body."""
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def post(url, data, **headers):
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    headers = {"Content-Type": "application/json", **headers}
+    request = urllib.request.Request(url, body, headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+# Addresses and tokens.
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("8080", "127.0.0.1", 8080),
+        ("0.0.0.0:80", "0.0.0.0", 80),
+        ("[::1]:9", "::1", 9),
+        ("box.local:65535", "box.local", 65535),
+    ],
+)
+def test_addresses(text, host, port):
+    assert parse_address(text) == Address(host, port)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.2.3.4", "65536", "::1:80", "a b:80", "-1", "٨٠:x"])
+def test_what_is_no_address(text):
+    with pytest.raises(RequestError, match="expected PORT or HOST:PORT"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_this_machine_needs_no_token(host, monkeypatch):
+    monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
+    assert token_for(Address(host, 1), None) is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "box.local"])
+def test_any_other_address_needs_a_token(host, monkeypatch):
+    monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
+    for token in (None, ""):
+        with pytest.raises(RequestError, match=r"give --serve-token TOKEN .*UNITRACK_TOKEN"):
+            token_for(Address(host, 1), token)
+    monkeypatch.setenv("UNITRACK_TOKEN", TOKEN)
+    assert token_for(Address(host, 1), None) == TOKEN
+    assert token_for(Address(host, 1), "another one") == "another one"
+    with pytest.raises(RequestError, match="got 5 characters, expected 8"):
+        token_for(Address(host, 1), "short")
+
+
+def test_who_knows_the_token():
+    access = Access(Address("0.0.0.0", 80), TOKEN)
+    name, value = access.cookie
+    assert TOKEN not in value
+    assert access.knows({"authorization": f"Bearer {TOKEN}"}, None)
+    assert access.knows({}, TOKEN)
+    assert access.knows({"cookie": f"a=b; {name}={value}"}, None)
+    for headers in ({}, {"authorization": TOKEN}, {"authorization": "Bearer x"}, {"cookie": name}):
+        assert not access.knows(headers, None)
+    assert not access.knows({"cookie": f"{name}={TOKEN}"}, None)
+    assert not access.knows({"cookie": f"{name}={value}"}, "wrong")
+    assert not access.knows({}, "wröng")
+
+
+def test_a_server_with_a_token_shows_nothing_without_it():
+    with serving(Commands(), token=TOKEN) as (board, url):
+        board.on_frame(event(0))
+        for path in ("", "state", "metrics", "tracks", "picture/door", "stream/door", "nowhere"):
+            assert get(url + path)[0] == 401, path
+            assert get(url + path + "?token=wrong")[0] == 401, path
+        assert post(url + "start", {})[0] == 401
+        assert get(url + "state", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert get(url + "state?token=" + TOKEN.replace(" ", "%20"))[0] == 200
+        # A browser is given a cookie, and the token leaves its address bar.
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        connection.request("GET", "/?token=" + TOKEN.replace(" ", "%20"))
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert get(url, Cookie=cookie.split(";")[0])[0] == 200
+        connection.close()
+
+
+def test_another_name_for_this_machine_is_refused(site):
+    _, url = site
+    port = urlsplit(url).port
+    assert get(url + "state", Host=f"localhost:{port}")[0] == 200
+    for name in ("evil.example", f"evil.example:{port}", "", "127.0.0.1.evil.example", "[::1"):
+        assert get(url + "state", Host=name)[0] in (400, 403), name
+
+
+def test_another_servers_page_can_start_nothing(site):
+    board, url = site
+    board.on_frame(event(0))
+    good = {"source": "door", "task": "sot", "box": [1, 2, 30, 40]}
+    assert post(url + "start", good, Origin="http://evil.example")[0] == 403
+    assert post(url + "start", good, Origin="http://[::1")[0] == 403
+    assert post(url + "start", good, **{"Content-Type": "text/plain"})[0] == 403
+    assert post(url + "start", good, Origin=url.rstrip("/"))[0] == 202
+
+
+def test_a_port_in_use(site):
+    board, url = site
+    with pytest.raises(OutputError) as told:
+        LiveServer(board, None, Address("127.0.0.1", urlsplit(url).port))
+    assert "is in use by another program; give another --serve PORT" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_addresses_that_are_not_ours(monkeypatch):
+    with LiveBoard() as board:
+        for host in ("192.0.2.1", "no-such-host.invalid"):
+            with pytest.raises(OutputError, match=rf"--serve {host}:80"):
+                LiveServer(board, None, Address(host, 80), TOKEN)
+        monkeypatch.setattr(live_server.importlib.util, "find_spec", lambda _: None)
+        with pytest.raises(OutputError, match=r"pip install 'unitrack-edge\[serve\]'"):
+            LiveServer(board, None, HERE)
+
+
+# What is served.
+
+
+def test_the_page_comes_with_nothing_from_elsewhere(site):
+    _, url = site
+    status, headers, body = get(url)
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert headers["x-frame-options"] == "DENY"
+    assert b"<canvas" in body or b'"canvas"' in body
+    assert b"http://" not in body
+    assert b"https://" not in body
+
+
+def test_state_and_metrics(site):
+    board, url = site
+    assert json.loads(get(url + "state")[2]) == {"can_start": True, "sources": []}
+    board.on_source(opened())
+    for index in range(5):
+        board.on_frame(event(index, dropped=index))
+    board.on_frame(event(0, 'a"b\\c', "mot"))
+    first, second = json.loads(get(url + "state")[2])["sources"]
+    assert first["source"] == "door"
+    assert (first["frames"], first["dropped"], first["tracks"]) == (5, 4, {"sot": 1})
+    assert first["size"] == [WIDTH, HEIGHT]
+    assert first["stages_ms"]["backbone"] == 20
+    assert first["up"]
+    assert second["tracks"] == {"mot": 1}
+    board.on_source(SourceEvent("door", "lost", "door: no frame for 5 s"))
+    text = get(url + "metrics")[2].decode()
+    lines = set(text.splitlines())
+    assert 'unitrack_frames_total{source="door"} 5' in lines
+    assert 'unitrack_dropped_frames_total{source="door"} 4' in lines
+    assert 'unitrack_up{source="door"} 0' in lines
+    assert 'unitrack_source_losses_total{source="door"} 1' in lines
+    assert 'unitrack_stage_seconds_total{source="door",stage="backbone"} 0.1' in lines
+    assert 'unitrack_tracks{source="a\\"b\\\\c",task="mot"} 1' in lines
+    assert text.endswith("\n")
+    for line in lines:
+        assert line.startswith(("# HELP unitrack_", "# TYPE unitrack_", "unitrack_"))
+
+
+def test_frames_per_second():
+    figures = SourceFigures("door")
+    assert figures.fps(0.0) == 0
+    for index in range(200):
+        figures.add_frame(event(index), index / 20)
+    assert figures.fps(199 / 20) == pytest.approx(20)
+    assert 0 < figures.fps(199 / 20 + 8) <= 5
+    assert figures.fps(199 / 20 + 100) == 0
+
+
+def test_pictures_show_the_tracks_and_are_encoded_once(monkeypatch):
+    encoded = []
+    encode = cv2.imencode
+    monkeypatch.setattr(cv2, "imencode", lambda *a: encoded.append(1) or encode(*a))
+    with serving() as (board, url):
+        for index in range(20):
+            board.on_frame(event(index))
+        time.sleep(0.1)
+        assert encoded == []  # nobody watches
+        for _ in range(3):
+            status, headers, body = get(url + "picture/door")
+            assert (status, headers["content-type"]) == (200, "image/jpeg")
+            assert headers["x-picture"] == "1"
+            assert headers["x-source-size"] == f"{WIDTH}x{HEIGHT}"
+        assert encoded == [1]
+        picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (HEIGHT, WIDTH, 3)
+        bare = event(19).frame.image
+        changed = np.abs(picture.astype(int) - bare).max(axis=2) > 60
+        assert 300 < changed.sum() < 6000  # a box and its label
+        board.on_frame(event(20))
+        assert get(url + "picture/door?after=1")[1]["x-picture"] == "2"
+
+
+def test_pictures_are_of_a_bounded_size(site):
+    board, url = site
+    image = np.zeros((1200, 1600, 3), np.uint8)
+    board.on_frame(FrameEvent("wide", Frame(0, 0.0, image), {}, {}, 0))
+    _, headers, body = get(url + "picture/wide")
+    picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (PICTURE_SIDE * 3 // 4, PICTURE_SIDE, 3)
+    assert headers["x-source-size"] == "1600x1200"
+
+
+def test_a_picture_is_waited_for(site, monkeypatch):
+    board, url = site
+    monkeypatch.setattr(live_site, "_WAIT_S", 0.3)
+    board.on_source(opened())
+    assert get(url + "picture/door")[0] == 204
+    assert get(url + "picture/nobody")[0] == 404
+    assert get(url + "stream/nobody")[0] == 404
+    assert get(url + "picture/door?after=x")[0] == 400
+
+
+def test_the_stream_is_mjpeg(site):
+    board, url = site
+    with Producer(board, 40), urllib.request.urlopen(url + "stream/door", timeout=10) as stream:
+        kind = stream.headers["content-type"]
+        assert kind == "multipart/x-mixed-replace; boundary=frame"
+        for _ in range(3):
+            assert stream.readline() == b"--frame\r\n"
+            assert stream.readline() == b"Content-Type: image/jpeg\r\n"
+            length = int(stream.readline().split()[1])
+            assert stream.readline() == b"\r\n"
+            jpeg = stream.read(length)
+            assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+            assert stream.readline() == b"\r\n"
+
+
+def test_tracks_are_lines_of_json(site):
+    board, url = site
+    with Producer(board, 50), urllib.request.urlopen(url + "tracks", timeout=10) as stream:
+        lines = [json.loads(stream.readline()) for _ in range(10)]
+    assert [line["source"] for line in lines] == ["door"] * 10
+    assert {line["tracks"][0]["id"] for line in lines} == {7}
+    frames = [line["frame"] for line in lines]
+    assert len(set(frames)) == 10
+    box = event(frames[0]).tracks["sot"].observations.boxes_xyxy[0]
+    assert lines[0]["tracks"][0]["box"] == box.tolist()
+    # A reader that has gone is forgotten, and lines are made no longer.
+    end = time.monotonic() + 5
+    while board._readers and time.monotonic() < end:
+        board.on_frame(event(0))
+        time.sleep(0.05)
+    assert board._readers == []
+
+
+# What viewers start.
+
+
+def test_a_viewer_starts_a_track():
+    commands = Commands()
+    with serving(commands) as (board, url):
+        board.on_frame(event(0))
+        board.on_frame(event(0, "yard", "vos"))
+        box = {"source": "door", "task": "sot", "box": [1, 2, 30, 40.5]}
+        point = {"source": "yard", "task": "vos", "point": [10, 20]}
+        assert post(url + "start", box) == (202, {"accepted": True})
+        assert post(url + "start", point)[0] == 202
+        assert commands.take("nobody", "sot") == []
+        (command,) = commands.take("door", "sot")
+        assert command == StartCommand("door", "sot", box_xywh=(1, 2, 30, 40.5))
+        assert commands.take("yard", "vos") == [StartCommand("yard", "vos", point_xy=(10, 20))]
+        assert commands.take("door", "sot") == []
+        for _ in range(WAITING):
+            assert post(url + "start", box)[0] == 202
+        assert post(url + "start", box)[0] == 503
+        assert len(commands.take("door", "sot")) == WAITING
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", 400),
+        (b"[" * 4000, 400),
+        (b"x" * 100_000, 413),
+        (b"\xff\xfe", 400),
+        ([], 400),
+        ({"source": "door", "task": "sot"}, 400),
+        ({"source": "door", "task": "sot", "point": [1, 2]}, 400),
+        ({"source": "door", "task": "sot", "box": [1, 2, 3]}, 400),
+        ({"source": "door", "task": "sot", "box": [1, 2, 0, 5]}, 400),
+        ({"source": "door", "task": "sot", "box": [1, 2, "x", 5]}, 400),
+        ({"source": "door", "task": "sot", "box": [1, 2, 3, 4], "point": [1, 2]}, 400),
+        (b'{"source": "door", "task": "sot", "box": [NaN, 2, 3, 4]}', 400),
+        (b'{"source": "door", "task": "sot", "box": [1e999, 2, 3, 4]}', 400),
+        ({"source": "nobody", "task": "sot", "box": [1, 2, 3, 4]}, 404),
+        ({"source": "door", "task": "mot", "box": [1, 2, 3, 4]}, 409),
+    ],
+)
+def test_what_starts_nothing(site, data, status):
+    board, url = site
+    board.on_frame(event(0))
+    got, said = post(url + "start", data)
+    assert got == status
+    assert said["error"]
+    assert "\n" not in said["error"]
+
+
+def test_a_run_without_anything_to_start():
+    with serving() as (board, url):
+        board.on_frame(event(0))
+        box = {"source": "door", "task": "sot", "box": [1, 2, 30, 40]}
+        assert post(url + "start", box)[0] == 409
+        assert not json.loads(get(url + "state")[2])["can_start"]
+
+
+# Viewers that are many, slow, or gone.
+
+
+def never_reading(url, path):
+    """A connection that asks and then reads nothing."""
+    parts = urlsplit(url)
+    connection = socket.create_connection((parts.hostname, parts.port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+    return connection
+
+
+def test_ten_viewers_of_whom_one_never_reads_cost_the_tracker_nothing(site):
+    board, url = site
+    fps, seconds = 40, 1.5
+    with contextlib.ExitStack() as stack:
+        alone = stack.enter_context(Producer(board, fps))
+        time.sleep(0.4)
+        stack.pop_all().close()
+        producer = stack.enter_context(Producer(board, fps))
+        for path in ("stream/door", "tracks"):
+            stack.enter_context(contextlib.closing(never_reading(url, path)))
+        for _ in range(8):
+            stack.enter_context(contextlib.closing(never_reading(url, "picture/door")))
+        begun = len(producer.times_s)
+        time.sleep(seconds)
+        times = producer.times_s[begun:]
+        rate = (len(times) - 1) / (times[-1] - times[0])
+    assert rate > 0.95 * fps
+    assert np.median(alone.costs_s) < 0.5e-3
+    assert np.median(producer.costs_s) < 0.5e-3
+
+
+def test_the_server_ends_at_once_and_quietly_whoever_still_watches(site, caplog):
+    board, url = site
+    with Producer(board, 40):
+        watching = [never_reading(url, path) for path in ("stream/door", "tracks", "state")]
+        time.sleep(0.2)
+    with LiveBoard() as other, LiveServer(other, None, HERE) as server:
+        with Producer(other, 40):
+            watching += [never_reading(server.url, path) for path in ("stream/door", "tracks")]
+            time.sleep(0.2)
+        start = time.monotonic()
+        server.close()
+        assert time.monotonic() - start < 4
+        assert other.closed
+        port = urlsplit(server.url).port
+        with LiveServer(board, None, Address("127.0.0.1", port)):
+            pass
+    for connection in watching:
+        connection.close()
+    assert caplog.records == []
+
+
+# Opened together.
+
+
+def test_what_a_run_shows_is_opened_together(tmp_path, monkeypatch):
+    monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
+    said = []
+    request = LiveRequest(serve="0", jsonl=str(tmp_path / "a.jsonl"))
+    request.check()
+    with open_live(request, said.append) as live:
+        assert len(live.observers) == 2
+        for observer in live.observers:
+            observer.on_source(opened())
+            observer.on_frame(event(0))
+        (source,) = json.loads(get(live.url + "state")[2])["sources"]
+        assert source["frames"] == 1
+        start = {"source": "door", "task": "sot", "box": [1, 2, 30, 40]}
+        assert post(live.url + "start", start)[0] == 202
+        assert len(live.commands.take("door", "sot")) == 1
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(live.url + "state", timeout=5)
+    assert (tmp_path / "a.jsonl").read_text().count("\n") == 1
+    assert said == []
+    with open_live(LiveRequest(), said.append) as live:
+        assert (live.observers, live.commands, live.url) == ([], None, None)
+    for serve in ("0.0.0.0:80", "x"):
+        with pytest.raises(RequestError):
+            LiveRequest(serve=serve).check()
+
+
+# In a browser.
+
+
+def area_of(browser, selector="canvas"):
+    return browser.value(
+        f"(({{left, top, width, height}}) => [left, top, width, height])"
+        f"(document.querySelector('{selector}').getBoundingClientRect())"
+    )
+
+
+PIXELS = f"""(() => {{
+  const canvas = document.querySelector("canvas");
+  if (canvas?.width !== {WIDTH}) return 0;
+  const data = canvas.getContext("2d").getImageData(0, 100, canvas.width, 1).data;
+  return data.reduce((sum, value) => (sum * 31 + value) % 1000003, 1);
+}})()"""
+
+
+def test_the_page_in_chromium():
+    commands = Commands()
+    with (
+        serving(commands) as (board, url),
+        Producer(board, 20),
+        Producer(board, 20, "yard", "vos"),
+        Browser(url) as browser,
+    ):
+        before = browser.until(PIXELS)
+        browser.until(f"{PIXELS} !== {before}")  # the picture moves
+        browser.until("document.querySelectorAll('section.up.startable').length === 2")
+        shown = "document.querySelector('section dl').textContent"
+        figures = browser.until(shown)
+        browser.until(f"{shown} !== {json.dumps(figures)}")
+        assert "tracks sot" in figures
+        assert "backbone" in browser.value("document.querySelector('.stages').textContent")
+        left, top, width, height = area_of(browser)
+        browser.drag((left + width / 4, top + height / 4), (left + width / 2, top + height * 3 / 4))
+        browser.until("document.querySelector('#note').textContent === 'door: sot started'")
+        (command,) = commands.take("door", "sot")
+        assert command.task == "sot"
+        expected = (WIDTH / 4, HEIGHT / 4, WIDTH / 4, HEIGHT / 2)
+        assert command.box_xywh == pytest.approx(expected, abs=2)
+        yard = "section[data-source=yard] canvas"
+        browser.until(f"document.querySelector('{yard}').width === {WIDTH}")
+        left, top, width, height = area_of(browser, yard)
+        place = (left + width / 4, top + height / 2)
+        browser.drag(place, place)
+        if folder := os.environ.get("UNITRACK_SCREENSHOTS"):
+            (Path(folder) / "serve.png").write_bytes(browser.screenshot())
+        browser.until("document.querySelector('#note').textContent === 'yard: vos started'")
+        (command,) = commands.take("yard", "vos")
+        assert command.point_xy == pytest.approx((WIDTH / 4, HEIGHT / 2), abs=2)
+        picture = browser.screenshot()
+        assert len(picture) > 10_000
+        if folder := os.environ.get("UNITRACK_SCREENSHOTS"):
+            (Path(folder) / "serve.png").write_bytes(picture)

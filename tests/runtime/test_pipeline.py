@@ -1,0 +1,415 @@
+"""The loop of a run: order, times, live sources, sizes, and every way in which it can end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from unitrack_edge.errors import ObservationError, OutputError
+from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
+from unitrack_edge.heads.config import MotConfig
+from unitrack_edge.heads.mot import MotHead
+from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.runtime import pipeline as stages
+from unitrack_edge.runtime.head import Head
+from unitrack_edge.runtime.pipeline import Lane, Pipeline, StageTimes
+from unitrack_edge.runtime.preprocessing import FeatureMap, network_size
+from unitrack_edge.runtime.signals import StopRequest
+from unitrack_edge.runtime.sources.base import SourceInfo
+from unitrack_edge.tracking import session
+from unitrack_edge.tracking import session as source_run
+
+SIZE = (48, 64)
+CHANNELS = 4
+
+
+class FakeSource:
+    """Frames of some numbers, as a file or as a live source that drops what lies between."""
+
+    def __init__(self, indices=range(5), started_s=None, before=lambda _index: None):
+        live = started_s is not None
+        kind = "camera" if live else "video"
+        self.info = SourceInfo("fake", kind, SIZE, 25.0, None, live)
+        self.started_s = started_s
+        self.ended_early = None
+        self.dropped = 0
+        self.closed = False
+        self._indices = iter(indices)
+        self._next = 0
+        self._before = before
+
+    def ready(self):
+        return True
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        index = next(self._indices)
+        self._before(index)
+        self.dropped += index - self._next
+        self._next = index + 1
+        return Frame(index, index / 25, np.full((*SIZE, 3), index, np.uint8))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.closed = True
+
+
+class SceneSource(FakeSource):
+    def __init__(self, scene):
+        super().__init__()
+        self._frames = iter(scene)
+
+    def __next__(self):
+        return next(self._frames)
+
+
+class FakeGraphs:
+    """A backbone that counts, and gives features of the right shape."""
+
+    def __init__(self, sizes_hw=()):
+        self.spec = SimpleNamespace(stride=8, sizes_hw=sizes_hw)
+        self.images = []
+
+    def run(self, graph, image):
+        assert graph == "backbone"
+        self.images.append(image)
+        _, height, width, _ = image.shape
+        return (np.zeros((1, -(-height // 8), -(-width // 8), CHANNELS), np.float32),)
+
+
+class FakeHead(Head):
+    """Reports one object whose id is the frame's number + 1, and keeps what it was given."""
+
+    def __init__(self, wanted_hw=(64, 96), work=lambda _frame: None):
+        self.calls = []
+        self._wanted_hw = wanted_hw
+        self._work = work
+
+    def network_hw(self, source_hw):
+        assert source_hw == SIZE
+        return self._wanted_hw
+
+    def step(self, frame, features, observations=None):
+        self._work(frame)
+        self.calls.append((frame.index, features, observations))
+        return tracks_of(frame.index)
+
+    def reset(self):
+        self.calls.clear()
+
+
+class FakeObserver:
+    def observe(self, frame):
+        return Observations(
+            np.array([[0, 0, 5 + frame.index, 5]], np.float32),
+            np.ones(1, np.float32),
+            np.zeros(1, np.int64),
+        )
+
+
+class FakeSink:
+    def __init__(self, work=lambda _frame: None):
+        self.written = []
+        self._work = work
+
+    def write(self, frame, tracks):
+        self._work(frame)
+        self.written.append((frame.index, tracks.ids.tolist()))
+
+
+def tracks_of(index):
+    seen = Observations(
+        np.array([[1, 2, 11, 22]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)
+    )
+    return Tracks(index, np.array([index + 1], np.int64), seen)
+
+
+def make(source=None, head=None, *, observer=None, sink=None, sizes_hw=()):
+    lane = Lane("mot", head or FakeHead(), observer, [sink or FakeSink()])
+    graphs = FakeGraphs(sizes_hw)
+    return Pipeline(source or FakeSource(), graphs, [lane]), lane, graphs
+
+
+# What a frame goes through.
+
+
+def test_frames_go_through_all_stages_in_order():
+    pipeline, lane, graphs = make(observer=FakeObserver())
+    told = []
+    pipeline.run(StopRequest(), on_frame=lambda frame, tracks: told.append((frame.index, tracks)))
+    assert (pipeline.frames, pipeline.exhausted, pipeline.interrupted) == (5, True, False)
+    assert [index for index, _ in told] == [0, 1, 2, 3, 4]
+    assert [tracks[0].ids.tolist() for _, tracks in told] == [[1], [2], [3], [4], [5]]
+    assert lane.sinks[0].written == [(index, [index + 1]) for index in range(5)]
+    assert lane.ids == {1, 2, 3, 4, 5}
+    for index, (number, features, seen) in enumerate(lane.head.calls):
+        assert number == index
+        assert isinstance(features, FeatureMap)
+        assert (features.grid_hw, features.stride) == ((8, 12), 8)
+        assert seen.boxes_xyxy[0, 2] == 5 + index
+    assert [image.shape for image in graphs.images] == [(1, 64, 96, 3)] * 5
+    assert all(image.dtype == np.uint8 for image in graphs.images)
+    # The picture lies in the middle of the network's image, the rest is padding.
+    assert (graphs.images[3][0, 10:50, 20:80] == 3).all()
+    summary = pipeline.times.summary_ms()
+    wanted = ["read", "letterbox", "backbone", "observe", "head", "latency", "write"]
+    assert list(summary) == wanted
+
+
+def test_slow_stages_are_found_slow():
+    pipeline, _, _ = make(
+        FakeSource(range(3), before=lambda _: time.sleep(0.1)),
+        FakeHead(work=lambda _: time.sleep(0.01)),
+        sink=FakeSink(work=lambda _: time.sleep(0.1)),
+    )
+    pipeline.run(StopRequest())
+    summary = pipeline.times.summary_ms()
+    # From the decoded frame to the result: neither reading nor writing counts.
+    assert summary["read"]["p50"] >= 95
+    assert summary["head"]["p50"] >= 10
+    assert summary["write"]["p50"] >= 100
+    assert 10 <= summary["latency"]["p50"] < 90
+    assert summary["letterbox"]["p50"] < 90
+    assert pipeline.elapsed_s >= 3 * 0.21
+
+
+def test_stage_times_are_percentiles_of_milliseconds(monkeypatch):
+    times = StageTimes()
+    for value in range(1, 101):
+        times.add("head", value / 1e3)
+    assert times.summary_ms() == {"head": {"mean": 50.5, "p50": 50.5, "p95": 95.05, "p99": 99.01}}
+    with pytest.raises(ZeroDivisionError), times.measure("write"):
+        1 / 0  # noqa: B018
+    assert list(times.summary_ms()) == ["head", "write"]
+    # Bounded, for cameras that run for weeks: the newest count.
+    monkeypatch.setattr(stages, "KEPT", 3)
+    few = StageTimes()
+    for value in (9.0, 9.0, 1.0, 2.0, 3.0):
+        few.add("head", value)
+    assert few.summary_ms()["head"]["mean"] == 2000
+
+
+def test_two_tasks_share_one_pass_of_the_backbone():
+    first, second = FakeHead((64, 96)), FakeHead((480, 640))
+    lanes = [Lane("mot", first, None, [FakeSink()]), Lane("vos", second, None, [FakeSink()])]
+    graphs = FakeGraphs()
+    pipeline = Pipeline(FakeSource(range(3)), graphs, lanes)
+    pipeline.run(StopRequest())
+    assert len(graphs.images) == 3
+    assert graphs.images[0].shape == (1, 64, 96, 3)
+    assert [lane.sinks[0].written for lane in lanes] == [[(0, [1]), (1, [2]), (2, [3])]] * 2
+    for (_, mine, _), (_, theirs, _) in zip(first.calls, second.calls, strict=True):
+        assert mine is theirs
+    assert {"mot head", "vos head"} <= set(pipeline.times.summary_ms())
+
+
+def test_a_head_that_needs_no_features_costs_no_backbone():
+    class Blind(FakeHead):
+        needs_features = False
+
+    pipeline, lane, graphs = make(head=Blind())
+    pipeline.run(StopRequest())
+    assert graphs.images == []
+    assert [features for _, features, _ in lane.head.calls] == [None] * 5
+    assert not {"letterbox", "backbone"} & set(pipeline.times.summary_ms())
+
+
+def test_the_same_head_after_a_reset_begins_anew(graph_runner):
+    scene = Scene(SceneConfig(frames=5, height=96, width=160, objects=3))
+
+    class Seen:
+        def observe(self, frame):
+            return scene.detections(frame.index)
+
+    head = MotHead(graph_runner, MotConfig(height=96, width=160), 25.0)
+    results = []
+    for _ in range(2):
+        lane = Lane("mot", head, Seen(), [])
+        told = []
+        pipeline = Pipeline(SceneSource(scene), graph_runner, [lane])
+        pipeline.run(StopRequest(), on_frame=lambda _, tracks, told=told: told.extend(tracks))
+        results.append([(t.ids.tolist(), t.observations.boxes_xyxy.tolist()) for t in told])
+        head.reset()
+    assert results[0] == results[1]
+    assert any(ids for ids, _ in results[0])
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted", "source", "chosen"),
+    [
+        ((), (608, 1088), (360, 640), (608, 1088)),  # any size
+        (((608, 1088),), (608, 1088), (360, 640), (608, 1088)),
+        (((96, 160),), (608, 1088), (360, 640), (96, 160)),  # the only one there is
+        (((96, 160), (480, 864), (1080, 1920)), (480, 854), (720, 1280), (480, 864)),
+        (((96, 160), (480, 864), (1080, 1920)), (100, 170), (720, 1280), (96, 160)),
+        (((96, 160), (480, 864), (1080, 1920)), (900, 1600), (720, 1280), (1080, 1920)),
+        (((480, 864), (864, 480)), (640, 480), (1280, 960), (864, 480)),
+        (((480, 864), (864, 480)), (854, 480), (1280, 720), (864, 480)),  # a portrait video
+        (((512, 512), (512, 1024)), (512, 513), (512, 512), (512, 512)),  # no padding for nothing
+    ],
+)
+def test_the_size_of_the_network_image(sizes, wanted, source, chosen):
+    assert network_size(sizes, wanted, source) == chosen
+
+
+def test_a_bundle_of_one_size_gets_that_size():
+    pipeline, lane, graphs = make(head=FakeHead((608, 1088)), sizes_hw=((96, 160),))
+    pipeline.run(StopRequest(), max_frames=2)
+    assert [image.shape for image in graphs.images] == [(1, 96, 160, 3)] * 2
+    features = lane.head.calls[0][1]
+    assert features.grid_hw == (12, 20)
+    np.testing.assert_allclose(features.letterbox.scale_xy, (2, 2))
+
+
+# Live sources.
+
+
+def test_live_frames_keep_their_numbers_and_latency_counts_from_the_capture():
+    started = time.monotonic() - 100
+    source = FakeSource([0, 3, 4, 9], started_s=started)
+    pipeline, lane, _ = make(source)
+    pipeline.run(StopRequest())
+    assert [index for index, _ in lane.sinks[0].written] == [0, 3, 4, 9]
+    assert (pipeline.frames, source.dropped) == (4, 6)
+    latency = pipeline.times.summary_ms()["latency"]
+    assert 99_000 < latency["p50"] < 101_000
+
+
+def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch):
+    source = FakeSource([0, 3, 4, 9], started_s=time.monotonic())
+    monkeypatch.setattr(source_run, "open_source", lambda _text, **_options: source)
+    rows = "".join(f"{n},-1,10,8,20,30,0.9\n" for n in range(1, 12))
+    (tmp_path / "det.txt").write_text(rows)
+    request = session.TrackRequest(
+        "camera0",
+        "mot",
+        MotConfig(height=48, width=64),
+        graph_bundle.path,
+        tmp_path / "out",
+        detections=tmp_path / "det.txt",
+    )
+    report = session.track(request)
+    written = (tmp_path / "out" / "tracks.txt").read_text().splitlines()
+    assert [int(row.split(",")[0]) for row in written] == [1, 4, 5, 10]
+    data = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert data["source"]["dropped"] == 6
+    assert (data["frames"], data["source"]["live"]) == (4, True)
+    assert any("6 frames of the live source" in note for note in report.notes)
+    assert source.closed
+
+
+# How it ends.
+
+
+def test_max_frames_leaves_the_rest_unread():
+    asked = []
+    pipeline, _, _ = make(FakeSource(before=asked.append))
+    pipeline.run(StopRequest(), max_frames=2)
+    assert (pipeline.frames, pipeline.exhausted, asked) == (2, False, [0, 1])
+
+
+def test_an_error_leaves_what_was_written_before_it():
+    def work(frame):
+        if frame.index == 3:
+            raise ObservationError("no more")
+
+    pipeline, lane, _ = make(head=FakeHead(work=work))
+    with pytest.raises(ObservationError, match="no more"):
+        pipeline.run(StopRequest())
+    assert pipeline.frames == 3
+    assert [index for index, _ in lane.sinks[0].written] == [0, 1, 2]
+
+
+def test_a_source_without_frames_is_an_error_and_leaves_no_folder(
+    graph_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(source_run, "open_source", lambda _text, **_options: FakeSource([]))
+    (tmp_path / "det.txt").write_text("")
+    request = session.TrackRequest(
+        *("x", "mot", MotConfig(), graph_bundle.path, tmp_path / "out"),
+        detections=tmp_path / "det.txt",
+        save_video=True,
+    )
+    with pytest.raises(OutputError, match="the source gave no frame"):
+        session.track(request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_ends_the_run_after_the_frame_in_hand():
+    def work(frame):
+        if frame.index == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    pipeline, lane, _ = make(head=FakeHead(work=work))
+    with StopRequest() as stop:
+        pipeline.run(stop)
+    assert pipeline.interrupted
+    assert [index for index, _ in lane.sinks[0].written] == [0, 1, 2]
+
+
+def test_a_signal_while_waiting_for_a_frame_ends_at_once():
+    def before(index):
+        if index == 3:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("went on waiting")
+
+    pipeline, lane, _ = make(FakeSource(before=before))
+    with StopRequest() as stop:
+        pipeline.run(stop)
+    assert (pipeline.interrupted, pipeline.frames) == (True, 3)
+    assert len(lane.sinks[0].written) == 3
+
+
+def test_a_second_signal_does_not_wait_for_the_frame_in_hand():
+    def work(frame):
+        if frame.index == 1:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("went on working")
+
+    pipeline, lane, _ = make(head=FakeHead(work=work))
+    with StopRequest() as stop:
+        pipeline.run(stop)
+    assert (pipeline.interrupted, pipeline.frames) == (True, 1)
+    assert len(lane.sinks[0].written) == 1
+
+
+def test_signals_are_given_back():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest() as stop:
+        assert signal.getsignal(signal.SIGTERM) not in before
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_run_in_another_thread_is_stopped_by_its_owner():
+    done = []
+
+    def run():
+        with StopRequest() as stop:
+            pipeline, _, _ = make(head=FakeHead(work=lambda _: setattr(stop, "is_set", True)))
+            pipeline.run(stop)
+            done.append((pipeline.frames, pipeline.interrupted))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert done == [(1, True)]
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,113 @@
+"""The transform between source and network pixels."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unitrack_edge.errors import SourceError
+from unitrack_edge.runtime.preprocessing import PAD_VALUE, Letterbox
+
+sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
+
+
+def test_known_geometry():
+    box = Letterbox.fit((1080, 1920), (608, 1088))
+    assert (box.inner_hw, box.top, box.left) == ((608, 1081), 0, 3)  # 7 columns: 3 left, 4 right
+    box = Letterbox.fit((480, 640), (608, 1088))
+    assert (box.inner_hw, box.top, box.left) == ((608, 811), 0, 138)
+    box = Letterbox.fit((100, 400), (416, 416))
+    assert (box.inner_hw, box.top, box.left) == ((104, 416), 156, 0)
+
+
+@given(source=sizes, network=sizes, data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_round_trip(source, network, data):
+    box = Letterbox.fit(source, network)
+    number = st.floats(-2, 2, width=32)
+    points = np.array(data.draw(st.lists(st.tuples(number, number), min_size=2, max_size=8)))
+    points = points * (source[1], source[0])  # up to twice the picture away
+    boxes = np.concatenate((points[:1], points[1:2]), axis=1)
+    tolerance = 1e-9 * max(source)
+    for there, back, values in (
+        (box.points_to_network, box.points_to_source, points),
+        (box.to_network, box.to_source, boxes),
+    ):
+        np.testing.assert_allclose(back(there(values)), values, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(
+        box.to_network(boxes), box.points_to_network(boxes.reshape(2, 2)).reshape(1, 4)
+    )
+
+
+@given(source=sizes, network=sizes)
+@settings(max_examples=200, deadline=None)
+def test_picture_lies_inside_and_touches_two_sides(source, network):
+    box = Letterbox.fit(source, network)
+    corners = np.array([[0.0, 0.0], [source[1], source[0]]])
+    (x0, y0), (x1, y1) = box.points_to_network(corners)
+    assert (x0, y0) == (box.left, box.top)
+    assert x1 == pytest.approx(box.left + box.inner_hw[1])
+    assert y1 == pytest.approx(box.top + box.inner_hw[0])
+    right, bottom = network[1] - x1, network[0] - y1
+    assert -1e-6 <= right - box.left <= 1 + 1e-6
+    assert -1e-6 <= bottom - box.top <= 1 + 1e-6
+    assert box.inner_hw[0] == network[0] or box.inner_hw[1] == network[1]
+
+
+def test_apply_puts_pixels_where_the_coordinates_say():
+    image = np.zeros((120, 200, 3), np.uint8)
+    image[40:80, 50:150] = (10, 200, 250)
+    letterbox = Letterbox.fit((120, 200), (64, 64))
+    out = letterbox.apply(image)
+    assert out.shape == (64, 64, 3)
+    assert out.dtype == np.uint8
+    x0, y0, x1, y1 = letterbox.to_network(np.array([[50, 40, 150, 80]], np.float32))[0]
+    assert (x0, x1) == (16.0, 48.0)
+    inside = out[int(np.ceil(y0)) : int(y1), 16:48]
+    assert (inside == (10, 200, 250)).all()
+    assert (out[: letterbox.top] == PAD_VALUE).all()
+    assert (out[letterbox.top + letterbox.inner_hw[0] :] == PAD_VALUE).all()
+    assert (out[letterbox.top, :10] == 0).all()
+
+
+def test_pad_is_what_opencv_makes_of_the_methods_value():
+    grey = cv2.copyMakeBorder(
+        np.zeros((1, 1, 3), np.uint8), 1, 0, 0, 0, cv2.BORDER_CONSTANT, value=(127.5,) * 3
+    )
+    assert (grey[0] == PAD_VALUE).all()
+
+
+def test_same_size_is_the_same_array():
+    image = np.zeros((30, 40, 3), np.uint8)
+    letterbox = Letterbox.fit((30, 40), (30, 40))
+    assert letterbox.is_identity
+    assert letterbox.apply(image) is image
+    boxes = np.array([[1, 2, 3, 4]], np.float32)
+    np.testing.assert_array_equal(letterbox.to_source(boxes), boxes)
+
+
+def test_padding_only_keeps_every_pixel():
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    out = Letterbox.fit((30, 40), (33, 40)).apply(image)
+    np.testing.assert_array_equal(out[1:31], image)
+
+
+def test_dtypes_and_empty():
+    letterbox = Letterbox.fit((30, 40), (64, 64))
+    assert letterbox.to_network(np.zeros((0, 4), np.float32)).shape == (0, 4)
+    assert letterbox.to_source(np.zeros((2, 4), np.float32)).dtype == np.float32
+    assert letterbox.points_to_source(np.zeros((2, 17, 2), np.float32)).shape == (2, 17, 2)
+    assert letterbox.to_network(np.array([[1, 2, 3, 4]])).dtype == np.float32
+
+
+def test_extreme_ratio_keeps_a_pixel():
+    letterbox = Letterbox.fit((1, 5000), (64, 64))
+    assert letterbox.inner_hw == (1, 64)
+    assert letterbox.apply(np.zeros((1, 5000, 3), np.uint8)).shape == (64, 64, 3)
+
+
+def test_bad_sizes():
+    with pytest.raises(SourceError, match="at least 1 pixel"):
+        Letterbox.fit((0, 5), (64, 64))
+    with pytest.raises(SourceError, match="expected \\(30, 40\\)"):
+        Letterbox.fit((30, 40), (64, 64)).apply(np.zeros((31, 40, 3), np.uint8))
