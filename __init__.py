@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from .errors import UnitrackError
 
 if TYPE_CHECKING:
-    from .records import Frame, Observations, Tracks
+    from .records import Detections, Frame, Tracks
 
 __version__ = "0.1.0"
 
-__all__ = ["Frame", "Observations", "Tracks", "UnitrackError", "__version__"]
+__all__ = ["Detections", "Frame", "Tracks", "UnitrackError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # The records need NumPy, which `cli --help` can do without.
-    if name in ("Frame", "Observations", "Tracks"):
+    if name in ("Frame", "Detections", "Tracks"):
         from . import records
 
         return getattr(records, name)

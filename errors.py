@@ -15,7 +15,7 @@ class SourceError(UnitrackError):
     """A source of frames is missing, cannot be decoded, or broke off."""
 
 
-class ObservationError(UnitrackError):
+class DetectionError(UnitrackError):
     """Detections, masks, keypoints or a detector are unusable; names the file and the line."""
 
 

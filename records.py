@@ -1,4 +1,4 @@
-"""What travels between the rooms: frames, observations, tracks.
+"""What travels between the rooms: frames, detections, tracks.
 
 All of them are frozen, slotted dataclasses that check themselves on construction, so that a wrong
 array is reported where it was made and not three calls later.  Arrays are not copied: who builds
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ObservationError, SourceError
+from .errors import DetectionError, SourceError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -33,7 +33,7 @@ def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dt
     )
     if not fits or array.dtype != np.dtype(dtype):
         wanted = ", ".join("any" if s is None else str(s) for s in shape)
-        raise ObservationError(
+        raise DetectionError(
             f"{name}: got {array.dtype} of shape {tuple(array.shape)}, "
             f"expected {np.dtype(dtype)} of shape ({wanted})"
         )
@@ -41,7 +41,7 @@ def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dt
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         index: Number of the frame in its source, from 0. Live sources count dropped frames too.
@@ -72,14 +72,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Observations:
+class Detections:
     """The N objects that somebody saw in one frame, in source pixels.
 
     Attributes:
         boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
-            Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the picture.
+            Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the image.
         scores: (N,) float32, finite; the scale is the detector's own.
-        classes: (N,) int64; 0 where the observer knows one class only, -1 where it knows none.
+        classes: (N,) int64; 0 where the detector knows one class only, -1 where it knows none.
         masks: (N, H, W) bool at source size, or None.
         keypoints: (N, K, 3) float32: x, y, confidence (<= 0: not seen), or None.
     """
@@ -102,20 +102,20 @@ class Observations:
         if n:
             boxes = self.boxes_xyxy
             if not (np.isfinite(boxes).all() and np.isfinite(self.scores).all()):
-                raise ObservationError("observations hold NaN or infinite boxes or scores")
+                raise DetectionError("detections hold NaN or infinite boxes or scores")
             if (boxes[:, 2:] <= boxes[:, :2]).any():
                 bad = int(np.argmax((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)))
-                raise ObservationError(
-                    f"observation {bad} has box {boxes[bad].tolist()} (left, top, right, bottom), "
+                raise DetectionError(
+                    f"detection {bad} has box {boxes[bad].tolist()} (left, top, right, bottom), "
                     "expected right > left and bottom > top"
                 )
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
 
-    def __getitem__(self, rows: BoolArray | IntArray | slice) -> Observations:
+    def __getitem__(self, rows: BoolArray | IntArray | slice) -> Detections:
         """The chosen rows: a boolean mask, an index array or a slice."""
-        return Observations(
+        return Detections(
             self.boxes_xyxy[rows],
             self.scores[rows],
             self.classes[rows],
@@ -124,34 +124,34 @@ class Observations:
         )
 
     @staticmethod
-    def empty() -> Observations:
+    def empty() -> Detections:
         """No object at all."""
-        return Observations(
+        return Detections(
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """What a head says about one frame: observations with identities.
+    """What a head says about one frame: detections with identities.
 
     Attributes:
         frame_index: The frame's `Frame.index`.
         ids: (N,) int64, from 1, each at most once.
-        observations: The N objects, row by row with `ids`, in source pixels.
+        detections: The N objects, row by row with `ids`, in source pixels.
         label_map: (H, W) uint8 at source size, values are ids and 0 is background; only from
             heads that segment (VOS), else None.
     """
 
     frame_index: int
     ids: IntArray
-    observations: Observations = field(default_factory=Observations.empty)
+    detections: Detections = field(default_factory=Detections.empty)
     label_map: UInt8Array | None = None
 
     def __post_init__(self) -> None:
-        _check("ids", self.ids, (len(self.observations),), np.int64)
+        _check("ids", self.ids, (len(self.detections),), np.int64)
         if len(np.unique(self.ids)) != len(self.ids):
-            raise ObservationError(f"frame {self.frame_index}: an id stands twice in {self.ids}")
+            raise DetectionError(f"frame {self.frame_index}: an id stands twice in {self.ids}")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""What the benchmarks track: pictures and objects without files, or a clip of the user's."""
+"""What the benchmarks track: images and objects without files, or a clip of the user's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import SourceError
 from ..evaluation.synthetic.scene import Scene, SceneConfig
-from ..records import Frame, Observations, UInt8Array
+from ..records import Detections, Frame, UInt8Array
 
 _PAN = 3, 2
 
@@ -23,17 +23,17 @@ def walking_clip(height: int, width: int, frames: int) -> tuple[list[Frame], UIn
 
 
 def clip_of_folder(folder: Path, mask: Path, frames: int) -> tuple[list[Frame], UInt8Array]:
-    """The first frames of a folder of pictures, and the map of object 1 from a 0/255 mask.
+    """The first frames of a folder of images, and the map of object 1 from a 0/255 mask.
 
     Raises:
-        SourceError: Too few pictures, or one that cannot be read.
+        SourceError: Too few images, or one that cannot be read.
     """
     paths = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".png"))[:frames]
     images = [cv2.imread(str(path)) for path in paths]
     grey = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
     if len(paths) < frames or grey is None or any(image is None for image in images):
         raise SourceError(
-            f"{folder} has {len(paths)} pictures, the benchmark needs {frames} readable ones and "
+            f"{folder} has {len(paths)} images, the benchmark needs {frames} readable ones and "
             f"a mask at {mask}: give others with --frames and --mask, or a smaller --rounds"
         )
     listed = [
@@ -44,7 +44,7 @@ def clip_of_folder(folder: Path, mask: Path, frames: int) -> tuple[list[Frame], 
 
 def panning_crowd(
     height: int, width: int, frames: int, objects: int
-) -> list[tuple[Frame, Observations]]:
+) -> list[tuple[Frame, Detections]]:
     """A camera that pans over a still scene, and boxes of people's shape that stand still in it.
 
     Every object is seen in every frame, so that as many tracklets meet as many detections.
@@ -72,7 +72,7 @@ def panning_crowd(
     for index in range(frames):
         x, y = step_x * index, step_y * index
         image = np.ascontiguousarray(still[y : y + height, x : x + width])
-        seen = Observations(
+        seen = Detections(
             (boxes - (x, y, x, y)).astype(np.float32),
             np.ones(objects, np.float32),
             np.zeros(objects, np.int64),

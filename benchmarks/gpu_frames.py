@@ -1,4 +1,4 @@
-"""A frame of each task, from a 1080p picture to the answer on the host, for every way to do it."""
+"""A frame of each task, from a 1080p image to the answer on the host, for every way to do it."""
 
 from __future__ import annotations
 
@@ -183,8 +183,8 @@ class VosSide:
         with self._watch.stage("propagation"):
             scores = self._propagator.step(features)
         with self._watch.stage("labels"):
-            picture = upsample_labels(scores.reshape(*self._grid, -1), self._letterbox)
-            self.labels = picture.argmax(axis=2)
+            upsampled = upsample_labels(scores.reshape(*self._grid, -1), self._letterbox)
+            self.labels = upsampled.argmax(axis=2)
         stages = self._watch.take()
         self.points = self._parts.points(features)
         return stages

@@ -29,7 +29,7 @@ class Plan:
         setup: The network, the bundle and the device.
         rounds: How often.
         arms: Names of `ARMS`; the reference is measured in any case.
-        source_hw: Of the pictures.
+        source_hw: Of the images.
         mot_hw: Of MOT's network image.
         vos_hw: Of VOS's network image.
         objects: Of MOT.
@@ -79,8 +79,8 @@ def mot_task(plan: Plan) -> Task:
     clip = panning_crowd(*plan.source_hw, CLIP, plan.objects)
 
     def frame(side: Side, number: int) -> Stages:
-        picture, seen = clip[_bounce(number)]
-        stages = side.step(Frame(number, number / 25, picture.image), seen)
+        image, seen = clip[_bounce(number)]
+        stages = side.step(Frame(number, number / 25, image.image), seen)
         if isinstance(side.graphs, DeviceGraphs):
             side.graphs.fetch_cost()
         return stages
@@ -90,8 +90,7 @@ def mot_task(plan: Plan) -> Task:
         return near and found.same_ids
 
     return Task(
-        f"mot: picture {_size(plan.source_hw)}, network {_size(plan.mot_hw)}, "
-        f"{plan.objects} objects",
+        f"mot: image {_size(plan.source_hw)}, network {_size(plan.mot_hw)}, {plan.objects} objects",
         2.0,
         plan.mot_hw,
         Letterbox.fit(plan.source_hw, plan.mot_hw).apply(clip[0][0].image),
@@ -114,7 +113,7 @@ def vos_task(plan: Plan) -> Task:
         return alike and found.feature_error <= tolerance.features
 
     return Task(
-        f"vos: picture {_size(plan.source_hw)}, network {_size(plan.vos_hw)}, the first and "
+        f"vos: image {_size(plan.source_hw)}, network {_size(plan.vos_hw)}, the first and "
         f"{plan.setup.config.memory} recent frames",
         4.0,
         plan.vos_hw,

@@ -14,7 +14,7 @@ from .timing import Stages, Stopwatch
 PERCENTILES = 50, 95, 99
 
 FRAME = "frame"
-"""The whole of it, from the picture to the answer on the host."""
+"""The whole of it, from the image to the answer on the host."""
 
 
 class DeviceStopwatch(Stopwatch):

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.association.tracklets import ObjectFeatures
-from ..records import Observations
+from ..records import Detections
 from ..runtime.inference.base import Array, to_host
 from ..runtime.inference.runner import GraphRunner
 from .timing import machine, save
@@ -77,7 +77,7 @@ def frame_times(
         if index:
             shown[rng.choice(OBJECTS, round(hidden * OBJECTS), replace=False)] = False
         count = int(shown.sum())
-        seen = Observations(boxes[shown], np.ones(count, np.float32), np.zeros(count, np.int64))
+        seen = Detections(boxes[shown], np.ones(count, np.float32), np.zeros(count, np.int64))
         number = np.flatnonzero(shown).astype(np.float32).reshape(-1, 1, 1)
         features = ObjectFeatures(number, np.ones((count, 1), np.float32))
         start, cpu_start = time.perf_counter(), time.thread_time()

@@ -18,7 +18,7 @@ from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.association.roi import roi_weights
 from ..heads.association.tracklets import ObjectFeatures
 from ..heads.config import MotConfig
-from ..records import Frame, Observations
+from ..records import Detections, Frame
 from ..runtime.inference.base import Array, to_host
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureExtractor, Letterbox
@@ -103,7 +103,7 @@ class Side(ABC):
     def describe(self, frame: Frame, boxes_xyxy: Float32) -> Array:
         """Features (N, points, C) of the boxes, in stages `letterbox`, `backbone`, `boxes`."""
 
-    def step(self, frame: Frame, seen: Observations) -> Stages:
+    def step(self, frame: Frame, seen: Detections) -> Stages:
         """One frame."""
         points = self.describe(frame, seen.boxes_xyxy)
         mask = np.ones((len(seen), self.output_hw[0] * self.output_hw[1]), np.float32)
@@ -196,7 +196,7 @@ class Agreement:
 
 
 def compare(
-    clip: list[tuple[Frame, Observations]],
+    clip: list[tuple[Frame, Detections]],
     sides: dict[str, Side],
     pairs: dict[str, tuple[str, str]],
     rounds: int,

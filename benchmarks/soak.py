@@ -98,7 +98,7 @@ def run(bundle: Path, frames: int) -> list[tuple[int, int, int, int]]:
         )
         live = LiveRequest(serve="0", jsonl=str(folder / "lines.jsonl"))
         with open_live(live, print) as outputs, viewer(outputs.url or ""):
-            track_all([request], request.output, watch, outputs.observers, outputs.commands)
+            track_all([request], request.output, watch, outputs.listeners, outputs.commands)
     return rows
 
 

@@ -42,7 +42,7 @@ ROWS = (
 
 
 def read_image(path: Path) -> UInt8Array:
-    """A picture as (H, W, 3) uint8 BGR.
+    """An image as (H, W, 3) uint8 BGR.
 
     Raises:
         SourceError: It cannot be read.
@@ -61,7 +61,7 @@ def auc_of(graphs: GraphRunner, data: Path, row: Row, head: str) -> float:
     box: Box = (x, y, width, height)
     tracker = SotHead(graphs, box, SotConfig(head=head))
     found = [
-        tracker.step(Frame(index, index / 30, read_image(path))).observations.boxes_xyxy
+        tracker.step(Frame(index, index / 30, read_image(path))).detections.boxes_xyxy
         for index, path in enumerate(paths)
     ]
     return success_auc(xyxy_to_xywh(np.concatenate(found)), truth)

@@ -70,12 +70,12 @@ def frames_per_second(request: TrackRequest, *, watched: bool) -> float:
     """Of one run, with a live view, watched or not."""
     with open_live(LiveRequest(serve="0"), print) as live:
         if not watched:
-            return float(track_all([request], request.output, observers=live.observers).data["fps"])
+            return float(track_all([request], request.output, listeners=live.listeners).data["fps"])
         # The page of a source is there once it was opened: viewers come before the first frame.
-        for observer in live.observers:
-            observer.on_source(SourceEvent("clip", "opened", ""))
+        for listener in live.listeners:
+            listener.on_source(SourceEvent("clip", "opened", ""))
         with ten_viewers(live.url or "", "clip"):
-            return float(track_all([request], request.output, observers=live.observers).data["fps"])
+            return float(track_all([request], request.output, listeners=live.listeners).data["fps"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

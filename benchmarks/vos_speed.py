@@ -169,8 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and keep the result where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
-    parser.add_argument("--frames", type=Path, help="folder of pictures in place of the built-in")
-    parser.add_argument("--mask", type=Path, help="0/255 mask of the first picture of --frames")
+    parser.add_argument("--frames", type=Path, help="folder of images in place of the built-in")
+    parser.add_argument("--mask", type=Path, help="0/255 mask of the first image of --frames")
     options = parser.parse_args(arguments)
     if (options.frames is None) != (options.mask is None):
         parser.error("--frames and --mask belong together")

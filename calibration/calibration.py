@@ -22,7 +22,7 @@ from .quantisation import channel_means
 from .search import Judge, Quantiser, float_layers, nothing_left, sensitivity_of
 
 SEARCH_SHORT_SIDE = 240
-"""Layers are tried out on smaller pictures, which order them alike at a quarter of the time."""
+"""Layers are tried out on smaller images, which order them alike at a quarter of the time."""
 
 
 _SAVE_EVERY = 16
@@ -190,7 +190,7 @@ def _until_it_holds(
     sensitivities: Mapping[str, float],
     kept: Sequence[str],
 ) -> tuple[tuple[str, ...], onnx.ModelProto, list[float]]:
-    """The bound was reached on small pictures: at full size another layer may be needed."""
+    """The bound was reached on small images: at full size another layer may be needed."""
     names = list(kept)
     others = sorted(
         (layer.name for layer in quantiser.layers if layer.name not in names),

@@ -23,11 +23,11 @@ FEWEST = 8
 
 
 SHORT_SIDE = 608
-"""Larger pictures are made smaller, since no head looks at more by default."""
+"""Larger images are made smaller, since no head looks at more by default."""
 
 
 SCENE_CHANGE = 16.0
-"""Mean difference of two frames' small pictures, in grey levels, that a cut exceeds."""
+"""Mean difference of two frames' small images, in grey levels, that a cut exceeds."""
 
 
 CUT_OVER_MOTION = 2.5
@@ -152,7 +152,7 @@ def sample_frames(
 
 
 def _look_through(sources: Sequence[str], tick: Tick) -> tuple[Float32, list[int]]:
-    """A small grey picture (cells,) of every frame, and how many frames each source has."""
+    """A small grey image (cells,) of every frame, and how many frames each source has."""
     smalls: list[Float32] = []
     lengths = []
     for text in sources:
@@ -263,7 +263,7 @@ def _prepared(image: UInt8Array, sizes: tuple[tuple[int, int], ...]) -> UInt8Arr
 
 
 def shrunk(images: Sequence[UInt8Array], short_side: int) -> tuple[UInt8Array, ...]:
-    """The pictures with a short side of at most so many pixels."""
+    """The images with a short side of at most so many pixels."""
     small = []
     for image in images:
         ratio = min(1.0, short_side / min(image.shape[:2]))

@@ -47,7 +47,7 @@ class Layer:
 
 
 def layers_of(model: onnx.ModelProto) -> tuple[Layer, ...]:
-    """All convolutions in the order of the graph; the first one reads the picture.
+    """All convolutions in the order of the graph; the first one reads the image.
 
     Raises:
         CalibrationError: There are fewer than two, so nothing can be quantised.

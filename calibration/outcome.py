@@ -80,7 +80,7 @@ class Calibration:
         cosines: Mean feature cosine of every held-out frame, at full size.
         float_ms: Median latency of the float backbone on this CPU, at `image_hw`.
         int8_ms: That of the int8 one, in the same run.
-        image_hw: Height and width of the picture that latencies were taken on.
+        image_hw: Height and width of the image that latencies were taken on.
         sample: The frames.
     """
 

@@ -44,7 +44,7 @@ class Probe:
         self._output = model.graph.output[0].name
 
     def features(self, image: UInt8Array) -> Float32:
-        """(1, rows, cols, C) float32 features of a picture (H, W, 3) uint8."""
+        """(1, rows, cols, C) float32 features of an image (H, W, 3) uint8."""
         (features,) = self._session.run([self._output], {self._input: image[None]})
         return np.asarray(features, np.float32)
 
@@ -87,10 +87,10 @@ def layer_drift(
         quantised: The int8 graph.
         layers: Convolutions of both.
         images: (H, W, 3) uint8 each.
-        tick: Told of every picture.
+        tick: Told of every image.
 
     Returns:
-        Mean over cells and pictures, 0 (the same) to 2.
+        Mean over cells and images, 0 (the same) to 2.
     """
     names = [layer.result for layer in layers]
     probes = Probe(model, names), Probe(quantised, names)

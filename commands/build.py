@@ -42,7 +42,7 @@ def command(
 
     build_with_progress(
         Bundle.load(bundle),
-        flavour=engine,
+        variant=engine,
         targets=targets,
         workspace_mib=workspace,
         sizes_hw=sizes,

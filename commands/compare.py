@@ -80,13 +80,13 @@ if TYPE_CHECKING:
 @click.option("--backend", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
               help="What runs the graphs; never replaced by another one.")  # fmt: skip
 @executor_options
-@click.option("--plots/--no-plots", default=True, help="Whether pictures are drawn.")
+@click.option("--plots/--no-plots", default=True, help="Whether images are drawn.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("runs/compare"),
     show_default=True,
-    help="Tables, pictures, page and records; what is recorded there is not done again.",
+    help="Tables, images, page and records; what is recorded there is not done again.",
 )
 def command(backbones: tuple[str, ...], **values: Any) -> None:
     """Compare representations over tasks, as the paper does with its fifteen.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--gallery",
     type=click.Path(path_type=Path),
-    help="Do all six tasks on the demo clip, and write a picture of each to this folder.",
+    help="Do all six tasks on the demo clip, and write an image of each to this folder.",
 )
 def command(
     source: str | None,

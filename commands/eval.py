@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ObservationError, RequestError, UnitrackError
+from ..errors import DetectionError, RequestError, UnitrackError
 from .console.bundles import ensure_bundle
 from .options.track import DEFAULT_BACKBONE, SectionedCommand, head_config, head_options
 
@@ -145,7 +145,7 @@ def _detections(folder: Path, name: str) -> Path:
     found = [place for place in places if place.is_file()]
     if len(found) != 1:
         got = "no" if not found else "two"
-        raise ObservationError(
+        raise DetectionError(
             f"--detections {folder}: {got} file of {name}, expected {name}.txt or {name}.json"
         )
     return found[0]
@@ -162,7 +162,7 @@ def _score(
         raise RequestError("--results are scored as they are: leave out --bundle and --backbone")
     folder: Path = values["results"]
     if not folder.is_dir():
-        raise ObservationError(f"--results {folder}: there is no such folder")
+        raise DetectionError(f"--results {folder}: there is no such folder")
     records: list[SequenceRecord] = []
     failures: Failures = {}
     for sequence in sequences:

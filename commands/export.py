@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..errors import RequestError
-from ..runtime.inference.tensorrt.library import FLAVOURS, load_library
+from ..runtime.inference.tensorrt.library import VARIANTS, load_library
 from .console.bundles import build_with_progress, export_bundle
 from .options.shared import engine_options, read_sizes
 
@@ -75,7 +75,7 @@ def command(
     """
     if engine is None and (targets or workspace is not None):
         raise RequestError(
-            f"--target and --workspace belong to --engine: add --engine {'|'.join(FLAVOURS)}"
+            f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
     if engine is not None:
         # What is not installed should be said before the minutes that an export may take.
@@ -92,4 +92,4 @@ def command(
         force=force,
     )
     if engine is not None:
-        build_with_progress(bundle, flavour=engine, targets=targets, workspace_mib=workspace)
+        build_with_progress(bundle, variant=engine, targets=targets, workspace_mib=workspace)

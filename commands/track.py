@@ -122,7 +122,7 @@ def run_one(job: SourceJob, live: LiveOutputs) -> None:
 
     with watch_run("+".join(request.task for request in job.requests)) as watch:
         report = track_all(
-            job.requests, job.output, watch, [SourceLines(), *live.observers], live.commands
+            job.requests, job.output, watch, [SourceLines(), *live.listeners], live.commands
         )
     show_report(report, err=live.takes_stdout)
     if report.data["interrupted"]:
@@ -140,11 +140,11 @@ def run_several(jobs: Sequence[SourceJob], output: Path, live: LiveOutputs) -> N
         SourceError: Some of them failed or ended before their time.
     """
     from ..tracking.session import track_sources
-    from .console.progress import SourceLines, show_fleet, watch_run
+    from .console.progress import SourceLines, show_multi_source, watch_run
 
     with watch_run("+".join(request.task for request in jobs[0].requests)) as watch:
-        report = track_sources(jobs, output, watch, [SourceLines(), *live.observers], live.commands)
-    show_fleet(report, err=live.takes_stdout)
+        report = track_sources(jobs, output, watch, [SourceLines(), *live.listeners], live.commands)
+    show_multi_source(report, err=live.takes_stdout)
     if report.data["interrupted"]:
         sys.exit(130)
     wrong = {

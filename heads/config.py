@@ -17,7 +17,7 @@ SIMILARITIES = ("rsm", "pooled", "flattened")
 
 @dataclass(frozen=True, slots=True)
 class TrackedConfig:
-    """Parameters of a task that gives identities to what an observer sees.
+    """Parameters of a task that gives identities to what a detector sees.
 
     The defaults are the authors' for boxes and masks.
     """

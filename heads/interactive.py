@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import UnitrackError
-from ..records import Frame, Observations, Tracks
+from ..records import Detections, Frame, Tracks
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap
@@ -23,7 +23,7 @@ class StartedHead(Head):
     """Tracks what the last command said; nothing before the first one.
 
     A command that comes with a frame takes effect with the next one, since the backbone may have
-    to look at the picture first. One that cannot be followed is told and changes nothing.
+    to look at the image first. One that cannot be followed is told and changes nothing.
 
     Args:
         make: See `MakeHead`.
@@ -73,19 +73,19 @@ class StartedHead(Head):
         self,
         frame: Frame,
         features: FeatureMap,
-        observations: Observations | None = None,
+        detections: Detections | None = None,
     ) -> Tracks:
         """Take in the next frame, then a command that may have come.
 
         Args:
             frame: Its index is larger than that of the last one.
             features: The backbone's view of it; None while `needs_features` says no.
-            observations: Not looked at.
+            detections: Not looked at.
 
         Raises:
             UnitrackError: As the head; but not in the first frame of a command.
         """
-        tracks = self._step(frame, features, observations)
+        tracks = self._step(frame, features, detections)
         commands = self._commands.take(self._source, self._task)
         if commands:
             self._begin(commands[-1], frame.size_hw)
@@ -99,13 +99,11 @@ class StartedHead(Head):
             return
         self._former, self._head, self._is_new = self._head, head, True
 
-    def _step(
-        self, frame: Frame, features: FeatureMap, observations: Observations | None
-    ) -> Tracks:
+    def _step(self, frame: Frame, features: FeatureMap, detections: Detections | None) -> Tracks:
         if self._head is None:
             return self._nothing(frame)
         try:
-            return self._head.step(frame, features, observations)
+            return self._head.step(frame, features, detections)
         except UnitrackError as error:
             if not self._is_new:
                 raise

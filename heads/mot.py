@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..records import IntArray, Observations, Tracks
+from ..records import Detections, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
@@ -23,7 +23,7 @@ PEDESTRIAN = 0
 class MotHead(TrackedHead[MotConfig]):
     """Tracks boxes.
 
-    Boxes that lie wholly outside the picture are left out; others are tracked as they are.  The
+    Boxes that lie wholly outside the image are left out; others are tracked as they are.  The
     reported boxes are the motion filters'.
     """
 
@@ -32,11 +32,11 @@ class MotHead(TrackedHead[MotConfig]):
     def _own_numbers(self) -> dict[str, Any]:
         return {"confirm_limit": self._config.confirm_limit}
 
-    def _usable(self, seen: Observations, size_hw: tuple[int, int]) -> Observations:
+    def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
         return seen[inside & (seen.scores >= self._config.confidence)]
 
-    def _describe(self, seen: Observations, features: FeatureMap) -> ObjectFeatures:
+    def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width
         weights_y, weights_x = roi_weights(
             features.letterbox.to_network(seen.boxes_xyxy),
@@ -45,18 +45,18 @@ class MotHead(TrackedHead[MotConfig]):
             output_hw=output_hw,
         )
         (points,) = self._graphs.run("box_features", features.array, weights_y, weights_x)
-        # A bin without any sample in the picture is no point.
+        # A bin without any sample in the image is no point.
         inside_y = np.asarray(weights_y.any(axis=2), np.float32)
         inside_x = np.asarray(weights_x.any(axis=2), np.float32)
         present = inside_y[:, :, None] * inside_x[:, None, :]
         return ObjectFeatures(points, present.reshape(len(seen), -1))
 
     def _report(
-        self, frame_index: int, ids: IntArray, found: Observations, tracklets: list[Tracklet]
+        self, frame_index: int, ids: IntArray, found: Detections, tracklets: list[Tracklet]
     ) -> Tracks:
         boxes = boxes_of([t.filter for t in tracklets])
         wanted = valid_rows(boxes) & self._is_reported(boxes, found.classes)
-        seen = Observations(boxes[wanted], found.scores[wanted], found.classes[wanted])
+        seen = Detections(boxes[wanted], found.scores[wanted], found.classes[wanted])
         return Tracks(frame_index, ids[wanted], seen)
 
     def _is_reported(

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ObservationError
-from ..records import BoolArray, FloatArray, IntArray, Observations, Tracks
+from ..errors import DetectionError
+from ..records import BoolArray, Detections, FloatArray, IntArray, Tracks
 from ..runtime.boxes import mask_boxes, nms, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_masks
@@ -21,7 +21,7 @@ class MotsHead(TrackedHead[MotsConfig]):
     """Tracks masks.
 
     Empty masks are left out, and of two masks whose boxes overlap too much the one of the lower
-    score.  Boxes are the tight boxes of the masks, whatever the observer says.
+    score.  Boxes are the tight boxes of the masks, whatever the detector says.
 
     Reported masks are disjoint, as the MOTS format asks for: where two overlap, the pixels belong
     to the one of the higher score, or else of the older track.  A mask of which nothing is left is
@@ -33,16 +33,16 @@ class MotsHead(TrackedHead[MotsConfig]):
     def _own_numbers(self) -> dict[str, Any]:
         return {"gate": False, "confirm_at_once": True}
 
-    def _usable(self, seen: Observations, size_hw: tuple[int, int]) -> Observations:
+    def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if not len(seen):
-            return Observations.empty()
+            return Detections.empty()
         if seen.masks is None:
-            raise ObservationError(
-                "task mots tracks masks, and the observer gives boxes only: give --detections a "
+            raise DetectionError(
+                "task mots tracks masks, and the detector gives boxes only: give --detections a "
                 "MOTS file, use --detector motion, or add --mask-model FILE.onnx"
             )
         if seen.masks.shape[1:] != size_hw:
-            raise ObservationError(
+            raise DetectionError(
                 f"task mots: got masks of {seen.masks.shape[1:]} (height, width), expected the "
                 f"source's {size_hw}"
             )
@@ -52,7 +52,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         rows = rows[np.sort(kept)]
         return replace(seen[rows], boxes_xyxy=boxes[rows])
 
-    def _describe(self, seen: Observations, features: FeatureMap) -> ObjectFeatures | None:
+    def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.masks is None:
             return None
         return describe_masks(self._graphs, seen.masks, features, self._config.max_area)
@@ -61,7 +61,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         self,
         frame_index: int,
         ids: IntArray,
-        found: Observations,
+        found: Detections,
         tracklets: list[Tracklet],  # noqa: ARG002
     ) -> Tracks:
         if found.masks is None:
@@ -72,7 +72,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         return Tracks(
             frame_index,
             ids[left],
-            Observations(boxes[left], found.scores[left], found.classes[left], masks[left]),
+            Detections(boxes[left], found.scores[left], found.classes[left], masks[left]),
         )
 
 

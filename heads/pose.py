@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ObservationError
-from ..records import BoolArray, FloatArray, Frame, IntArray, Observations, Tracks
+from ..errors import DetectionError
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.formats.keypoints import pose_boxes, seen_joints
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
@@ -38,7 +38,7 @@ class PoseHead(Head):
         ids: (N,) int64 identities; by default 1 to N.
 
     Raises:
-        ObservationError: No keypoint is given, or more top-k than the bundle was exported for.
+        DetectionError: No keypoint is given, or more top-k than the bundle was exported for.
     """
 
     graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
@@ -52,13 +52,13 @@ class PoseHead(Head):
     ) -> None:
         most = graphs.spec.parameters["top_k"]
         if config.top_k > most:
-            raise ObservationError(
+            raise DetectionError(
                 f"pose: top-k {config.top_k} is more than the bundle keeps ({most}): "
                 f"export one with `cli export --top-k {config.top_k}`"
             )
         self._given = seen_joints(keypoints)
         if not self._given.any():
-            raise ObservationError(
+            raise DetectionError(
                 "the first frame's poses hold no keypoint: none has a confidence above 0"
             )
         self._ids = np.arange(1, len(keypoints) + 1) if ids is None else ids
@@ -84,7 +84,7 @@ class PoseHead(Head):
         self,
         frame: Frame,
         features: FeatureMap,
-        observations: Observations | None = None,  # noqa: ARG002
+        detections: Detections | None = None,  # noqa: ARG002
     ) -> Tracks:
         """Find the joints of the next frame; the first one keeps what it was given.
 
@@ -103,7 +103,7 @@ class PoseHead(Head):
     def _read(self, features: FeatureMap) -> tuple[Float64, FloatArray]:
         """Network pixels of the given joints, and how sure each is; 0 where its map has vanished.
 
-        Cells that resemble a joint's are found anywhere in the picture, because the first frame is
+        Cells that resemble a joint's are found anywhere in the image, because the first frame is
         searched globally.  Joints do not jump: only cells near the last place count, and some
         further away with every frame in which the joint was hardly seen.
         """
@@ -153,7 +153,7 @@ class PoseHead(Head):
         keypoints = np.where(seen_joints(keypoints)[..., None], keypoints, np.float32(0))
         boxes, shown = pose_boxes(keypoints)
         scores = _mean_confidence(keypoints)
-        people = Observations(
+        people = Detections(
             boxes[shown],
             scores[shown],
             np.zeros(int(shown.sum()), np.int64),

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ObservationError
-from ..records import BoolArray, FloatArray, IntArray, Observations, Tracks
+from ..errors import DetectionError
+from ..records import BoolArray, Detections, FloatArray, IntArray, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_grid
@@ -18,10 +18,10 @@ from .tracked import TrackedHead
 
 
 class PosetrackHead(TrackedHead[PosetrackConfig]):
-    """Tracks poses; reported are the observer's boxes and joints, untouched.
+    """Tracks poses; reported are the detector's boxes and joints, untouched.
 
     A person of whom no joint is seen is tracked by the box alone; one whose box lies wholly outside
-    the picture is left out.
+    the image is left out.
     """
 
     graphs_used = ("point_features", "select", "rsm_masks")
@@ -29,16 +29,16 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
     def _own_numbers(self) -> dict[str, Any]:
         return {"gate": False, "position_only": True, "confirm_at_once": True}
 
-    def _usable(self, seen: Observations, size_hw: tuple[int, int]) -> Observations:
+    def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if len(seen) and seen.keypoints is None:
-            raise ObservationError(
-                "task posetrack tracks poses, and the observer gives none: give --detections a "
+            raise DetectionError(
+                "task posetrack tracks poses, and the detector gives none: give --detections a "
                 "PoseTrack18 or COCO keypoint file, or add --pose-model FILE.onnx"
             )
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
         return seen[inside & (seen.scores >= self._config.confidence)]
 
-    def _describe(self, seen: Observations, features: FeatureMap) -> ObjectFeatures | None:
+    def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.keypoints is None:
             return None
         grid = poses_on_grid(seen.keypoints, features)
@@ -48,7 +48,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         self,
         frame_index: int,
         ids: IntArray,
-        found: Observations,
+        found: Detections,
         tracklets: list[Tracklet],  # noqa: ARG002
     ) -> Tracks:
         return Tracks(frame_index, ids, found)
@@ -67,11 +67,11 @@ def poses_on_grid(keypoints: FloatArray, features: FeatureMap) -> BoolArray:
     letterbox, stride = features.letterbox, features.stride
     placed = keypoints.astype(np.float64)
     placed[..., :2] = letterbox.points_to_network(placed[..., :2])
-    picture = np.zeros(letterbox.network_hw, np.bool_)
+    image = np.zeros(letterbox.network_hw, np.bool_)
     height, width = letterbox.inner_hw
-    picture[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width] = True
+    image[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width] = True
     grid = np.zeros((len(keypoints), *features.grid_hw), np.bool_)
     for row, joints in enumerate(placed):
-        mask = pose_mask(joints, letterbox.network_hw) & picture
+        mask = pose_mask(joints, letterbox.network_hw) & image
         grid[row] = mask[::stride, ::stride]
     return grid

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BundleError, ObservationError
-from ..records import Frame, Observations, Tracks
+from ..errors import BundleError, DetectionError
+from ..records import Detections, Frame, Tracks
 from ..runtime.head import Head
 from ..runtime.inference.base import Array
 from ..runtime.inference.runner import GraphRunner
@@ -105,14 +105,14 @@ class SotHead(Head):
         self,
         frame: Frame,
         features: FeatureMap | None = None,  # noqa: ARG002
-        observations: Observations | None = None,  # noqa: ARG002
+        detections: Detections | None = None,  # noqa: ARG002
     ) -> Tracks:
         """Find the target in the next frame; in the first it is where the box says.
 
-        The box may reach beyond the picture, but stays in touch with it.
+        The box may reach beyond the image, but stays in touch with it.
 
         Raises:
-            ObservationError: The first box is none, or lies wholly outside the picture.
+            DetectionError: The first box is none, or lies wholly outside the image.
         """
         if self._target is None:
             score = 1.0
@@ -121,7 +121,7 @@ class SotHead(Head):
             score = self._follow(frame, self._target)
         corner = self._target.centre_xy - self._target.size_wh / 2
         box = np.concatenate([corner, corner + self._target.size_wh]).astype(np.float32)
-        seen = Observations(box[None], np.array([score], np.float32), np.zeros(1, np.int64))
+        seen = Detections(box[None], np.array([score], np.float32), np.zeros(1, np.int64))
         return Tracks(frame.index, np.ones(1, np.int64), seen)
 
     def _start(self, frame: Frame) -> _Target:
@@ -171,18 +171,18 @@ def check_first_box(box: Box, size_hw: tuple[int, int]) -> None:
     """Whether tracking can start from a box.
 
     Raises:
-        ObservationError: Not finite, under one pixel wide or high, absurdly large, or wholly
-            outside the picture.
+        DetectionError: Not finite, under one pixel wide or high, absurdly large, or wholly
+            outside the image.
     """
     x, y, width, height = box
     text = ",".join(f"{value:g}" for value in box)
     if not np.isfinite(box).all() or not (1 <= width <= LARGEST and 1 <= height <= LARGEST):
-        raise ObservationError(
+        raise DetectionError(
             f"the first box {text} (x,y,w,h) cannot be tracked: expected finite numbers with w and "
             f"h of 1 to {LARGEST:.0f} pixels; give another --init"
         )
     if x >= size_hw[1] or y >= size_hw[0] or x + width <= 0 or y + height <= 0:
-        raise ObservationError(
-            f"the first box {text} (x,y,w,h) lies outside the picture, which is "
+        raise DetectionError(
+            f"the first box {text} (x,y,w,h) lies outside the image, which is "
             f"{size_hw[1]}x{size_hw[0]} (width x height): give another --init"
         )

@@ -1,4 +1,4 @@
-"""What mot, mots and posetrack have in common: an observer's objects get identities."""
+"""What mot, mots and posetrack have in common: a detector's objects get identities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..records import Frame, IntArray, Observations, Tracks
+from ..records import Detections, Frame, IntArray, Tracks
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap
@@ -19,7 +19,7 @@ Config = TypeVar("Config", bound=TrackedConfig)
 
 
 class TrackedHead(Head, Generic[Config]):
-    """Tracks the objects of an observer; a task says what it keeps, describes and reports.
+    """Tracks the objects of a detector; a task says what it keeps, describes and reports.
 
     Args:
         graphs: Runs the graphs of `graphs_used`.
@@ -27,7 +27,7 @@ class TrackedHead(Head, Generic[Config]):
         fps: Of the source, for the buffer.
     """
 
-    needs_observations = True
+    needs_detections = True
 
     def __init__(self, graphs: GraphRunner, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs
@@ -54,14 +54,14 @@ class TrackedHead(Head, Generic[Config]):
         self._associator.reset()
 
     def step(
-        self, frame: Frame, features: FeatureMap, observations: Observations | None = None
+        self, frame: Frame, features: FeatureMap, detections: Detections | None = None
     ) -> Tracks:
         """Give identities to what was seen in the next frame.
 
         Raises:
-            ObservationError: The observations are not of the kind that the task tracks.
+            DetectionError: The detections are not of the kind that the task tracks.
         """
-        seen = self._usable(observations or Observations.empty(), frame.size_hw)
+        seen = self._usable(detections or Detections.empty(), frame.size_hw)
         appearance = self._describe(seen, features) if len(seen) else None
         tracklets = self._associator.step(frame.index, seen, appearance)
         ids = np.array([t.id for t in tracklets], np.int64)
@@ -73,15 +73,15 @@ class TrackedHead(Head, Generic[Config]):
         """What the task's association has other than by default, besides the shared parameters."""
 
     @abstractmethod
-    def _usable(self, seen: Observations, size_hw: tuple[int, int]) -> Observations:
-        """The observations that are tracked."""
+    def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
+        """The detections that are tracked."""
 
     @abstractmethod
-    def _describe(self, seen: Observations, features: FeatureMap) -> ObjectFeatures | None:
-        """Appearance of the tracked observations, at least one."""
+    def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
+        """Appearance of the tracked detections, at least one."""
 
     @abstractmethod
     def _report(
-        self, frame_index: int, ids: IntArray, found: Observations, tracklets: list[Tracklet]
+        self, frame_index: int, ids: IntArray, found: Detections, tracklets: list[Tracklet]
     ) -> Tracks:
-        """The matched tracklets, oldest first, with the observation of each."""
+        """The matched tracklets, oldest first, with the detection of each."""

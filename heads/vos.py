@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ObservationError
-from ..records import Frame, Observations, Tracks, UInt8Array
+from ..errors import DetectionError
+from ..records import Detections, Frame, Tracks, UInt8Array
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap, Letterbox
@@ -30,7 +30,7 @@ class VosHead(Head):
             a box around the object.
 
     Raises:
-        ObservationError: No object in `labels`, or more top-k than the bundle was exported for.
+        DetectionError: No object in `labels`, or more top-k than the bundle was exported for.
     """
 
     needs_labels = True
@@ -45,13 +45,13 @@ class VosHead(Head):
     ) -> None:
         most = graphs.spec.parameters["top_k"]
         if config.top_k > most:
-            raise ObservationError(
+            raise DetectionError(
                 f"vos: top-k {config.top_k} is more than the bundle keeps ({most}): "
                 f"export one with `cli export --top-k {config.top_k}`"
             )
         self._ids = np.unique(labels[labels > 0])
         if not len(self._ids):
-            raise ObservationError("the first frame's mask holds no object: every pixel is 0")
+            raise DetectionError("the first frame's mask holds no object: every pixel is 0")
         self._graphs = graphs
         self._labels = labels
         self._refine = refine
@@ -73,7 +73,7 @@ class VosHead(Head):
         self,
         frame: Frame,
         features: FeatureMap,
-        observations: Observations | None = None,  # noqa: ARG002
+        detections: Detections | None = None,  # noqa: ARG002
     ) -> Tracks:
         """Label the next frame; the first one keeps the labels it was given."""
         if self._propagator is None:
@@ -87,7 +87,7 @@ class VosHead(Head):
 
     def _start(self, frame: Frame, features: FeatureMap) -> UInt8Array:
         if self._labels.shape != frame.size_hw:
-            raise ObservationError(
+            raise DetectionError(
                 f"the first frame's mask has size {self._labels.shape} (height, width), "
                 f"the frame has {frame.size_hw}"
             )
@@ -174,7 +174,7 @@ def tracks_of_labels(frame_index: int, labels: UInt8Array) -> Tracks:
         x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
         boxes[row] = x, y, x + width, y + height
     count = len(ids)
-    observations = Observations(
+    detections = Detections(
         boxes, np.ones(count, np.float32), np.zeros(count, np.int64), masks=masks
     )
-    return Tracks(frame_index, ids, observations, label_map=labels)
+    return Tracks(frame_index, ids, detections, label_map=labels)

@@ -56,11 +56,11 @@ def iou_matrix(boxes_a: Boxes, boxes_b: Boxes) -> FloatArray:
 
 
 def clip_boxes(boxes_xyxy: Boxes, size_hw: tuple[int, int]) -> Boxes:
-    """Boxes cut to a picture; a box wholly outside becomes one without area (see `valid_rows`).
+    """Boxes cut to an image; a box wholly outside becomes one without area (see `valid_rows`).
 
     Args:
         boxes_xyxy: (N, 4) in pixels.
-        size_hw: Height and width of the picture.
+        size_hw: Height and width of the image.
 
     Returns:
         (N, 4) of the same dtype.
@@ -78,8 +78,8 @@ def valid_rows(boxes_xyxy: Boxes) -> BoolArray:
     return rows
 
 
-def rows_in_picture(boxes_xyxy: Boxes, size_hw: tuple[int, int]) -> BoolArray:
-    """(N,) bool: whether any part of a box lies in a picture of height and width `size_hw`."""
+def rows_in_image(boxes_xyxy: Boxes, size_hw: tuple[int, int]) -> BoolArray:
+    """(N,) bool: whether any part of a box lies in an image of height and width `size_hw`."""
     return valid_rows(clip_boxes(boxes_xyxy, size_hw))
 
 

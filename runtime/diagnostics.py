@@ -18,7 +18,7 @@ from .inference.onnxruntime import PROVIDERS
 from .inference.registry import BACKENDS, BackendRow
 from .inference.tensorrt.compatibility import unusable_engines
 from .inference.tensorrt.cuda import find_gpu, probe_gpu
-from .inference.tensorrt.library import FLAVOURS, load_library
+from .inference.tensorrt.library import VARIANTS, load_library
 
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -52,7 +52,7 @@ def machine_facts(root: Path = Path("/")) -> list[Fact]:
         Fact("python", platform.python_version()),
         *_jetson(root),
         _onnxruntime(),
-        *(_flavour(name) for name in FLAVOURS),
+        *(_variant(name) for name in VARIANTS),
         _gpu(),
         _opencv(),
         _cameras(root),
@@ -101,7 +101,7 @@ def _onnxruntime() -> Fact:
     return Fact("onnxruntime", f"{' and '.join(packages) or ort.__version__}: {short}", hint)
 
 
-def _flavour(name: str) -> Fact:
+def _variant(name: str) -> Fact:
     try:
         return Fact(name, load_library(name).version)
     except UnitrackError as error:
@@ -190,7 +190,7 @@ def bundle_facts(path: Path) -> list[Fact]:
 
 def _backend(bundle: Bundle, row: BackendRow) -> Fact:
     name = f"  {row.name}"
-    reason = _no_engines(bundle, row.flavour) if row.flavour else _no_provider(row.name)
+    reason = _no_engines(bundle, row.variant) if row.variant else _no_provider(row.name)
     return Fact(name, "no", reason) if reason else Fact(name, "usable")
 
 
@@ -206,9 +206,9 @@ def _no_provider(name: str) -> str:
     return f"onnxruntime here has no {provider}"
 
 
-def _no_engines(bundle: Bundle, flavour: str) -> str:
+def _no_engines(bundle: Bundle, variant: str) -> str:
     try:
-        library = load_library(flavour)
+        library = load_library(variant)
     except BackendError as error:
         # How to install it stands with the machine's own lines.
         return str(error).partition(": ")[0]

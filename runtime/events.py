@@ -1,6 +1,6 @@
 """What a run tells those who watch it: every frame, and what happens to its sources.
 
-A server, a meter or a log implements `RunObserver`; the run knows nothing else of it.
+A server, a meter or a log implements `RunListener`; the run knows nothing else of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class FrameEvent:
 
     Attributes:
         source: The source's short name, unique in the run; names its folder of results.
-        frame: The frame; its picture is shared with the run and must not be written to.
+        frame: The frame; its image is shared with the run and must not be written to.
         tracks: What each task found, by the task's name, in source pixels.
         stages_s: Seconds that each stage of this frame took, by the stage's name; 'latency' is
             from capture to result. Of a batched pass of the backbone, the frame's share.
@@ -42,23 +42,23 @@ class SourceEvent:
     Attributes:
         source: The source's short name.
         kind: 'opened' (it is about to be tracked), 'lost' (it is being reconnected), 'returned',
-            'changed' (the size of its pictures), 'remark' (recording has stopped, or what a viewer
+            'changed' (the size of its images), 'remark' (recording has stopped, or what a viewer
             wished cannot be done), 'ended' (by itself or by the user) or 'failed'.
         message: One line for people, without credentials.
         info: What is known of the source; None where it could not be opened.
     """
 
     source: str
-    kind: Literal["opened", "lost", "returned", "changed", "remark", "ended", "failed"]
+    kind: Literal["opened", "lost", "returned", "changed", "warn", "ended", "failed"]
     message: str
     info: SourceInfo | None = None
 
 
-class RunObserver(Protocol):
+class RunListener(Protocol):
     """Watches a run.
 
     Both methods must return at once and raise nothing: what takes time belongs in a thread of the
-    observer's own, behind a bounded queue.
+    listener's own, behind a bounded queue.
     """
 
     def on_frame(self, event: FrameEvent) -> None:
@@ -77,7 +77,7 @@ class SourceLog:
 
     Args:
         name: The source's short name.
-        observers: Told of everything as well.
+        listeners: Told of everything as well.
 
     Attributes:
         name: The source's short name.
@@ -85,25 +85,25 @@ class SourceLog:
         messages: The newest messages, oldest first.
     """
 
-    def __init__(self, name: str, observers: Sequence[RunObserver] = ()) -> None:
+    def __init__(self, name: str, listeners: Sequence[RunListener] = ()) -> None:
         self.name = name
         self.outages = 0
         self.messages: deque[str] = deque(maxlen=_KEPT)
-        self._observers = observers
+        self._listeners = listeners
         self._lock = threading.Lock()
 
-    def tell(self, kind: Literal["lost", "returned", "changed"], message: str) -> None:
+    def notify(self, kind: Literal["lost", "returned", "changed"], message: str) -> None:
         """Take in what the source says of itself."""
         with self._lock:
             self.outages += kind == "lost"
             self.messages.append(message)
             self._pass_on(SourceEvent(self.name, kind, message))
 
-    def remark(self, message: str) -> None:
+    def warn(self, message: str) -> None:
         """Take in a remark on the source's results, to be told at once and in the report."""
         with self._lock:
             self.messages.append(message)
-            self._pass_on(SourceEvent(self.name, "remark", message))
+            self._pass_on(SourceEvent(self.name, "warn", message))
 
     def opened(self, info: SourceInfo) -> None:
         """The source is about to be tracked."""
@@ -123,5 +123,5 @@ class SourceLog:
             return [f"source: {times}{'; '.join(shown)}"]
 
     def _pass_on(self, event: SourceEvent) -> None:
-        for observer in self._observers:
-            observer.on_source(event)
+        for listener in self._listeners:
+            listener.on_source(event)

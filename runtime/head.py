@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ..records import Frame, Observations, Tracks
+from ..records import Detections, Frame, Tracks
 from .preprocessing import FeatureMap
 
 
@@ -12,14 +12,14 @@ class Head(ABC):
     """One task over one video.
 
     Attributes:
-        needs_observations: Whether `step` wants what an observer saw.
+        needs_detections: Whether `step` wants what a detector saw.
         needs_features: Whether `step` wants the backbone's view of the whole frame; a head that
             runs the backbone on crops of its own does not.
         needs_labels: Whether the first frame must come with a label map.
         graphs_used: The graphs that it runs, besides `backbone`.
     """
 
-    needs_observations: bool = False
+    needs_detections: bool = False
     needs_features: bool = True
     needs_labels: bool = False
     graphs_used: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Head(ABC):
 
     @abstractmethod
     def step(
-        self, frame: Frame, features: FeatureMap, observations: Observations | None = None
+        self, frame: Frame, features: FeatureMap, detections: Detections | None = None
     ) -> Tracks:
         """Take in the next frame.
 
@@ -38,7 +38,7 @@ class Head(ABC):
             frame: Its index is larger than that of the last one.
             features: The backbone's view of it. Heads without `needs_features` may be given None,
                 and say so in their signature.
-            observations: For heads that need them; None otherwise.
+            detections: For heads that need them; None otherwise.
 
         Returns:
             The objects of this frame, in source pixels.

@@ -26,12 +26,12 @@ _NAP_S = 0.002
 
 
 @dataclass(slots=True)
-class Member:
-    """One source of a fleet.
+class Stream:
+    """One source of a multi-source run.
 
     Attributes:
         source: Where its frames come from.
-        pipeline: Its heads and sinks.
+        pipeline: Its heads and writers.
         max_frames: How many frames at most.
         on_frame: Told of every frame.
         on_end: Told once, when it is done: with the error that ended it, or None.
@@ -46,12 +46,12 @@ class Member:
     done: bool = False
 
     def end(self, error: UnitrackError | None = None) -> None:
-        """Leave the fleet."""
+        """Leave the multi-source run."""
         self.done = True
         self.on_end(error)
 
 
-class Fleet:
+class MultiSource:
     """Runs the pipelines of several sources in one loop, in which none waits for another's camera.
 
     While the backbone works on the frames of some sources, a second thread runs the heads of those
@@ -69,13 +69,13 @@ class Fleet:
     def __init__(
         self,
         graphs: GraphRunner,
-        members: Sequence[Member],
+        streams: Sequence[Stream],
         *,
         overlap: bool = True,
         batch: int = 1,
     ) -> None:
         self._graphs = graphs
-        self._members = members
+        self._members = streams
         self._batch = batch
         self._overlap = overlap and on_host(graphs)
         self._in_hand: dict[int, Future[None]] = {}
@@ -100,10 +100,10 @@ class Fleet:
             except KeyboardInterrupt:
                 stop.is_set = True
         self._settle(time.perf_counter() - start)
-        for member in self._members:
-            if not member.done:
-                member.pipeline.interrupted = stop.is_set
-                member.end()
+        for stream in self._members:
+            if not stream.done:
+                stream.pipeline.interrupted = stop.is_set
+                stream.end()
 
     def _ready(self, turn: int) -> list[int]:
         """Rows of the next members that have a frame and nothing in hand, in turns."""
@@ -118,48 +118,48 @@ class Fleet:
         )
         return list(islice(ready, self._batch))
 
-    def _round(self, ready: Sequence[Member], worker: ThreadPoolExecutor) -> None:
-        taken: list[tuple[Member, Prepared]] = []
-        for member in ready:
+    def _round(self, ready: Sequence[Stream], worker: ThreadPoolExecutor) -> None:
+        taken: list[tuple[Stream, Prepared]] = []
+        for stream in ready:
             try:
-                prepared = member.pipeline.take()
+                prepared = stream.pipeline.take()
             except UnitrackError as error:
-                member.end(error)
+                stream.end(error)
                 continue
             if prepared is None:
-                member.end()
+                stream.end()
             else:
-                taken.append((member, prepared))
+                taken.append((stream, prepared))
         for batch in batches([prepared for _, prepared in taken]):
             together = [taken[row] for row in batch]
             try:
                 features = self._extract(together)
             except UnitrackError as error:
-                for member, _ in together:
-                    member.end(error)
+                for stream, _ in together:
+                    stream.end(error)
                 continue
-            for (member, prepared), found in zip(together, features, strict=True):
-                work = (member, prepared, found)
+            for (stream, prepared), found in zip(together, features, strict=True):
+                work = (stream, prepared, found)
                 submit = worker.submit if self._overlap else _at_once
-                self._in_hand[id(member)] = submit(_finish, *work)
+                self._in_hand[id(stream)] = submit(_finish, *work)
 
     def _settle(self, elapsed_s: float) -> None:
         """Take note of what the heads have finished."""
-        for member in self._members:
-            work = self._in_hand.get(id(member))
+        for stream in self._members:
+            work = self._in_hand.get(id(stream))
             if work is None or not work.done():
                 continue
-            del self._in_hand[id(member)]
-            member.pipeline.elapsed_s = elapsed_s
+            del self._in_hand[id(stream)]
+            stream.pipeline.elapsed_s = elapsed_s
             error = work.exception()
             if isinstance(error, UnitrackError):
-                member.end(error)
+                stream.end(error)
             elif error is not None:
                 raise error
-            elif member.pipeline.frames == member.max_frames:
-                member.end()
+            elif stream.pipeline.frames == stream.max_frames:
+                stream.end()
 
-    def _extract(self, batch: Sequence[tuple[Member, Prepared]]) -> list[FeatureMap | None]:
+    def _extract(self, batch: Sequence[tuple[Stream, Prepared]]) -> list[FeatureMap | None]:
         images = [prepared.image for _, prepared in batch]
         if images[0] is None:
             return [None] * len(batch)
@@ -173,8 +173,8 @@ class Fleet:
             # Copies, so that a head that remembers one frame does not keep all of them.
             parts = [np.array(row[None]) for row in to_host(found)]
         share_s = (time.perf_counter() - start) / len(batch)
-        for member, _ in batch:
-            member.pipeline.note("backbone", share_s)
+        for stream, _ in batch:
+            stream.pipeline.note("backbone", share_s)
         stride = self._graphs.spec.stride
         return [
             None if prepared.letterbox is None else FeatureMap(part, prepared.letterbox, stride)
@@ -182,20 +182,20 @@ class Fleet:
         ]
 
 
-def _finish(member: Member, prepared: Prepared, features: FeatureMap | None) -> None:
-    member.on_frame(prepared.frame, member.pipeline.finish(prepared, features))
+def _finish(stream: Stream, prepared: Prepared, features: FeatureMap | None) -> None:
+    stream.on_frame(prepared.frame, stream.pipeline.finish(prepared, features))
 
 
 def _at_once(
-    work: Callable[[Member, Prepared, FeatureMap | None], None],
-    member: Member,
+    work: Callable[[Stream, Prepared, FeatureMap | None], None],
+    stream: Stream,
     prepared: Prepared,
     features: FeatureMap | None,
 ) -> Future[None]:
     """What a worker's `submit` does, in this thread."""
     done: Future[None] = Future()
     try:
-        work(member, prepared, features)
+        work(stream, prepared, features)
         done.set_result(None)
     except UnitrackError as error:
         done.set_exception(error)

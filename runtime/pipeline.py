@@ -12,15 +12,15 @@ from typing import cast
 import numpy as np
 
 from ..records import Frame, Tracks
-from .detectors.base import Observer
-from .events import FrameEvent, RunObserver
+from .detectors.base import Detector
+from .events import FrameEvent, RunListener
 from .head import Head
 from .inference.base import Array
 from .inference.runner import GraphRunner
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
-from .writers.base import Sink
+from .writers.base import Writer
 
 KEPT = 20_000
 """Frames that percentiles are taken over: enough for any file, bounded for a camera."""
@@ -60,21 +60,21 @@ OnFrame = Callable[[Frame, Sequence[Tracks]], None]
 
 
 @dataclass(slots=True)
-class Lane:
+class TaskRunner:
     """One task of a run.
 
     Attributes:
         task: Its name.
         head: What does it.
-        observer: Where detections come from; None for heads that need none.
-        sinks: Where results go, in order.
+        detector: Where detections come from; None for heads that need none.
+        writers: Where results go, in order.
         ids: Every identity that was reported.
     """
 
     task: str
     head: Head
-    observer: Observer | None
-    sinks: Sequence[Sink]
+    detector: Detector | None
+    writers: Sequence[Writer]
     ids: set[int] = field(default_factory=set)
 
 
@@ -104,9 +104,9 @@ class Pipeline:
     Args:
         source: Where frames come from.
         graphs: Runs `backbone`.
-        lanes: The tasks; the first one that looks at the whole frame decides its image size.
-        name: The source's short name, for `observers`.
-        observers: Told of every frame.
+        task runners: The tasks; the first one that looks at the whole frame decides its image size.
+        name: The source's short name, for `listeners`.
+        listeners: Told of every frame.
 
     Attributes:
         frames: Number of frames done.
@@ -121,17 +121,17 @@ class Pipeline:
         self,
         source: Source,
         graphs: GraphRunner,
-        lanes: Sequence[Lane],
+        task_runners: Sequence[TaskRunner],
         *,
         name: str = "",
-        observers: Sequence[RunObserver] = (),
+        listeners: Sequence[RunListener] = (),
     ) -> None:
         self._extractor = FeatureExtractor(graphs)
         self._source = source
         self._sizes = graphs.spec.sizes_hw
-        self._lanes = lanes
+        self._task_runners = task_runners
         self._name = name
-        self._observers = observers
+        self._listeners = listeners
         self._stages_s: dict[str, float] = {}
         self.frames = 0
         self.interrupted = False
@@ -149,7 +149,7 @@ class Pipeline:
         """Work until the source ends, `max_frames` are done or the user stops.
 
         Raises:
-            UnitrackError: Whatever a source, observer, head or sink raises; what was written
+            UnitrackError: Whatever a source, detector, head or writer raises; what was written
                 before stays.
         """
         start = time.perf_counter()
@@ -175,7 +175,11 @@ class Pipeline:
             self.exhausted = True
             return None
         start = time.perf_counter()
-        heads = [lane.head for lane in self._lanes if lane.head.needs_features]
+        heads = [
+            task_runner.head
+            for task_runner in self._task_runners
+            if task_runner.head.needs_features
+        ]
         if not heads:
             return Prepared(frame, start, None, None)
         with self._measure("letterbox"):
@@ -190,18 +194,18 @@ class Pipeline:
         self._stages_s[stage] = seconds
 
     def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write what they found and tell the observers."""
+        """Run the heads on a frame, write what they found and tell the listeners."""
         frame = prepared.frame
-        results = [self._step(lane, frame, features) for lane in self._lanes]
+        results = [self._step(task_runner, frame, features) for task_runner in self._task_runners]
         self.note("latency", self._age(prepared))
         with self._measure("write"):
-            for lane, tracks in zip(self._lanes, results, strict=True):
-                for sink in lane.sinks:
-                    sink.write(frame, tracks)
-                lane.ids.update(tracks.ids.tolist())
+            for task_runner, tracks in zip(self._task_runners, results, strict=True):
+                for writer in task_runner.writers:
+                    writer.write(frame, tracks)
+                task_runner.ids.update(tracks.ids.tolist())
         self.frames += 1
-        if self._observers:
-            self._tell(frame, results)
+        if self._listeners:
+            self._notify(frame, results)
         return results
 
     def _extract(self, prepared: Prepared) -> FeatureMap | None:
@@ -210,26 +214,29 @@ class Pipeline:
         with self._measure("backbone"):
             return self._extractor.extract(prepared.image, prepared.letterbox)
 
-    def _step(self, lane: Lane, frame: Frame, features: FeatureMap | None) -> Tracks:
-        prefix = f"{lane.task} " if len(self._lanes) > 1 else ""
+    def _step(self, task_runner: TaskRunner, frame: Frame, features: FeatureMap | None) -> Tracks:
+        prefix = f"{task_runner.task} " if len(self._task_runners) > 1 else ""
         seen = None
-        if lane.observer is not None:
+        if task_runner.detector is not None:
             with self._measure(f"{prefix}observe"):
-                seen = lane.observer.observe(frame)
+                seen = task_runner.detector.detect(frame)
         with self._measure(f"{prefix}head"):
             # None only where no head needs features, and those heads take it.
-            return lane.head.step(frame, cast(FeatureMap, features), seen)
+            return task_runner.head.step(frame, cast(FeatureMap, features), seen)
 
     def _age(self, prepared: Prepared) -> float:
         if self._source.started_s is not None:
             return time.monotonic() - self._source.started_s - prepared.frame.time_s
         return time.perf_counter() - prepared.start_s
 
-    def _tell(self, frame: Frame, results: Sequence[Tracks]) -> None:
-        tracks = {lane.task: found for lane, found in zip(self._lanes, results, strict=True)}
+    def _notify(self, frame: Frame, results: Sequence[Tracks]) -> None:
+        tracks = {
+            task_runner.task: found
+            for task_runner, found in zip(self._task_runners, results, strict=True)
+        }
         event = FrameEvent(self._name, frame, tracks, dict(self._stages_s), self._source.dropped)
-        for observer in self._observers:
-            observer.on_frame(event)
+        for listener in self._listeners:
+            listener.on_frame(event)
 
     @contextmanager
     def _measure(self, stage: str) -> Iterator[None]:

@@ -14,8 +14,8 @@ from ..records import Frame, UInt8Array
 from .inference.base import Array
 from .inference.runner import GraphRunner
 
-# The method pads with 127.5, which a uint8 picture cannot hold; OpenCV rounds it to the even
-# neighbour when it fills the border of a uint8 picture, so 128 is what the authors' code pads.
+# The method pads with 127.5, which a uint8 image cannot hold; OpenCV rounds it to the even
+# neighbour when it fills the border of a uint8 image, so 128 is what the authors' code pads.
 PAD_VALUE = 128
 
 
@@ -24,16 +24,16 @@ Coordinates = TypeVar("Coordinates", bound=npt.NDArray[Any])
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """A picture scaled into another size with its ratio kept, centred, padded with grey.
+    """An image scaled into another size with its ratio kept, centred, padded with grey.
 
-    Coordinates are continuous, pixel (0, 0) covers [0, 1) x [0, 1). The scaled picture has whole
+    Coordinates are continuous, pixel (0, 0) covers [0, 1) x [0, 1). The scaled image has whole
     pixels, so the two axes differ slightly in scale; both directions use the true scales and are
     exact inverses.
 
     Attributes:
         source_hw: Height and width in source pixels.
         network_hw: Height and width in network pixels.
-        inner_hw: Height and width of the scaled picture in network pixels.
+        inner_hw: Height and width of the scaled image in network pixels.
         top: Rows of padding above it.
         left: Columns of padding left of it.
     """
@@ -79,7 +79,7 @@ class Letterbox:
         )
 
     def apply(self, image: UInt8Array) -> UInt8Array:
-        """Scales and pads a picture.
+        """Scales and pads an image.
 
         Args:
             image: (H, W, 3) uint8 of source size.
@@ -88,11 +88,11 @@ class Letterbox:
             (h, w, 3) uint8 of network size; the same array, not a copy, where the sizes agree.
 
         Raises:
-            SourceError: The picture has another size than this transform.
+            SourceError: The image has another size than this transform.
         """
         if image.shape[:2] != self.source_hw:
             raise SourceError(
-                f"letterbox: got a picture of {image.shape[:2]} (height, width), "
+                f"letterbox: got an image of {image.shape[:2]} (height, width), "
                 f"expected {self.source_hw}"
             )
         if self.is_identity:
@@ -199,7 +199,7 @@ def network_size(
 
     Returns:
         `wanted_hw` where the bundle takes it; otherwise, of the bundle's sizes, the one in which
-        the picture is largest without exceeding what was wanted by more than is needed.
+        the image is largest without exceeding what was wanted by more than is needed.
 
     Raises:
         BundleError: No size fits.

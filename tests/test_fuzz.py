@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from unitrack_edge.errors import UnitrackError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
-from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
 from unitrack_edge.runtime.formats.otb import read_otb_boxes
 from unitrack_edge.runtime.formats.rle import decode_rle, encode_rle
@@ -163,12 +163,12 @@ COCO = [PERSON, {"image_id": 2, "bbox": [1, 1, 5, 5], "score": 1}]
 
 def detections(path):
     """Reads a file of detections and asks for three frames."""
-    with open_observer(detections=path) as observer:
+    with open_detector(detections=path) as detector:
         for index in range(3):
             image = np.zeros((*SIZE_HW, 3), np.uint8)
-            seen = observer.observe(Frame(index, index / 25, image, f"{index}.jpg"))
+            seen = detector.detect(Frame(index, index / 25, image, f"{index}.jpg"))
             assert np.isfinite(seen.boxes_xyxy).all()
-        for note in [*observer.notes(), *observer.notes(2)]:
+        for note in [*detector.notes(), *detector.notes(2)]:
             assert "\n" not in note
 
 

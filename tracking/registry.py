@@ -13,20 +13,20 @@ from ..heads.config import (
     SotConfig,
     VosConfig,
 )
-from ..runtime.detectors.base import Observer
-from ..runtime.detectors.open import open_observer
-from ..runtime.formats.davis import MaskFolder
-from ..runtime.formats.mot import MotFile
-from ..runtime.formats.mots import MotsRows
-from ..runtime.formats.otb import SotFile
-from ..runtime.formats.posetrack import PoseFile
+from ..runtime.detectors.base import Detector
+from ..runtime.detectors.open import open_detector
+from ..runtime.formats.davis import MaskWriter
+from ..runtime.formats.mot import MotWriter
+from ..runtime.formats.mots import MotsWriter
+from ..runtime.formats.otb import OtbWriter
+from ..runtime.formats.posetrack import PoseTrackWriter
 from ..runtime.head import Head
 from ..runtime.inference.registry import find_backend
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.prompts.mask import labels_to_start
 from ..runtime.prompts.pose import poses_from_file
 from ..runtime.sources.base import SourceInfo
-from ..runtime.writers.base import Sink
+from ..runtime.writers.base import Writer
 from .config import TrackRequest
 
 
@@ -92,21 +92,21 @@ HEADS: dict[str, Callable[[GraphRunner, TrackRequest, SourceInfo], Head]] = {
 """How the head of each task is made."""
 
 
-RESULTS: dict[str, tuple[str, Callable[[Path], Sink]]] = {
-    "sot": ("tracks.txt", SotFile),
-    "mot": ("tracks.txt", MotFile),
-    "vos": ("masks", MaskFolder),
-    "mots": ("tracks.txt", MotsRows),
-    "posetrack": ("tracks.json", PoseFile),
-    "pose": ("tracks.json", PoseFile),
+RESULTS: dict[str, tuple[str, Callable[[Path], Writer]]] = {
+    "sot": ("tracks.txt", OtbWriter),
+    "mot": ("tracks.txt", MotWriter),
+    "vos": ("masks", MaskWriter),
+    "mots": ("tracks.txt", MotsWriter),
+    "posetrack": ("tracks.json", PoseTrackWriter),
+    "pose": ("tracks.json", PoseTrackWriter),
 }
 """Where the results of each task go."""
 
 
-def observer_of(request: TrackRequest, head: Head) -> Observer | None:
-    if not head.needs_observations:
+def detector_of(request: TrackRequest, head: Head) -> Detector | None:
+    if not head.needs_detections:
         return None
-    return open_observer(
+    return open_detector(
         detections=request.detections,
         detector=request.detector,
         confidence=request.detector_confidence,

@@ -14,7 +14,7 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import MOTION
 from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
-from ..runtime.pipeline import Lane, Pipeline
+from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
 from .config import TrackRequest
 
@@ -25,7 +25,7 @@ def run_report(
     bundle: Bundle,
     graphs: GraphRunner,
     pipeline: Pipeline,
-    lanes: Sequence[Lane],
+    task_runners: Sequence[TaskRunner],
     log: SourceLog,
 ) -> dict[str, Any]:
     """The contents of `run.json`; no credentials are among them."""
@@ -52,15 +52,15 @@ def run_report(
         "tasks": {
             r.task: {
                 "parameters": asdict(r.config),
-                "observations": str(r.detections or r.detector or r.init),
+                "detections": str(r.detections or r.detector or r.init),
                 "models": _models(r),
-                "identities": len(lane.ids),
+                "identities": len(task_runner.ids),
                 "output": str(r.output),
             }
-            for r, lane in zip(requests, lanes, strict=True)
+            for r, task_runner in zip(requests, task_runners, strict=True)
         },
         "frames": pipeline.frames,
-        "identities": sum(len(lane.ids) for lane in lanes),
+        "identities": sum(len(task_runner.ids) for task_runner in task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),
         "fps": frames_per_second(pipeline),
@@ -75,7 +75,7 @@ def frames_per_second(pipeline: Pipeline) -> float:
     return round(pipeline.frames / pipeline.elapsed_s, 2) if pipeline.elapsed_s else 0.0
 
 
-def fleet_report(
+def multi_source_report(
     sources: Mapping[str, Mapping[str, Any]], elapsed_s: float, *, interrupted: bool
 ) -> dict[str, Any]:
     """The contents of the common `run.json` of several sources.

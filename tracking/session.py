@@ -15,25 +15,25 @@ from ..heads.interactive import STARTS, started_head
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.drawing.annotate import draw_tracks
-from ..runtime.events import RunObserver, SourceLog
+from ..runtime.events import RunListener, SourceLog
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
-from ..runtime.multi_source import Fleet, Member, check_batch
-from ..runtime.pipeline import Lane, OnFrame, Pipeline
+from ..runtime.multi_source import MultiSource, Stream, check_batch
+from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
 from ..runtime.prompts.box import SELECT
 from ..runtime.server.commands import Commands
 from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
 from ..runtime.sources.redact import redact, short_name
-from ..runtime.writers.base import Sink, write_json_atomic
+from ..runtime.writers.base import Writer, write_json_atomic
 from ..runtime.writers.run_folder import OutputFolder
-from ..runtime.writers.segments import MakeSink, Recording, Segments
-from ..runtime.writers.video import VideoFile
+from ..runtime.writers.segments import MakeWriter, Recording, Segments
+from ..runtime.writers.video import VideoWriter
 from ..runtime.writers.window import Window
 from .config import TrackRequest, check_request
-from .registry import HEADS, RESULTS, observer_of
-from .report import fleet_report, frames_per_second, run_report
+from .registry import HEADS, RESULTS, detector_of
+from .report import frames_per_second, multi_source_report, run_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,19 @@ class TrackReport:
 class SourceRun:
     """The life of one source in a run; a context manager that gives everything back.
 
-    Called in this order: `open_source`, `open_lanes`, `open_folders`, `open_sinks`, then whoever
-    drives `pipeline`, then `finish`.
+    Called in this order: `open_source`, `open_task_runners`, `open_folders`, `open_writers`, then
+    whoever drives `pipeline`, then `finish`.
 
     Args:
         name: The source's short name; empty where it is the only one.
         requests: One a task; all with the same source.
         output: Folder of its `run.json`.
-        observers: Told of every frame and of what happens to the source.
+        listeners: Told of every frame and of what happens to the source.
         commands: What viewers want to track; None where there are none.
 
     Attributes:
         source: Once `open_source` was called.
-        pipeline: Once `open_lanes` was called.
+        pipeline: Once `open_task_runners` was called.
         error: What ended it, or None.
     """
 
@@ -69,7 +69,7 @@ class SourceRun:
         name: str,
         requests: Sequence[TrackRequest],
         output: Path,
-        observers: Sequence[RunObserver] = (),
+        listeners: Sequence[RunListener] = (),
         commands: Commands | None = None,
     ) -> None:
         self.name = name
@@ -78,14 +78,14 @@ class SourceRun:
         self.error: UnitrackError | None = None
         self.source: PolledSource
         self.pipeline: Pipeline
-        self.log = SourceLog(name or short_name(requests[0].source), observers)
-        self._observers = observers
+        self.log = SourceLog(name or short_name(requests[0].source), listeners)
+        self._listeners = listeners
         self._commands = commands
         self._recordings: list[Recording] = []
-        self._lanes: list[Lane] = []
+        self._task_runners: list[TaskRunner] = []
         self._folders: list[OutputFolder] = []
         self._held = ExitStack()
-        self._sinks = ExitStack()
+        self._writers = ExitStack()
 
     def __enter__(self) -> SourceRun:
         return self
@@ -97,7 +97,7 @@ class SourceRun:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._sinks.close()
+            self._writers.close()
         finally:
             self._held.close()
 
@@ -108,22 +108,26 @@ class SourceRun:
             SourceError: It cannot be opened.
         """
         request = self.requests[0]
-        options = LiveOptions(request.realtime, request.freeze_s, request.give_up_s, self.log.tell)
+        options = LiveOptions(
+            request.realtime, request.freeze_s, request.give_up_s, self.log.notify
+        )
         self.source = open_source(request.source, fps=request.fps, options=options)
         self._held.callback(self.source.close)
 
-    def open_lanes(self, graphs: GraphRunner) -> None:
-        """Make the heads and observers, and load the graphs that they run.
+    def open_task_runners(self, graphs: GraphRunner) -> None:
+        """Make the heads and detectors, and load the graphs that they run.
 
         Raises:
-            UnitrackError: A head, an observer or a graph cannot be had.
+            UnitrackError: A head, a detector or a graph cannot be had.
         """
-        self._lanes = [self._lane(request, graphs, self.source.info) for request in self.requests]
-        used = (name for lane in self._lanes for name in lane.head.graphs_used)
+        self._task_runners = [
+            self._task_runner(request, graphs, self.source.info) for request in self.requests
+        ]
+        used = (name for task_runner in self._task_runners for name in task_runner.head.graphs_used)
         for graph in ("backbone", *used):
             graphs.engine(graph)
         self.pipeline = Pipeline(
-            self.source, graphs, self._lanes, name=self.log.name, observers=self._observers
+            self.source, graphs, self._task_runners, name=self.log.name, listeners=self._listeners
         )
         self.log.opened(self.source.info)
 
@@ -135,18 +139,18 @@ class SourceRun:
         """
         self._folders = [OutputFolder(r.output, overwrite=r.overwrite) for r in self.requests]
 
-    def open_sinks(self, stop: StopRequest) -> None:
+    def open_writers(self, stop: StopRequest) -> None:
         """Open what the results go to.
 
         Raises:
             UnitrackError: One cannot be opened.
         """
-        for lane, request in zip(self._lanes, self.requests, strict=True):
-            lane.sinks = self._sinks_of(request, self.source.info, stop)
+        for task_runner, request in zip(self._task_runners, self.requests, strict=True):
+            task_runner.writers = self._writers_of(request, self.source.info, stop)
 
     def discard(self) -> None:
         """Remove what was written: the run gave no result."""
-        self._sinks.close()
+        self._writers.close()
         for folder in self._folders:
             folder.discard()
 
@@ -169,8 +173,8 @@ class SourceRun:
             The report; None where there was no frame, in which case nothing is left on the disk.
         """
         try:
-            # A sink may also fail when it is closed; the report is written all the same.
-            self._sinks.close()
+            # A writer may also fail when it is closed; the report is written all the same.
+            self._writers.close()
         except UnitrackError as failure:
             error = error or failure
         stopped = next((r.error for r in self._recordings if r.error is not None), None)
@@ -194,13 +198,13 @@ class SourceRun:
             "output": str(self.output),
             "error": None if self.error is None else str(self.error),
         }
-        if self._lanes:
+        if self._task_runners:
             pipeline = self.pipeline
             data |= {
                 "frames": pipeline.frames,
                 "fps": frames_per_second(pipeline),
                 "elapsed_s": round(pipeline.elapsed_s, 3),
-                "identities": sum(len(lane.ids) for lane in self._lanes),
+                "identities": sum(len(task_runner.ids) for task_runner in self._task_runners),
                 "dropped": self.source.dropped,
                 "outages": self.log.outages,
                 "ended_early": self.source.ended_early,
@@ -216,7 +220,7 @@ class SourceRun:
             error = type(error)(f"{error}; {kept}")
         notes = self._notes()
         data = run_report(
-            self.requests, self.source, bundle, graphs, pipeline, self._lanes, self.log
+            self.requests, self.source, bundle, graphs, pipeline, self._task_runners, self.log
         )
         data["notes"] = list(notes)
         data["error"] = None if error is None else str(error)
@@ -229,55 +233,59 @@ class SourceRun:
             self.fail(error)
         return TrackReport(self.output, data, notes)
 
-    def _lane(self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo) -> Lane:
+    def _task_runner(
+        self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo
+    ) -> TaskRunner:
         head = self._head(request, graphs, info)
-        observer = observer_of(request, head)
-        if observer is not None:
-            self._held.enter_context(observer)
-        return Lane(request.task, head, observer, [])
+        detector = detector_of(request, head)
+        if detector is not None:
+            self._held.enter_context(detector)
+        return TaskRunner(request.task, head, detector, [])
 
     def _head(self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo) -> Head:
         if self._commands is None or request.task not in STARTS:
             return HEADS[request.task](graphs, request, info)
         first = None if request.init is None else HEADS[request.task](graphs, request, info)
         name, task, config = self.log.name, request.task, request.config
-        return started_head(task, graphs, config, self._commands, name, self.log.remark, first)
+        return started_head(task, graphs, config, self._commands, name, self.log.warn, first)
 
-    def _sinks_of(self, request: TrackRequest, info: SourceInfo, stop: StopRequest) -> list[Sink]:
+    def _writers_of(
+        self, request: TrackRequest, info: SourceInfo, stop: StopRequest
+    ) -> list[Writer]:
         def draw(image: UInt8Array, tracks: Tracks) -> UInt8Array:
             return draw_tracks(image, tracks, caption=request.task)
 
         name, make = RESULTS[request.task]
-        enter = self._sinks.enter_context
+        enter = self._writers.enter_context
         results = _segmented(request, request.output / name, make)
         # A camera is watched on although its results can be written no longer; a file is not.
-        sinks = [enter(self._recording(results, info) if info.live else results)]
+        writers = [enter(self._recording(results, info) if info.live else results)]
         if request.save_video:
 
-            def video(path: Path) -> Sink:
-                return VideoFile(path, info.fps or 30.0, draw)
+            def video(path: Path) -> Writer:
+                return VideoWriter(path, info.fps or 30.0, draw)
 
             whole = _segmented(request, request.output / "video.mp4", video)
-            sinks.append(enter(self._recording(whole, info)))
+            writers.append(enter(self._recording(whole, info)))
         if request.show:
             title = f"{self.name} {request.task}".strip()
-            sinks.append(enter(Window(title, draw, stop)))
-        return sinks
+            writers.append(enter(Window(title, draw, stop)))
+        return writers
 
-    def _recording(self, sink: Sink, info: SourceInfo) -> Recording:
+    def _recording(self, writer: Writer, info: SourceInfo) -> Recording:
         # Of a camera it is said at once, since it may run for days; of a file at the end.
         if info.live:
-            return Recording(sink, self.log.remark)
-        self._recordings.append(Recording(sink, lambda _text: None))
+            return Recording(writer, self.log.warn)
+        self._recordings.append(Recording(writer, lambda _text: None))
         return self._recordings[-1]
 
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
         frames = pipeline.frames if pipeline.exhausted else None
-        for lane in self._lanes:
-            if lane.observer is not None:
-                notes += [note for note in lane.observer.notes(frames) if note not in notes]
+        for task_runner in self._task_runners:
+            if task_runner.detector is not None:
+                notes += [note for note in task_runner.detector.notes(frames) if note not in notes]
         notes += self.log.notes()
         if source.dropped:
             notes.append(
@@ -286,12 +294,12 @@ class SourceRun:
         return tuple(notes)
 
 
-def _segmented(request: TrackRequest, path: Path, make: MakeSink) -> Sink:
+def _segmented(request: TrackRequest, path: Path, make: MakeWriter) -> Writer:
     minutes = request.segment_minutes
     return make(path) if minutes is None else Segments(path, make, minutes)
 
 
-__all__ = ["FleetReport", "SourceJob", "TrackReport", "TrackRequest", "track", "track_all"]
+__all__ = ["MultiSourceReport", "SourceJob", "TrackReport", "TrackRequest", "track", "track_all"]
 
 
 __all__ += ["Watch", "track_sources"]
@@ -321,7 +329,7 @@ class SourceJob:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetReport:
+class MultiSourceReport:
     """What a run over several sources came to.
 
     Attributes:
@@ -344,7 +352,7 @@ def track_all(
     requests: Sequence[TrackRequest],
     output: Path,
     watch: Watch = _nobody,
-    observers: Sequence[RunObserver] = (),
+    listeners: Sequence[RunListener] = (),
     commands: Commands | None = None,
 ) -> TrackReport:
     """Do several tasks on one source, with one pass of the backbone a frame.
@@ -353,7 +361,7 @@ def track_all(
         requests: One a task; all with the same source, bundle and backend.
         output: Folder of `run.json`.
         watch: For progress.
-        observers: Told of every frame and of what happens to the source.
+        listeners: Told of every frame and of what happens to the source.
         commands: What viewers want to track.
 
     Returns:
@@ -365,15 +373,15 @@ def track_all(
     for request in requests:
         check_request(request)
     with ExitStack() as stack:
-        run = stack.enter_context(SourceRun("", requests, output, observers, commands))
+        run = stack.enter_context(SourceRun("", requests, output, listeners, commands))
         run.open_source()
         bundle, graphs = _load(requests[0], stack)
-        run.open_lanes(graphs)
+        run.open_task_runners(graphs)
         stop = stack.enter_context(StopRequest())
         run.open_folders()
         error: UnitrackError | None = None
         try:
-            run.open_sinks(stop)
+            run.open_writers(stop)
             limit = requests[0].max_frames
             run.pipeline.run(stop, max_frames=limit, on_frame=watch(run.source.info))
         except UnitrackError as failure:
@@ -388,9 +396,9 @@ def track_sources(
     jobs: Sequence[SourceJob],
     output: Path,
     watch: Watch = _nobody,
-    observers: Sequence[RunObserver] = (),
+    listeners: Sequence[RunListener] = (),
     commands: Commands | None = None,
-) -> FleetReport:
+) -> MultiSourceReport:
     """Track several sources at once, on one loaded bundle.
 
     A camera or stream that cannot be opened, or dies, leaves the others running, and so does
@@ -401,7 +409,7 @@ def track_sources(
         jobs: The sources; all with the same bundle and backend.
         output: Folder of the common `run.json`.
         watch: For progress, called once a source.
-        observers: Told of every frame and of what happens to the sources.
+        listeners: Told of every frame and of what happens to the sources.
         commands: What viewers want to track.
 
     Raises:
@@ -414,7 +422,7 @@ def track_sources(
     started = time.perf_counter()
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(SourceRun(job.name, job.requests, job.output, observers, commands))
+            stack.enter_context(SourceRun(job.name, job.requests, job.output, listeners, commands))
             for job in jobs
         ]
         present = [run for run in runs if _is_there(run)]
@@ -423,13 +431,13 @@ def track_sources(
         bundle, graphs = _load(first, stack)
         check_batch(graphs, first.batch)
         for run in present:
-            run.open_lanes(graphs)
+            run.open_task_runners(graphs)
         stop = stack.enter_context(StopRequest())
         folder = OutputFolder(output, overwrite=first.overwrite)
         try:
             for run in present:
                 run.open_folders()
-                run.open_sinks(stop)
+                run.open_writers(stop)
         except UnitrackError:
             for run in present:
                 run.discard()
@@ -437,27 +445,27 @@ def track_sources(
             raise
         reports: dict[str, TrackReport] = {}
 
-        def member(run: SourceRun) -> Member:
+        def stream(run: SourceRun) -> Stream:
             def finish(error: UnitrackError | None) -> None:
                 report = run.finish(error, bundle, graphs)
                 if report is not None:
                     reports[run.name] = report
 
             limit = run.requests[0].max_frames
-            return Member(run.source, run.pipeline, limit, watch(run.source.info), finish)
+            return Stream(run.source, run.pipeline, limit, watch(run.source.info), finish)
 
         # OpenCV's windows belong to the thread that the program began in.
         windows = any(r.show or r.init == SELECT for job in jobs for r in job.requests)
-        members = [member(run) for run in present]
-        fleet = Fleet(graphs, members, overlap=not windows, batch=first.batch)
-        fleet.run(stop)
-        data = fleet_report(
+        streams = [stream(run) for run in present]
+        multi_source = MultiSource(graphs, streams, overlap=not windows, batch=first.batch)
+        multi_source.run(stop)
+        data = multi_source_report(
             {run.name: run.summary() for run in runs},
             time.perf_counter() - started,
             interrupted=stop.is_set,
         )
         write_json_atomic(output / "run.json", data)
-    return FleetReport(output, data, reports)
+    return MultiSourceReport(output, data, reports)
 
 
 def _is_there(run: SourceRun) -> bool:

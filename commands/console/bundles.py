@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def build_with_progress(
     bundle: Bundle,
     *,
-    flavour: str,
+    variant: str,
     targets: tuple[str, ...] = (),
     workspace_mib: int | None = None,
     sizes_hw: tuple[tuple[int, int], ...] = (),
@@ -38,7 +38,7 @@ def build_with_progress(
 
     from ...export.tensorrt.writer import EngineRequest, build_engines
 
-    request = EngineRequest(flavour, targets, sizes_hw, workspace_mib, graphs, force)
+    request = EngineRequest(variant, targets, sizes_hw, workspace_mib, graphs, force)
     console = Console()
     columns = (
         TextColumn("building {task.description}"),
@@ -136,29 +136,29 @@ def rebuild_engines(path: Path, backend: str) -> None:
 
     Raises:
         RequestError: The backend runs no engines.
-        BackendError: Its flavour of TensorRT or a GPU is missing.
+        BackendError: Its variant of TensorRT or a GPU is missing.
         BuildError: Building failed.
     """
     from ...runtime.inference.tensorrt.compatibility import unusable_engines
     from ...runtime.inference.tensorrt.cuda import find_gpu
     from ...runtime.inference.tensorrt.library import load_library
 
-    flavour = find_backend(backend).flavour
-    if flavour is None:
+    variant = find_backend(backend).variant
+    if variant is None:
         raise RequestError(
             f"--rebuild with --backend {backend}: only tensorrt and tensorrt-rtx run engines"
         )
-    library = load_library(flavour)
+    library = load_library(variant)
     gpu = find_gpu()
     if gpu is None:
         raise BackendError(
-            f"--rebuild: no GPU with a working driver was found, and {flavour} engines run on one "
+            f"--rebuild: no GPU with a working driver was found, and {variant} engines run on one "
             "only (see `cli doctor`); use --backend cpu"
         )
     bundle = Bundle.load(path)
     stale = unusable_engines(bundle, library, gpu.target)
     if stale:
-        build_with_progress(bundle, flavour=flavour, graphs=tuple(stale))
+        build_with_progress(bundle, variant=variant, graphs=tuple(stale))
 
 
 def _table(engines: Sequence[EngineSpec]) -> Table:

@@ -16,7 +16,7 @@ from ...records import Frame, Tracks
 from ...runtime.events import FrameEvent, SourceEvent
 from ...runtime.pipeline import OnFrame
 from ...runtime.sources.base import SourceInfo
-from ...tracking.session import FleetReport, TrackReport, Watch
+from ...tracking.session import MultiSourceReport, TrackReport, Watch
 
 _WINDOW = 30
 """Frames that the shown FPS is taken over."""
@@ -90,11 +90,11 @@ class SourceLines:
 
     def on_source(self, event: SourceEvent) -> None:
         """One line for what a person may want to act on."""
-        if event.kind in ("lost", "returned", "changed", "remark"):
+        if event.kind in ("lost", "returned", "changed", "warn"):
             click.echo(f"{event.source}: {event.message}", err=True)
 
 
-def show_fleet(report: FleetReport, *, err: bool = False) -> None:
+def show_multi_source(report: MultiSourceReport, *, err: bool = False) -> None:
     """Print what a run over several sources came to: a row each."""
     data = report.data
     console = Console(highlight=False, stderr=err)

@@ -12,7 +12,7 @@ import click
 from ...errors import RequestError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.inference.registry import BACKENDS
-from ...runtime.inference.tensorrt.library import FLAVOURS
+from ...runtime.inference.tensorrt.library import VARIANTS
 
 if TYPE_CHECKING:
     from ...runtime.bundle.bundle import Bundle
@@ -88,7 +88,7 @@ def engine_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable
     """Add `--engine`, `--target` and `--workspace`.
 
     Args:
-        required: Whether a flavour must be named.
+        required: Whether a variant must be named.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,9 +111,9 @@ def engine_options(*, required: bool) -> Callable[[Callable[..., Any]], Callable
             ),
             click.option(
                 "--engine",
-                type=click.Choice(FLAVOURS),
+                type=click.Choice(VARIANTS),
                 required=required,
-                help="Flavour of TensorRT that builds the engines.",
+                help="Variant of TensorRT that builds the engines.",
             ),
         ):
             function = option(function)

@@ -17,7 +17,7 @@ NOISY = 0.10
 PERCENTILES = (50, 95, 99)
 
 
-_HIDDEN_STAGES = frozenset({"read", "write", "observe"})
+_HIDDEN_STAGES = frozenset({"read", "write", "detect"})
 """Frames and detections lie in memory and results go nowhere: these take no time here."""
 
 

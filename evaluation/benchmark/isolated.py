@@ -21,7 +21,7 @@ from ...runtime.signals import StopRequest
 from ..runner.executors import use_threads
 from .measure import BenchRequest, Runner, Side, load_workload, open_graphs
 from .sensors import Reading, Sensor, find_sensor
-from .workload import make_lane
+from .workload import make_task_runner
 
 _FRAMES = 8
 
@@ -85,8 +85,8 @@ def work_alone(request: BenchRequest, side: Side) -> Alone:
     before = sensor()
     workload = load_workload(request)
     with open_graphs(side, request.threads) as graphs, StopRequest() as stop:
-        lane = make_lane(request.task, graphs, workload, request.size_hw)
-        runner = Runner(side.name, graphs, lane, workload)
+        task_runner = make_task_runner(request.task, graphs, workload, request.size_hw)
+        runner = Runner(side.name, graphs, task_runner, workload)
         runner.advance(stop, request.warm_up + 1)
         with _sampled(sensor) as samples:
             start, frames = time.perf_counter(), 0

@@ -15,7 +15,7 @@ from ...errors import BackendError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
-from ...runtime.pipeline import Lane, Pipeline, StageTimes
+from ...runtime.pipeline import Pipeline, StageTimes, TaskRunner
 from ...runtime.signals import StopRequest
 from .workload import DEFAULT_SIZE, EndlessClip, Workload, footage_workload, scene_workload
 
@@ -88,7 +88,7 @@ def load_workload(request: BenchRequest) -> Workload:
     """The frames of a request, and what its task is told about them.
 
     A round goes there and back over all of them, so that every round sees the same: rounds that
-    differ tell of the machine, and not of what was in the picture.
+    differ tell of the machine, and not of what was in the image.
 
     Raises:
         SourceError: They cannot be read or made.
@@ -144,17 +144,19 @@ class Runner:
     Args:
         name: Of the side.
         graphs: Runs its graphs; loads all that the task needs at once.
-        lane: The task.
+        task runner: The task.
         workload: The frames.
     """
 
-    def __init__(self, name: str, graphs: GraphRunner, lane: Lane, workload: Workload) -> None:
+    def __init__(
+        self, name: str, graphs: GraphRunner, task_runner: TaskRunner, workload: Workload
+    ) -> None:
         self.name = name
         self.graphs = graphs
-        self.graphs_used = ("backbone", *lane.head.graphs_used)
+        self.graphs_used = ("backbone", *task_runner.head.graphs_used)
         for graph in self.graphs_used:
             graphs.engine(graph)
-        self._pipeline = Pipeline(EndlessClip(workload), graphs, [lane])
+        self._pipeline = Pipeline(EndlessClip(workload), graphs, [task_runner])
         self._times = FrameTimes()
         self._pipeline.times = self._times
 
@@ -217,12 +219,12 @@ def model_bytes(runner: Runner, side: Side) -> int:
     if side.backend == PYTORCH:
         return int(getattr(runner.graphs, "weights_bytes", 0))
     bundle = Bundle.load(side.bundle)
-    if BACKENDS[side.backend].flavour is None:
+    if BACKENDS[side.backend].variant is None:
         return sum(bundle.spec.graphs[name].size_bytes for name in runner.graphs_used)
     in_use = runner.graphs.backends_in_use
     return sum(
         engine.size_bytes
         for engine in bundle.spec.engines
-        if in_use.get(engine.graph) == f"{engine.flavour} {engine.version} {engine.target}"
+        if in_use.get(engine.graph) == f"{engine.variant} {engine.version} {engine.target}"
         and engine.graph in runner.graphs_used
     )

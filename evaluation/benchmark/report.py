@@ -22,7 +22,7 @@ from ..runner.report import TextTable, markdown
 from .figures import NOISY, PERCENTILES, Ratio, SideFigures, noise_notes, ratio, side_figures
 from .isolated import Alone, measure_alone
 from .measure import BenchRequest, Runner, Side, interleave, load_workload, model_bytes, open_graphs
-from .workload import make_lane
+from .workload import make_task_runner
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -75,8 +75,8 @@ def run_bench(
         for number, side in enumerate(request.sides):
             progress(f"loading {side.name}", number, len(request.sides))
             graphs = stack.enter_context(open_graphs(side, request.threads))
-            lane = make_lane(request.task, graphs, workload, request.size_hw)
-            runners.append(Runner(side.name, graphs, lane, workload))
+            task_runner = make_task_runner(request.task, graphs, workload, request.size_hw)
+            runners.append(Runner(side.name, graphs, task_runner, workload))
         stop = stack.enter_context(StopRequest())
         measured = interleave(
             runners, request, stop, lambda done, of: progress("taking turns", done, of)

@@ -24,10 +24,10 @@ from ...heads.config import (
     SotConfig,
     VosConfig,
 )
-from ...records import FloatArray, Frame, IntArray, Observations, UInt8Array
+from ...records import Detections, FloatArray, Frame, IntArray, UInt8Array
 from ...runtime.head import Head
 from ...runtime.inference.runner import GraphRunner
-from ...runtime.pipeline import Lane
+from ...runtime.pipeline import TaskRunner
 from ...runtime.sources.base import SourceInfo
 from ...runtime.sources.open import open_source
 from ..synthetic.detector import DetectorNoise, noisy_masks, noisy_poses
@@ -70,7 +70,7 @@ class Workload:
 
     name: str
     frames: tuple[Frame, ...]
-    observed: Mapping[str, tuple[Observations, ...]]
+    detected: Mapping[str, tuple[Detections, ...]]
     labels: UInt8Array
     poses: FloatArray
     pose_ids: IntArray
@@ -83,8 +83,8 @@ class Workload:
 
     def objects(self, task: str) -> float:
         """How many objects a task has in a frame, on average."""
-        if task in self.observed:
-            return float(np.mean([len(seen) for seen in self.observed[task]]))
+        if task in self.detected:
+            return float(np.mean([len(seen) for seen in self.detected[task]]))
         return {"vos": len(np.unique(self.labels)) - 1, "pose": len(self.poses)}.get(task, 1)
 
 
@@ -96,7 +96,7 @@ def scene_workload(
     Args:
         frames: How many, at least two.
         size_hw: Of the frames.
-        objects: Figures that take part; some may be outside the picture.
+        objects: Figures that take part; some may be outside the image.
         tasks: Whose detections are wanted.
 
     Raises:
@@ -109,7 +109,7 @@ def scene_workload(
         )
     scene = Scene(SceneConfig(frames, *size_hw, objects=objects))
     truth = [scene.truth(index) for index in range(frames)]
-    observed = {task: tuple(_observed(scene, task, truth)) for task in TASKS[:3] if task in tasks}
+    detected = {task: tuple(_detected(scene, task, truth)) for task in TASKS[:3] if task in tasks}
     first = truth[0]
     seen = first.visible >= np.float32(0.5)
     if not seen.any():
@@ -121,7 +121,7 @@ def scene_workload(
     return Workload(
         "procedural scene",
         tuple(scene),
-        observed,
+        detected,
         first.label_map(),
         first.keypoints[seen],
         first.ids[seen],
@@ -158,7 +158,7 @@ def footage_workload(
     return replace(made_up, name=name, frames=numbered)
 
 
-def _observed(scene: Scene, task: str, truth: Sequence[SceneTruth]) -> Iterator[Observations]:
+def _detected(scene: Scene, task: str, truth: Sequence[SceneTruth]) -> Iterator[Detections]:
     noise = DetectorNoise()
     for index, real in enumerate(truth):
         rng = np.random.default_rng([0, _NOISE_STREAM, index])
@@ -186,9 +186,9 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, HeadConfig]:
     }
 
 
-def make_lane(
+def make_task_runner(
     task: str, graphs: GraphRunner, workload: Workload, size_hw: tuple[int, int] | None = None
-) -> Lane:
+) -> TaskRunner:
     """A task on a workload, ready for a `Pipeline`.
 
     Args:
@@ -199,11 +199,11 @@ def make_lane(
 
     Raises:
         BundleError: The bundle takes no image of that size, or lacks a graph.
-        ObservationError: The first frame holds nothing to start from.
+        DetectionError: The first frame holds nothing to start from.
     """
     head = _make_head(configs_at(size_hw)[task], graphs, workload)
-    observer = Given(workload.observed[task]) if head.needs_observations else None
-    return Lane(task, head, observer, [])
+    detector = Given(workload.detected[task]) if head.needs_detections else None
+    return TaskRunner(task, head, detector, [])
 
 
 def _make_head(config: HeadConfig, graphs: GraphRunner, workload: Workload) -> Head:
@@ -244,7 +244,7 @@ _Self = TypeVar("_Self", bound="_InMemory")
 
 
 class _InMemory:
-    """What sources and observers do when they are closed: nothing is open here."""
+    """What sources and detectors do when they are closed: nothing is open here."""
 
     def close(self) -> None:
         """Nothing is open."""
@@ -257,18 +257,18 @@ class _InMemory:
 
 
 class Given(_InMemory):
-    """An observer that says what was said before, wherever an endless clip is.
+    """A detector that says what was said before, wherever an endless clip is.
 
     Args:
         observed: Of every frame of the clip.
     """
 
-    def __init__(self, observed: Sequence[Observations]) -> None:
-        self._observed = observed
+    def __init__(self, detected: Sequence[Detections]) -> None:
+        self._detected = detected
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """What is in a frame of `EndlessClip`."""
-        return self._observed[there_and_back(frame.index, len(self._observed))]
+        return self._detected[there_and_back(frame.index, len(self._detected))]
 
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
         """Nothing is ever left out."""

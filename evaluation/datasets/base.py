@@ -1,4 +1,4 @@
-"""A sequence of a benchmark: its pictures, how to track it, and its truth.
+"""A sequence of a benchmark: its images, how to track it, and its truth.
 
 The readers of the official layouts (`otb_data`, `davis_data`, `mot_data`, `mots_data`,
 `posetrack_data`) all give this one record, and `formats.FORMATS` lists them.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import ObservationError, RequestError
+from ...errors import DetectionError, RequestError
 from ...runtime.sources.images import images_in_folder
 
 _NUMBER = re.compile(r"(\d+)\D*$")
@@ -25,9 +25,9 @@ class Sequence:
 
     Attributes:
         name: As the benchmark calls it; names its result file.
-        pictures: One file a frame, in order; empty where there are none, so that only results
+        images: One file a frame, in order; empty where there are none, so that only results
             that somebody else made can be scored.
-        numbers: What the data set calls each frame: as long as `pictures`, where there are any.
+        numbers: What the data set calls each frame: as long as `images`, where there are any.
         truth: File or folder of the ground truth; None where there is none.
         detections: File of detections, for tasks that associate.
         init: What the first frame's object is, as `--init` takes it, for tasks that propagate.
@@ -38,7 +38,7 @@ class Sequence:
     """
 
     name: str
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     numbers: tuple[int, ...]
     truth: Path | None
     detections: Path | None = None
@@ -54,7 +54,7 @@ def first_frames(sequence: Sequence, count: int | None) -> Sequence:
     if count is None or count >= len(sequence.numbers):
         return sequence
     return replace(
-        sequence, pictures=sequence.pictures[:count], numbers=sequence.numbers[:count], cut=True
+        sequence, images=sequence.images[:count], numbers=sequence.numbers[:count], cut=True
     )
 
 
@@ -81,11 +81,11 @@ def split_folder(root: Path, split: str | None, holds: Callable[[Path], bool]) -
         holds: Whether a folder is a sequence.
 
     Raises:
-        ObservationError: There is no such folder, or no sequence in it.
+        DetectionError: There is no such folder, or no sequence in it.
     """
     folder = root / split if split else root
     if not folder.is_dir():
-        raise ObservationError(f"--data {folder}: there is no such folder")
+        raise DetectionError(f"--data {folder}: there is no such folder")
     if holds(folder):
         return [folder]
     found = sorted(path for path in folder.iterdir() if path.is_dir() and holds(path))
@@ -94,7 +94,7 @@ def split_folder(root: Path, split: str | None, holds: Callable[[Path], bool]) -
             p.name for p in sorted(folder.iterdir()) if p.is_dir() and any(map(holds, dirs(p)))
         ]
         hint = f"; --split {' or '.join(below)} has some" if below else ""
-        raise ObservationError(f"--data {folder}: no sequence of this --format in it{hint}")
+        raise DetectionError(f"--data {folder}: no sequence of this --format in it{hint}")
     return found
 
 
@@ -103,18 +103,18 @@ def dirs(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
 
 
-def pictures_in(folder: Path) -> tuple[Path, ...]:
-    """The pictures of a folder in natural order; none where there is no such folder.
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder in natural order; none where there is no such folder.
 
     Raises:
-        SourceError: A folder without a picture.
+        SourceError: A folder without an image.
     """
     return tuple(images_in_folder(folder, str(folder))) if folder.is_dir() else ()
 
 
-def numbers_of(pictures: Iterable[Path], first: int) -> tuple[int, ...]:
-    """The numbers in the names of pictures; counted from `first` where the names have none."""
-    names = [path.stem for path in pictures]
+def numbers_of(images: Iterable[Path], first: int) -> tuple[int, ...]:
+    """The numbers in the names of images; counted from `first` where the names have none."""
+    names = [path.stem for path in images]
     found = [_NUMBER.search(name) for name in names]
     numbers = [int(match[1]) for match in found if match]
     if len(numbers) == len(names) == len(set(numbers)):
@@ -123,12 +123,12 @@ def numbers_of(pictures: Iterable[Path], first: int) -> tuple[int, ...]:
 
 
 def frame_notes(sequence: Sequence, truth_frames: Iterable[int]) -> tuple[str, ...]:
-    """The remark on frames of the truth that have no picture, where that was not asked for."""
+    """The remark on frames of the truth that have no image, where that was not asked for."""
     lost = set(truth_frames) - set(sequence.numbers)
     if not lost or sequence.cut:
         return ()
     return (
-        f"{sequence.name}: {len(lost)} frames of the truth have no picture and are not scored "
+        f"{sequence.name}: {len(lost)} frames of the truth have no image and are not scored "
         f"(the first is {min(lost)})",
     )
 
@@ -137,11 +137,11 @@ def check_result_frames(sequence: Sequence, path: Path, frames: Iterable[int]) -
     """Refuse results for frames that the sequence does not have, as the official tools do.
 
     Raises:
-        ObservationError: They are likely those of another sequence.
+        DetectionError: They are likely those of another sequence.
     """
     strange = set(frames) - set(sequence.numbers)
     if strange and not sequence.cut:
-        raise ObservationError(
+        raise DetectionError(
             f"{path}: has results for frame {min(strange)}, expected frames "
             f"{sequence.numbers[0]} to {sequence.numbers[-1]} of {sequence.name}: "
             "are these of another sequence?"
@@ -150,11 +150,11 @@ def check_result_frames(sequence: Sequence, path: Path, frames: Iterable[int]) -
 
 def fingerprint(sequence: Sequence) -> dict[str, Any]:
     """What results and scores of a sequence depend on: sha256 of files, names and sizes of
-    pictures (their bytes are not read)."""
-    listed = [(path.name, path.stat().st_size) for path in sequence.pictures]
+    images (their bytes are not read)."""
+    listed = [(path.name, path.stat().st_size) for path in sequence.images]
     init = None if sequence.init is None else Path(sequence.init)
     return {
-        "pictures": hashlib.sha256(repr(listed).encode()).hexdigest(),
+        "images": hashlib.sha256(repr(listed).encode()).hexdigest(),
         "numbers": [len(sequence.numbers), *sequence.numbers[:1], *sequence.numbers[-1:]],
         "detections": _digest(sequence.detections),
         "init": sequence.init if init is None or not init.exists() else _digest(init),
@@ -176,9 +176,9 @@ def _digest(path: Path | None) -> str | None:
 
 def why_not_trackable(sequence: Sequence) -> str | None:
     """What a sequence lacks for being tracked, and the remedy; None where it lacks nothing."""
-    if not sequence.pictures:
+    if not sequence.images:
         return (
-            f"{sequence.name}: no pictures to track in; score results that are there with "
+            f"{sequence.name}: no images to track in; score results that are there with "
             "--results, or name the others with --sequence"
         )
     if sequence.detections is None and sequence.init is None:
@@ -193,9 +193,9 @@ def check_trackable(sequences: Iterable[Sequence]) -> None:
     """Refuse what cannot be tracked before hours are spent on the rest.
 
     Raises:
-        ObservationError: A sequence without pictures, or with nothing to start from.
+        DetectionError: A sequence without images, or with nothing to start from.
     """
     for sequence in sequences:
         lacking = why_not_trackable(sequence)
         if lacking is not None:
-            raise ObservationError(lacking)
+            raise DetectionError(lacking)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ObservationError, RequestError
+from ...errors import DetectionError, RequestError
 from ...records import UInt8Array
 from ...runtime.formats.davis import read_label_png
 from ..metrics.davis import VOID, region_and_contour, statistics
 from ..metrics.scores import Score
-from .base import Sequence, dirs, numbers_of, pictures_in
+from .base import Sequence, dirs, images_in, numbers_of
 
 COLUMNS = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
 
@@ -37,19 +37,19 @@ def read_davis(root: Path, split: str | None) -> list[Sequence]:
         split: `val`, or `2016/val` where several years have one; None: all sequences.
 
     Raises:
-        ObservationError: Another layout, or a sequence without its first mask.
+        DetectionError: Another layout, or a sequence without its first mask.
         RequestError: No such split.
     """
     if not (root / "JPEGImages").is_dir():
-        raise ObservationError(
+        raise DetectionError(
             f"--data {root}: holds no JPEGImages, expected DAVIS' JPEGImages/480p/NAME and "
             "Annotations/480p/NAME"
         )
-    pictures, truths = (_resolution(root / name) for name in ("JPEGImages", "Annotations"))
-    names, year = [path.name for path in dirs(pictures)], ""
+    images, truths = (_resolution(root / name) for name in ("JPEGImages", "Annotations"))
+    names, year = [path.name for path in dirs(images)], ""
     if split is not None:
         names, year = _split(root, split)
-    return [_sequence(name, pictures / name, truths / name, year) for name in names]
+    return [_sequence(name, images / name, truths / name, year) for name in names]
 
 
 def _resolution(folder: Path) -> Path:
@@ -69,38 +69,38 @@ def _split(root: Path, split: str) -> tuple[list[str], str]:
             f"--split {split}: {what}; {root / 'ImageSets'} has {', '.join(known) or 'no lists'}"
         )
     path = known[fits[0]]
-    # Lists of 2016 name every picture; those of 2017 the sequences.
+    # Lists of 2016 name every image; those of 2017 the sequences.
     rows = [line.split()[0] for line in path.read_text("utf-8").splitlines() if line.strip()]
     names = [Path(row).parent.name if "/" in row else row for row in rows]
     return list(dict.fromkeys(names)), path.parent.name
 
 
 def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
-    pictures = pictures_in(folder)
-    masks = [path for path in pictures if (truth / f"{path.stem}.png").is_file()]
-    if pictures and pictures[0] not in masks:
-        raise ObservationError(
-            f"{truth / pictures[0].stem}.png: there is no such mask, and the tracker starts from it"
+    images = images_in(folder)
+    masks = [path for path in images if (truth / f"{path.stem}.png").is_file()]
+    if images and images[0] not in masks:
+        raise DetectionError(
+            f"{truth / images[0].stem}.png: there is no such mask, and the tracker starts from it"
         )
-    if not pictures:
+    if not images:
         if not truth.is_dir():
-            raise ObservationError(f"{folder}: no picture, and no mask in {truth}")
+            raise DetectionError(f"{folder}: no image, and no mask in {truth}")
         # Results that somebody else made can be scored against the masks alone.
-        masks = list(pictures_in(truth))
+        masks = list(images_in(truth))
     variant = ONE_OBJECT if year == ONE_OBJECT else ""
-    numbers = numbers_of(pictures or masks, 0)
+    numbers = numbers_of(images or masks, 0)
     init = str(truth / f"{masks[0].stem}.png")
     return Sequence(
-        name, pictures, numbers, truth if len(masks) > 1 else None, init=init, variant=variant
+        name, images, numbers, truth if len(masks) > 1 else None, init=init, variant=variant
     )
 
 
 def frame_names(sequence: Sequence) -> list[str]:
     """What the masks of a sequence are called, one a frame."""
-    if sequence.pictures:
-        return [f"{path.stem}.png" for path in sequence.pictures]
+    if sequence.images:
+        return [f"{path.stem}.png" for path in sequence.images]
     folder = sequence.truth
-    names = [path.name for path in pictures_in(folder)] if folder else []
+    names = [path.name for path in images_in(folder)] if folder else []
     return names[: len(sequence.numbers)]
 
 
@@ -108,7 +108,7 @@ def read_labels(path: Path, variant: str) -> UInt8Array:
     """A mask of the data set or of a tracker, with one object where the variant has only one.
 
     Raises:
-        ObservationError: It cannot be read.
+        DetectionError: It cannot be read.
     """
     labels = read_label_png(path)
     return (labels > 0).astype(np.uint8) if variant == ONE_OBJECT else labels
@@ -122,14 +122,14 @@ def score_davis(sequence: Sequence, results: Path) -> list[Score]:
         results: Folder of masks called like those of the data set.
 
     Raises:
-        ObservationError: A mask is missing or of another size, or no frame counts.
+        DetectionError: A mask is missing or of another size, or no frame counts.
     """
     if sequence.truth is None:
         return []
     folder = sequence.truth
     names = [n for n in frame_names(sequence)[1:-1] if (folder / n).is_file()]
     if not names:
-        raise ObservationError(
+        raise DetectionError(
             f"{folder}: no mask between the first and the last frame of {sequence.name}, "
             "which do not count: there is nothing to score"
         )

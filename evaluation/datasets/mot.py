@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import ObservationError, UnitrackError
+from ...errors import DetectionError, UnitrackError
 from ...runtime.formats.mot import MotRow, read_mot_rows
 from ..metrics.scores import Score, score_of
-from .base import Sequence, check_result_frames, frame_notes, numbers_of, pictures_in, split_folder
+from .base import Sequence, check_result_frames, frame_notes, images_in, numbers_of, split_folder
 
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "FP", "FN", "IDs")
 
@@ -27,7 +27,7 @@ def read_mot(root: Path, split: str | None) -> list[Sequence]:
     """The sequences of a folder, or of its folder `split` (`train`, `test`).
 
     Raises:
-        ObservationError: None there, or a `seqinfo.ini` that says nothing.
+        DetectionError: None there, or a `seqinfo.ini` that says nothing.
     """
     return [_sequence(folder) for folder in split_folder(root, split, is_challenge_folder)]
 
@@ -40,21 +40,21 @@ def is_challenge_folder(folder: Path) -> bool:
 def _sequence(folder: Path) -> Sequence:
     truth, detections = folder / "gt" / "gt.txt", folder / "det" / "det.txt"
     info = read_seqinfo(folder / "seqinfo.ini")
-    pictures = pictures_in(folder / info.get("imdir", "img1"))
-    numbers = numbers_of(pictures, 1)
+    images = images_in(folder / info.get("imdir", "img1"))
+    numbers = numbers_of(images, 1)
     notes: tuple[str, ...] = ()
     length = int(info.get("seqlength", 0))
-    if not pictures:
+    if not images:
         last = max((r.frame for r in read_mot_rows(truth)), default=0) if truth.is_file() else 0
         numbers = tuple(range(1, (length or last) + 1))
-    elif length and length != len(pictures):
+    elif length and length != len(images):
         notes = (
-            f"{folder.name}: {len(pictures)} pictures, seqinfo.ini says {length}: "
-            "only frames with a picture are tracked and scored",
+            f"{folder.name}: {len(images)} images, seqinfo.ini says {length}: "
+            "only frames with an image are tracked and scored",
         )
     return Sequence(
         folder.name,
-        pictures,
+        images,
         numbers,
         truth if truth.is_file() else None,
         detections=detections if detections.is_file() else None,
@@ -67,7 +67,7 @@ def read_seqinfo(path: Path) -> dict[str, str]:
     """The section of a `seqinfo.ini`, keys in lower case; empty where there is no such file.
 
     Raises:
-        ObservationError: It cannot be read, or its numbers are none.
+        DetectionError: It cannot be read, or its numbers are none.
     """
     if not path.is_file():
         return {}
@@ -80,7 +80,7 @@ def read_seqinfo(path: Path) -> dict[str, str]:
             raise ValueError("frameRate is not above 0")
     except (configparser.Error, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise ObservationError(
+        raise DetectionError(
             f"{path}: cannot be read ({reason}); expected a section [Sequence] with imDir, "
             "frameRate and seqLength"
         ) from None
@@ -95,7 +95,7 @@ def score_mot_files(sequence: Sequence, results: Path) -> list[Score]:
         results: Rows frame,id,x,y,w,h[,score,…].
 
     Raises:
-        ObservationError: A file is malformed, or the results are of another sequence.
+        DetectionError: A file is malformed, or the results are of another sequence.
         UnitrackError: TrackEval is not installed.
     """
     if sequence.truth is None:
@@ -153,7 +153,7 @@ def _trackeval_data(
                 raw = dataset.get_raw_seq_data("tracker", name)
                 data: dict[str, Any] = dataset.get_preprocessed_seq_data(raw, "pedestrian")
         except TrackEvalException as error:
-            raise ObservationError(
+            raise DetectionError(
                 f"{sequence.name}: TrackEval refuses it: {' '.join(str(error).split())}"
             ) from None
     return data

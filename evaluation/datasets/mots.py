@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...runtime.formats.mots import MaskRows, read_mots
 from ..metrics.mot import trackeval_data
 from ..metrics.mots import compare_frame
@@ -20,8 +20,8 @@ from .base import (
     check_result_frames,
     dirs,
     frame_notes,
+    images_in,
     numbers_of,
-    pictures_in,
     split_folder,
 )
 from .mot import is_challenge_folder, read_seqinfo
@@ -49,7 +49,7 @@ def read_mots_data(root: Path, split: str | None) -> list[Sequence]:
     """The sequences of a folder, or of its folder `split` (`training`, `train`).
 
     Raises:
-        ObservationError: None there, or truth that cannot be read.
+        DetectionError: None there, or truth that cannot be read.
     """
     folder = root / split if split else root
     if (folder / "image_02").is_dir() and not (folder / "gt").is_dir():
@@ -70,11 +70,11 @@ def _kitti(root: Path, name: str) -> Sequence:
 
 def _sequence(folder: Path) -> Sequence:
     variant = KITTI if (folder / "image_02").is_dir() else CHALLENGE
-    pictures = folder / ("image_02" if variant == KITTI else "img1")
+    images = folder / ("image_02" if variant == KITTI else "img1")
     truths, detections = [folder / "gt" / "gt.txt"], folder / "det" / "det.txt"
     info = read_seqinfo(folder / "seqinfo.ini")
     fps = float(info["framerate"]) if "framerate" in info else None
-    return _make(folder.name, pictures, truths, detections, variant, fps)
+    return _make(folder.name, images, truths, detections, variant, fps)
 
 
 def _make(
@@ -86,16 +86,16 @@ def _make(
     fps: float | None = None,
 ) -> Sequence:
     first = 0 if variant == KITTI else 1
-    pictures = pictures_in(folder)
+    images = images_in(folder)
     truth = next((path for path in truths if path.is_file()), None)
-    numbers = numbers_of(pictures, first)
-    if not pictures and truth is not None:
+    numbers = numbers_of(images, first)
+    if not images and truth is not None:
         numbers = tuple(range(first, max(read_mots(truth, 0), default=first - 1) + 1))
     if not numbers:
-        raise ObservationError(f"{folder}: no picture, and no ground truth of {name} either")
+        raise DetectionError(f"{folder}: no image, and no ground truth of {name} either")
     return Sequence(
         name,
-        pictures,
+        images,
         numbers,
         truth,
         detections=detections if detections.is_file() else None,
@@ -108,7 +108,7 @@ def score_mots_files(sequence: Sequence, results: Path) -> list[Score]:
     """HOTA, CLEAR and Identity of the masks of one sequence, class by class.
 
     Raises:
-        ObservationError: A file is malformed, masks are of two sizes, or the results are of
+        DetectionError: A file is malformed, masks are of two sizes, or the results are of
             another sequence.
         UnitrackError: TrackEval is not installed.
     """

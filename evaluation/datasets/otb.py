@@ -1,7 +1,7 @@
 """OTB-2015's layout: `NAME/img/0001.jpg` and `NAME/groundtruth_rect.txt`, boxes counted from 1.
 
 A folder with several targets has `groundtruth_rect.1.txt`, `.2.txt`, and gives the sequences
-`NAME-1`, `NAME-2`.  Eight sequences of the benchmark begin or end within their folder of pictures.
+`NAME-1`, `NAME-2`.  Eight sequences of the benchmark begin or end within their folder of images.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...runtime.formats.otb import read_otb_boxes
 from ..metrics.scores import Score
 from ..metrics.sot import normalised_precision, precision, success_auc
-from .base import Sequence, numbers_of, pictures_in, split_folder
+from .base import Sequence, images_in, numbers_of, split_folder
 
 RANGES = {
     "BlurCar1": (247, 988),
@@ -28,7 +28,7 @@ RANGES = {
     "Freeman3": (1, 460),
     "Freeman4": (1, 283),
 }
-"""First and last picture of the sequences whose folder holds more."""
+"""First and last image of the sequences whose folder holds more."""
 
 
 _TRUTH = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
@@ -41,7 +41,7 @@ def read_otb(root: Path, split: str | None) -> list[Sequence]:
     """The sequences of a folder.
 
     Raises:
-        ObservationError: None there, or pictures and truth do not go together.
+        DetectionError: None there, or images and truth do not go together.
     """
     return [
         sequence
@@ -60,36 +60,36 @@ def _truths(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _targets(folder: Path) -> list[Sequence]:
-    pictures = pictures_in(folder / "img")
+    images = images_in(folder / "img")
     truths = _truths(folder)
     if not truths:
         # OTB's tracker starts from the truth: without a first box there is nothing to be done.
-        raise ObservationError(
+        raise DetectionError(
             f"{folder}: no groundtruth_rect.txt, whose first row says what to track: "
             "name the others with --sequence, or add it"
         )
-    return [_target(folder.name, which, path, pictures) for which, path in truths]
+    return [_target(folder.name, which, path, images) for which, path in truths]
 
 
-def _target(folder: str, which: str, truth: Path, pictures: tuple[Path, ...]) -> Sequence:
+def _target(folder: str, which: str, truth: Path, images: tuple[Path, ...]) -> Sequence:
     boxes = read_otb_boxes(truth)
     name = f"{folder}-{which}" if which else folder
     if not len(boxes) or not np.isfinite(boxes[0]).all() or (boxes[0, 2:] <= 0).any():
-        raise ObservationError(f"{truth}: its first row is no box, expected x,y,w,h to start from")
-    numbers = numbers_of(pictures, 1) or tuple(range(1, len(boxes) + 1))
+        raise DetectionError(f"{truth}: its first row is no box, expected x,y,w,h to start from")
+    numbers = numbers_of(images, 1) or tuple(range(1, len(boxes) + 1))
     if len(boxes) != len(numbers) and folder in RANGES:
         first, last = RANGES[folder]
         keep = [i for i, number in enumerate(numbers) if first <= number <= last]
-        pictures = tuple(pictures[i] for i in keep)
+        images = tuple(images[i] for i in keep)
         numbers = tuple(numbers[i] for i in keep)
     if len(boxes) != len(numbers):
-        raise ObservationError(
-            f"{truth}: {len(boxes)} rows for {len(numbers)} pictures, expected one a picture: "
-            "a picture or a row is missing"
+        raise DetectionError(
+            f"{truth}: {len(boxes)} rows for {len(numbers)} images, expected one an image: "
+            "an image or a row is missing"
         )
     # Pixels count from 0 on the command line: `read_otb_boxes` has taken 1 off already.
     init = ",".join(f"{value:g}" for value in boxes[0].tolist())
-    return Sequence(name, pictures, numbers, truth, init=init)
+    return Sequence(name, images, numbers, truth, init=init)
 
 
 def score_otb(sequence: Sequence, results: Path) -> list[Score]:
@@ -100,7 +100,7 @@ def score_otb(sequence: Sequence, results: Path) -> list[Score]:
         results: Rows x,y,w,h, one a frame, the first frame included.
 
     Raises:
-        ObservationError: Another number of rows than frames.
+        DetectionError: Another number of rows than frames.
     """
     if sequence.truth is None:
         return []
@@ -119,7 +119,7 @@ def _rows(path: Path, sequence: Sequence) -> npt.NDArray[np.float64]:
     boxes = read_otb_boxes(path)
     frames = len(sequence.numbers)
     if len(boxes) < frames or (len(boxes) > frames and not sequence.cut):
-        raise ObservationError(
+        raise DetectionError(
             f"{path}: {len(boxes)} rows, expected {frames}, one for each frame of {sequence.name}"
         )
     return boxes[:frames]

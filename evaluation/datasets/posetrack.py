@@ -1,4 +1,4 @@
-"""PoseTrack18's layout: `annotations/SPLIT/NAME.json` and the pictures that it names.
+"""PoseTrack18's layout: `annotations/SPLIT/NAME.json` and the images that it names.
 
 A folder `NAME` with `images`, `gt.json` and `det.json` is read as well.  All images of a file are
 tracked; those that are labelled are scored, without the joints that lie in regions to ignore.
@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import FloatArray
 from ...runtime.formats.keypoints import (
     JOINTS,
@@ -53,14 +53,14 @@ def read_posetrack(root: Path, split: str | None) -> list[Sequence]:
         split: `train`, `val`, `test`.
 
     Raises:
-        ObservationError: None there, or a file that is not PoseTrack18's.
+        DetectionError: None there, or a file that is not PoseTrack18's.
     """
     lists = root / "annotations" / split if split else root / "annotations"
     if lists.is_dir():
         files = sorted(lists.glob("*.json"))
         if not files:
             below = ", ".join(p.name for p in sorted(lists.iterdir()) if p.is_dir())
-            raise ObservationError(f"{lists}: no .json in it; --split may be {below or 'missing'}")
+            raise DetectionError(f"{lists}: no .json in it; --split may be {below or 'missing'}")
         return [_sequence(path.stem, path, root, None) for path in files]
     return [
         _sequence(folder.name, folder / "gt.json", folder, folder / "det.json")
@@ -71,17 +71,17 @@ def read_posetrack(root: Path, split: str | None) -> list[Sequence]:
 def _sequence(name: str, path: Path, root: Path, detections: Path | None) -> Sequence:
     data = load_json(path)
     images = in_order(path, list_of_objects(path, data, "images"))
-    found = [(image, _picture(root, str(image.get("file_name", "")))) for image in images]
-    present = [(image, picture) for image, picture in found if picture is not None]
+    found = [(image, _image(root, str(image.get("file_name", "")))) for image in images]
+    present = [(image, file) for image, file in found if file is not None]
     notes: tuple[str, ...] = ()
     if present and len(present) < len(found):
         lost = len(found) - len(present)
-        notes = (f"{name}: {lost} of {len(found)} images have no picture and are left out",)
+        notes = (f"{name}: {lost} of {len(found)} images have no file and are left out",)
     numbers = tuple(int(image["id"]) for image, _ in present or found)
     has_truth = any("track_id" in person for person in list_of_objects(path, data, "annotations"))
     return Sequence(
         name,
-        tuple(picture for _, picture in present),
+        tuple(file for _, file in present),
         numbers,
         path if has_truth else None,
         detections=detections if detections is not None and detections.is_file() else None,
@@ -89,7 +89,7 @@ def _sequence(name: str, path: Path, root: Path, detections: Path | None) -> Seq
     )
 
 
-def _picture(root: Path, name: str) -> Path | None:
+def _image(root: Path, name: str) -> Path | None:
     pure = PurePosixPath(name)
     if not pure.name or pure.is_absolute() or ".." in pure.parts:
         return None
@@ -101,7 +101,7 @@ def read_poses(path: Path) -> tuple[list[Entry], dict[int, Poses]]:
     """The images of a file, and the people with an identity by image.
 
     Raises:
-        ObservationError: The file is malformed, or has an identity twice in an image.
+        DetectionError: The file is malformed, or has an identity twice in an image.
     """
     data = load_json(path)
     images = in_order(path, list_of_objects(path, data, "images"))
@@ -110,10 +110,10 @@ def read_poses(path: Path) -> tuple[list[Entry], dict[int, Poses]]:
         where = f"{path}, annotation {place}"
         image, identity = person.get("image_id"), person.get("track_id")
         if not isinstance(image, int) or not isinstance(identity, int):
-            raise ObservationError(f"{where}: expected whole numbers in image_id and track_id")
+            raise DetectionError(f"{where}: expected whole numbers in image_id and track_id")
         rows = people.setdefault(image, {})
         if identity in rows:
-            raise ObservationError(f"{where}: track_id {identity} stands twice in image {image}")
+            raise DetectionError(f"{where}: track_id {identity} stands twice in image {image}")
         joints = joints_of(where, person)
         rows[identity] = joints, _head_size(person, joints)
     return images, {image: _poses(rows) for image, rows in people.items()}
@@ -143,7 +143,7 @@ def labelled_frames(sequence: Sequence, results: Path) -> Iterable[tuple[Poses, 
     """Truth and results of every labelled frame, without joints in regions to ignore.
 
     Raises:
-        ObservationError: A file is malformed, or the results are of other images.
+        DetectionError: A file is malformed, or the results are of other images.
     """
     if sequence.truth is None:
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ..metrics import pose as posetrack_scores
 from ..metrics import scores as trackeval_scores
 from ..metrics.scores import Score, mean_score
@@ -49,13 +49,13 @@ class DatasetFormat:
         """The results of a sequence that somebody else made, or `cli track` did.
 
         Raises:
-            ObservationError: There are none.
+            DetectionError: There are none.
         """
         places = (folder / self.result.format(sequence.name), folder / sequence.name / self.written)
         for place in places:
             if place.exists():
                 return place
-        raise ObservationError(
+        raise DetectionError(
             f"--results {folder}: nothing for {sequence.name}, expected {places[0].name} in it, or "
             f"{sequence.name}/{self.written}"
         )

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...runtime.formats.text import read_lines
 from ...runtime.writers.base import write_atomic, write_json_atomic
 from .base import Sequence
@@ -25,14 +25,14 @@ def move(sequence: Sequence, written: Path, target: Path) -> None:
 
 
 def rename_masks(sequence: Sequence, written: Path, target: Path) -> None:
-    """Masks 00000.png, 00001.png … under the names of the data set's pictures."""
+    """Masks 00000.png, 00001.png … under the names of the data set's images."""
     if target.is_dir():
         shutil.rmtree(target)
     target.mkdir(parents=True)
     for index, name in enumerate(frame_names(sequence)):
         mask = written / f"{index:05d}.png"
         if not mask.is_file():
-            raise ObservationError(f"{written}: no mask of frame {index}, {name} was not tracked")
+            raise DetectionError(f"{written}: no mask of frame {index}, {name} was not tracked")
         mask.replace(target / name)
 
 
@@ -63,10 +63,10 @@ def counts_from(sequence: Sequence, first: int) -> bool:
 def renumbered_detections(sequence: Sequence, source: Path, target: Path) -> None:
     """Text rows of detections with frames counted from 1 by what the sequence has.
 
-    Rows of frames without a picture are left out.
+    Rows of frames without an image are left out.
 
     Raises:
-        ObservationError: The file cannot be read.
+        DetectionError: The file cannot be read.
         OutputError: The new one cannot be written.
     """
     position = {str(number): place for place, number in enumerate(sequence.numbers, 1)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...runtime.formats.mot import read_mot_results
 from ...runtime.formats.mots import read_mots
 from ..datasets import base as datasets
@@ -33,7 +33,7 @@ def agreement(
         that cannot be tracked without a truth or a head of another kind (OTB, PoseTrack).
 
     Raises:
-        ObservationError: The results do not fit one another.
+        DetectionError: The results do not fit one another.
         UnitrackError: TrackEval is not installed.
     """
     compare = AGREEMENTS.get(format_name)
@@ -48,10 +48,10 @@ def mask_agreement(reference: Sequence[LabelMap], results: Sequence[LabelMap]) -
         results: As many, as large.
 
     Raises:
-        ObservationError: Different numbers of frames, or fewer than two.
+        DetectionError: Different numbers of frames, or fewer than two.
     """
     if len(reference) != len(results) or len(reference) < 2:
-        raise ObservationError(
+        raise DetectionError(
             f"masks to be compared: got {len(reference)} and {len(results)} frames, "
             "expected as many of either and at least 2"
         )

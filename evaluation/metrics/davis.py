@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import BoolArray
 
 Curve = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ def contour(mask: BoolArray) -> BoolArray:
     """Pixels whose right, lower or lower right neighbour is on the other side of the border.
 
     Args:
-        mask: (H, W) bool.  What lies beyond the picture counts as equal to the pixel before it.
+        mask: (H, W) bool.  What lies beyond the image counts as equal to the pixel before it.
 
     Returns:
         (H, W) bool.
@@ -85,7 +85,7 @@ def region_and_contour(
         label: The object's.
 
     Raises:
-        ObservationError: The maps differ in size.
+        DetectionError: The maps differ in size.
     """
     if prediction.shape != truth.shape:
         jaccard(prediction > 0, truth > 0)  # says how they differ
@@ -125,10 +125,10 @@ def jaccard(prediction: BoolArray, truth: BoolArray) -> float:
         0 to 1; 1 where both are empty, as DAVIS defines it.
 
     Raises:
-        ObservationError: The masks differ in size.
+        DetectionError: The masks differ in size.
     """
     if prediction.shape != truth.shape:
-        raise ObservationError(
+        raise DetectionError(
             f"masks to be compared differ in size: prediction {prediction.shape}, "
             f"truth {truth.shape} (height, width)"
         )
@@ -151,17 +151,17 @@ def vos_j_mean(pred_masks: Sequence[LabelMap], gt_masks: Sequence[LabelMap]) -> 
         0 to 1.
 
     Raises:
-        ObservationError: The clips differ in length or size, have fewer than three frames, or
+        DetectionError: The clips differ in length or size, have fewer than three frames, or
             the truth holds no object.
     """
     if len(pred_masks) != len(gt_masks) or len(gt_masks) < 3:
-        raise ObservationError(
+        raise DetectionError(
             f"J-mean: got {len(pred_masks)} predicted and {len(gt_masks)} true masks, "
             "expected as many of either and at least 3"
         )
     objects = sorted({int(v) for mask in gt_masks for v in np.unique(mask)} - {0})
     if not objects:
-        raise ObservationError("J-mean: the true masks are all empty, there is nothing to score")
+        raise DetectionError("J-mean: the true masks are all empty, there is nothing to score")
     scores = [
         jaccard(np.asarray(predicted) == k, np.asarray(truth) == k)
         for predicted, truth in zip(pred_masks[1:-1], gt_masks[1:-1], strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError, UnitrackError
+from ...errors import DetectionError, UnitrackError
 from ...records import FloatArray, IntArray, Tracks
 
 Rows = Mapping[int, tuple[IntArray, FloatArray]]
@@ -69,7 +69,7 @@ def score_mot(results: Rows, truth: Rows, frames: Collection[int] | None = None)
 
     Raises:
         UnitrackError: TrackEval is not installed.
-        ObservationError: An id stands twice in a frame, or arrays do not fit one another.
+        DetectionError: An id stands twice in a frame, or arrays do not fit one another.
     """
     numbers = sorted(set(results) | set(truth) if frames is None else set(frames))
     data = _trackeval_data(results, truth, numbers)
@@ -126,7 +126,7 @@ def trackeval_metrics() -> tuple[Any, Any, Any]:
 
 def rows_of_tracks(tracks: Iterable[Tracks]) -> dict[int, tuple[IntArray, FloatArray]]:
     """A tracker's output in the form that `score_mot` takes."""
-    return {t.frame_index: (t.ids, t.observations.boxes_xyxy) for t in tracks}
+    return {t.frame_index: (t.ids, t.detections.boxes_xyxy) for t in tracks}
 
 
 def _trackeval_data(results: Rows, truth: Rows, numbers: Sequence[int]) -> dict[str, Any]:
@@ -169,12 +169,12 @@ def _checked(
     name: str, number: int, ids: IntArray, boxes_xyxy: FloatArray
 ) -> tuple[IntArray, FloatArray]:
     if boxes_xyxy.shape != (len(ids), 4):
-        raise ObservationError(
+        raise DetectionError(
             f"{name}, frame {number + 1}: {len(ids)} ids and boxes of shape {boxes_xyxy.shape}, "
             f"expected ({len(ids)}, 4)"
         )
     if len(np.unique(ids)) != len(ids):
-        raise ObservationError(
+        raise DetectionError(
             f"{name}, frame {number + 1}: an id stands twice in {sorted(int(v) for v in ids)}"
         )
     return ids, boxes_xyxy

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import BoolArray, IntArray
 from ...runtime.formats.mots import MaskRows
 from .mot import run_trackeval, trackeval_data
@@ -68,7 +68,7 @@ def score_mots(
 
     Raises:
         UnitrackError: TrackEval is not installed.
-        ObservationError: Masks of different sizes in one frame.
+        DetectionError: Masks of different sizes in one frame.
     """
     numbers = sorted(set(results) | set(truth) if frames is None else set(frames))
     parts = [compare_frame(number, results.get(number), truth.get(number)) for number in numbers]
@@ -102,7 +102,7 @@ def compare_frame(
         truth: What is right, with the regions to ignore.
 
     Raises:
-        ObservationError: Masks of different sizes.
+        DetectionError: Masks of different sizes.
     """
     known = truth or result
     if known is None:
@@ -110,7 +110,7 @@ def compare_frame(
     truth = truth or MaskRows(np.zeros(0, np.int64), known.size_hw, ())
     result = result or MaskRows(np.zeros(0, np.int64), known.size_hw, ())
     if truth.size_hw != result.size_hw:
-        raise ObservationError(
+        raise DetectionError(
             f"frame {number + 1}: true masks are {truth.size_hw}, the results' {result.size_hw} "
             "(height, width)"
         )
@@ -131,7 +131,7 @@ def mask_iou(masks_a: BoolArray, masks_b: BoolArray) -> Float64:
         masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(np.float32)
         for masks in (masks_a, masks_b)
     )
-    # Whole numbers below 2^24 are exact in float32, and no picture of the data sets has more.
+    # Whole numbers below 2^24 are exact in float32, and no image of the data sets has more.
     inter = (flat_a @ flat_b.T).astype(np.float64)
     area_a = np.count_nonzero(masks_a, axis=(1, 2)).astype(np.float64)
     area_b = np.count_nonzero(masks_b, axis=(1, 2)).astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import FloatArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.formats.keypoints import (
@@ -39,10 +39,10 @@ def keypoint_errors(found: FloatArray, truth: FloatArray) -> npt.NDArray[np.floa
         (..., K) float64; NaN for joints that are not in the truth.
 
     Raises:
-        ObservationError: The shapes differ.
+        DetectionError: The shapes differ.
     """
     if found.shape != truth.shape:
-        raise ObservationError(
+        raise DetectionError(
             f"keypoints to be compared differ in shape: found {found.shape}, truth {truth.shape}"
         )
     people = truth.reshape(-1, *truth.shape[-2:])
@@ -66,12 +66,12 @@ def pck(found: FloatArray, truth: FloatArray, limit: float = 0.2) -> float:
         limit: In sizes; see `keypoint_errors`.
 
     Raises:
-        ObservationError: The shapes differ, or the truth holds no joint.
+        DetectionError: The shapes differ, or the truth holds no joint.
     """
     errors = keypoint_errors(found, truth)
     counted = errors[~np.isnan(errors)]
     if not len(counted):
-        raise ObservationError("PCK: the truth holds no joint, there is nothing to score")
+        raise DetectionError("PCK: the truth holds no joint, there is nothing to score")
     return float((counted <= limit).mean())
 
 
@@ -95,7 +95,7 @@ def score_posetrack(sequence: Sequence, results: Path) -> list[Score]:
         results: PoseTrack18 JSON with `track_id`.
 
     Raises:
-        ObservationError: A file is malformed, or the results are of other images.
+        DetectionError: A file is malformed, or the results are of other images.
         UnitrackError: TrackEval is not installed.
     """
     if sequence.truth is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 
 Boxes = npt.NDArray[Any]
 
@@ -30,10 +30,10 @@ def overlaps(boxes_xywh: Boxes, truth_xywh: Boxes) -> Curve:
         (N,) float64 in [0, 1]; 0 where a box is empty.
 
     Raises:
-        ObservationError: Different numbers of frames.
+        DetectionError: Different numbers of frames.
     """
     if boxes_xywh.shape != truth_xywh.shape or boxes_xywh.ndim != 2 or boxes_xywh.shape[1] != 4:
-        raise ObservationError(
+        raise DetectionError(
             f"boxes to be compared have shapes {boxes_xywh.shape} and {truth_xywh.shape}, "
             "expected (frames, 4) twice"
         )
@@ -53,11 +53,11 @@ def success_curve(overlap: Curve) -> Curve:
     Frames whose overlap is NaN, because their truth is, are left out.
 
     Raises:
-        ObservationError: No frame is left.
+        DetectionError: No frame is left.
     """
     known = overlap[~np.isnan(overlap)]
     if not len(known):
-        raise ObservationError("there is no frame with a true box to score")
+        raise DetectionError("there is no frame with a true box to score")
     return np.array([float((known > threshold).mean()) for threshold in THRESHOLDS])
 
 
@@ -72,7 +72,7 @@ def success_auc(boxes_xywh: Boxes, truth_xywh: Boxes) -> float:
         0 to 20/21, since no overlap is larger than 1.
 
     Raises:
-        ObservationError: Different numbers of frames, or none with a true box.
+        DetectionError: Different numbers of frames, or none with a true box.
     """
     return float(success_curve(overlaps(boxes_xywh, truth_xywh)).mean())
 
@@ -86,7 +86,7 @@ def precision(boxes_xywh: Boxes, truth_xywh: Boxes, limit_px: float = 20.0) -> f
         limit_px: In pixels; OTB's is 20.
 
     Raises:
-        ObservationError: Different numbers of frames, or none with a true box.
+        DetectionError: Different numbers of frames, or none with a true box.
     """
     offset = _centre_offsets(boxes_xywh, truth_xywh)
     return float((np.hypot(offset[:, 0], offset[:, 1]) <= limit_px).mean())
@@ -99,7 +99,7 @@ def normalised_precision(boxes_xywh: Boxes, truth_xywh: Boxes) -> float:
     does it, so that small and large targets count alike.
 
     Raises:
-        ObservationError: Different numbers of frames, or none with a true box.
+        DetectionError: Different numbers of frames, or none with a true box.
     """
     offset = _centre_offsets(boxes_xywh, truth_xywh, normalised=True)
     error = np.hypot(offset[:, 0], offset[:, 1])
@@ -111,7 +111,7 @@ def _centre_offsets(boxes_xywh: Boxes, truth_xywh: Boxes, normalised: bool = Fal
     overlaps(boxes_xywh, truth_xywh)  # checks the shapes
     known = np.isfinite(truth_xywh).all(axis=1)
     if not known.any():
-        raise ObservationError("there is no frame with a true box to score")
+        raise DetectionError("there is no frame with a true box to score")
     found, truth = (b[known].astype(np.float64) for b in (boxes_xywh, truth_xywh))
     offset: Curve = found[:, :2] + found[:, 2:] / 2 - truth[:, :2] - truth[:, 2:] / 2
     return offset / truth[:, 2:] if normalised else offset

@@ -61,7 +61,7 @@ _SHARED_OUT = frozenset({"weights_y", "weights_x", "weight", "labels", "best_lab
 def feeds_of(
     bundle: Bundle,
     graph: str,
-    pictures: Sequence[UInt8Array],
+    images: Sequence[UInt8Array],
     shares: Sequence[float] = SHARES,
 ) -> list[Feeds]:
     """Inputs of a graph at several sizes; the same whenever they are asked for.
@@ -69,7 +69,7 @@ def feeds_of(
     Args:
         bundle: Whose.
         graph: Its name.
-        pictures: (H, W, 3) uint8 frames for the backbone.
+        images: (H, W, 3) uint8 frames for the backbone.
         shares: Of the way from the smallest to the expected size, 0 to 1.
 
     Returns:
@@ -85,7 +85,7 @@ def feeds_of(
     for share in shares:
         sizes = _sizes(bundle, spec, share, kept)
         chosen += [] if sizes in chosen else [sizes]
-    return [_feeds(spec, sizes, kept, pictures, rng) for sizes in chosen]
+    return [_feeds(spec, sizes, kept, images, rng) for sizes in chosen]
 
 
 def _sizes(bundle: Bundle, graph: GraphSpec, share: float, kept: int) -> dict[str, int]:
@@ -121,7 +121,7 @@ def _feeds(
     graph: GraphSpec,
     sizes: Mapping[str, int],
     kept: int,
-    pictures: Sequence[UInt8Array],
+    images: Sequence[UInt8Array],
     rng: np.random.Generator,
 ) -> Feeds:
     made: dict[str, npt.NDArray[Any]] = {}
@@ -129,7 +129,7 @@ def _feeds(
         shape = tuple(sizes[s] if isinstance(s, str) else s for s in tensor.shape)
         value: npt.NDArray[Any]
         if tensor.dtype == "uint8":
-            value = _pictures(pictures, shape)
+            value = _images(images, shape)
         elif tensor.name == "detections":
             value = _seen_again(made["tracks"], shape, rng)
         else:
@@ -182,8 +182,8 @@ def _seen_again(
     return np.where(again, moved, strangers)
 
 
-def _pictures(pictures: Sequence[UInt8Array], shape: tuple[int, ...]) -> UInt8Array:
+def _images(images: Sequence[UInt8Array], shape: tuple[int, ...]) -> UInt8Array:
     count, height, width, _ = shape
-    chosen = [pictures[(i * len(pictures)) // count] for i in range(count)]
+    chosen = [images[(i * len(images)) // count] for i in range(count)]
     resized = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in chosen]
     return np.stack(resized).astype(np.uint8)

@@ -133,7 +133,7 @@ def compare(
         BackendError: A backend is absent or fails.
         UnitrackError: TrackEval, which compares identities, is not installed.
     """
-    pictures = [frame.image for frame in workload.frames]
+    images = [frame.image for frame in workload.frames]
     expected = None
     graphs: list[GraphParity] = []
     found: list[TaskParity] = []
@@ -141,7 +141,7 @@ def compare(
         with GraphRunner(bundle, backend, threads) as runner:
             for graph in bundle.spec.graphs:
                 progress(f"{graph} on {backend}")
-                feeds = feeds_of(bundle, graph, pictures, shares)
+                feeds = feeds_of(bundle, graph, images, shares)
                 graphs.append(compare_graph(graph, reference, runner, backend, feeds))
             if not tasks:
                 continue

@@ -13,7 +13,7 @@ from ...runtime.boxes import iou_matrix
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import Pipeline
 from ...runtime.signals import StopRequest
-from ..benchmark.workload import TASKS, EndlessClip, Workload, make_lane
+from ..benchmark.workload import TASKS, EndlessClip, Workload, make_task_runner
 from ..metrics.agreement import box_agreement, mask_agreement
 from ..metrics.mot import rows_of_tracks
 from ..metrics.pose import keypoint_errors
@@ -82,14 +82,14 @@ def run_tasks(
         UnitrackError: Whatever a head raises.
         KeyboardInterrupt: The user asked to stop.
     """
-    lanes = [make_lane(task, graphs, workload, size_hw) for task in tasks]
+    task_runners = [make_task_runner(task, graphs, workload, size_hw) for task in tasks]
     results: dict[str, list[Tracks]] = {task: [] for task in tasks}
 
     def keep(_: object, found: Sequence[Tracks]) -> None:
         for task, tracks in zip(tasks, found, strict=True):
             results[task].append(tracks)
 
-    pipeline = Pipeline(EndlessClip(workload), graphs, lanes)
+    pipeline = Pipeline(EndlessClip(workload), graphs, task_runners)
     with StopRequest() as stop:
         pipeline.run(stop, max_frames=len(workload.frames), on_frame=keep)
     if pipeline.interrupted:
@@ -133,7 +133,7 @@ def _masks(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
 def _boxes(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
     """Mean IoU of the one object's boxes, without the first, given frame."""
     overlaps = [
-        float(iou_matrix(a.observations.boxes_xyxy, b.observations.boxes_xyxy)[0, 0])
+        float(iou_matrix(a.detections.boxes_xyxy, b.detections.boxes_xyxy)[0, 0])
         for a, b in zip(reference[1:], results[1:], strict=True)
     ]
     return float(np.mean(overlaps))
@@ -150,7 +150,7 @@ def _joints(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
 
 
 def _people(tracks: Tracks) -> dict[int, FloatArray]:
-    seen = tracks.observations.keypoints
+    seen = tracks.detections.keypoints
     return {} if seen is None else dict(zip(tracks.ids.tolist(), seen, strict=True))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ..datasets.registry import FORMAT_OF_TASK, FORMATS
 from ..runner.report import Row, TextTable, cell
 
@@ -120,13 +120,13 @@ def read_accuracy(path: Path) -> dict[str, float]:
     """A CSV of `name,accuracy`; a first line without a number is a heading.
 
     Raises:
-        ObservationError: It cannot be read, or a row is something else.
+        DetectionError: It cannot be read, or a row is something else.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ObservationError(f"--accuracy {path} cannot be read: {reason}") from None
+        raise DetectionError(f"--accuracy {path} cannot be read: {reason}") from None
     accuracy: dict[str, float] = {}
     for line, row in enumerate(csv.reader(io.StringIO(text)), 1):
         if not row:
@@ -136,7 +136,7 @@ def read_accuracy(path: Path) -> dict[str, float]:
         except (ValueError, IndexError):
             if line == 1:
                 continue
-            raise ObservationError(
+            raise DetectionError(
                 f"--accuracy {path}, line {line}: got {','.join(row)[:60]!r}, expected name,number"
             ) from None
         accuracy[name] = value

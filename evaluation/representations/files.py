@@ -1,4 +1,4 @@
-"""The files of `cli compare`: CSV, Markdown, pictures and one page."""
+"""The files of `cli compare`: CSV, Markdown, images and one page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_comparison(
         correlations: With another accuracy; empty: none was given.
         setting: What was compared and how.
         notes: Remarks.
-        plots: Whether pictures are drawn.
+        plots: Whether images are drawn.
         label: Of the other accuracy.
 
     Raises:
@@ -54,14 +54,14 @@ def write_comparison(
     """
     make_folder(output)
     tables = _tables(comparison, correlations, label)
-    pictures = _pictures(output, comparison, correlations, label) if plots else {}
+    images = _images(output, comparison, correlations, label) if plots else {}
     title = "Representations compared"
     text = "\n".join(f"## {name}\n\n{markdown(table)}" for name, table in tables.items())
-    remarks = "".join(f"\n* {note}" for note in notes)
+    warnings = "".join(f"\n* {note}" for note in notes)
     lines = "".join(f"* {name}: {value}\n" for name, value in setting.items())
     write_atomic(output / "comparison.csv", to_csv(comparison).encode())
-    write_atomic(output / "comparison.md", f"# {title}\n\n{lines}\n{text}{remarks}\n".encode())
-    page = comparison_page(title, setting, tables, pictures, notes)
+    write_atomic(output / "comparison.md", f"# {title}\n\n{lines}\n{text}{warnings}\n".encode())
+    page = comparison_page(title, setting, tables, images, notes)
     write_atomic(output / "comparison.html", page.encode())
 
 
@@ -76,7 +76,7 @@ def _tables(
     return tables
 
 
-def _pictures(
+def _images(
     output: Path, comparison: Comparison, correlations: list[Correlation], label: str
 ) -> dict[str, str]:
     """Draw and write; heading → SVG."""
@@ -113,7 +113,7 @@ def comparison_page(
     title: str,
     setting: Mapping[str, str],
     tables: Mapping[str, TextTable],
-    pictures: Mapping[str, str],
+    images: Mapping[str, str],
     notes: list[str],
 ) -> str:
     """The page.
@@ -122,7 +122,7 @@ def comparison_page(
         title: Of the page.
         setting: What was compared and how; label → text.
         tables: Heading → table, in this order.
-        pictures: Heading of the table that it follows → SVG document.
+        images: Heading of the table that it follows → SVG document.
         notes: Remarks for the end.
 
     Returns:
@@ -139,8 +139,8 @@ def comparison_page(
     ]
     for heading, table in tables.items():
         parts.append(f"<h2>{escape(heading)}</h2>{_table(table)}")
-        if heading in pictures:
-            svg = pictures[heading]
+        if heading in images:
+            svg = images[heading]
             # The document's head names its grammar at an address; the drawing alone is enough.
             parts.append(f"<figure>{svg[svg.index('<svg') :]}</figure>")
     parts += [f"<p class=note>{escape(note)}</p>" for note in notes]

@@ -39,7 +39,7 @@ def read_sequences(values: dict[str, Any]) -> tuple[dict[str, list[Sequence]], l
 
     Raises:
         RequestError: No data, or a name that is not in it.
-        ObservationError: A data set cannot be read.
+        DetectionError: A data set cannot be read.
     """
     names = values["names"]
     found: dict[str, list[Sequence]] = {}

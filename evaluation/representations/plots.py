@@ -1,4 +1,4 @@
-"""Pictures of a comparison: the radar of ranks (Figure 1) and scatters (Figure 6).
+"""Images of a comparison: the radar of ranks (Figure 1) and scatters (Figure 6).
 
 The only module that imports matplotlib.
 """
@@ -27,7 +27,7 @@ _MARKERS = "os^Dvphd*X"
 
 
 def check_matplotlib() -> None:
-    """Find out before hours of tracking whether there will be pictures.
+    """Find out before hours of tracking whether there will be images.
 
     Raises:
         UnitrackError: matplotlib is not installed.
@@ -125,7 +125,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 
 def _style(comparison: Comparison, entry: str) -> dict[str, Any]:
-    """Colour and marker of a representation, the same in all pictures."""
+    """Colour and marker of a representation, the same in all images."""
     number = comparison.entries.index(entry)
     return {"color": f"C{number % 10}", "marker": _MARKERS[number % len(_MARKERS)]}
 

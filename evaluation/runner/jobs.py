@@ -93,7 +93,7 @@ def score_results(sequence: Sequence, format_name: str, folder: Path) -> Sequenc
     """Score results that are there already.
 
     Raises:
-        ObservationError: There are none, or they do not fit the sequence.
+        DetectionError: There are none, or they do not fit the sequence.
         UnitrackError: TrackEval is not installed.
     """
     row = FORMATS[format_name]
@@ -124,10 +124,10 @@ def run_sequence(job: SequenceJob, track: Track) -> SequenceRecord:
     # What is half done must not look done: the old record goes first.
     record.unlink(missing_ok=True)
     data = track(job, prepare(job, run), run)
-    if data["frames"] != len(sequence.pictures):
+    if data["frames"] != len(sequence.images):
         raise UnitrackError(
             f"{data['source']['ended_early'] or 'the run ended early'}: {data['frames']} of "
-            f"{len(sequence.pictures)} frames were tracked"
+            f"{len(sequence.images)} frames were tracked"
         )
     row.collect(sequence, run / row.written, result)
     done = _record(sequence, row.score(sequence, result), data["notes"], data["fps"])
@@ -166,18 +166,18 @@ def prepare(job: SequenceJob, folder: Path) -> Inputs:
 
     Raises:
         OutputError: A stand-in cannot be written.
-        ObservationError: A file of detections cannot be read.
+        DetectionError: A file of detections cannot be read.
     """
     sequence = job.sequence
-    first = sequence.pictures[0].parent
+    first = sequence.images[0].parent
     every = images_in_folder(first, str(first))
-    count = len(sequence.pictures)
+    count = len(sequence.images)
     source, most = str(first), count if count < len(every) else None
-    if tuple(every[:count]) != sequence.pictures:
+    if tuple(every[:count]) != sequence.images:
         source, most = str(_linked(sequence, folder / "frames")), None
     detections, init = sequence.detections, sequence.init
     if detections is not None and detections.suffix != ".json" and not counts_from(sequence, 1):
-        # `cli track` knows frames by their place among the pictures.
+        # `cli track` knows frames by their place among the images.
         renumbered = folder / "detections.txt"
         renumbered_detections(sequence, detections, renumbered)
         detections = renumbered
@@ -187,16 +187,16 @@ def prepare(job: SequenceJob, folder: Path) -> Inputs:
 
 
 def _linked(sequence: Sequence, folder: Path) -> Path:
-    """A folder of links to the sequence's pictures, where it is not simply the first of one."""
+    """A folder of links to the sequence's images, where it is not simply the first of one."""
     for old in folder.glob("*"):
         old.unlink()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for picture in sequence.pictures:
-            (folder / picture.name).symlink_to(picture.absolute())
+        for image in sequence.images:
+            (folder / image.name).symlink_to(image.absolute())
     except OSError as error:
         raise OutputError(
-            f"{folder}: links to the pictures of {sequence.name} cannot be made "
+            f"{folder}: links to the images of {sequence.name} cannot be made "
             f"({error.strerror}): give an --output on a file system with symbolic links"
         ) from None
     return folder
@@ -214,11 +214,11 @@ def _record(
     notes: tuple[str, ...] | list[str],
     fps: float | None = None,
 ) -> SequenceRecord:
-    remarks = [*sequence.notes, *notes, *(note for score in scores for note in score.notes)]
+    warnings = [*sequence.notes, *notes, *(note for score in scores for note in score.notes)]
     if sequence.truth is None:
-        remarks.append(f"{sequence.name}: no ground truth, not scored")
+        warnings.append(f"{sequence.name}: no ground truth, not scored")
     return SequenceRecord(
-        sequence.name, tuple(scores), len(sequence.numbers), tuple(dict.fromkeys(remarks)), fps
+        sequence.name, tuple(scores), len(sequence.numbers), tuple(dict.fromkeys(warnings)), fps
     )
 
 

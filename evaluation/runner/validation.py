@@ -181,7 +181,7 @@ def compare_bundles(
         results.append(output / "results" / row.result.format(sequence.name))
     before, after = (_scores(item.format, record) for record in records)
     alike = agreement(item.format, sequence, results[0], results[1])
-    return Comparison(sequence.name, item.format, len(sequence.pictures), before, after, alike)
+    return Comparison(sequence.name, item.format, len(sequence.images), before, after, alike)
 
 
 def _scores(format_name: str, record: SequenceRecord) -> dict[str, float]:

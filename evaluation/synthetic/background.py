@@ -1,6 +1,6 @@
 """The backdrop of the procedural scene: sky, hills, houses, trees and a paved square.
 
-Drawn once, a little larger than the picture, so that every frame is one shifted crop of it: the
+Drawn once, a little larger than the image, so that every frame is one shifted crop of it: the
 camera pans and nods slowly, and because figures use the same shift their feet stay on the ground.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...records import UInt8Array
 
 HORIZON = 0.36
-"""Height of the horizon, as a fraction of the picture's height from its top."""
+"""Height of the horizon, as a fraction of the image's height from its top."""
 
 
 EYE_HEIGHT = 1.12
@@ -68,8 +68,8 @@ def _sky(rng: np.random.Generator, height: int, width: int) -> Image32:
     return _mix(sky, (250, 248, 246), clouds * 1.5)
 
 
-def _hills(rng: np.random.Generator, picture: Image32, horizon: int) -> Image32:
-    height, width = picture.shape[:2]
+def _hills(rng: np.random.Generator, image: Image32, horizon: int) -> Image32:
+    height, width = image.shape[:2]
     rows = np.arange(height, dtype=np.float32)[:, None]
     layers = (((176, 168, 128), 0.26), ((132, 150, 98), 0.13))
     for color, lift in layers:
@@ -77,8 +77,8 @@ def _hills(rng: np.random.Generator, picture: Image32, horizon: int) -> Image32:
         inside = np.clip(rows - (horizon - ridge * lift * height) + 0.5, 0, 1)
         inside[horizon:] = 0
         shade = 1.0 + 0.10 * value_noise(rng, height, width, 18, 3)[..., None]
-        picture = _mix(picture, color, inside) * np.where(inside[..., None] > 0.5, shade, 1.0)
-    return picture.astype(np.float32)
+        image = _mix(image, color, inside) * np.where(inside[..., None] > 0.5, shade, 1.0)
+    return image.astype(np.float32)
 
 
 def _house(
@@ -108,9 +108,9 @@ _WALLS = (
 )
 
 
-def _town(rng: np.random.Generator, picture: Image32, horizon: int) -> Image32:
-    height, width = picture.shape[:2]
-    canvas = np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8))
+def _town(rng: np.random.Generator, image: Image32, horizon: int) -> Image32:
+    height, width = image.shape[:2]
+    canvas = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8))
     base = horizon + max(2, height // 60)
     x = -int(rng.integers(0, 20))
     while x < width:
@@ -138,9 +138,9 @@ def _trees(
             cv2.circle(canvas, around, max(2, int(tall * 0.17)), leaf, -1, cv2.LINE_AA)
 
 
-def _square(rng: np.random.Generator, picture: Image32, horizon: int) -> Image32:
+def _square(rng: np.random.Generator, image: Image32, horizon: int) -> Image32:
     """Grass edge and a tiled square in perspective: tiles of about two thirds of a body height."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     below = height - horizon
     rows = np.arange(below, dtype=np.float32)[:, None] + 1.5
     depth = np.float32(EYE_HEIGHT * height * 0.5) / rows
@@ -158,16 +158,16 @@ def _square(rng: np.random.Generator, picture: Image32, horizon: int) -> Image32
     grass = np.clip(border - rows + 0.5, 0, 1).astype(np.float32)
     blades = 1 + 0.25 * value_noise(rng, below, width, 7, 3)[..., None]
     ground = _mix(ground, (76, 138, 104), grass) * np.where(grass[..., None] > 0.5, blades, 1)
-    picture[horizon:] = ground
-    return picture
+    image[horizon:] = ground
+    return image
 
 
 class Background:
     """A panorama and the camera's slow sway over it.
 
     Args:
-        height: Picture height in pixels.
-        width: Picture width in pixels.
+        height: Image height in pixels.
+        width: Image width in pixels.
         seed: Seed of the panorama.
         sway_px: Largest horizontal shift of the camera in pixels.
         noise_std: Standard deviation of the sensor noise in grey levels.
@@ -183,11 +183,11 @@ class Background:
         rng = np.random.default_rng([seed, 101])
         tall, wide = height + 2 * self._margin, width + 2 * self._margin
         horizon = self._margin + round(HORIZON * height)
-        picture = _hills(rng, _sky(rng, tall, wide), horizon)
-        picture = _square(rng, _town(rng, picture, horizon), horizon)
-        drawn = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        image = _hills(rng, _sky(rng, tall, wide), horizon)
+        image = _square(rng, _town(rng, image, horizon), horizon)
+        drawn = np.clip(np.rint(image), 0, 255).astype(np.uint8)
         self._panorama = np.ascontiguousarray(drawn)
-        # One field larger than the picture, entered at a random place for each frame: drawing
+        # One field larger than the image, entered at a random place for each frame: drawing
         # fresh Gaussian noise would cost more than the rest of the frame.
         noise = rng.normal(0.0, noise_std, (height + 61, width + 67, 3))
         self._noise = np.clip(np.rint(noise), -127, 127).astype(np.int8)
@@ -198,7 +198,7 @@ class Background:
         y = 0.12 * self._sway_px * math.sin(2 * math.pi * time_s / 7.0 + 1.0)
         return x, y
 
-    def picture(self, time_s: float) -> UInt8Array:
+    def image(self, time_s: float) -> UInt8Array:
         """The backdrop at `time_s`: (H, W, 3) uint8 BGR, a new array."""
         x, y = self.shift(time_s)
         crop = np.array([[1, 0, x + self._margin], [0, 1, y + self._margin]], np.float64)

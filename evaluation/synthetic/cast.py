@@ -32,11 +32,11 @@ class Role:
     """A path over the square, there and back for ever.
 
     Attributes:
-        start: x at time 0, in picture widths.
-        speed: Picture widths per second; negative walks left first.
-        low: Leftmost x, where the figure turns round; below 0 it leaves the picture there.
-        high: Rightmost x; above 1 it leaves the picture there.
-        near: Body height at time 0, in picture heights.
+        start: x at time 0, in image widths.
+        speed: Image widths per second; negative walks left first.
+        low: Leftmost x, where the figure turns round; below 0 it leaves the image there.
+        high: Rightmost x; above 1 it leaves the image there.
+        near: Body height at time 0, in image heights.
         far: Body height half a `period_s` later.
         period_s: Time from one body height back to the same.
         gait: How the figure moves.

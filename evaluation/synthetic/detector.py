@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...records import BoolArray, FloatArray, Observations
+from ...records import BoolArray, Detections, FloatArray
 from ...runtime.boxes import mask_boxes, valid_rows
 from ...runtime.formats.keypoints import pose_boxes
 
@@ -36,13 +36,13 @@ def noisy_detections(
     size_hw: tuple[int, int],
     noise: DetectorNoise,
     rng: np.random.Generator,
-) -> Observations:
+) -> Detections:
     """What an imperfect detector reports, in no telling order.
 
     Args:
         boxes_xyxy: (N, 4) float32 true boxes in source pixels.
         visible: (N,) float32 share of each object that shows.
-        size_hw: Height and width of the picture.
+        size_hw: Height and width of the image.
         noise: How the detector errs.
         rng: Where its errors come from.
 
@@ -63,9 +63,9 @@ def noisy_detections(
         boxes.append(_false_alarm(size_hw, rng))
         scores.append(float(rng.uniform(0.2, 0.65)))
     if not boxes:
-        return Observations.empty()
+        return Detections.empty()
     order = rng.permutation(len(boxes))
-    return Observations(
+    return Detections(
         np.stack(boxes)[order],
         np.array(scores, np.float32)[order],
         np.zeros(len(boxes), np.int64),
@@ -74,7 +74,7 @@ def noisy_detections(
 
 def noisy_masks(
     masks: BoolArray, visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
-) -> Observations:
+) -> Detections:
     """What an imperfect segmenter reports: masks with uncertain edges, in no telling order.
 
     Args:
@@ -93,14 +93,14 @@ def noisy_masks(
     boxes = mask_boxes(rough)
     kept = valid_rows(boxes)
     count = int(kept.sum())
-    return Observations(
+    return Detections(
         boxes[kept], np.ones(count, np.float32), np.zeros(count, np.int64), rough[kept]
     )
 
 
 def noisy_poses(
     keypoints: FloatArray, visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
-) -> Observations:
+) -> Detections:
     """What an imperfect pose estimator reports, in no telling order.
 
     Args:
@@ -124,7 +124,7 @@ def noisy_poses(
     boxes, shown = pose_boxes(poses)
     scores = (0.6 + 0.4 * visible[rows]).astype(np.float32)
     classes = np.zeros(len(rows), np.int64)
-    return Observations(boxes, scores, classes, keypoints=poses)[shown]
+    return Detections(boxes, scores, classes, keypoints=poses)[shown]
 
 
 def _found_rows(

@@ -1,4 +1,4 @@
-"""A walking figure of the procedural scene: its joints, and its picture from jointed parts.
+"""A walking figure of the procedural scene: its joints, and its image from jointed parts.
 
 Figure coordinates: body heights, x forward, y down, the ground at y = 0.  Angles are in radians
 from hanging straight down, positive swings forward.
@@ -80,8 +80,8 @@ class Placement:
     """Where and how a figure stands in one frame.
 
     Attributes:
-        x: Picture x of the body's axis in pixels.
-        y: Picture y of the ground under it in pixels.
+        x: Image x of the body's axis in pixels.
+        y: Image y of the ground under it in pixels.
         scale: Pixels for one body height.
         facing: 1 looking right, -1 looking left, between the two while turning; never 0.
         phase: Phase of the walk in radians; one double step is 2 pi.
@@ -196,10 +196,10 @@ class Figure:
         self._parts = _sprites(clothes, seed)
 
     def joints(self, at: Placement) -> FloatArray:
-        """Keypoints in PoseTrack18 order: (17, 3) float32 x, y in picture pixels and confidence.
+        """Keypoints in PoseTrack18 order: (17, 3) float32 x, y in image pixels and confidence.
 
         Confidence is 1, and 0 for the ear on the far side of the head; whether other objects or
-        the picture's border hide a joint is not known here.
+        the image's border hide a joint is not known here.
         """
         points = skeleton(at.phase, self._gait)[1]
         near, far = ("right", "left") if at.facing > 0 else ("left", "right")
@@ -215,10 +215,10 @@ class Figure:
         return keypoints
 
     def draw(self, at: Placement) -> tuple[UInt8Array, int, int]:
-        """The figure alone, whole, wherever the picture's border is.
+        """The figure alone, whole, wherever the image's border is.
 
         Returns:
-            A premultiplied BGRA picture (h, w, 4) uint8, and the picture column and row of its
+            A premultiplied BGRAn image (h, w, 4) uint8, and the image column and row of its
             top left pixel (may be negative).
         """
         ratio = TEXELS / at.scale
@@ -238,7 +238,7 @@ class Figure:
         return canvas, left, top
 
     def _to_picture(self, bone: _Bone, at: Placement, level: int) -> Affine:
-        """2x3 map from a sprite's pixel indices to the picture's, centres at whole numbers."""
+        """2x3 map from a sprite's pixel indices to the image's, centres at whole numbers."""
         texels = TEXELS / 2**level
         c, s = math.cos(bone.angle), math.sin(bone.angle)
         turn = np.array([[c * at.facing, s * at.facing], [-s, c]]) * at.scale

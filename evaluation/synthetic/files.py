@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from ...errors import OutputError, SourceError
-from ...records import Frame, IntArray, Observations, Tracks
+from ...records import Detections, Frame, IntArray, Tracks
 from ...runtime.boxes import xyxy_to_xywh
 from ...runtime.drawing.colors import davis_palette
 from ...runtime.formats.davis import encode_palette_png
-from ...runtime.formats.mots import MotsRows
-from ...runtime.formats.otb import SotFile
-from ...runtime.formats.posetrack import PoseFile
+from ...runtime.formats.mots import MotsWriter
+from ...runtime.formats.otb import OtbWriter
+from ...runtime.formats.posetrack import PoseTrackWriter
 from .detector import DetectorNoise, noisy_masks, noisy_poses
 from .scene import Scene, SceneTruth
 
@@ -120,13 +120,13 @@ def write_scene(
     return scene_files(target, form)
 
 
-def detection_rows(frame_index: int, observations: Observations) -> list[str]:
+def detection_rows(frame_index: int, detections: Detections) -> list[str]:
     """MOTChallenge rows `frame,-1,x,y,w,h,score,class,-1` of detections, each with its line end."""
-    boxes = xyxy_to_xywh(observations.boxes_xyxy.astype(np.float64))
+    boxes = xyxy_to_xywh(detections.boxes_xyxy.astype(np.float64))
     return [
         f"{frame_index + 1},-1,{x + 1:.2f},{y + 1:.2f},{w:.2f},{h:.2f},"
         f"{score:.4f},{_PEDESTRIAN},-1\n"
-        for (x, y, w, h), score in zip(boxes, observations.scores, strict=True)
+        for (x, y, w, h), score in zip(boxes, detections.scores, strict=True)
     ]
 
 
@@ -252,7 +252,7 @@ def write_task_files(
     noise = noise or DetectorNoise()
     names = ("masks.txt", "poses.json", "init_box.txt", "init_poses.json")
     files = TaskFiles(*(folder / name for name in names))
-    with MotsRows(files.masks) as masks, PoseFile(files.poses) as poses:
+    with MotsWriter(files.masks) as masks, PoseTrackWriter(files.poses) as poses:
         for index in range(len(scene)):
             frame, truth = scene.frame(index), scene.truth(index)
             rng = np.random.default_rng([seed, 108, index])
@@ -263,8 +263,8 @@ def write_task_files(
             poses.write(frame, _numbered(index, found))
     first, truth = scene.frame(0), scene.truth(0)
     _write_box(files.init_box, first, truth, target)
-    with PoseFile(files.init_poses) as people:
-        people.write(first, Tracks(0, truth.ids, _observed(truth)))
+    with PoseTrackWriter(files.init_poses) as people:
+        people.write(first, Tracks(0, truth.ids, _detected(truth)))
     return files
 
 
@@ -275,18 +275,18 @@ def _write_box(path: Path, first: Frame, truth: SceneTruth, target: int) -> None
             f"scene: figure {target} is not in its first frame, expected one of "
             f"{truth.ids.tolist()}"
         )
-    with SotFile(path) as box:
-        box.write(first, Tracks(0, np.ones(1, np.int64), _observed(truth)[rows]))
+    with OtbWriter(path) as box:
+        box.write(first, Tracks(0, np.ones(1, np.int64), _detected(truth)[rows]))
 
 
-def _observed(truth: SceneTruth) -> Observations:
+def _detected(truth: SceneTruth) -> Detections:
     """The truth as a detector without error would report it."""
     count = len(truth.ids)
     scores, classes = np.ones(count, np.float32), np.zeros(count, np.int64)
-    return Observations(truth.boxes_xyxy, scores, classes, keypoints=truth.keypoints)
+    return Detections(truth.boxes_xyxy, scores, classes, keypoints=truth.keypoints)
 
 
-def _numbered(index: int, seen: Observations) -> Tracks:
-    """Detections in the form that sinks take: numbers that say nothing about identity."""
+def _numbered(index: int, seen: Detections) -> Tracks:
+    """Detections in the form that writers take: numbers that say nothing about identity."""
     ids: IntArray = np.arange(1, len(seen) + 1)
     return Tracks(index, ids, seen)

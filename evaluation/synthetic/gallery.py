@@ -1,4 +1,4 @@
-"""The gallery: one picture per task from the procedural scene."""
+"""The gallery: one image per task from the procedural scene."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .scene import Scene, SceneConfig
 from .scores import TARGET, score
 
 LAST_FRAME = {"sot": 80, "vos": 23, "mot": 80, "mots": 80, "posetrack": 80, "pose": 24}
-"""How many frames each task is followed for; the picture is the last of them."""
+"""How many frames each task is followed for; the image is the last of them."""
 
 
 SIZE_HW = 480, 854
@@ -33,11 +33,11 @@ SIZE_HW = 480, 854
 
 
 WIDTH = 640
-"""Of the pictures."""
+"""Of the images."""
 
 
 GIVEN_ONCE = ("sot", "vos", "pose")
-"""Tasks that are given the first frame alone: their pictures show it in a corner."""
+"""Tasks that are given the first frame alone: their images show it in a corner."""
 
 
 JPEG_QUALITY = 82
@@ -57,57 +57,57 @@ class Exhibit:
     tracks: list[Tracks] = field(default_factory=list)
     trails: Trails = field(default_factory=Trails)
     first: UInt8Array | None = None
-    picture: UInt8Array | None = None
+    image: UInt8Array | None = None
 
     def add(self, frame: Frame, tracks: Tracks) -> None:
-        """Take in the next frame, and make it the picture."""
+        """Take in the next frame, and make it the image."""
         self.tracks.append(tracks)
         caption = f"{self.task}  frame {frame.index + 1}"
         if self.task in GIVEN_ONCE:
             if self.first is None:
                 self.first = draw_tracks(frame.image, tracks)
             drawn = draw_tracks(frame.image, tracks, caption=caption)
-            self.picture = _with_inset(drawn, self.first)
+            self.image = _with_inset(drawn, self.first)
         else:
             trails = self.trails.update(tracks)
-            self.picture = draw_tracks(frame.image, tracks, trails=trails, caption=caption)
+            self.image = draw_tracks(frame.image, tracks, trails=trails, caption=caption)
 
     def write(self, path: Path) -> int:
-        """Write the picture as JPEG; gives back its bytes.
+        """Write the image as JPEG; gives back its bytes.
 
         Raises:
             OutputError: There is none, or it cannot be written.
         """
-        if self.picture is None:
+        if self.image is None:
             raise OutputError(f"{path}: task {self.task} gave no frame, there is nothing to show")
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        picture = _scaled(self.picture, WIDTH / self.picture.shape[1])
-        good, data = cv2.imencode(".jpg", picture, quality)
+        image = _scaled(self.image, WIDTH / self.image.shape[1])
+        good, data = cv2.imencode(".jpg", image, quality)
         if not good:
-            raise OutputError(f"{path}: the picture cannot be encoded as JPEG")
+            raise OutputError(f"{path}: the image cannot be encoded as JPEG")
         write_atomic(path, data.tobytes())
         return len(data)
 
 
-def _with_inset(picture: UInt8Array, first: UInt8Array) -> UInt8Array:
+def _with_inset(image: UInt8Array, first: UInt8Array) -> UInt8Array:
     """The first frame, with what was given in it, small in the upper right corner."""
     nobody = Tracks(0, np.zeros(0, np.int64))
     small = draw_tracks(_scaled(first, _INSET), nobody, caption="given: frame 1")
     framed = cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=_BORDER)
     rows, columns = framed.shape[:2]
-    margin = max(2, len(picture) // 60)
-    picture[margin : margin + rows, -margin - columns : -margin] = framed
-    return picture
+    margin = max(2, len(image) // 60)
+    image[margin : margin + rows, -margin - columns : -margin] = framed
+    return image
 
 
-def _scaled(picture: UInt8Array, factor: float) -> UInt8Array:
-    smaller = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+def _scaled(image: UInt8Array, factor: float) -> UInt8Array:
+    smaller = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     return np.asarray(smaller, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Hung:
-    """A picture of the gallery: its file and size, and what the run came to."""
+    """An image of the gallery: its file and size, and what the run came to."""
 
     report: TrackReport
     score: str
@@ -122,14 +122,14 @@ def make_gallery(
     output: Path,
     progress: Callable[[str], AbstractContextManager[Watch]],
 ) -> list[Hung]:
-    """Track the demo clip with every task, and write one picture of each.
+    """Track the demo clip with every task, and write one image of each.
 
     Stops where a run was interrupted, whose report comes last.
 
     Args:
         bundle: Folder of the bundle.
         folder: Where `sot.jpg` and the others go; made if need be.
-        frames: At most so many of the clip; None: up to where each picture is best.
+        frames: At most so many of the clip; None: up to where each image is best.
         output: Folder of the clip and of the results, which are replaced.
         progress: Shows how far a task is, given its name.
 
@@ -157,15 +157,15 @@ def make_gallery(
 
 
 def show_gallery(hung: Sequence[Hung]) -> None:
-    """Print a table of the pictures and scores."""
+    """Print a table of the images and scores."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "frames", "FPS", "score against the truth", "picture", box=None)
+    table = Table("task", "frames", "FPS", "score against the truth", "image", box=None)
     for one in hung:
         data = one.report.data
-        picture = f"{one.path}  {one.size_bytes / 1000:.0f} kB"
-        table.add_row(data["task"], str(data["frames"]), f"{data['fps']:.1f}", one.score, picture)
+        image = f"{one.path}  {one.size_bytes / 1000:.0f} kB"
+        table.add_row(data["task"], str(data["frames"]), f"{data['fps']:.1f}", one.score, image)
     Console(highlight=False).print(table)
 
 

@@ -1,4 +1,4 @@
-"""Layers of the scene laid over one another: shadows and figures, cut at the picture's border."""
+"""Layers of the scene laid over one another: shadows and figures, cut at the image's border."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ SOLID = 128
 _Window = tuple[tuple[slice, slice], tuple[slice, slice]]
 
 
-def _window(
-    picture: tuple[int, ...], layer: tuple[int, ...], left: int, top: int
-) -> _Window | None:
-    """The overlap of a layer with the picture, as slices of either; None where there is none."""
+def _window(image: tuple[int, ...], layer: tuple[int, ...], left: int, top: int) -> _Window | None:
+    """The overlap of a layer with the image, as slices of either; None where there is none."""
     x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + layer[1], picture[1]), min(top + layer[0], picture[0])
+    x1, y1 = min(left + layer[1], image[1]), min(top + layer[0], image[0])
     if x0 >= x1 or y0 >= y1:
         return None
     inside = (slice(y0, y1), slice(x0, x1))
@@ -31,7 +29,7 @@ def _window(
 def lay_figure(
     image: UInt8Array, labels: UInt8Array, drawn: tuple[UInt8Array, int, int], number: int
 ) -> tuple[FloatArray, int] | None:
-    """Lay a figure over image and labels; its box within the picture and its whole pixel count."""
+    """Lay a figure over image and labels; its box within the image and its whole pixel count."""
     layer, left, top = drawn
     window = _window(image.shape, layer.shape, left, top)
     if window is None:
@@ -49,17 +47,17 @@ def lay_figure(
     return box.astype(np.float32), int(np.count_nonzero(solid))
 
 
-def blend_over(picture: UInt8Array, layer: UInt8Array) -> None:
-    """Lay a premultiplied BGRA layer over a picture of the same size, in place.
+def blend_over(image: UInt8Array, layer: UInt8Array) -> None:
+    """Lay a premultiplied BGRA layer over an image of the same size, in place.
 
     Args:
-        picture: (h, w, 3) BGR, or (h, w, 4) premultiplied BGRA; uint8, written to.
+        image: (h, w, 3) BGR, or (h, w, 4) premultiplied BGRA; uint8, written to.
         layer: (h, w, 4) uint8, premultiplied.
     """
-    channels = picture.shape[2]
+    channels = image.shape[2]
     rest = cv2.merge([cv2.bitwise_not(cv2.extractChannel(layer, 3))] * channels)
     front = layer if channels == 4 else cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR)
-    picture[...] = cv2.add(cv2.multiply(picture, rest, scale=1 / 255), front)
+    image[...] = cv2.add(cv2.multiply(image, rest, scale=1 / 255), front)
 
 
 class Shadow:

@@ -1,4 +1,4 @@
-"""Body parts of the scene's figures: small pictures with alpha, drawn once in object coordinates.
+"""Body parts of the scene's figures: small images with alpha, drawn once in object coordinates.
 
 A part lives in its own frame, in body heights: the joint it hangs from is the origin and its bone
 runs along +y.  Its texture is painted in that frame, so it turns, swings and grows with the part.
@@ -72,8 +72,8 @@ class Sprite:
     """A part at several levels of detail.
 
     Attributes:
-        levels: Premultiplied BGRA pictures, uint8; level n has `TEXELS / 2**n` texels a height.
-        origin: Position of the part's joint from the picture's top left corner, in body heights.
+        levels: Premultiplied BGRAn images, uint8; level n has `TEXELS / 2**n` texels a height.
+        origin: Position of the part's joint from the image's top left corner, in body heights.
     """
 
     levels: tuple[UInt8Array, ...]
@@ -158,7 +158,7 @@ class _Sheet:
         self.y = np.broadcast_to(grid[:tall, None] / self._scale - self.origin[1], self.alpha.shape)
 
     def stain(self, shape: npt.NDArray[np.bool_], color: Image32 | Color) -> None:
-        """Cover a shape with a colour, or with a coloured picture of the sheet's size."""
+        """Cover a shape with a colour, or with a coloured image of the sheet's size."""
         paint = np.broadcast_to(np.asarray(color, np.float32), self.color.shape)
         self.color[shape] = paint[shape]
         self.alpha[shape] = 1.0

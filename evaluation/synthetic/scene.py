@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...errors import SourceError
-from ...records import BoolArray, FloatArray, Frame, IntArray, Observations, UInt8Array
+from ...records import BoolArray, Detections, FloatArray, Frame, IntArray, UInt8Array
 from .background import Background
 from .cast import clothes_of, placements, role_of
 from .detector import DetectorNoise, noisy_detections
@@ -29,12 +29,12 @@ class SceneConfig:
 
     Attributes:
         frames: Length of the clip.
-        height: Picture height in pixels, at least 64.
-        width: Picture width in pixels, at least 64.
+        height: Image height in pixels, at least 64.
+        width: Image width in pixels, at least 64.
         objects: How many figures take part, 0 to 64; ids are 1 to `objects`.
         seed: Varies backdrop, clothes, paths and noise.
         fps: Frames per second.
-        sway: Largest horizontal shift of the camera, in picture widths.
+        sway: Largest horizontal shift of the camera, in image widths.
         noise_std: Standard deviation of the sensor noise in grey levels.
 
     Raises:
@@ -69,7 +69,7 @@ class SceneConfig:
 
 @dataclass(frozen=True, slots=True)
 class SceneTruth:
-    """What is really in one frame: the N figures of which any part lies within the picture.
+    """What is really in one frame: the N figures of which any part lies within the image.
 
     Figures hidden altogether are listed too, with an empty mask.
 
@@ -77,13 +77,13 @@ class SceneTruth:
         frame_index: The frame's number, from 0.
         ids: (N,) int64, ascending.
         boxes_xyxy: (N, 4) float32, tight around the whole figure as if nothing hid it, cut at the
-            picture's border; source pixels.
+            image's border; source pixels.
         visible: (N,) float32, the share of the figure's pixels that can be seen: neither hidden
-            by another figure nor outside the picture.
+            by another figure nor outside the image.
         masks: (N, H, W) bool, the pixels that can be seen; no pixel belongs to two figures.
         keypoints: (N, 17, 3) float32, x, y in source pixels and confidence, in PoseTrack18 order
             (`scene_figure.JOINT_NAMES`); 1 where the point can be seen, 0 where another figure or
-            the own head hides it or it lies outside the picture.
+            the own head hides it or it lies outside the image.
     """
 
     frame_index: int
@@ -103,7 +103,7 @@ class SceneTruth:
 
 @dataclass(frozen=True, slots=True)
 class _Rendering:
-    """One drawn frame: picture, who is seen at each pixel, and each figure's box and size."""
+    """One drawn frame: image, who is seen at each pixel, and each figure's box and size."""
 
     index: int
     image: UInt8Array
@@ -155,7 +155,7 @@ class Scene:
 
     def detections(
         self, index: int, seed: int = 0, noise: DetectorNoise | None = None
-    ) -> Observations:
+    ) -> Detections:
         """What an imperfect detector would report for frame `index`, in no telling order.
 
         Args:
@@ -184,12 +184,12 @@ class Scene:
 
     def _draw(self, index: int) -> _Rendering:
         time_s = index / self.config.fps
-        image = self._background.picture(time_s)
+        image = self._background.image(time_s)
         dx, dy = self._background.shift(time_s)
         spots = [
             replace(path[index], x=path[index].x - dx, y=path[index].y - dy) for path in self._paths
         ]
-        # Who stands lower in the picture stands nearer and hides the others.
+        # Who stands lower in the image stands nearer and hides the others.
         order = sorted(range(len(spots)), key=lambda k: (spots[k].y, k))
         labels = np.zeros(image.shape[:2], np.uint8)
         found: dict[int, tuple[FloatArray, int]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import BoolArray, FloatArray, IntArray, Tracks
 from ...runtime.boxes import xyxy_to_xywh
 from ...runtime.formats.davis import read_label_png
@@ -44,10 +44,10 @@ def score_masks(clip: SceneFiles, results: Path, frames: int) -> VosScore:
     Objects that enter after the first frame were not given to the tracker, and do not count.
 
     Raises:
-        ObservationError: Fewer than three frames, which J-mean is not defined for.
+        DetectionError: Fewer than three frames, which J-mean is not defined for.
     """
     if frames < 3:
-        raise ObservationError(f"scoring masks needs 3 frames or more, got {frames}")
+        raise DetectionError(f"scoring masks needs 3 frames or more, got {frames}")
     given = np.unique(read_label_png(clip.init_mask))
     names = [f"{index:05d}.png" for index in range(frames)]
     found = [read_label_png(results / name) for name in names]
@@ -97,7 +97,7 @@ def _score_sot(tracks: Sequence[Tracks], truth: Sequence[SceneTruth]) -> str:
         place = np.flatnonzero(real.ids == TARGET)
         if len(place):
             boxes[row] = xyxy_to_xywh(real.boxes_xyxy[place].astype(np.float64))[0]
-    found = np.concatenate([t.observations.boxes_xyxy for t in tracks]).astype(np.float64)
+    found = np.concatenate([t.detections.boxes_xyxy for t in tracks]).astype(np.float64)
     return f"AUC {success_auc(xyxy_to_xywh(found), boxes):.3f}"
 
 
@@ -134,9 +134,9 @@ def _tracked(results: Rows, truth: Rows) -> str:
 
 def _score_mots(tracks: Sequence[Tracks], truth: Sequence[SceneTruth]) -> str:
     found = {
-        t.frame_index: _mask_rows(t.ids, t.observations.masks)
+        t.frame_index: _mask_rows(t.ids, t.detections.masks)
         for t in tracks
-        if t.observations.masks is not None
+        if t.detections.masks is not None
     }
     real = {t.frame_index: _mask_rows(t.ids, t.masks) for t in truth}
     scores = score_mots(found, real)
@@ -156,7 +156,7 @@ def _score_pose(tracks: Sequence[Tracks], truth: Sequence[SceneTruth]) -> str:
     given = {int(k): p[:, 2] > 0 for k, p in zip(truth[0].ids, truth[0].keypoints, strict=True)}
     found, real = [], []
     for track, frame in zip(tracks[1:], truth[1:], strict=True):
-        seen = track.observations.keypoints
+        seen = track.detections.keypoints
         places = dict(zip(track.ids.tolist(), seen if seen is not None else [], strict=True))
         for identity, joints in zip(frame.ids.tolist(), frame.keypoints, strict=True):
             if identity in given:

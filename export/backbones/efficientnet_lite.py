@@ -32,7 +32,7 @@ class SameConv(nn.Conv2d):
     """Convolution padded as TensorFlow's SAME pads an even side.
 
     The weights come from TensorFlow and saw even sides only (224, 112, 56, …). There SAME at
-    stride 2 puts nothing (kernel 3) or one row (kernel 5) before the picture and one more behind
+    stride 2 puts nothing (kernel 3) or one row (kernel 5) before the image and one more behind
     it, so cell `i` always looks at input rows from `2 i - before`. Here that stays so for odd
     sides as well, with one more row of zeros behind where it is needed: constant padding, the
     same geometry at every size, and ceil(side / stride) cells. Symmetric padding costs accuracy:
@@ -103,7 +103,7 @@ class EfficientNetLite0(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of a picture.
+        """Features of an image.
 
         Args:
             x: (N, 3, H, W) float, RGB, (value - 127) / 128; H and W at least 16.

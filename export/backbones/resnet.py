@@ -121,7 +121,7 @@ class ResNet(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of a picture.
+        """Features of an image.
 
         Args:
             x: (N, 3, H, W) float, normalised.

@@ -1,7 +1,7 @@
 """The heavy parts of the method as PyTorch modules that export to TensorRT-friendly ONNX.
 
 Only matrix products, gathers, softmax and top-k: no RoIAlign and no Fourier transform, which some
-TensorRT flavours cannot parse.  Feature maps travel as (1, rows, cols, C), one point a row, in the
+TensorRT variants cannot parse.  Feature maps travel as (1, rows, cols, C), one point a row, in the
 bundle's precision; affinities, softmaxes and norms are computed in float32 whatever that is.
 """
 

@@ -78,7 +78,7 @@ def build_engine(
     """Parse, prove the precision, and build.
 
     Args:
-        library: The flavour in use.
+        library: The variant in use.
         path: The ONNX file.
         graph: Its spec.
         precision: Of the bundle: `fp32`, `fp16` or `int8`.
@@ -153,7 +153,7 @@ def _set_target(library: TensorrtLibrary, config: Any, target: str) -> None:
     if target.upper() not in capabilities:
         known = [name.lower() for name in capabilities if name != "NONE"]
         raise BuildError(
-            f"--target {target}: {library.flavour} {library.version} builds for "
+            f"--target {target}: {library.variant} {library.version} builds for "
             f"{', '.join([PORTABLE, *known])}"
         )
     config.num_compute_capabilities = 1
@@ -196,16 +196,16 @@ def _failure(library: TensorrtLibrary, graph: str, options: BuildOptions) -> Bui
     given = options.workspace_mib
     if given is not None and wanted is not None and int(wanted[1]) == given * MIB:
         # TensorRT words its own limit as if it were the machine's.
-        mend = f"raise --workspace (now {given} MiB), or build for one --size"
+        rebuild_command = f"raise --workspace (now {given} MiB), or build for one --size"
     elif out_of_memory:
         limit = "unlimited" if given is None else f"{given} MiB"
-        mend = (
+        rebuild_command = (
             f"lower --workspace (now {limit}), build for one --size, or build on a larger machine "
             "with --target"
         )
     else:
-        mend = "build for one --size, or use another --backend"
+        rebuild_command = "build for one --size, or use another --backend"
     return BuildError(
-        f"graph {graph}: {library.flavour} {library.version} could not build it for "
-        f"{options.target}: {reason[:300]}; {mend}"
+        f"graph {graph}: {library.variant} {library.version} could not build it for "
+        f"{options.target}: {reason[:300]}; {rebuild_command}"
     )

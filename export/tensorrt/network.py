@@ -25,7 +25,7 @@ def parse_network(
     """Parse an ONNX file into a strongly typed network.
 
     Args:
-        library: The flavour in use.
+        library: The variant in use.
         builder: Keeps the network alive.
         path: The ONNX file.
 
@@ -41,7 +41,7 @@ def parse_network(
         library.logger.take_errors()
         text = " ".join("; ".join(reasons).split())[:300]
         raise BuildError(
-            f"{path} is not understood by {library.flavour} {library.version}: {text}; export it "
+            f"{path} is not understood by {library.variant} {library.version}: {text}; export it "
             "again with `cli export --force`, or use --backend cpu"
         )
     return network
@@ -59,7 +59,7 @@ def check_precision(
     """Compare the element types of all convolutions and matrix products with the promise.
 
     Args:
-        library: The flavour in use.
+        library: The variant in use.
         network: The parsed graph.
         graph: Its spec; `fp32_nodes` may be float32 whatever the bundle's precision.
         precision: Of the bundle.

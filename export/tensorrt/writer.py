@@ -28,16 +28,16 @@ class EngineRequest:
     """What the user asked for.
 
     Attributes:
-        flavour: `tensorrt` or `tensorrt-rtx`.
+        variant: `tensorrt` or `tensorrt-rtx`.
         targets: `current`, `portable`, `sm86` …; empty: the GPU in this machine, or, where there
-            is none, whatever the flavour can build without one.
+            is none, whatever the variant can build without one.
         sizes_hw: Image sizes (height, width) that the engines serve; empty: the bundle's.
         workspace_mib: Most memory that a layer may use for itself; None: the library's default.
         graphs: Which graphs; empty: all.
         force: Whether engines that fit are built again.
     """
 
-    flavour: str
+    variant: str
     targets: tuple[str, ...] = ()
     sizes_hw: tuple[tuple[int, int], ...] = ()
     workspace_mib: int | None = None
@@ -63,12 +63,12 @@ def build_engines(
         All engines that were asked for, those that were there already included.
 
     Raises:
-        BackendError: The flavour is not installed.
+        BackendError: The variant is not installed.
         BuildError: A request that cannot be met, a graph that is not understood, a broken
             promise of precision, or no memory.  The bundle keeps what it had.
         OutputError: The bundle cannot be written.
     """
-    library = load_library(request.flavour)
+    library = load_library(request.variant)
     gpu = find_gpu()
     targets = tuple(_resolve(library, t, gpu) for t in request.targets or (_default(library, gpu),))
     graphs = _chosen(bundle, request.graphs)
@@ -104,13 +104,13 @@ def _resolve(library: TensorrtLibrary, target: str, gpu: GpuInfo | None) -> str:
         here = None if gpu is None else gpu.target
         if here is None:
             raise BuildError(
-                f"{library.flavour} builds for the GPU in this machine, and no GPU with a working "
+                f"{library.variant} builds for the GPU in this machine, and no GPU with a working "
                 "driver was found (see `cli doctor`)"
                 + ("; --target sm86 … needs none" if library.row.builds_elsewhere else "")
             )
         if target not in (CURRENT, here):
             raise BuildError(
-                f"--target {target}: {library.flavour} builds for the GPU in this machine only, "
+                f"--target {target}: {library.variant} builds for the GPU in this machine only, "
                 f"which is {here}; run `cli build` on the other machine, or use "
                 "--engine tensorrt-rtx"
             )
@@ -150,7 +150,7 @@ def _up_to_date(
 ) -> EngineSpec | None:
     inputs = tuple(profiled(tensor, ranges) for tensor in graph.inputs)
     for engine in spec.engines:
-        fits = _key(engine) == (graph.name, library.flavour, library.version, target)
+        fits = _key(engine) == (graph.name, library.variant, library.version, target)
         if fits and engine.onnx_sha256 == graph.sha256 and engine.inputs == inputs:
             path = bundle.path / engine.file
             return engine if path.is_file() and sha256_of(path) == engine.sha256 else None
@@ -158,11 +158,11 @@ def _up_to_date(
 
 
 def _key(engine: EngineSpec) -> tuple[str, str, str, str]:
-    return engine.graph, engine.flavour, engine.version, engine.target
+    return engine.graph, engine.variant, engine.version, engine.target
 
 
 def _folder(bundle: Bundle, library: TensorrtLibrary, target: str) -> Path:
-    return bundle.path / ENGINES / f"{library.flavour}-{library.version}-{target}"
+    return bundle.path / ENGINES / f"{library.variant}-{library.version}-{target}"
 
 
 def _read(path: Path) -> bytes:
@@ -196,7 +196,7 @@ def _add(
         sha256=sha256_of(path),
         size_bytes=len(made.plan),
         onnx_sha256=graph.sha256,
-        flavour=library.flavour,
+        variant=library.variant,
         version=library.version,
         target=target,
         platform=platform_name(),

@@ -14,7 +14,7 @@ import lap
 import numpy as np
 import numpy.typing as npt
 
-from ...records import Observations
+from ...records import Detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.runner import GraphRunner
 from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
@@ -80,14 +80,14 @@ class Associator:
         self._elapsed = 1
 
     def step(
-        self, frame_index: int, observations: Observations, features: ObjectFeatures | None
+        self, frame_index: int, detections: Detections, features: ObjectFeatures | None
     ) -> list[Tracklet]:
         """Take in one frame.
 
         Args:
             frame_index: Larger than that of the last call; motion advances by the difference, and
                 what was seen last before the buffer began is forgotten.
-            observations: The frame's M detections.
+            detections: The frame's M detections.
             features: Their appearance, row by row; None where there is no detection.
 
         Returns:
@@ -99,22 +99,22 @@ class Associator:
         self._forget(frame_index)
         self._elapsed = elapsed
         self._predict(elapsed)
-        boxes = xyxy_to_xyah(observations.boxes_xyxy)
-        left = list(range(len(observations)))
+        boxes = xyxy_to_xyah(detections.boxes_xyxy)
+        left = list(range(len(detections)))
         known = [t for t in self._tracklets if t.state is not State.UNCONFIRMED]
         unconfirmed = [t for t in self._tracklets if t.state is State.UNCONFIRMED]
 
-        cost = self._appearance_cost(known, observations, features, boxes)
+        cost = self._appearance_cost(known, detections, features, boxes)
         known, left = self._match(known, left, cost, self._config.cost_limit, boxes)
         if self._config.use_motion:
             tracked = [t for t in known if t.state is State.TRACKED]
-            cost = _overlap_cost(tracked, observations, left)
+            cost = _overlap_cost(tracked, detections, left)
             _, left = self._match(tracked, left, cost, self._config.overlap_limit, boxes)
-            cost = _overlap_cost(unconfirmed, observations, left)
+            cost = _overlap_cost(unconfirmed, detections, left)
             _, left = self._match(unconfirmed, left, cost, self._config.confirm_limit, boxes)
         self._retire(frame_index)
         for row in left:
-            self._begin(row, observations, boxes, confirmed=first)
+            self._begin(row, detections, boxes, confirmed=first)
         self._merge_duplicates()
         self._bank.update(self._tracklets, features)
         return [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
@@ -140,11 +140,11 @@ class Associator:
     def _appearance_cost(
         self,
         tracklets: Sequence[Tracklet],
-        observations: Observations,
+        detections: Detections,
         features: ObjectFeatures | None,
         boxes_xyah: npt.NDArray[np.float64],
     ) -> Cost:
-        cost = np.full((len(tracklets), len(observations)), np.inf)
+        cost = np.full((len(tracklets), len(detections)), np.inf)
         bank = self._bank.features
         if bank is None or features is None or not cost.size:
             return cost
@@ -156,7 +156,7 @@ class Associator:
                 cost[row] = similar[tracklet.row]
         if self._config.use_motion:
             cost = self._fuse_motion(cost, tracklets, boxes_xyah)
-        return _same_class(cost, tracklets, observations.classes)
+        return _same_class(cost, tracklets, detections.classes)
 
     def _fuse_motion(
         self, cost: Cost, tracklets: Sequence[Tracklet], boxes_xyah: npt.NDArray[np.float64]
@@ -206,7 +206,7 @@ class Associator:
     def _begin(
         self,
         row: int,
-        observations: Observations,
+        detections: Detections,
         boxes_xyah: npt.NDArray[np.float64],
         *,
         confirmed: bool,
@@ -219,7 +219,7 @@ class Associator:
                 id=self._next_id,
                 state=State.TRACKED if at_once else State.UNCONFIRMED,
                 filter=BoxFilter(boxes_xyah[row]),
-                class_id=int(observations.classes[row]),
+                class_id=int(detections.classes[row]),
                 first_frame=frame,
                 last_frame=frame,
                 detection=row,
@@ -248,11 +248,11 @@ def _boxes(tracklets: Sequence[Tracklet]) -> npt.NDArray[np.float32]:
 
 
 def _overlap_cost(
-    tracklets: Sequence[Tracklet], observations: Observations, rows: Sequence[int]
+    tracklets: Sequence[Tracklet], detections: Detections, rows: Sequence[int]
 ) -> Cost:
     if not tracklets or not rows:
         return np.zeros((len(tracklets), len(rows)))
-    chosen = observations[np.array(rows, np.int64)]
+    chosen = detections[np.array(rows, np.int64)]
     cost = 1.0 - iou_matrix(_boxes(tracklets), chosen.boxes_xyxy).astype(np.float64)
     return _same_class(cost, tracklets, chosen.classes)
 

@@ -58,15 +58,15 @@ def pose_mask(keypoints: Keypoints, size_hw: tuple[int, int]) -> BoolArray:
     mask.  Skeletons of other than 17 joints give the hull of their joints.
 
     Args:
-        keypoints: (K, 3) float: x, y in pixels of the picture, confidence (<= 0: not seen).
-        size_hw: Height and width of the picture.
+        keypoints: (K, 3) float: x, y in pixels of the image, confidence (<= 0: not seen).
+        size_hw: Height and width of the image.
 
     Returns:
         (H, W) bool.
     """
     canvas = np.zeros(size_hw, np.uint8)
     seen = seen_joints(keypoints)
-    # Far beyond the picture a joint is as good as at four picture sizes, which drawing can hold.
+    # Far beyond the image a joint is as good as at four image sizes, which drawing can hold.
     far = 4.0 * max(size_hw)
     points = np.clip(np.where(seen[:, None], keypoints[:, :2], 0).astype(np.float64), -far, far)
     size = body_size(keypoints)

@@ -32,7 +32,7 @@ class Tracklet:
         class_id: Of its detections.
         first_frame: Index of the frame of its first match.
         last_frame: Index of the frame of its last match.
-        detection: Row of its match in the current frame's observations, -1 if it has none.
+        detection: Row of its match in the current frame's detections, -1 if it has none.
         row: Its row in the feature bank, -1 before it had any feature.
     """
 

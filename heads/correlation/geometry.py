@@ -19,7 +19,7 @@ Float64 = npt.NDArray[np.float64]
 
 
 def crop_window(image: UInt8Array, centre_xy: Float64, window_wh: Float64, side: int) -> UInt8Array:
-    """Show a window of a picture as a square, bilinear.
+    """Show a window of an image as a square, bilinear.
 
     Args:
         image: (H, W, 3) uint8.
@@ -28,7 +28,7 @@ def crop_window(image: UInt8Array, centre_xy: Float64, window_wh: Float64, side:
         side: Of the crop, in pixels.
 
     Returns:
-        (side, side, 3) uint8; black where the window reaches beyond the picture.
+        (side, side, 3) uint8; black where the window reaches beyond the image.
     """
     scale_x, scale_y = side / window_wh
     left, top = centre_xy - window_wh / 2

@@ -18,7 +18,7 @@ from ...runtime.inference.runner import GraphRunner
 from .tiles import MASKED, TilePlan, best_tile, reach_of
 
 _CHUNK_VALUES = 8_000_000
-"""Affinities held at once: 32 MB, so that a large picture needs no more memory than a small one."""
+"""Affinities held at once: 32 MB, so that a large image needs no more memory than a small one."""
 
 
 _QUERY_INDEX = 3

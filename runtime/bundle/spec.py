@@ -116,9 +116,9 @@ class EngineSpec:
         sha256: Of the file, lower-case hexadecimal.
         size_bytes: Of the file.
         onnx_sha256: Of the ONNX file that it was built from.
-        flavour: `tensorrt` or `tensorrt-rtx`.
+        variant: `tensorrt` or `tensorrt-rtx`.
         version: Of that library, such as `1.7.1.116`.
-        target: What it runs on: `sm86` …, or `portable` for any GPU of the flavour's list.
+        target: What it runs on: `sm86` …, or `portable` for any GPU of the variant's list.
         platform: Operating system and machine, such as `linux-x86_64`.
         build_s: Seconds that building took.
         inputs: The graph's inputs with the profile that was built: min, opt and max shape.
@@ -132,7 +132,7 @@ class EngineSpec:
     sha256: str
     size_bytes: int
     onnx_sha256: str
-    flavour: str
+    variant: str
     version: str
     target: str
     platform: str
@@ -151,7 +151,7 @@ class EngineSpec:
             sha256=str(data["sha256"]),
             size_bytes=int(data["size_bytes"]),
             onnx_sha256=str(data["onnx_sha256"]),
-            flavour=str(data["flavour"]),
+            variant=str(data["variant"]),
             version=str(data["version"]),
             target=str(data["target"]),
             platform=str(data["platform"]),

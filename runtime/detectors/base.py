@@ -5,23 +5,23 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ...records import Frame, Observations
+from ...records import Detections, Frame
 
 if TYPE_CHECKING:
     pass
 
 
-_Self = TypeVar("_Self", bound="Observer")
+_Self = TypeVar("_Self", bound="Detector")
 
 
-class Observer(Protocol):
+class Detector(Protocol):
     """Says what is to be seen in each frame of one source, frame after frame; a context manager."""
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The objects in a frame, in source pixels.
 
         Raises:
-            ObservationError: The observer does not fit the source, or failed.
+            DetectionError: The detector does not fit the source, or failed.
         """
 
     def notes(self, source_frames: int | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UnitrackError
-from ...records import FloatArray, Frame, Observations
+from ...records import Detections, FloatArray, Frame
 from ..boxes import clip_boxes
 from ..bundle.spec import GraphSpec
 from .topdown import CropModel, ModelKind, probability
@@ -65,7 +65,7 @@ class MaskModel:
         threads: Of the CPU; 0 takes as many as this process may use.
 
     Raises:
-        ObservationError: There is no such file, or the model is of no known format.
+        DetectionError: There is no such file, or the model is of no known format.
         BackendError: ONNX Runtime cannot load or run it.
     """
 
@@ -89,19 +89,19 @@ class MaskModel:
         answer = self._model.run([black], self._mask, "a black crop")
         return bool(answer.min() < -_ROUNDING or answer.max() > 1 + _ROUNDING)
 
-    def describe(self, frame: Frame, seen: Observations) -> Observations:
+    def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes with the mask of the person in each.
 
         Args:
-            frame: The picture.
+            frame: The image.
             seen: N boxes in source pixels; they and their scores stay as they are.
 
         Returns:
             With (N, H, W) masks at source size; empty where the model sees nobody or a box lies
-            wholly outside the picture.
+            wholly outside the image.
 
         Raises:
-            ObservationError: The model gave NaN or infinite values.
+            DetectionError: The model gave NaN or infinite values.
             BackendError: The backend failed.
         """
         crops, shown, output = self._model.look(frame, seen, self._mask, MARGIN)
@@ -130,7 +130,7 @@ class MaskModel:
 
 
 def _near(box_xyxy: FloatArray, size_hw: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a picture that a person's mask may cover."""
+    """Rows and columns of an image that a person's mask may cover."""
     box = box_xyxy.astype(np.float64)
     reach = np.tile(REACH * (box[2:] - box[:2]), 2) * (-1, -1, 1, 1)
     left, top, right, bottom = clip_boxes((box + reach)[None], size_hw)[0]

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
-from ...records import Frame, Observations, UInt8Array
+from ...errors import DetectionError
+from ...records import Detections, Frame, UInt8Array
 from ..boxes import mask_boxes, valid_rows
 
 MAX_OBJECTS = 255
@@ -42,8 +42,8 @@ class MotionConfig:
             frame; odd.
         join_height: The same one above the other; larger, since people break up into head, body
             and legs, and walk side by side.
-        min_area: Smallest object, as a share of the picture.
-        max_moving: With more of the picture moving than this, the light or the camera changed:
+        min_area: Smallest object, as a share of the image.
+        max_moving: With more of the image moving than this, the light or the camera changed:
             nothing is reported.
         max_objects: The largest ones are kept, 1 to 255.
     """
@@ -80,17 +80,15 @@ class MotionConfig:
         }
         for name, (value, low, high) in ranges.items():
             if not low <= value <= high:
-                raise ObservationError(
+                raise DetectionError(
                     f"motion detector: {name} is {value}, expected {low} to {high}"
                 )
             if name.startswith(("open", "close", "join")) and value % 2 == 0:
-                raise ObservationError(
-                    f"motion detector: {name} is {value}, expected an odd number"
-                )
+                raise DetectionError(f"motion detector: {name} is {value}, expected an odd number")
 
 
 class MotionDetector:
-    """An observer of everything that moves; class 0, score 1.
+    """A detector of everything that moves; class 0, score 1.
 
     Args:
         config: Settings.
@@ -102,7 +100,7 @@ class MotionDetector:
         self._close = _ellipse(self._config.close_size, self._config.close_size)
         self._join = _ellipse(self._config.join_width, self._config.join_height)
         self._restart((0, 0))
-        self._observed = self._unsteady = 0
+        self._detected = self._unsteady = 0
 
     def _restart(self, size_hw: tuple[int, int]) -> None:
         self._model = cv2.createBackgroundSubtractorMOG2(
@@ -113,7 +111,7 @@ class MotionDetector:
         self._size_hw = size_hw
         self._learnt = 0
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """What moves in the next frame of the source, largest object first.
 
         Returns:
@@ -124,13 +122,13 @@ class MotionDetector:
         self._learnt += 1
         moving = self._moving(_shrink(frame.image, self._config.work_width))
         if self._learnt <= self._config.learn_frames:
-            return Observations.empty()
-        self._observed += 1
+            return Detections.empty()
+        self._detected += 1
         if cv2.countNonZero(moving) > self._config.max_moving * moving.size:
             self._unsteady += 1
-            return Observations.empty()
+            return Detections.empty()
         labels, objects = self._label(moving)
-        return _observations(labels, objects, frame.size_hw)
+        return _detections(labels, objects, frame.size_hw)
 
     def _moving(self, image: UInt8Array) -> UInt8Array:
         """(h, w) uint8, 255 where a pixel of the small frame is foreground."""
@@ -159,12 +157,12 @@ class MotionDetector:
         return numbers[components], len(order)
 
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """A remark where most of the picture moved: the camera does not stand still."""
+        """A remark where most of the image moved: the camera does not stand still."""
         if not self._unsteady:
             return []
         return [
-            f"--detector motion reported nothing in {self._unsteady} of {self._observed} frames: "
-            f"more than {self._config.max_moving:.0%} of the picture moved, and it needs a camera "
+            f"--detector motion reported nothing in {self._unsteady} of {self._detected} frames: "
+            f"more than {self._config.max_moving:.0%} of the image moved, and it needs a camera "
             "that stands still"
         ]
 
@@ -195,14 +193,14 @@ def _shrink(image: UInt8Array, width: int) -> UInt8Array:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _observations(labels: UInt8Array, objects: int, size_hw: tuple[int, int]) -> Observations:
+def _detections(labels: UInt8Array, objects: int, size_hw: tuple[int, int]) -> Detections:
     if not objects:
-        return Observations.empty()
+        return Detections.empty()
     # Nearest: a label in between two labels would be a third object.
     large = cv2.resize(labels, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
     masks = np.stack([large == number for number in range(1, objects + 1)])
     boxes = mask_boxes(masks)
     rows = valid_rows(boxes)
-    return Observations(boxes, np.ones(objects, np.float32), np.full(objects, -1, np.int64), masks)[
+    return Detections(boxes, np.ones(objects, np.float32), np.full(objects, -1, np.int64), masks)[
         rows
     ]

@@ -1,4 +1,4 @@
-"""The detectors and detection files that `cli track` knows, and `open_observer`."""
+"""The detectors and detection files that `cli track` knows, and `open_detector`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import ObservationError, UnitrackError
+from ...errors import DetectionError, UnitrackError
 from ..formats.coco import CocoFile, is_coco_results
 from ..formats.mot import read_mot
 from ..formats.mots import MotsFile
 from ..formats.posetrack import PosetrackFile
 from ..formats.text import DetectionFile, parse_number, read_lines
-from .base import MOTION, PERSON, Observer
+from .base import MOTION, PERSON, Detector
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -28,7 +28,7 @@ FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
 """Readers of detection files by the format's name."""
 
 
-def open_observer(
+def open_detector(
     *,
     detections: Path | None = None,
     detector: str | None = None,
@@ -38,7 +38,7 @@ def open_observer(
     mask_model: Path | None = None,
     device: str = "cpu",
     threads: int = 0,
-) -> Observer:
+) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
     Args:
@@ -53,18 +53,18 @@ def open_observer(
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
 
     Raises:
-        ObservationError: Not one of detections and detector is given, or both models of persons; a
+        DetectionError: Not one of detections and detector is given, or both models of persons; a
             file is absent, damaged or of no known format, or a model is not of the kind expected.
         BackendError: A model cannot be loaded.
     """
     if pose_model is not None and mask_model is not None:
-        raise ObservationError(
+        raise DetectionError(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
     model = _open_model(pose_model, mask_model, device, threads)
     if model is None:
         return _open_boxes(detections, detector, confidence, classes, device, threads)
-    from .topdown import PersonObserver
+    from .topdown import TopDownDetector
 
     try:
         people = (PERSON,) if classes is None else classes
@@ -72,7 +72,7 @@ def open_observer(
     except UnitrackError:
         model.close()
         raise
-    return PersonObserver(boxes, model)
+    return TopDownDetector(boxes, model)
 
 
 def _open_model(
@@ -96,9 +96,9 @@ def _open_boxes(
     classes: tuple[int, ...] | None,
     device: str,
     threads: int,
-) -> Observer:
+) -> Detector:
     if (detections is None) == (detector is None):
-        raise ObservationError(
+        raise DetectionError(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
             "--detections FILE, --detector motion or --detector MODEL.onnx"
         )
@@ -109,7 +109,7 @@ def _open_boxes(
 
         return MotionDetector()
     if detector is None or Path(detector).suffix.lower() != ".onnx":
-        raise ObservationError(
+        raise DetectionError(
             f"--detector {detector}: expected 'motion' (built in, for a camera that stands still) "
             "or the path of a YOLOX model ending in .onnx"
         )
@@ -132,25 +132,25 @@ def open_detections(
         first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
 
     Raises:
-        ObservationError: The file is absent, damaged, or of no known format.
+        DetectionError: The file is absent, damaged, or of no known format.
     """
     name = file_format or find_format(path)
     if name not in FILE_FORMATS:
-        raise ObservationError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
+        raise DetectionError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
     if name == "mots":
         return MotsFile(path, first_frame)
     return FILE_FORMATS[name](path)
 
 
 def find_format(path: Path) -> str:
-    """Tell the formats of detection files apart.
+    """Notify the formats of detection files apart.
 
     JSON files end in `.json` or begin with a bracket; one that begins with a list of objects is of
     COCO results, any other PoseTrack's.  Of the text formats, only MOTS has rows of six columns
     without a comma whose last is not a number; an empty file counts as MOTChallenge.
 
     Raises:
-        ObservationError: The file is absent or not text.
+        DetectionError: The file is absent or not text.
     """
     json_format = "coco-results" if is_coco_results(path) else "posetrack"
     if path.suffix.lower() == ".json":

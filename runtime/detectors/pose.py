@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...records import FloatArray, Frame, Observations
+from ...records import Detections, FloatArray, Frame
 from ..bundle.spec import GraphSpec
 from ..formats.keypoints import JOINTS, posetrack_from_coco
 from .topdown import CropModel, ModelKind, probability
@@ -82,7 +82,7 @@ class PoseModel:
         threads: Of the CPU; 0 takes as many as this process may use.
 
     Raises:
-        ObservationError: There is no such file, or the model is of no known format.
+        DetectionError: There is no such file, or the model is of no known format.
         BackendError: ONNX Runtime cannot load it.
     """
 
@@ -93,19 +93,19 @@ class PoseModel:
             raise self._model.refuse()
         self._place, self._read = found
 
-    def describe(self, frame: Frame, seen: Observations) -> Observations:
+    def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes with the pose that the model sees in each.
 
         Args:
-            frame: The picture.
+            frame: The image.
             seen: N boxes in source pixels; they and their scores stay as they are.
 
         Returns:
             With (N, 17, 3) keypoints in source pixels in PoseTrack18's layout; none seen where a
-            box lies wholly outside the picture.
+            box lies wholly outside the image.
 
         Raises:
-            ObservationError: The model gave NaN or infinite values.
+            DetectionError: The model gave NaN or infinite values.
             BackendError: The backend failed.
         """
         crops, shown, output = self._model.look(frame, seen, self._place, MARGIN)

@@ -12,25 +12,25 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
-from ...records import BoolArray, FloatArray, Frame, Observations, UInt8Array
-from ..boxes import clip_boxes, rows_in_picture
+from ...errors import DetectionError
+from ...records import BoolArray, Detections, FloatArray, Frame, UInt8Array
+from ..boxes import clip_boxes, rows_in_image
 from ..bundle.spec import GraphSpec
 from ..inference.base import to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
 from ..paths import is_file
-from .base import Observer
+from .base import Detector
 
 
 @dataclass(frozen=True, slots=True)
 class PersonCrop:
-    """A rectangle of a picture, scaled to a model's input.
+    """A rectangle of an image, scaled to a model's input.
 
-    Coordinates are continuous, pixel (0, 0) covers [0, 1) x [0, 1), in the picture as in the crop.
+    Coordinates are continuous, pixel (0, 0) covers [0, 1) x [0, 1), in the image as in the crop.
 
     Attributes:
-        left: First column of the picture; may be negative.
-        top: First row of the picture; may be negative.
+        left: First column of the image; may be negative.
+        top: First row of the image; may be negative.
         size_hw: Height and width in source pixels, at least 1.
         model_hw: Height and width of the model's input in pixels.
     """
@@ -48,16 +48,16 @@ class PersonCrop:
 
         Args:
             box_xyxy: (4,) left, top, right, bottom in source pixels.
-            picture_hw: Height and width of the picture.
+            picture_hw: Height and width of the image.
             model_hw: Height and width of the model's input.
             margin: How much longer the crop is than the box, as a share of the longer side; 0.25
                 leaves an eighth on either side.
 
         Returns:
-            The crop, or None where the box lies wholly outside the picture. It is never larger
-            than `1 + margin` pictures, however large the box.
+            The crop, or None where the box lies wholly outside the image. It is never larger
+            than `1 + margin` images, however large the box.
         """
-        if not rows_in_picture(box_xyxy[None], picture_hw)[0]:
+        if not rows_in_image(box_xyxy[None], picture_hw)[0]:
             return None
         left, top, right, bottom = clip_boxes(box_xyxy.astype(np.float64)[None], picture_hw)[0]
         ratio = model_hw[0] / model_hw[1]
@@ -71,13 +71,13 @@ class PersonCrop:
         )
 
     def cut(self, image: UInt8Array) -> UInt8Array:
-        """The crop of a picture.
+        """The crop of an image.
 
         Args:
             image: (H, W, 3) uint8, which the crop overlaps.
 
         Returns:
-            (h, w, 3) uint8 of the model's size, in the picture's order of colours.
+            (h, w, 3) uint8 of the model's size, in the image's order of colours.
         """
         rows, columns = self._inside(image.shape[:2])
         padded = cv2.copyMakeBorder(
@@ -102,11 +102,11 @@ class PersonCrop:
         return np.asarray((points_xy - np.array((self.left, self.top))) * scale, np.float32)
 
     def mask_to_source(self, sure: FloatArray, picture_hw: tuple[int, int]) -> BoolArray:
-        """Where a map over the crop is above a half, in the picture.
+        """Where a map over the crop is above a half, in the image.
 
         Args:
             sure: (h, w) float32 probabilities over the crop, of any size.
-            picture_hw: Height and width of the picture.
+            picture_hw: Height and width of the image.
 
         Returns:
             (H, W) bool, False outside the crop.
@@ -124,7 +124,7 @@ class PersonCrop:
         return mask
 
     def _inside(self, picture_hw: tuple[int, ...]) -> tuple[slice, slice]:
-        """Rows and columns of the picture that the crop shows."""
+        """Rows and columns of the image that the crop shows."""
         height, width = picture_hw
         return (
             slice(max(self.top, 0), min(self.top + self.size_hw[0], height)),
@@ -223,7 +223,7 @@ class CropModel:
         input: The only one of its inputs.
 
     Raises:
-        ObservationError: There is no such file, or the model does not take crops.
+        DetectionError: There is no such file, or the model does not take crops.
         BackendError: ONNX Runtime cannot load it.
     """
 
@@ -232,7 +232,7 @@ class CropModel:
     ) -> None:
         self._kind, self._name = kind, f"{kind.flag} {path}"
         if not is_file(path):
-            raise ObservationError(f"{self._name}: there is no such file")
+            raise DetectionError(f"{self._name}: there is no such file")
         self._engine = OnnxRuntimeEngine(path, device=device, threads=threads)
         self.spec: GraphSpec = self._engine.spec
         crops = read_input(self.spec)
@@ -240,14 +240,14 @@ class CropModel:
             raise self.refuse()
         self.input = crops
 
-    def refuse(self) -> ObservationError:
+    def refuse(self) -> DetectionError:
         """The error for a model of another kind; gives the model back."""
         self.close()
         takes, gives = (
             ", ".join(f"{tensor.name} {tensor.describe()}" for tensor in tensors)
             for tensors in (self.spec.inputs, self.spec.outputs)
         )
-        return ObservationError(
+        return DetectionError(
             f"{self._name} is not a {self._kind.name} model of a known format: got {takes} to "
             f"{gives}; expected one input {', '.join(RANGES)} (N, h, w, 3) or (N, 3, h, w), N open "
             f"or 1, and {self._kind.outputs}"
@@ -265,7 +265,7 @@ class CropModel:
             That output, crops along its first axis.
 
         Raises:
-            ObservationError: The model gave NaN or infinite values, or not a row a crop.
+            DetectionError: The model gave NaN or infinite values, or not a row a crop.
             BackendError: The backend failed.
         """
         name, parts = self.spec.outputs[place].name, []
@@ -274,34 +274,34 @@ class CropModel:
             parts.append(to_host(self._engine.run({self.input.name: feed})[name]))
         whole: FloatArray = np.concatenate(parts)
         if len(whole) != len(crops_bgr):
-            raise ObservationError(
+            raise DetectionError(
                 f"{self._name}: got {len(whole)} rows of {name} for {len(crops_bgr)} crops, "
                 "expected one each"
             )
         if not np.isfinite(whole).all():
-            raise ObservationError(
+            raise DetectionError(
                 f"{self._name}: the model gave NaN or infinite values for {where}; expected "
                 f"a model that takes RGB pixels of 0 to {RANGES[self.input.dtype]}"
             )
         return whole
 
     def look(
-        self, frame: Frame, seen: Observations, place: int, margin: float
+        self, frame: Frame, seen: Detections, place: int, margin: float
     ) -> tuple[list[PersonCrop], BoolArray, FloatArray]:
         """Look at every box of a frame.
 
         Args:
-            frame: The picture.
+            frame: The image.
             seen: Whose boxes.
             place: Which output is wanted, from 0.
             margin: See `PersonCrop.about`.
 
         Returns:
             M crops, (N,) bool of the boxes that they are of (the others lie wholly outside the
-            picture), and the output with M rows.
+            image), and the output with M rows.
 
         Raises:
-            ObservationError: The model gave NaN or infinite values, or not a row a crop.
+            DetectionError: The model gave NaN or infinite values, or not a row a crop.
             BackendError: The backend failed.
         """
         size_hw = self.input.size_hw
@@ -326,7 +326,7 @@ def probability(logits: FloatArray) -> FloatArray:
 class PersonModel(Protocol):
     """Adds poses or masks to boxes."""
 
-    def describe(self, frame: Frame, seen: Observations) -> Observations:
+    def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes and scores, with what the model sees in each."""
 
     def notes(self) -> list[str]:
@@ -336,25 +336,25 @@ class PersonModel(Protocol):
         """Give everything back; may be called twice."""
 
 
-class PersonObserver:
-    """An observer in two steps.
+class TopDownDetector:
+    """A detector in two steps.
 
     Args:
         boxes: Says where people are; closed with this one.
         model: Looks at each of them; likewise.
     """
 
-    def __init__(self, boxes: Observer, model: PersonModel) -> None:
+    def __init__(self, boxes: Detector, model: PersonModel) -> None:
         self._boxes, self._model = boxes, model
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The boxes of the first step, with poses or masks in source pixels; see the models.
 
         Raises:
-            ObservationError: Boxes or model do not fit the source, or failed.
+            DetectionError: Boxes or model do not fit the source, or failed.
             BackendError: The backend failed.
         """
-        return self._model.describe(frame, self._boxes.observe(frame))
+        return self._model.describe(frame, self._boxes.detect(frame))
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The remarks of both steps."""
@@ -365,7 +365,7 @@ class PersonObserver:
         self._boxes.close()
         self._model.close()
 
-    def __enter__(self) -> PersonObserver:
+    def __enter__(self) -> TopDownDetector:
         return self
 
     def __exit__(

@@ -1,9 +1,9 @@
 """Detections of a YOLOX-format ONNX model: `--detector MODEL.onnx`.
 
-The model takes one letterboxed picture, (1, 3, S, S') float32 of BGR values 0–255, and gives
+The model takes one letterboxed image, (1, 3, S, S') float32 of BGR values 0–255, and gives
 (1, A, 5 + C): for every cell of the grids of stride 8, 16 and 32 a box (centre x and y relative to
 the cell and logarithms of width and height, all in strides), an objectness and C class
-probabilities.  The picture is scaled to fit and lies in the top left corner; the rest is 114.
+probabilities.  The image is scaled to fit and lies in the top left corner; the rest is 114.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
-from ...records import FloatArray, Frame, Observations, UInt8Array
-from ..boxes import nms, rows_in_picture, valid_rows
+from ...errors import DetectionError
+from ...records import Detections, FloatArray, Frame, UInt8Array
+from ..boxes import nms, rows_in_image, valid_rows
 from ..bundle.spec import GraphSpec
 from ..inference.base import Engine, to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
@@ -52,11 +52,11 @@ class YoloxConfig:
     def __post_init__(self) -> None:
         for name, value in (("confidence", self.confidence), ("nms_limit", self.nms_limit)):
             if not 0 <= value <= 1:
-                raise ObservationError(f"YOLOX detector: {name} is {value}, expected 0 to 1")
+                raise DetectionError(f"YOLOX detector: {name} is {value}, expected 0 to 1")
 
 
 class YoloxDetector:
-    """An observer that runs a YOLOX-format model on every frame.
+    """A detector that runs a YOLOX-format model on every frame.
 
     Args:
         path: The ONNX file.
@@ -65,7 +65,7 @@ class YoloxDetector:
         threads: Of the CPU; 0 takes as many as this process may use.
 
     Raises:
-        ObservationError: There is no such file, or the model is of another shape.
+        DetectionError: There is no such file, or the model is of another shape.
         BackendError: ONNX Runtime cannot load it.
     """
 
@@ -78,43 +78,43 @@ class YoloxDetector:
         threads: int = 0,
     ) -> None:
         if not is_file(path):
-            raise ObservationError(f"--detector {path}: there is no such file")
+            raise DetectionError(f"--detector {path}: there is no such file")
         self._path, self._config = path, config or YoloxConfig()
         self._engine: Engine = OnnxRuntimeEngine(path, device=device, threads=threads)
         try:
             self._size_hw, classes = read_layout(path, self._engine.spec)
             _check_classes(path, self._config.classes, classes)
-        except ObservationError:
+        except DetectionError:
             self._engine.close()
             raise
         self._cells = grid_cells(self._size_hw)
         self._canvas = np.full((*self._size_hw, 3), PAD_VALUE, np.uint8)
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """Detections in one frame, best score first.
 
         Returns:
-            Boxes in source pixels, which may reach a little beyond the picture.
+            Boxes in source pixels, which may reach a little beyond the image.
 
         Raises:
-            ObservationError: The model gave NaN or infinite values.
+            DetectionError: The model gave NaN or infinite values.
         """
         pixels, scale_xy = self._letterbox(frame.image)
         spec = self._engine.spec
         output = self._engine.run({spec.inputs[0].name: pixels})[spec.outputs[0].name]
         raw: npt.NDArray[Any] = to_host(output)[0]
         if raw.shape[0] != len(self._cells):
-            raise ObservationError(
+            raise DetectionError(
                 f"--detector {self._path}: got {raw.shape[0]} cells, expected {len(self._cells)}"
             )
         if not np.isfinite(raw).all():
-            raise ObservationError(
+            raise DetectionError(
                 f"--detector {self._path}: the model gave NaN or infinite values for frame "
                 f"{frame.index}; expected a model that takes BGR pixels of 0 to 255"
             )
         found = decode(raw, self._cells, self._config, scale_xy)
         boxes = found.boxes_xyxy
-        found = found[rows_in_picture(boxes, frame.size_hw)]
+        found = found[rows_in_image(boxes, frame.size_hw)]
         kept = nms(found.boxes_xyxy, found.scores, self._config.nms_limit, found.classes)
         return found[kept]
 
@@ -162,13 +162,13 @@ def read_layout(path: Path, spec: GraphSpec) -> tuple[tuple[int, int], int | Non
         Input height and width, and the number of classes (None where the model leaves it open).
 
     Raises:
-        ObservationError: The graph is of another shape; says what it has.
+        DetectionError: The graph is of another shape; says what it has.
     """
 
-    def refuse(expected: str) -> ObservationError:
+    def refuse(expected: str) -> DetectionError:
         got = ", ".join(f"{t.name} {t.describe()}" for t in spec.inputs)
         given = ", ".join(f"{t.name} {t.describe()}" for t in spec.outputs)
-        return ObservationError(
+        return DetectionError(
             f"--detector {path} is not a YOLOX model: got {got} to {given}, expected {expected}"
         )
 
@@ -202,7 +202,7 @@ def _check_classes(path: Path, asked: tuple[int, ...] | None, classes: int | Non
         return
     unknown = [label for label in asked if not 0 <= label < classes]
     if unknown:
-        raise ObservationError(
+        raise DetectionError(
             f"--detector-classes: got {unknown}, but {path} has classes 0 to {classes - 1}"
         )
 
@@ -219,7 +219,7 @@ def grid_cells(size_hw: tuple[int, int]) -> FloatArray:
 
 def decode(
     raw: FloatArray, cells: FloatArray, config: YoloxConfig, scale_xy: tuple[float, float]
-) -> Observations:
+) -> Detections:
     """Turn the network's numbers into boxes, before suppression.
 
     Args:
@@ -244,4 +244,4 @@ def decode(
         np.float32
     )
     valid = valid_rows(boxes)
-    return Observations(boxes[valid], scores[valid], labels[valid])
+    return Detections(boxes[valid], scores[valid], labels[valid])

@@ -1,4 +1,4 @@
-"""Tracks drawn over a picture: masks, boxes, poses, trails, identities and a caption."""
+"""Tracks drawn over an image: masks, boxes, poses, trails, identities and a caption."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ def draw_tracks(
     trails: Mapping[int, FloatArray] | None = None,
     caption: str = "",
 ) -> UInt8Array:
-    """A copy of the picture with the tracks drawn over it, each identity in its own colour.
+    """A copy of the image with the tracks drawn over it, each identity in its own colour.
 
     Masks are laid over translucently with a solid outline, keypoints of confidence above 0 are
-    joined to a skeleton, and every object bears its id in a label that stays inside the picture.
-    Lines and letters grow with the picture.
+    joined to a skeleton, and every object bears its id in a label that stays inside the image.
+    Lines and letters grow with the image.
 
     Args:
         image: (H, W, 3) uint8 BGR; not written to.
-        tracks: What to draw, in the picture's pixels; its label map, where it has one, is drawn in
+        tracks: What to draw, in the image's pixels; its label map, where it has one, is drawn in
             place of its masks.
         boxes: Whether to draw boxes; by default only of objects without a mask and a keypoint.
         limbs: Pairs of keypoint numbers to join; by default PoseTrack18's for 17 keypoints and
             none for other numbers of them. Pairs beyond the keypoints are left out.
-        trails: (n, 2) past places of identities in the picture's pixels, oldest first; see
+        trails: (n, 2) past places of identities in the image's pixels, oldest first; see
             `trails.Trails`.
         caption: A line for the top left corner; none if empty.
 
@@ -76,7 +76,7 @@ def draw_tracks(
     thickness = max(1, round(min(canvas.shape[:2]) / 200))
     colors = [color_of(int(identity)) for identity in tracks.ids]
     masked = _draw_masks(canvas, tracks, colors, thickness)
-    seen = tracks.observations
+    seen = tracks.detections
     for identity, color in zip(tracks.ids.tolist(), colors, strict=True):
         if trails is not None and identity in trails:
             _draw_trail(canvas, trails[identity], color, thickness)
@@ -106,7 +106,7 @@ def _limbs_of(keypoints: int) -> Sequence[tuple[int, int]]:
 
 def _label_boxes(tracks: Tracks, posed: BoolArray, canvas: UInt8Array) -> FloatArray:
     """(N, 4) boxes that labels stand on: stray pixels and joints must not carry them away."""
-    seen = tracks.observations
+    seen = tracks.detections
     boxes: FloatArray = seen.boxes_xyxy.copy()
     for row, identity in enumerate(tracks.ids.tolist()):
         mask = None if seen.masks is None else seen.masks[row]
@@ -123,7 +123,7 @@ def _label_boxes(tracks: Tracks, posed: BoolArray, canvas: UInt8Array) -> FloatA
 
 
 def _corners(boxes_xyxy: FloatArray, canvas: UInt8Array) -> list[tuple[int, int, int, int]]:
-    """Whole pixel corners, cut a little beyond the picture so that no coordinate is too large."""
+    """Whole pixel corners, cut a little beyond the image so that no coordinate is too large."""
     height, width = canvas.shape[:2]
     low, high = np.array([-9.0]), np.array([width + 8.0, height + 8.0] * 2)
     whole = np.rint(np.clip(boxes_xyxy.astype(np.float64), low, high)).astype(int)
@@ -133,11 +133,11 @@ def _corners(boxes_xyxy: FloatArray, canvas: UInt8Array) -> list[tuple[int, int,
 def _rows_and_colors(
     tracks: Tracks, colors: list[Color]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]] | None:
-    """A map of small numbers over the picture, 0 for nothing, and the colour of every number."""
+    """A map of small numbers over the image, 0 for nothing, and the colour of every number."""
     if tracks.label_map is not None:
         table = np.array([_BLACK, *(color_of(k) for k in range(1, 256))], np.uint8)
         return tracks.label_map.astype(np.uint16), table
-    masks = tracks.observations.masks
+    masks = tracks.detections.masks
     if masks is None or not len(masks):
         return None
     rows = np.zeros(masks.shape[1:], np.uint16)
@@ -258,6 +258,6 @@ def _draw_caption(canvas: UInt8Array, text: str) -> None:
 
 
 def _letters(canvas: UInt8Array) -> tuple[float, int]:
-    """Font scale and stroke width for a picture."""
+    """Font scale and stroke width for an image."""
     size = min(canvas.shape[:2])
     return max(0.35, size / 650), max(1, round(size / 500))

@@ -37,7 +37,7 @@ class Trails:
             source pixels, from the oldest to this frame's, smoothed.
         """
         now = tracks.frame_index
-        boxes = tracks.observations.boxes_xyxy.astype(np.float64)
+        boxes = tracks.detections.boxes_xyxy.astype(np.float64)
         for identity, (left, _, right, bottom) in zip(tracks.ids.tolist(), boxes, strict=True):
             places = self._places.setdefault(identity, deque())
             if not places or places[-1][0] < now:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ObservationError
-from ...records import Frame, IntArray, Observations
+from ...errors import DetectionError
+from ...records import Detections, Frame, IntArray
 from .keypoints import JOINTS, Entry, box_of, joints_of, load_json, posetrack_from_coco, score_of
 from .text import TableFile, beyond_the_end, count, first_invalid
 
@@ -48,7 +48,7 @@ class CocoFile(TableFile):
         path: The file, as the user named it.
 
     Raises:
-        ObservationError: The file cannot be read or an entry is malformed; names the entry.
+        DetectionError: The file cannot be read or an entry is malformed; names the entry.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,11 +60,11 @@ class CocoFile(TableFile):
         self._by_name: bool | None = None
         self._looked: set[int] = set()
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The file's objects in one frame, in source pixels; see the module.
 
         Raises:
-            ObservationError: Most boxes lie outside the picture, or neither names nor order of the
+            DetectionError: Most boxes lie outside the image, or neither names nor order of the
                 frames fit the file.
         """
         number = _number_of(frame.name)
@@ -73,7 +73,7 @@ class CocoFile(TableFile):
         if not self._by_name:
             return self._at(frame.index + self._first_image, frame.size_hw)
         if number is None:
-            return Observations.empty()
+            return Detections.empty()
         self._looked.add(number)
         return self._at(number, frame.size_hw)
 
@@ -83,7 +83,7 @@ class CocoFile(TableFile):
         if fits and self._largest < 10 ** len(PurePath(name).stem):
             return True
         if self._largest > LAST_FRAME:
-            raise ObservationError(
+            raise DetectionError(
                 f"{self.path}: image_id {self._smallest} to {self._largest} are neither numbers "
                 f"of frames nor names like that of the first frame, {name!r}: give PoseTrack18 "
                 "JSON, which lists its images"
@@ -118,7 +118,7 @@ def _number_of(name: str) -> int | None:
     return int(stem) if stem.isascii() and stem.isdigit() else None
 
 
-def read_coco(path: Path) -> tuple[IntArray, IntArray, Observations, list[int]]:
+def read_coco(path: Path) -> tuple[IntArray, IntArray, Detections, list[int]]:
     """Read a file of COCO results.
 
     Returns:
@@ -126,11 +126,11 @@ def read_coco(path: Path) -> tuple[IntArray, IntArray, Observations, list[int]]:
         left out, which have neither a box nor a joint seen.
 
     Raises:
-        ObservationError: The file cannot be read or an entry is malformed; names the entry.
+        DetectionError: The file cannot be read or an entry is malformed; names the entry.
     """
     data = load_json(path)
     if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
-        raise ObservationError(f"{path}: expected COCO results, a list of objects")
+        raise DetectionError(f"{path}: expected COCO results, a list of objects")
     images, places, boxes, scores, joints, bare = [], [], [], [], [], []
     for place, entry in enumerate(data, 1):
         where = f"{path}, entry {place}"
@@ -147,18 +147,18 @@ def read_coco(path: Path) -> tuple[IntArray, IntArray, Observations, list[int]]:
         joints.append(keypoints)
     bad = first_invalid(boxes)
     if bad is not None:
-        raise ObservationError(f"{path}, entry {places[bad]}: got an empty box {boxes[bad]}")
+        raise DetectionError(f"{path}, entry {places[bad]}: got an empty box {boxes[bad]}")
     rows = _rows(data, boxes, scores, joints)
     return np.array(images, np.int64), np.array(places, np.int64), rows, bare
 
 
 def _rows(
     data: list[Entry], boxes: Sequence[Any], scores: Sequence[float], joints: Sequence[Any]
-) -> Observations:
+) -> Detections:
     keypoints = None
     if any("keypoints" in entry for entry in data):
         keypoints = posetrack_from_coco(np.array(joints, np.float32).reshape(-1, JOINTS, 3))
-    return Observations(
+    return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.zeros(len(boxes), np.int64),
@@ -169,7 +169,7 @@ def _rows(
 def _image_of(where: str, entry: Entry) -> int:
     image = entry.get("image_id")
     if isinstance(image, bool) or not isinstance(image, int) or not 0 <= image < 1 << 62:
-        raise ObservationError(f"{where}: expected a whole 'image_id' from 0, got {image!r:.60}")
+        raise DetectionError(f"{where}: expected a whole 'image_id' from 0, got {image!r:.60}")
     return image
 
 

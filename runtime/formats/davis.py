@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import ObservationError, OutputError
+from ...errors import DetectionError, OutputError
 from ...records import Frame, Tracks, UInt8Array
 from ..drawing.colors import davis_palette
-from ..writers.base import SinkBase, output_error, write_atomic
+from ..writers.base import WriterBase, output_error, write_atomic
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -53,26 +53,26 @@ def read_label_png(path: Path | str) -> UInt8Array:
         path: A palette or grey PNG of 1, 2, 4 or 8 bits.
 
     Returns:
-        (H, W) uint8: the palette indices or grey values as they are, but a grey picture of
+        (H, W) uint8: the palette indices or grey values as they are, but a grey image of
         nothing else than 0 and 255 gives 0 and 1.
 
     Raises:
-        ObservationError: Not such a file, or damaged.
+        DetectionError: Not such a file, or damaged.
     """
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # the latter for a null byte in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ObservationError(f"mask {path}: cannot be read: {reason}") from None
+        raise DetectionError(f"mask {path}: cannot be read: {reason}") from None
     try:
         return _decode(data)
-    except ObservationError as error:
-        raise ObservationError(f"mask {path}: {error}") from None
+    except DetectionError as error:
+        raise DetectionError(f"mask {path}: {error}") from None
 
 
 def _decode(data: bytes) -> UInt8Array:
     if not data.startswith(_SIGNATURE):
-        raise ObservationError("not a PNG; expected a palette or grey PNG (DAVIS annotation)")
+        raise DetectionError("not a PNG; expected a palette or grey PNG (DAVIS annotation)")
     header, compressed = b"", []
     for kind, content in _chunks(data):
         if kind == b"IHDR":
@@ -90,20 +90,20 @@ def _decode(data: bytes) -> UInt8Array:
 
 def _check_header(header: bytes) -> tuple[int, int, int, int]:
     if len(header) != 13:
-        raise ObservationError("damaged PNG: no proper header")
+        raise DetectionError("damaged PNG: no proper header")
     width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if colour not in (_GREY, _PALETTE):
         got = _COLOUR_TYPES.get(colour, f"colour type {colour}")
-        raise ObservationError(
+        raise DetectionError(
             f"a PNG of {got}, expected palette or grey; save it as an indexed PNG "
             "(palette index = object number)"
         )
     if bits not in (1, 2, 4, 8):
-        raise ObservationError(f"a PNG of {bits} bits, expected 1, 2, 4 or 8")
+        raise DetectionError(f"a PNG of {bits} bits, expected 1, 2, 4 or 8")
     if interlaced:
-        raise ObservationError("an interlaced PNG; save it without interlacing")
+        raise DetectionError("an interlaced PNG; save it without interlacing")
     if width < 1 or height < 1 or width * height > 1 << 28:
-        raise ObservationError(f"a PNG of {width}x{height} pixels, expected 1 to 2^28 pixels")
+        raise DetectionError(f"a PNG of {width}x{height} pixels, expected 1 to 2^28 pixels")
     return width, height, bits, colour
 
 
@@ -121,22 +121,22 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             break
         kind, content = data[at + 4 : at + 8], data[at + 8 : end]
         if struct.unpack_from(">I", data, end)[0] != zlib.crc32(kind + content):
-            raise ObservationError(f"damaged PNG: checksum of {kind.decode('latin-1')!r} differs")
+            raise DetectionError(f"damaged PNG: checksum of {kind.decode('latin-1')!r} differs")
         if kind == b"IEND":
             return
         yield kind, content
         at = end + 4
-    raise ObservationError(f"damaged PNG: cut off after {len(data)} bytes")
+    raise DetectionError(f"damaged PNG: cut off after {len(data)} bytes")
 
 
 def _inflate(compressed: bytes, expected: int) -> bytes:
     try:
         lines = zlib.decompressobj().decompress(compressed, expected + 1)
     except zlib.error as error:
-        raise ObservationError(f"damaged PNG: {error}") from None
+        raise DetectionError(f"damaged PNG: {error}") from None
     if len(lines) != expected:
         got = "more" if len(lines) > expected else str(len(lines))
-        raise ObservationError(f"damaged PNG: {got} bytes of picture, expected {expected}")
+        raise DetectionError(f"damaged PNG: {got} bytes of image, expected {expected}")
     return lines
 
 
@@ -147,7 +147,7 @@ def _unfilter(lines: bytes, height: int, line_bytes: int) -> UInt8Array:
     if used == 0:
         return np.array(table[:, 1:])
     if used > 4:
-        raise ObservationError(f"damaged PNG: line filter {used}, expected 0 to 4")
+        raise DetectionError(f"damaged PNG: line filter {used}, expected 0 to 4")
     grey = struct.pack(">IIBBBBB", line_bytes, height, 8, _GREY, 0, 0, 0)
     wrapped = _SIGNATURE + _chunk(b"IHDR", grey)
     wrapped += _chunk(b"IDAT", zlib.compress(lines, 1)) + _chunk(b"IEND", b"")
@@ -156,7 +156,7 @@ def _unfilter(lines: bytes, height: int, line_bytes: int) -> UInt8Array:
     except cv2.error:
         plain = None
     if plain is None or plain.shape != (height, line_bytes):
-        raise ObservationError(f"a PNG of {height} lines that OpenCV cannot decode")
+        raise DetectionError(f"a PNG of {height} lines that OpenCV cannot decode")
     return np.asarray(plain, np.uint8)
 
 
@@ -168,7 +168,7 @@ def _unpack(line_bytes: UInt8Array, bits: int, width: int) -> UInt8Array:
     return np.array(values.reshape(len(line_bytes), -1)[:, :width])
 
 
-class MaskFolder(SinkBase):
+class MaskWriter(WriterBase):
     """Label maps as palette PNGs named by frame index: 00000.png, 00001.png …"""
 
     def __init__(self, path: Path) -> None:

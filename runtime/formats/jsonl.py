@@ -40,7 +40,7 @@ def track_line(event: FrameEvent) -> str:
 
 
 def _rows(task: str, tracks: Tracks) -> Iterator[Mapping[str, Any]]:
-    seen = tracks.observations
+    seen = tracks.detections
     boxes = seen.boxes_xyxy.astype(np.float64).round(2).tolist()
     scores = seen.scores.astype(np.float64).round(4).tolist()
     for row, identity in enumerate(tracks.ids.tolist()):
@@ -57,7 +57,7 @@ def _rows(task: str, tracks: Tracks) -> Iterator[Mapping[str, Any]]:
         yield track
 
 
-class TrackLines:
+class JsonLinesWriter:
     """Watches a run and writes a line for every frame; a context manager.
 
     Nothing is held back: a line has left when `on_frame` returns. A reader of the standard output
@@ -130,7 +130,7 @@ class TrackLines:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> TrackLines:
+    def __enter__(self) -> JsonLinesWriter:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import BoolArray, FloatArray
 from .text import LARGEST, unreadable
 
@@ -127,16 +127,16 @@ def load_json(path: Path) -> Any:
     """The contents of a JSON file.
 
     Raises:
-        ObservationError: It cannot be read or is no JSON.
+        DetectionError: It cannot be read or is no JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise ObservationError(
+        raise DetectionError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg})"
         ) from error
     except RecursionError as error:
-        raise ObservationError(f"{path}: JSON nested too deeply, expected PoseTrack18") from error
+        raise DetectionError(f"{path}: JSON nested too deeply, expected PoseTrack18") from error
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -145,11 +145,11 @@ def list_of_objects(path: Path, data: Any, key: str) -> list[Entry]:
     """One of the two lists of a PoseTrack18 file, `images` or `annotations`.
 
     Raises:
-        ObservationError: There is no such list.
+        DetectionError: There is no such list.
     """
     entries = data.get(key) if isinstance(data, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ObservationError(
+        raise DetectionError(
             f"{path}: expected PoseTrack18 JSON, an object with the lists 'images' and "
             f"'annotations', got no list '{key}' of objects"
         )
@@ -160,11 +160,11 @@ def in_order(path: Path, images: list[Entry]) -> list[Entry]:
     """Images by `frame_id` where all have different ones, else as listed.
 
     Raises:
-        ObservationError: An image has no `id`, or that of another one.
+        DetectionError: An image has no `id`, or that of another one.
     """
     ids = [image.get("id") for image in images]
     if not all(isinstance(i, (int, str)) for i in ids) or len(set(ids)) != len(ids):
-        raise ObservationError(f"{path}: expected an 'id' in every image, each at most once")
+        raise DetectionError(f"{path}: expected an 'id' in every image, each at most once")
     order = [image.get("frame_id") for image in images]
     if all(isinstance(i, int) for i in order) and len(set(order)) == len(order):
         return sorted(images, key=lambda image: int(image["frame_id"]))
@@ -190,13 +190,13 @@ def numbers_of(where: str, name: str, values: Any, length: int) -> list[float]:
     """A list of finite numbers of a reasonable size.
 
     Raises:
-        ObservationError: Something else, or another length.
+        DetectionError: Something else, or another length.
     """
     if isinstance(values, list) and len(values) == length:
         fits = [isinstance(v, (int, float)) and abs(v) <= LARGEST for v in values]
         if all(fits):
             return [float(value) for value in values]
-    raise ObservationError(f"{where}: expected {length} finite numbers in '{name}'")
+    raise DetectionError(f"{where}: expected {length} finite numbers in '{name}'")
 
 
 def joints_of(where: str, person: Entry) -> FloatArray:
@@ -218,7 +218,7 @@ def box_of(where: str, person: Entry, keypoints: FloatArray) -> list[float] | No
     if person.get("bbox") is not None:
         x, y, w, h = numbers_of(where, "bbox", person["bbox"], 4)
         if w <= 0 or h <= 0:
-            raise ObservationError(f"{where}: got width {w} and height {h}, expected above 0")
+            raise DetectionError(f"{where}: got width {w} and height {h}, expected above 0")
         return [x, y, x + w, y + h]
     boxes, shown = pose_boxes(keypoints[None])
     box: list[float] = boxes[0].tolist()

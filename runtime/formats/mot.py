@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ObservationError
-from ...records import FloatArray, Frame, IntArray, Observations, Tracks
+from ...errors import DetectionError
+from ...records import Detections, FloatArray, Frame, IntArray, Tracks
 from ..boxes import xywh_to_xyxy
-from ..writers.base import RowFile
+from ..writers.base import RowWriter
 from .text import TableFile, first_invalid, parse_number, parse_whole, read_lines, row_error
 
 _SEPARATOR = re.compile(r"\s*,\s*|\s+")
@@ -26,7 +26,7 @@ def read_mot(path: Path) -> TableFile:
     """Read a MOTChallenge file whole.
 
     Raises:
-        ObservationError: The file cannot be read, or a row is malformed; names the line.
+        DetectionError: The file cannot be read, or a row is malformed; names the line.
     """
     lines, rows = [], []
     for line, text in read_lines(path):
@@ -37,14 +37,14 @@ def read_mot(path: Path) -> TableFile:
     boxes = xywh_to_xyxy(table[:, 1:5] - np.array([1.0, 1.0, 0.0, 0.0])).astype(np.float32)
     bad = first_invalid(boxes)
     if bad is not None:
-        raise ObservationError(f"{path}, line {lines[bad]}: box too far out or too small to exist")
+        raise DetectionError(f"{path}, line {lines[bad]}: box too far out or too small to exist")
     scores = table[:, 5].astype(np.float32)
     if (scores == -1).all():
         scores = np.ones_like(scores)
     return TableFile(
         path,
         table[:, 0].astype(np.int64) - 1,
-        Observations(boxes, scores, table[:, 6].astype(np.int64)),
+        Detections(boxes, scores, table[:, 6].astype(np.int64)),
         np.array(lines, np.int64),
     )
 
@@ -66,10 +66,10 @@ def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
     return (numbers[0], *numbers[2:6], score, max(label, 0))
 
 
-class MotFile(RowFile):
+class MotWriter(RowWriter):
     """MOTChallenge rows `frame,id,x,y,w,h,score,class,-1`, one for each track.
 
-    Frames count from 1, and so do pixels: MOTChallenge calls the corner of the picture (1, 1)
+    Frames count from 1, and so do pixels: MOTChallenge calls the corner of the image (1, 1)
     (its ground truth begins there, with right edges at width + 1), so x = left + 1 and y = top + 1;
     w and h are lengths. Whoever reads such a file takes 1 off again. TrackEval compares boxes of
     two files as they stand, which needs both of them in this convention.
@@ -81,7 +81,7 @@ class MotFile(RowFile):
 
 
 def _rows(frame_number: int, tracks: Tracks) -> list[str]:
-    seen = tracks.observations
+    seen = tracks.detections
     boxes = seen.boxes_xyxy.astype(np.float64)
     geometry = np.column_stack((boxes[:, :2] + 1.0, boxes[:, 2:] - boxes[:, :2]))
     geometry = np.round(geometry, 2) + 0.0  # no "-0.00"
@@ -136,13 +136,13 @@ def read_mot_rows(path: Path) -> list[MotRow]:
     """Every row of a file, as it stands there.
 
     Raises:
-        ObservationError: The file cannot be read, is malformed, or has an id twice in a frame.
+        DetectionError: The file cannot be read, is malformed, or has an id twice in a frame.
     """
     rows = [_parse(place, text) for place, text in _lines(path)]
     seen: set[tuple[int, int]] = set()
     for row in rows:
         if (row.frame, row.identity) in seen:
-            raise ObservationError(
+            raise DetectionError(
                 f"{row.place}: id {row.identity} stands twice in frame {row.frame}"
             )
         seen.add((row.frame, row.identity))
@@ -160,7 +160,7 @@ def read_mot_truth(path: Path | str) -> IdRows:
         frames without an object are absent.
 
     Raises:
-        ObservationError: The file cannot be read, is malformed, or has an id twice in a frame.
+        DetectionError: The file cannot be read, is malformed, or has an id twice in a frame.
     """
     return _read(Path(path), truth=True)
 
@@ -191,10 +191,10 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ObservationError(f"{path}: there is no such file") from None
+        raise DetectionError(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ObservationError(f"{path}: cannot be read as MOTChallenge rows: {reason}") from None
+        raise DetectionError(f"{path}: cannot be read as MOTChallenge rows: {reason}") from None
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
@@ -223,6 +223,6 @@ def _parse(place: str, text: str) -> MotRow:
     return MotRow(place, int(frame), int(identity), (x, y, w, h), flag, label)
 
 
-def _row_error(place: str, problem: str, text: str) -> ObservationError:
+def _row_error(place: str, problem: str, text: str) -> DetectionError:
     shown = text if len(text) <= 60 else f"{text[:57]}..."
-    return ObservationError(f"{place}: {problem}, got {shown!r}")
+    return DetectionError(f"{place}: {problem}, got {shown!r}")

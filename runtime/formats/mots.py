@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ObservationError, OutputError
-from ...records import BoolArray, Frame, IntArray, Observations, Tracks
+from ...errors import DetectionError, OutputError
+from ...records import BoolArray, Detections, Frame, IntArray, Tracks
 from ..boxes import mask_boxes
-from ..writers.base import RowFile
+from ..writers.base import RowWriter
 from .rle import decode_rle, encode_rle, rle_counts
 from .text import DetectionFile, beyond_the_end, count, parse_whole, read_lines, row_error
 
@@ -51,7 +51,7 @@ class MotsFile(DetectionFile):
         first_frame: The number of the first frame, 0 or 1; None finds out.
 
     Raises:
-        ObservationError: The file cannot be read, or a row is malformed; names the line.
+        DetectionError: The file cannot be read, or a row is malformed; names the line.
     """
 
     def __init__(self, path: Path, first_frame: int | None = None) -> None:
@@ -64,7 +64,7 @@ class MotsFile(DetectionFile):
         self._by_frame: dict[int, list[MotsRow]] = {}
         for row in rows:
             if row.frame < first_frame:
-                raise ObservationError(
+                raise DetectionError(
                     f"{path}, line {row.line}: frame {row.frame}, expected frames from "
                     f"{first_frame}"
                 )
@@ -72,31 +72,31 @@ class MotsFile(DetectionFile):
             if row.label != IGNORE_CLASS:
                 self._by_frame.setdefault(row.frame - first_frame, []).append(row)
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The file's masks in one frame with their tight boxes, in source pixels.
 
         Raises:
-            ObservationError: A mask of the file is not of the frame's size, or the frame has more
+            DetectionError: A mask of the file is not of the frame's size, or the frame has more
                 masks than fit into `MAX_FRAME_BYTES`.
         """
         height, width = frame.size_hw
         for size_hw, line in self._sizes.items():
             if size_hw != (height, width):
-                raise ObservationError(
+                raise DetectionError(
                     f"{self.path}, line {line}: got a mask of {size_hw[0]}x{size_hw[1]} (height x "
                     f"width), expected the source's {height}x{width}"
                 )
         rows = self._by_frame.get(frame.index, [])
         if len(rows) * height * width > MAX_FRAME_BYTES:
-            raise ObservationError(
+            raise DetectionError(
                 f"{self.path}, line {rows[0].line}: {len(rows)} masks in one frame, expected at "
                 f"most {MAX_FRAME_BYTES // (height * width)} of {height}x{width}"
             )
         if not rows:
-            return Observations.empty()
+            return Detections.empty()
         masks = np.stack([decode_rle(row.rle, row.size_hw) for row in rows])
         labels = np.array([row.label for row in rows], np.int64)
-        return Observations(mask_boxes(masks), np.ones(len(rows), np.float32), labels, masks)
+        return Detections(mask_boxes(masks), np.ones(len(rows), np.float32), labels, masks)
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Remarks on an empty file, empty masks, and frames beyond the source's end."""
@@ -119,15 +119,15 @@ def read_mots_rows(path: Path) -> tuple[list[MotsRow], list[int]]:
     """All rows with a mask that is not empty, and the lines of those whose mask is.
 
     Raises:
-        ObservationError: The file cannot be read, or a row is malformed; names the line.
+        DetectionError: The file cannot be read, or a row is malformed; names the line.
     """
     rows, empty_lines = [], []
     for line, text in read_lines(path):
         row = _parse_row(path, line, text)
         try:
             counts = rle_counts(row.rle, row.size_hw)
-        except ObservationError as error:
-            raise ObservationError(f"{path}, line {line}: {error}") from error
+        except DetectionError as error:
+            raise DetectionError(f"{path}, line {line}: {error}") from error
         if counts[1::2].any():
             rows.append(row)
         else:
@@ -151,10 +151,10 @@ def _parse_row(path: Path, line: int, text: str) -> MotsRow:
 
 
 PEDESTRIAN = 2
-"""MOTS' number for people: written where the observer knows no class above 0."""
+"""MOTS' number for people: written where the detector knows no class above 0."""
 
 
-class MotsRows(RowFile):
+class MotsWriter(RowWriter):
     """MOTSChallenge rows `frame id class H W RLE`, one for each track.
 
     Frames count from 1.  Ids are the tracks' own, and unique over all classes; the truth of KITTI
@@ -169,7 +169,7 @@ class MotsRows(RowFile):
         """
         if not len(tracks):
             return []
-        seen, size_hw = tracks.observations, frame.size_hw
+        seen, size_hw = tracks.detections, frame.size_hw
         if seen.masks is None or seen.masks.shape[1:] != size_hw:
             got = "no masks" if seen.masks is None else f"masks of {seen.masks.shape[1:]}"
             raise OutputError(
@@ -233,12 +233,12 @@ def read_mots(
         Frame number (from 0) to its masks; frames without any row are absent.
 
     Raises:
-        ObservationError: The file cannot be read, is malformed, has an id twice in a frame, or
+        DetectionError: The file cannot be read, is malformed, has an id twice in a frame, or
             masks of different sizes in one.
     """
     path = Path(path)
     if not path.is_file():
-        raise ObservationError(f"{path}: there is no such file")
+        raise DetectionError(f"{path}: there is no such file")
     rows, _ = read_mots_rows(path)
     if first_frame is None:
         first_frame = 0 if any(row.frame == 0 for row in rows) else 1
@@ -253,13 +253,13 @@ def _frame(path: Path, rows: list[MotsRow]) -> MaskRows:
     seen: set[int] = set()
     for row in rows:
         if row.size_hw != rows[0].size_hw:
-            raise ObservationError(
+            raise DetectionError(
                 f"{path}, line {row.line}: mask of {row.size_hw}, earlier ones of the frame are of "
                 f"{rows[0].size_hw} (height, width)"
             )
         if row.label != IGNORE_CLASS:
             if row.identity in seen:
-                raise ObservationError(
+                raise DetectionError(
                     f"{path}, line {row.line}: id {row.identity} stands twice in frame {row.frame}"
                 )
             seen.add(row.identity)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError, OutputError
+from ...errors import DetectionError, OutputError
 from ...records import Frame, Tracks
 from ..boxes import xyxy_to_xywh
-from ..writers.base import RowFile
+from ..writers.base import RowWriter
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in source pixels, from 0."""
@@ -29,16 +29,16 @@ def read_otb_boxes(path: Path) -> npt.NDArray[np.float64]:
         (N, 4) float64: left, top, width, height in pixels from 0; NaN where the file says so.
 
     Raises:
-        ObservationError: Not readable, or a row is not four numbers (file and line are named).
+        DetectionError: Not readable, or a row is not four numbers (file and line are named).
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ObservationError(
+        raise DetectionError(
             f"{path} cannot be read ({error.strerror}): give a file of x,y,w,h rows, or X,Y,W,H"
         ) from None
     except ValueError:  # of the text's bytes, or a null byte in the name
-        raise ObservationError(f"{path} is no text: expected rows x,y,w,h") from None
+        raise DetectionError(f"{path} is no text: expected rows x,y,w,h") from None
     lines = text.rstrip().splitlines()
     boxes = np.array([_row(path, number, line) for number, line in enumerate(lines, 1)])
     return boxes.reshape(-1, 4) - (1.0, 1.0, 0.0, 0.0)
@@ -51,14 +51,14 @@ def _row(path: Path, number: int, line: str) -> list[float]:
     except ValueError:
         values = []
     if len(values) != 4:
-        raise ObservationError(f"{path}, line {number}: got {line[:60]!r}, expected x,y,w,h")
+        raise DetectionError(f"{path}, line {number}: got {line[:60]!r}, expected x,y,w,h")
     return values
 
 
-class SotFile(RowFile):
+class OtbWriter(RowWriter):
     """OTB rows `x,y,w,h`: line n belongs to the n-th frame.
 
-    OTB calls the corner pixel of the picture (1, 1), so x = left + 1 and y = top + 1; w and h are
+    OTB calls the corner pixel of the image (1, 1), so x = left + 1 and y = top + 1; w and h are
     lengths.
     """
 
@@ -72,6 +72,6 @@ class SotFile(RowFile):
             return ["NaN,NaN,NaN,NaN\n"]
         if len(tracks) != 1:
             raise OutputError(f"frame {frame.index}: got {len(tracks)} tracks, expected 1")
-        box = xyxy_to_xywh(tracks.observations.boxes_xyxy.astype(np.float64))[0]
+        box = xyxy_to_xywh(tracks.detections.boxes_xyxy.astype(np.float64))[0]
         x, y, width, height = np.round(box + np.array([1.0, 1.0, 0.0, 0.0]), 2) + 0.0  # no "-0.00"
         return [f"{x:.2f},{y:.2f},{width:.2f},{height:.2f}\n"]

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ObservationError
-from ...records import Frame, IntArray, Observations, Tracks
+from ...errors import DetectionError
+from ...records import Detections, Frame, IntArray, Tracks
 from ..boxes import xyxy_to_xywh
-from ..writers.base import RowFile, SinkBase, output_error
+from ..writers.base import RowWriter, WriterBase, output_error
 from .keypoints import (
     JOINTS,
     POSETRACK_JOINTS,
@@ -40,7 +40,7 @@ class PosetrackFile(TableFile):
         path: The file, as the user named it.
 
     Raises:
-        ObservationError: The file cannot be read or an entry is malformed; names the entry.
+        DetectionError: The file cannot be read or an entry is malformed; names the entry.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,20 +60,20 @@ class PosetrackFile(TableFile):
         self._by_name: bool | None = None
         self._seen: set[int] = set()
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The file's persons in one frame, with boxes and keypoints, in source pixels.
 
         Raises:
-            ObservationError: The file gives another picture size, most boxes lie outside the
-                picture, or names and order of the frames contradict one another.
+            DetectionError: The file gives another image size, most boxes lie outside the
+                image, or names and order of the frames contradict one another.
         """
         position = self._find(frame)
         if position is None:
-            return Observations.empty()
+            return Detections.empty()
         self._seen.add(position)
         size_hw = self._sizes[position]
         if size_hw is not None and size_hw != frame.size_hw:
-            raise ObservationError(
+            raise DetectionError(
                 f"{self.path}: image {self._name(position)} is "
                 f"{size_hw[1]}x{size_hw[0]} there, the source's frame is "
                 f"{frame.size_hw[1]}x{frame.size_hw[0]}: give --detections a file made on this "
@@ -89,7 +89,7 @@ class PosetrackFile(TableFile):
         if self._by_name:
             return named
         if named is not None and named != frame.index:
-            raise ObservationError(
+            raise DetectionError(
                 f"{self.path}: frame {frame.name!r} is number {frame.index + 1} of the source but "
                 f"image {named + 1} of the file, and earlier frames are not in the file by name: "
                 "give both the same frames"
@@ -106,7 +106,7 @@ class PosetrackFile(TableFile):
             if all(a == b for a, b in zip(self._names[i], parts, strict=False))
         ]
         if len(matches) > 1:
-            raise ObservationError(
+            raise DetectionError(
                 f"{self.path}: {len(matches)} images are called {frame.name!r}: expected a "
                 "file that covers one video"
             )
@@ -136,14 +136,14 @@ class PosetrackFile(TableFile):
 
 def _read_persons(
     path: Path, annotations: Sequence[Mapping[str, Any]], positions: Mapping[Any, int]
-) -> tuple[tuple[IntArray, IntArray], Observations, list[int]]:
+) -> tuple[tuple[IntArray, IntArray], Detections, list[int]]:
     """Frame positions and places of the rows, the rows, and the places of those left out."""
     frames, places, boxes, scores, joints, bare = [], [], [], [], [], []
     for place, annotation in enumerate(annotations, 1):
         where = f"{path}, annotation {place}"
         image = annotation.get("image_id")
         if not isinstance(image, (int, str)) or image not in positions:
-            raise ObservationError(f"{where}: image_id {image!r} is not among the images")
+            raise DetectionError(f"{where}: image_id {image!r} is not among the images")
         keypoints = joints_of(where, annotation)
         box = box_of(where, annotation, keypoints)
         if box is None:
@@ -156,8 +156,8 @@ def _read_persons(
         joints.append(keypoints)
     bad = first_invalid(boxes)
     if bad is not None:
-        raise ObservationError(f"{path}, annotation {places[bad]}: got an empty box {boxes[bad]}")
-    rows = Observations(
+        raise DetectionError(f"{path}, annotation {places[bad]}: got an empty box {boxes[bad]}")
+    rows = Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.zeros(len(boxes), np.int64),
@@ -175,7 +175,7 @@ _CHUNK = 1 << 20
 _PERSON = 1
 
 
-class PoseFile(SinkBase):
+class PoseTrackWriter(WriterBase):
     """PoseTrack18 JSON: `images`, `annotations` with `track_id`, `categories`.
 
     `keypoints` are x, y, 1 for joints seen and 0, 0, 0 for others, `scores` their confidences.
@@ -239,7 +239,7 @@ class PoseFile(SinkBase):
             raise output_error(self._path, error) from None
 
 
-class _Lines(RowFile):
+class _Lines(RowWriter):
     """Lines that become the elements of one JSON list."""
 
     def __init__(self, path: Path) -> None:
@@ -287,13 +287,13 @@ class _Persons(_Lines):
                 "image_id": frame.index + 1,
                 "track_id": int(identity),
                 "category_id": _PERSON,
-                **_person(tracks.observations, row),
+                **_person(tracks.detections, row),
             }
             for row, identity in enumerate(tracks.ids)
         ]
         self._next += len(people)
-        if tracks.observations.keypoints is not None and len(tracks):
-            self._joints = tracks.observations.keypoints.shape[1]
+        if tracks.detections.keypoints is not None and len(tracks):
+            self._joints = tracks.detections.keypoints.shape[1]
         return self._joined(people, _HEAD)
 
     def category(self) -> dict[str, Any]:
@@ -304,7 +304,7 @@ class _Persons(_Lines):
         return {"id": _PERSON, "name": "person", "keypoints": names}
 
 
-def _person(seen: Observations, row: int) -> dict[str, Any]:
+def _person(seen: Detections, row: int) -> dict[str, Any]:
     box = xyxy_to_xywh(seen.boxes_xyxy[row : row + 1].astype(np.float64))[0]
     person: dict[str, Any] = {
         # Rounding must not take the area of a tiny box, which no reader would accept.

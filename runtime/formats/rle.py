@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import BoolArray, IntArray
 
 MAX_PIXELS = 1 << 27
@@ -29,10 +29,10 @@ def encode_rle(mask: BoolArray) -> str:
         mask: (H, W) bool.
 
     Raises:
-        ObservationError: The mask is not two-dimensional bool, empty of pixels, or too large.
+        DetectionError: The mask is not two-dimensional bool, empty of pixels, or too large.
     """
     if mask.ndim != 2 or mask.dtype != np.bool_:
-        raise ObservationError(
+        raise DetectionError(
             f"mask: got {mask.dtype} of shape {tuple(mask.shape)}, expected bool of shape (H, W)"
         )
     _check_size((mask.shape[0], mask.shape[1]))
@@ -57,7 +57,7 @@ def decode_rle(text: str | bytes, size_hw: tuple[int, int]) -> BoolArray:
         (H, W) bool, contiguous.
 
     Raises:
-        ObservationError: The string is damaged, its counts do not add up to H × W, or the mask is
+        DetectionError: The string is damaged, its counts do not add up to H × W, or the mask is
             too large.
     """
     counts = rle_counts(text, size_hw)
@@ -87,7 +87,7 @@ def rle_counts(text: str | bytes, size_hw: tuple[int, int]) -> IntArray:
         Run lengths of 0, 1, 0, 1, … in pixels, adding up to H × W.
 
     Raises:
-        ObservationError: As `decode_rle`.
+        DetectionError: As `decode_rle`.
     """
     _check_size(size_hw)
     numbers = _read_numbers(text)
@@ -96,7 +96,7 @@ def rle_counts(text: str | bytes, size_hw: tuple[int, int]) -> IntArray:
     counts[2::2] = np.cumsum(numbers[2::2])
     total, pixels = int(counts.sum()), size_hw[0] * size_hw[1]
     if (counts < 0).any() or (counts > pixels).any() or total != pixels:
-        raise ObservationError(
+        raise DetectionError(
             f"RLE does not describe a mask of {size_hw[0]}x{size_hw[1]} pixels (height x width): "
             f"its runs add up to {total}, shortest {int(counts.min())}, expected {pixels}"
         )
@@ -106,7 +106,7 @@ def rle_counts(text: str | bytes, size_hw: tuple[int, int]) -> IntArray:
 def _check_size(size_hw: tuple[int, int]) -> None:
     height, width = size_hw
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise ObservationError(
+        raise DetectionError(
             f"mask of {height}x{width} pixels (height x width): expected at least 1x1 and at most "
             f"{MAX_PIXELS} pixels"
         )
@@ -127,21 +127,21 @@ def _read_numbers(text: str | bytes) -> IntArray:
     raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
     chars = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     if not len(chars):
-        raise ObservationError("RLE is empty, expected at least one run")
+        raise DetectionError("RLE is empty, expected at least one run")
     wrong = np.flatnonzero((chars < 0) | (chars > 63))
     if len(wrong):
-        raise ObservationError(
+        raise DetectionError(
             f"RLE holds {bytes([raw[wrong[0]]])!r} at character {wrong[0] + 1}, "
             "expected only characters '0' to 'o'"
         )
     last = chars & 32 == 0
     if not last[-1]:
-        raise ObservationError("RLE breaks off in the middle of a number")
+        raise DetectionError("RLE breaks off in the middle of a number")
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > _MAX_GROUPS:
-        raise ObservationError("RLE holds a number of more than 35 bits")
+        raise DetectionError("RLE holds a number of more than 35 bits")
     shifts = 5 * (np.arange(len(chars)) - np.repeat(starts, lengths))
     numbers = np.add.reduceat((chars & 31) << shifts, starts)
     numbers -= np.where(chars[ends] & 16, np.int64(1) << (5 * lengths), 0)

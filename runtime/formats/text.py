@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ObservationError
-from ...records import Frame, IntArray, Observations
-from ..boxes import rows_in_picture, valid_rows
+from ...errors import DetectionError
+from ...records import Detections, Frame, IntArray
+from ..boxes import rows_in_image, valid_rows
 
 LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
@@ -27,7 +27,7 @@ _File = TypeVar("_File", bound="DetectionFile")
 
 
 class DetectionFile(ABC):
-    """Detections that somebody else made, as an observer.
+    """Detections that somebody else made, as a detector.
 
     Args:
         path: The file, as the user named it.
@@ -37,11 +37,11 @@ class DetectionFile(ABC):
         self.path = path
 
     @abstractmethod
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The file's detections in one frame, in source pixels.
 
         Raises:
-            ObservationError: The file does not fit the frame's size.
+            DetectionError: The file does not fit the frame's size.
         """
 
     @abstractmethod
@@ -85,7 +85,7 @@ class TableFile(DetectionFile):
         self,
         path: Path,
         frames: IntArray,
-        rows: Observations,
+        rows: Detections,
         places: IntArray,
         *,
         place: str = "line",
@@ -98,15 +98,15 @@ class TableFile(DetectionFile):
         self._size_hw: tuple[int, int] | None = None
         self._inside = np.ones(len(rows), np.bool_)
 
-    def observe(self, frame: Frame) -> Observations:
+    def detect(self, frame: Frame) -> Detections:
         """The file's detections in one frame, in source pixels; boxes may reach beyond it.
 
         Raises:
-            ObservationError: More than half of the file's boxes lie outside the picture.
+            DetectionError: More than half of the file's boxes lie outside the image.
         """
         return self._at(frame.index, frame.size_hw)
 
-    def _at(self, index: int, size_hw: tuple[int, int]) -> Observations:
+    def _at(self, index: int, size_hw: tuple[int, int]) -> Detections:
         if size_hw != self._size_hw:
             self._fit(size_hw)
         start, stop = np.searchsorted(self._frames, [index, index + 1])
@@ -118,23 +118,23 @@ class TableFile(DetectionFile):
         beyond = ((centres < 0) | (centres > np.array(size_hw[::-1]))).any(axis=1).sum()
         if len(boxes) >= _MIN_ROWS_TO_JUDGE_SIZE and beyond > len(boxes) / 2:
             right, bottom = boxes[:, 2:].max(axis=0)
-            raise ObservationError(
+            raise DetectionError(
                 f"{self.path}: {beyond} of its {len(boxes)} boxes lie outside the source's "
-                f"{size_hw[1]}x{size_hw[0]} picture (they reach x={right:.0f}, y={bottom:.0f}): "
-                "they were made for another picture size; give --detections a file made on this "
+                f"{size_hw[1]}x{size_hw[0]} image (they reach x={right:.0f}, y={bottom:.0f}): "
+                "they were made for another image size; give --detections a file made on this "
                 "source"
             )
-        self._size_hw, self._inside = size_hw, rows_in_picture(boxes, size_hw)
+        self._size_hw, self._inside = size_hw, rows_in_image(boxes, size_hw)
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """Remarks on an empty file, boxes outside the picture, frames beyond the source's end."""
+        """Remarks on an empty file, boxes outside the image, frames beyond the source's end."""
         if not len(self._rows):
             return [f"{self.path} holds no detections"]
         notes = []
         outside = self._places[~self._inside]
         if len(outside):
             notes.append(
-                f"{count(len(outside), 'box', 'boxes')} of {self.path} wholly outside the picture "
+                f"{count(len(outside), 'box', 'boxes')} of {self.path} wholly outside the image "
                 f"left out, the first at {self._place} {outside.min()}"
             )
         if source_frames is not None:
@@ -171,7 +171,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, stripped, with their numbers from 1.
 
     Raises:
-        ObservationError: The file is absent, unreadable or not text.
+        DetectionError: The file is absent, unreadable or not text.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -182,21 +182,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> ObservationError:
+def unreadable(path: Path, error: Exception) -> DetectionError:
     """The error for a file that cannot be read as text."""
     if isinstance(error, FileNotFoundError):
-        return ObservationError(f"--detections {path}: there is no such file")
+        return DetectionError(f"--detections {path}: there is no such file")
     reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-    return ObservationError(
+    return DetectionError(
         f"--detections {path} cannot be read: {reason}; expected MOTChallenge or MOTS text, or "
         "PoseTrack18 or COCO JSON"
     )
 
 
-def row_error(path: Path, line: int, problem: str, text: str) -> ObservationError:
+def row_error(path: Path, line: int, problem: str, text: str) -> DetectionError:
     """The error for one bad line of a text file."""
     shown = text if len(text) <= 60 else text[:57] + "..."
-    return ObservationError(f"{path}, line {line}: {problem}, got {shown!r}")
+    return DetectionError(f"{path}, line {line}: {problem}, got {shown!r}")
 
 
 def parse_number(text: str) -> float | None:

@@ -44,14 +44,14 @@ class BackendRow:
         name: As `--backend` takes it.
         summary: For help texts.
         onnx_device: Where ONNX models that are not of the bundle run (detectors): another row.
-        flavour: Of TensorRT, where the bundle must hold engines for it; None otherwise.
+        variant: Of TensorRT, where the bundle must hold engines for it; None otherwise.
         make: Opens the backend, given its row and the CPU threads (0: all).
     """
 
     name: str
     summary: str
     onnx_device: str
-    flavour: str | None
+    variant: str | None
     make: Callable[[BackendRow, int], Backend]
 
 
@@ -84,7 +84,7 @@ class OnnxRuntimeBackend:
 
 
 class TensorrtBackend:
-    """Engines of one TensorRT flavour on one GPU, with one stream and one pool of memory.
+    """Engines of one TensorRT variant on one GPU, with one stream and one pool of memory.
 
     Args:
         row: Its row of the table.
@@ -92,7 +92,7 @@ class TensorrtBackend:
         cuda: What stands for the GPU; None: the first one in this machine.
 
     Raises:
-        BackendError: The flavour, `cuda-python` or the GPU is missing.
+        BackendError: The variant, `cuda-python` or the GPU is missing.
     """
 
     def __init__(self, row: BackendRow, threads: int, cuda: Any = None) -> None:  # noqa: ARG002
@@ -101,7 +101,7 @@ class TensorrtBackend:
         from .tensorrt.memory import DeviceMemory
 
         self.name = row.name
-        self._library = load_library(row.flavour or row.name)
+        self._library = load_library(row.variant or row.name)
         self._memory = DeviceMemory(CudaRuntime() if cuda is None else cuda)
 
     def open(self, bundle: Bundle, graph: str) -> Engine:
@@ -118,7 +118,7 @@ class TensorrtBackend:
             spec,
             engine,
             precision=bundle.spec.precision,
-            mend=build_command(bundle.path, self._library.flavour),
+            rebuild_command=build_command(bundle.path, self._library.variant),
         )
 
     def place(self, array: Array) -> Array:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import ObservationError, OutputError
+from ...errors import DetectionError, OutputError
 from ...records import Frame
 from ..formats.otb import Box, read_otb_boxes
 from ..paths import exists
@@ -32,7 +32,7 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         The box; for `select`, what shows a frame and lets the user draw it.
 
     Raises:
-        ObservationError: Not a box: the line says what there is instead.
+        DetectionError: Not a box: the line says what there is instead.
         OutputError: `select` without a display.
     """
     if text == SELECT:
@@ -42,7 +42,7 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
     if box is None:
         box = _first_row(Path(text))
     if not (box[2] > 0 and box[3] > 0):
-        raise ObservationError(
+        raise DetectionError(
             f"--init {text}: the box is {box[2]:g} wide and {box[3]:g} high, expected both above 0"
         )
     return box
@@ -64,7 +64,7 @@ def draw_box(frame: Frame) -> Box:
     """Show a frame and let the user draw a box on it.
 
     Raises:
-        ObservationError: None was drawn.
+        DetectionError: None was drawn.
         OutputError: OpenCV cannot open a window.
     """
     try:
@@ -76,7 +76,7 @@ def draw_box(frame: Frame) -> Box:
             f"({' '.join(str(error).split())[:120]}); give --init X,Y,W,H or a file"
         ) from error
     if width < 1 or height < 1:
-        raise ObservationError(f"--init {SELECT}: no box was drawn")
+        raise DetectionError(f"--init {SELECT}: no box was drawn")
     return float(x), float(y), float(width), float(height)
 
 
@@ -84,7 +84,7 @@ def _first_row(path: Path) -> Box:
     boxes = read_otb_boxes(path)
     if not len(boxes) or not np.isfinite(boxes[0]).all():
         got = "is empty" if not len(boxes) else "does not begin with a box of finite numbers"
-        raise ObservationError(f"--init {path}: the file {got}, expected a row x,y,w,h")
+        raise DetectionError(f"--init {path}: the file {got}, expected a row x,y,w,h")
     x, y, width, height = boxes[0].tolist()
     return x, y, width, height
 
@@ -93,7 +93,7 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     """`X,Y,W,H` as numbers; None where the text names a file.
 
     Raises:
-        ObservationError: Four values of which one is not a finite number.
+        DetectionError: Four values of which one is not a finite number.
     """
     parts = text.split(",")
     if len(parts) != 4 or exists(Path(text)):
@@ -101,7 +101,7 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     try:
         x, y, width, height = (float(part) for part in parts)
     except ValueError:
-        raise ObservationError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
+        raise DetectionError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
     if not np.isfinite([x, y, width, height]).all():
-        raise ObservationError(f"--init {text}: expected four finite numbers X,Y,W,H")
+        raise DetectionError(f"--init {text}: expected four finite numbers X,Y,W,H")
     return x, y, width, height

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
 from .box import SELECT, draw_box, parse_box, require_display
@@ -26,19 +26,19 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
         (H, W) uint8. A box is filled as a whole; `cut_out` finds the object in it.
 
     Raises:
-        ObservationError: Not readable, of another size, without any object, or a box outside the
-            picture.
+        DetectionError: Not readable, of another size, without any object, or a box outside the
+            image.
     """
     box = parse_box(text)
     if box is None:
         labels = read_label_png(Path(text))
         if labels.shape != size_hw:
-            raise ObservationError(
+            raise DetectionError(
                 f"--init {text}: the mask is {labels.shape[1]}x{labels.shape[0]}, the source is "
                 f"{size_hw[1]}x{size_hw[0]} (width x height): give a mask of the first frame's size"
             )
         if not labels.any():
-            raise ObservationError(
+            raise DetectionError(
                 f"--init {text}: the mask is empty, every pixel is 0: mark the object with another "
                 "value"
             )
@@ -52,7 +52,7 @@ def filled_box(
     """A label map of one box.
 
     Args:
-        box: Left, top, width, height in source pixels, from 0; may reach beyond the picture.
+        box: Left, top, width, height in source pixels, from 0; may reach beyond the image.
         size_hw: Height and width of the map.
         name: What messages call it.
 
@@ -60,14 +60,14 @@ def filled_box(
         (H, W) uint8: 1 in the box, 0 elsewhere.
 
     Raises:
-        ObservationError: No pixel lies in it.
+        DetectionError: No pixel lies in it.
     """
     x, y, width, height = box
-    # Within the picture first: sums of large numbers may be infinite, which cannot be rounded.
+    # Within the image first: sums of large numbers may be infinite, which cannot be rounded.
     left, right = (round(min(max(0.0, edge), size_hw[1])) for edge in (x, x + width))
     top, bottom = (round(min(max(0.0, edge), size_hw[0])) for edge in (y, y + height))
     if right <= left or bottom <= top:
-        raise ObservationError(
+        raise DetectionError(
             f"{name}: the box holds no pixel of the source, which is "
             f"{size_hw[1]}x{size_hw[0]} (width x height); expected X,Y,W,H with W and H above 0"
         )
@@ -85,7 +85,7 @@ def cut_out(image: UInt8Array, labels: UInt8Array) -> UInt8Array:
 
     Returns:
         (H, W) uint8: 1 on the object, which lies in the box. The box itself where no object stands
-        out, that is where less than a twentieth of it would be left, or where it fills the picture
+        out, that is where less than a twentieth of it would be left, or where it fills the image
         and there is nothing to compare with.
     """
     x, y, width, height = cv2.boundingRect(labels)
@@ -110,7 +110,7 @@ def cut_out(image: UInt8Array, labels: UInt8Array) -> UInt8Array:
 
 
 Refine = Callable[[UInt8Array, UInt8Array], UInt8Array]
-"""Makes the object's labels of the first picture and of where the object may be."""
+"""Makes the object's labels of the first image and of where the object may be."""
 
 
 def labels_to_start(text: str, size_hw: tuple[int, int]) -> tuple[UInt8Array, Refine | None]:
@@ -125,8 +125,8 @@ def labels_to_start(text: str, size_hw: tuple[int, int]) -> tuple[UInt8Array, Re
         for `select` is everywhere: it asks the user for a box first.
 
     Raises:
-        ObservationError: Not readable, of another size, without any object, or a box outside the
-            picture.
+        DetectionError: Not readable, of another size, without any object, or a box outside the
+            image.
         OutputError: `select` without a display.
     """
     if text == SELECT:
@@ -147,7 +147,7 @@ def draw_object(image: UInt8Array, labels: UInt8Array) -> UInt8Array:  # noqa: A
         (H, W) uint8: 1 on the object, 0 elsewhere; see `init_labels.cut_out`.
 
     Raises:
-        ObservationError: No box was drawn.
+        DetectionError: No box was drawn.
         OutputError: OpenCV cannot open a window.
     """
     frame = Frame(0, 0.0, image)
@@ -155,7 +155,7 @@ def draw_object(image: UInt8Array, labels: UInt8Array) -> UInt8Array:  # noqa: A
 
 
 _REACH = 0.25
-"""How far from the point the object may lie, as a share of the picture's shorter side."""
+"""How far from the point the object may lie, as a share of the image's shorter side."""
 
 
 _ROUNDS = 5
@@ -175,14 +175,13 @@ def object_at(image: UInt8Array, point_xy: tuple[float, float]) -> UInt8Array:
         (H, W) uint8: 1 on the object, which holds the point and is connected; 0 elsewhere.
 
     Raises:
-        ObservationError: The point lies outside the picture, or nothing stands out there.
+        DetectionError: The point lies outside the image, or nothing stands out there.
     """
     height, width = image.shape[:2]
     x, y = (int(np.floor(value)) for value in point_xy)
     if not (0 <= x < width and 0 <= y < height):
-        raise ObservationError(
-            f"the point {x},{y} lies outside the picture, which is {width}x{height} "
-            "(width x height)"
+        raise DetectionError(
+            f"the point {x},{y} lies outside the image, which is {width}x{height} (width x height)"
         )
     reach = max(4, round(_REACH * min(height, width)))
     # Beyond the object's reach there is a border that is certainly something else.
@@ -194,7 +193,7 @@ def object_at(image: UInt8Array, point_xy: tuple[float, float]) -> UInt8Array:
     labels = np.zeros((height, width), np.uint8)
     found = _cut_out(part, (x - left, y - top), reach)
     if not found.any():
-        raise ObservationError(
+        raise DetectionError(
             f"nothing stands out at the point {x},{y}: draw a box around the object instead"
         )
     labels[top : top + part.shape[0], left : left + part.shape[1]] = found
@@ -204,12 +203,12 @@ def object_at(image: UInt8Array, point_xy: tuple[float, float]) -> UInt8Array:
 def cutter_at(
     point_xy: tuple[float, float],
 ) -> Callable[[UInt8Array, UInt8Array], UInt8Array]:
-    """`object_at` a point, in the form of `init_object.Refine`; the labels are not looked at."""
+    """`object_at` a point, in the form of `Refine`; the labels are not looked at."""
     return lambda image, _labels: object_at(image, point_xy)
 
 
 def _cut_out(part: UInt8Array, at: tuple[int, int], reach: int) -> UInt8Array:
-    """The connected object at a place of a part of the picture; empty where all is alike."""
+    """The connected object at a place of a part of the image; empty where all is alike."""
     state = np.full(part.shape[:2], cv2.GC_BGD, np.uint8)
     cv2.circle(state, at, reach, int(cv2.GC_PR_BGD), -1)
     cv2.circle(state, at, max(2, reach // 3), int(cv2.GC_PR_FGD), -1)

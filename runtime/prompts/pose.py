@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ObservationError
+from ...errors import DetectionError
 from ...records import FloatArray, IntArray
 from ..formats.coco import is_coco_results, read_coco
 from ..formats.keypoints import (
@@ -51,18 +51,18 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
         size_hw: Height and width of the source's frames, to be compared where the file says one.
 
     Raises:
-        ObservationError: The file cannot be read or is malformed, is of another picture size, or
+        DetectionError: The file cannot be read or is malformed, is of another image size, or
             has no joint in its first frame.
     """
     if not is_file(path):
-        raise ObservationError(
+        raise DetectionError(
             f"--init {path}: there is no such file; expected PoseTrack18 JSON or COCO keypoint "
             "results of the first frame"
         )
     keypoints, names = _coco(path) if is_coco_results(path) else _posetrack(path, size_hw)
     shown = np.asarray(seen_joints(keypoints).any(axis=1), np.bool_)
     if not shown.any():
-        raise ObservationError(
+        raise DetectionError(
             f"--init {path}: nobody in its first frame has a joint seen: give the keypoints of "
             "the source's first frame"
         )
@@ -86,7 +86,7 @@ def _posetrack(path: Path, size_hw: tuple[int, int] | None) -> tuple[FloatArray,
         return np.zeros((0, 17, 3), np.float32), []
     size = image_size(images[0])
     if size is not None and size_hw is not None and size != size_hw:
-        raise ObservationError(
+        raise DetectionError(
             f"--init {path}: its first image is {size[1]}x{size[0]}, the source is "
             f"{size_hw[1]}x{size_hw[0]} (width x height): give poses of the source's first frame"
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import OutputError, RequestError
 from .auth import Access, Address, Gate, refuse, token_for
 from .commands import Commands, StartCommand
-from .hub import LiveBoard, Picture
+from .hub import LiveBoard, Preview
 from .page import PAGE
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Site:
         routes = [
             Route("/", self.page),
             Route("/state", self.state),
-            Route("/picture/{source}", self.picture),
+            Route("/picture/{source}", self.image),
             Route("/stream/{source}", self.stream),
             Route("/tracks", self.tracks),
             Route("/metrics", self.metrics),
@@ -103,37 +103,37 @@ class Site:
 
         return PlainTextResponse(self._board.metrics(), media_type="text/plain; version=0.0.4")
 
-    async def picture(self, request: Request) -> Response:
+    async def image(self, request: Request) -> Response:
         from starlette.responses import Response
 
         source = request.path_params["source"]
         try:
             after = int(request.query_params.get("after", "0"))
-            picture = await self._next_picture(source, after, _WAIT_S)
+            image = await self._next_picture(source, after, _WAIT_S)
         except ValueError:
             return refuse(400, "after: expected a whole number")
         except KeyError:
             return self._no_source(source)
-        if picture is None:
+        if image is None:
             return Response(status_code=204)
-        height, width = picture.source_hw
+        height, width = image.source_hw
         headers = {
-            "X-Picture": str(picture.number),
+            "X-Picture": str(image.number),
             "X-Source-Size": f"{width}x{height}",
         }
-        return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
+        return Response(image.jpeg, media_type="image/jpeg", headers=headers)
 
-    async def _next_picture(self, source: str, after: int, seconds: float) -> Picture | None:
-        """The newest picture, once it is later than number `after`; None where none came.
+    async def _next_picture(self, source: str, after: int, seconds: float) -> Preview | None:
+        """The newest image, once it is later than number `after`; None where none came.
 
         Raises:
             KeyError: There is no such source.
         """
         left = seconds
         while not self._board.closed:
-            picture = self._board.want(source)
-            if picture is not None and picture.number > after:
-                return picture
+            image = self._board.want(source)
+            if image is not None and image.number > after:
+                return image
             if left <= 0:
                 break
             await self._wait(min(left, _LOOK_S))
@@ -147,18 +147,18 @@ class Site:
         if source not in self._board.sources():
             return self._no_source(source)
         kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
-        return StreamingResponse(self._pictures(source), media_type=kind)
+        return StreamingResponse(self._images(source), media_type=kind)
 
-    async def _pictures(self, source: str) -> AsyncIterator[bytes]:
-        # Who does not read is left waiting here, and gets the newest picture when he reads again.
+    async def _images(self, source: str) -> AsyncIterator[bytes]:
+        # Who does not read is left waiting here, and gets the newest image when he reads again.
         number = 0
         while not self._board.closed:
-            picture = await self._next_picture(source, number, _WAIT_S)
-            if picture is not None:
-                number = picture.number
+            image = await self._next_picture(source, number, _WAIT_S)
+            if image is not None:
+                number = image.number
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
-                head += f"Content-Length: {len(picture.jpeg)}\r\n\r\n"
-                yield head.encode() + picture.jpeg + b"\r\n"
+                head += f"Content-Length: {len(image.jpeg)}\r\n\r\n"
+                yield head.encode() + image.jpeg + b"\r\n"
 
     async def tracks(self, request: Request) -> Response:  # noqa: ARG002
         from starlette.responses import StreamingResponse

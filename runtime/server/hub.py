@@ -2,7 +2,7 @@
 
 The thread that tracks only leaves a reference behind. A thread of the board's own draws and encodes
 the newest frame, once for all viewers, and only while somebody watches; whoever is slow gets fewer
-pictures, and lines of tracks wait in a queue of bounded length.
+images, and lines of tracks wait in a queue of bounded length.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from .stats import SourceFigures, metrics_text
 Draw = Callable[[Frame, Mapping[str, Tracks]], UInt8Array]
 
 
-PICTURE_SIDE = 960
-"""The longer side of a picture that viewers get, in pixels."""
+PREVIEW_SIDE = 960
+"""The longer side of an image that viewers get, in pixels."""
 
 
-PICTURES_PER_S = 15.0
+PREVIEWS_PER_S = 15.0
 """Of one source at most."""
 
 
 _QUALITY = 80
 
 
-_WATCHED_S = 2.0  # who asked for a picture is taken to want the next ones for so long
+_WATCHED_S = 2.0  # who asked for an image is taken to want the next ones for so long
 
 
 _LINES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Preview:
     """An annotated frame as viewers get it.
 
     Attributes:
         number: From 1, rising.
-        jpeg: The encoded picture.
+        jpeg: The encoded image.
         source_hw: Height and width of the frame, in whose pixels viewers point at things.
     """
 
@@ -64,7 +64,7 @@ class _Channel:
     def __init__(self, source: str) -> None:
         self.figures = SourceFigures(source)
         self.newest: FrameEvent | None = None
-        self.picture: Picture | None = None
+        self.image: Preview | None = None
         self.is_new = False
         self.wanted_until = 0.0
 
@@ -81,10 +81,10 @@ class LineReader:
 
 
 class LiveBoard:
-    """Watches a run for viewers; a context manager and a `RunObserver`.
+    """Watches a run for viewers; a context manager and a `RunListener`.
 
     Args:
-        draw: Makes the picture (H, W, 3) uint8 BGR of a frame and each task's tracks.
+        draw: Makes the image (H, W, 3) uint8 BGR of a frame and each task's tracks.
         clock: Monotonic seconds.
     """
 
@@ -118,11 +118,11 @@ class LiveBoard:
             self._channel(event.source).figures.add_event(event)
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Name who is told, from the board's thread, of new pictures and lines."""
+        """Name who is told, from the board's thread, of new images and lines."""
         self._listener = listener
 
-    def want(self, source: str) -> Picture | None:
-        """Say that somebody wants to see a source; its newest picture so far.
+    def want(self, source: str) -> Preview | None:
+        """Say that somebody wants to see a source; its newest image so far.
 
         Raises:
             KeyError: There is no such source.
@@ -131,7 +131,7 @@ class LiveBoard:
             channel = self._channels[source]
             channel.wanted_until = self._clock() + _WATCHED_S
             self._changed.notify()
-            return channel.picture
+            return channel.image
 
     def sources(self) -> list[str]:
         """Names of the sources, in the order in which they appeared."""
@@ -204,12 +204,12 @@ class LiveBoard:
                 for reader in tuple(self._readers):
                     reader.lines.append(line)
             for channel, frame_event in work:
-                channel.picture = self._picture(channel, frame_event)
+                channel.image = self._image(channel, frame_event)
             if events or work:
                 self._listener()
             # Looking at a steady pace costs the tracker less than being woken at every frame.
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, 1 / PICTURES_PER_S)
+                self._changed.wait_for(lambda: self._closed, 1 / PREVIEWS_PER_S)
 
     def _is_watched(self) -> bool:
         now = self._clock()
@@ -226,21 +226,21 @@ class LiveBoard:
                 work.append((channel, channel.newest))
         return work
 
-    def _picture(self, channel: _Channel, event: FrameEvent) -> Picture:
+    def _image(self, channel: _Channel, event: FrameEvent) -> Preview:
         drawn = self._draw(event.frame, event.tracks)
-        scale = PICTURE_SIDE / max(drawn.shape[:2])
+        scale = PREVIEW_SIDE / max(drawn.shape[:2])
         if scale < 1:
             height, width = (max(1, round(side * scale)) for side in drawn.shape[:2])
             small = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
             drawn = small.astype(np.uint8, copy=False)
         _, jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        number = 1 if channel.picture is None else channel.picture.number + 1
-        return Picture(number, jpeg.tobytes(), event.frame.size_hw)
+        number = 1 if channel.image is None else channel.image.number + 1
+        return Preview(number, jpeg.tobytes(), event.frame.size_hw)
 
 
 def draw_all(frame: Frame, tracks: Mapping[str, Tracks]) -> UInt8Array:
     """A frame with the tracks of every task drawn in; (H, W, 3) uint8 BGR, a new array."""
-    picture: UInt8Array = frame.image.copy()
+    image: UInt8Array = frame.image.copy()
     for found in tracks.values():
-        picture = draw_tracks(picture, found)
-    return picture
+        image = draw_tracks(image, found)
+    return image

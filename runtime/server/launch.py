@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from ..events import RunObserver
+from ..events import RunListener
 from .auth import parse_address, token_for
 from .commands import Commands
 
@@ -41,13 +41,13 @@ class LiveOutputs:
     """What was opened.
 
     Attributes:
-        observers: To be told of every frame and source.
+        listeners: To be told of every frame and source.
         commands: What viewers want to track; None without a live view.
         url: Of the page; None without a live view.
         takes_stdout: Whether the standard output is for lines alone.
     """
 
-    observers: list[RunObserver] = field(default_factory=list)
+    listeners: list[RunListener] = field(default_factory=list)
     commands: Commands | None = None
     url: str | None = None
     takes_stdout: bool = False
@@ -68,14 +68,14 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
         OutputError: The port is in use, the extra `serve` is not installed, or the file cannot be
             created.
     """
-    observers: list[RunObserver] = []
+    listeners: list[RunListener] = []
     commands, url = None, None
     with ExitStack() as stack:
         if request.jsonl is not None:
-            from ..formats.jsonl import TrackLines
+            from ..formats.jsonl import JsonLinesWriter
 
-            lines = TrackLines(request.jsonl, _end_the_run, say)
-            observers.append(stack.enter_context(lines))
+            lines = JsonLinesWriter(request.jsonl, _end_the_run, say)
+            listeners.append(stack.enter_context(lines))
         if request.serve is not None:
             from .app import LiveServer
             from .hub import LiveBoard
@@ -85,8 +85,8 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             address = parse_address(request.serve)
             server = LiveServer(board, commands, address, request.serve_token)
             url = stack.enter_context(server).url
-            observers.append(board)
-        yield LiveOutputs(observers, commands, url, request.jsonl == "-")
+            listeners.append(board)
+        yield LiveOutputs(listeners, commands, url, request.jsonl == "-")
 
 
 def _end_the_run() -> None:

@@ -133,12 +133,12 @@ async function showFigures() {
   }
 }
 
-// One picture is asked for when the last one is on the screen: a slow viewer sees fewer of them.
+// One image is asked for when the last one is on the screen: a slow viewer sees fewer of them.
 async function showPictures(card) {
   let number = 0;
   for (;;) {
     try {
-      const answer = await fetch(`picture/${encodeURIComponent(card.name)}?after=${number}`);
+      const answer = await fetch(`image/${encodeURIComponent(card.name)}?after=${number}`);
       if (answer.status === 204) continue;
       if (!answer.ok) throw new Error(String(answer.status));
       number = Number(answer.headers.get("X-Picture"));

@@ -17,7 +17,7 @@ Kind = Literal["video", "images", "camera", "stream"]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
 
-SourceTell = Callable[[Literal["lost", "returned", "changed"], str], None]
+SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
 """Told what happens to a live source, in a thread of its own; the text names no source."""
 
 
@@ -50,13 +50,13 @@ class LiveOptions:
         realtime: Whether files play at their own pace too: what is not taken in time is dropped.
         freeze_s: A connection without a frame for so long is opened anew.
         give_up_s: A live source without a frame for so long has ended; None: it never does.
-        tell: Told when a live source is lost, is back, or changes size.
+        notify: Told when a live source is lost, is back, or changes size.
     """
 
     realtime: bool = False
     freeze_s: float = 5.0
     give_up_s: float | None = None
-    tell: SourceTell = field(default=lambda _kind, _message: None, compare=False)
+    notify: SourceCallback = field(default=lambda _kind, _message: None, compare=False)
 
 
 class Source(Protocol):

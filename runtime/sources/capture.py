@@ -31,7 +31,7 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-def next_picture(capture: Capture) -> UInt8Array | None:
-    """The next picture, (H, W, 3) uint8 BGR, contiguous; None where none came."""
+def next_image(capture: Capture) -> UInt8Array | None:
+    """The next image, (H, W, 3) uint8 BGR, contiguous; None where none came."""
     ok, image = capture.read()
     return np.ascontiguousarray(image, np.uint8) if ok and image is not None else None

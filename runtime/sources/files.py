@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from .base import SourceInfo
-from .capture import Capture, next_picture, silence_opencv
+from .capture import Capture, next_image, silence_opencv
 from .read_ahead import BrokenOffError, FileSource, _size_change, jpeg_size
 
 # How many announced frames may be missing at the end before it is worth a word: containers that
@@ -54,7 +54,7 @@ def open_video(location: str, name: str, *, fps: float | None = None) -> FileSou
     capture = cv2.VideoCapture(location)
     if not capture.isOpened():
         raise SourceError(_not_a_video(location, name))
-    image = next_picture(capture)
+    image = next_image(capture)
     if image is None:
         capture.release()
         raise SourceError(f"{name}: no frame in it (its header may be all there is)")
@@ -98,7 +98,7 @@ def _not_a_video(location: str, name: str) -> str:
         return f"{name}: an audio file; expected a video, an image or a folder of images"
     return (
         f"{name}: cannot be decoded as a video (damaged, cut off before its index, of an unknown "
-        "codec, without any picture, or not a video at all)"
+        "codec, without any image, or not a video at all)"
     )
 
 
@@ -119,7 +119,7 @@ def _video_frames(
         shown_until_s = max(shown_until_s, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0)
         yield Frame(index, index * seconds, image)
         index += 1
-        image = next_picture(capture)
+        image = next_image(capture)
     if _missing(info, index, shown_until_s, announced_fps):
         raise BrokenOffError(
             f"{info.name} ended after {index} of {info.frame_count} announced frames (cut off, "
@@ -136,13 +136,13 @@ def _missing(
     tolerated = _MISSING_FRAMES
     if Path(info.name).suffix.lower() not in _COUNTING_SUFFIXES:
         tolerated += round(_MISSING_SECONDS * (announced_fps or 25.0))
-    # Where the frame rate varies, the announced number may be a guess as well: the last picture
+    # Where the frame rate varies, the announced number may be a guess as well: the last image
     # then stands near the announced end although there are fewer of them.
     shown = round(shown_until_s * announced_fps) + 1 if announced_fps else count
     return max(count, shown) < info.frame_count - tolerated
 
 
-# Start codes of the headers that hold a picture's size, by FourCC of the codec; the suffix is
+# Start codes of the headers that hold an image's size, by FourCC of the codec; the suffix is
 # that of the bare stream, by which FFmpeg knows how to open it.
 _H264, _HEVC, _MPEG4 = ".h264", ".hevc", ".m4v"
 
@@ -154,14 +154,14 @@ _STREAMS = {
 }
 
 
-_HEAD_BYTES = 1 << 16  # of a packet; its headers come before the picture
+_HEAD_BYTES = 1 << 16  # of a packet; its headers come before the image
 
 
 _JPEG = ("mjpg", "jpeg", "mjpa", "avrn")
 
 
 def _size_header(packet: bytes, stream: str) -> bytes | None:
-    """The unit of a packet that states the picture size, without its start code."""
+    """The unit of a packet that states the image size, without its start code."""
     at = packet.find(b"\x00\x00\x01")
     while 0 <= at < len(packet) - 4:
         following = packet.find(b"\x00\x00\x01", at + 3)
@@ -197,7 +197,7 @@ class SizeWatch:
     """Follows the packets of a video file, one `step` a frame, and reports a change of size."""
 
     def __init__(self, packets: cv2.VideoCapture, stream: str | None) -> None:
-        """Takes a handle in raw mode, and the bare stream's suffix (None: JPEG pictures)."""
+        """Takes a handle in raw mode, and the bare stream's suffix (None: JPEG images)."""
         self._packets = packets
         self._stream = stream
         self._size_hw: tuple[int, int] | None = None

@@ -17,10 +17,10 @@ import cv2
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from ..preprocessing import Letterbox
-from .base import LiveOptions, SourceInfo, SourceTell, natural_key
-from .capture import Capture, next_picture, silence_opencv
+from .base import LiveOptions, SourceCallback, SourceInfo, natural_key
+from .capture import Capture, next_image, silence_opencv
 from .gstreamer import open_pipeline
-from .reconnect import Connection, Patience
+from .reconnect import Connection, Timeouts
 from .redact import redact
 
 _USUAL_FPS = 30.0
@@ -118,7 +118,7 @@ class LiveSource:
 
     Numbers and times start with the first frame that is handed over: what a camera sent while a
     model was still loading is not part of the run. Numbers go on over a lost connection as if the
-    frames of that time had come. Pictures of another size than the first are scaled into it, the
+    frames of that time had come. Images of another size than the first are scaled into it, the
     rest padded, so that coordinates keep their meaning. (Within one connection OpenCV's FFmpeg does
     so itself and says nothing, stretching what is of another shape.)
 
@@ -137,8 +137,8 @@ class LiveSource:
         capture: Capture,
         *,
         reopen: Callable[[], Capture | None] | None = None,
-        patience: Patience | None = None,
-        tell: SourceTell = lambda _kind, _message: None,
+        timeouts: Timeouts | None = None,
+        notify: SourceCallback = lambda _kind, _message: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Waits for the first frame and starts to read; from here on it owns `capture`.
@@ -148,8 +148,8 @@ class LiveSource:
             kind: What it is.
             capture: An open capture.
             reopen: Opens it again after a failure; None: the first failure is the end.
-            patience: How long it may be silent.
-            tell: Told when the source is lost, is back, or changes size; in another thread.
+            timeouts: How long it may be silent.
+            notify: Told when the source is lost, is back, or changes size; in another thread.
             clock: Monotonic seconds.
 
         Raises:
@@ -167,7 +167,7 @@ class LiveSource:
         self.ended_early: str | None = None
         self.started_s: float | None = None
         self._size_hw, self._shown_hw = size_hw, size_hw
-        self._tell = tell
+        self._notify = notify
         self._clock = clock
         self._counter = FrameCounter(known_fps)
         self._changed = threading.Condition()
@@ -179,7 +179,7 @@ class LiveSource:
         self._failure: str | None = None
         self._closed = False
         self._connection = Connection(
-            capture, reopen, self._store, self._tell_of_connection, patience or Patience()
+            capture, reopen, self._store, self._notify_connection, timeouts or Timeouts()
         )
         self._connection.start(self._give_up)
 
@@ -226,7 +226,7 @@ class LiveSource:
         text = f"from {before[1]}x{before[0]} to {got_hw[1]}x{got_hw[0]} (width x height)"
         if got_hw != self._size_hw:
             text += f"; scaled to {self._size_hw[1]}x{self._size_hw[0]} from here on"
-        self._tell("changed", f"changes size at frame {self._last_index} {text}")
+        self._notify("changed", f"changes size at frame {self._last_index} {text}")
 
     def __enter__(self) -> LiveSource:
         return self
@@ -259,13 +259,13 @@ class LiveSource:
             self._failure = reason
             self._changed.notify_all()
 
-    def _tell_of_connection(self, kind: Literal["lost", "returned"], message: str) -> None:
-        self._tell(kind, message)
+    def _notify_connection(self, kind: Literal["lost", "returned"], message: str) -> None:
+        self._notify(kind, message)
 
 
 def _first_frame(capture: Capture) -> UInt8Array | None:
     for _ in range(_FIRST_READS):
-        image = next_picture(capture)
+        image = next_image(capture)
         if image is not None:
             return image
         time.sleep(_RETRY_S)
@@ -337,8 +337,8 @@ def _live(
     capture = attempt()
     if capture is None:
         raise SourceError(nothing)
-    patience = Patience(options.freeze_s, options.give_up_s)
-    return LiveSource(name, kind, capture, reopen=attempt, patience=patience, tell=options.tell)
+    timeouts = Timeouts(options.freeze_s, options.give_up_s)
+    return LiveSource(name, kind, capture, reopen=attempt, timeouts=timeouts, notify=options.notify)
 
 
 def _camera(index: int) -> cv2.VideoCapture | None:

@@ -155,7 +155,7 @@ def jpeg_size(data: bytes) -> tuple[tuple[int, int] | None, bool]:
             height = int.from_bytes(data[at + 5 : at + 7], "big")
             size = (height, int.from_bytes(data[at + 7 : at + 9], "big"))
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xDA:  # the picture itself: the byte pair of the end marker is escaped in it
+        if marker == 0xDA:  # the image itself: the byte pair of the end marker is escaped in it
             return size, data.find(b"\xff\xd9", at + 2 + length) >= 0
         at += 2 + length
     return size, False

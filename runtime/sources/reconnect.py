@@ -1,7 +1,7 @@
 """Reads a live source in the background, and connects to it again when it fails or freezes.
 
-A reader thread takes every picture off one connection as it comes. A second thread watches it: a
-connection that fails, or gives no picture for a while, is left to end by itself and another one is
+A reader thread takes every image off one connection as it comes. A second thread watches it: a
+connection that fails, or gives no image for a while, is left to end by itself and another one is
 opened, with growing pauses between attempts.
 """
 
@@ -16,7 +16,7 @@ from typing import Literal
 import cv2
 
 from ...records import UInt8Array
-from .capture import Capture, next_picture
+from .capture import Capture, next_image
 from .redact import redact
 
 _JOIN_S = 2.0
@@ -40,19 +40,19 @@ _GRACE_S = 1.0
 
 
 Deliver = Callable[[UInt8Array, bool], None]
-"""Takes a picture, (H, W, 3) uint8 BGR, and whether it is the first one of a new connection."""
+"""Takes an image, (H, W, 3) uint8 BGR, and whether it is the first one of a new connection."""
 
 
-Tell = Callable[[Literal["lost", "returned"], str], None]
+Notify = Callable[[Literal["lost", "returned"], str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a live source may be silent.
 
     Attributes:
-        freeze_s: A connection without a picture for so long is opened anew.
-        give_up_s: A source without a picture for so long has ended; None: never, 0: with the
+        freeze_s: A connection without an image for so long is opened anew.
+        give_up_s: A source without an image for so long has ended; None: never, 0: with the
             first failure.
     """
 
@@ -81,7 +81,7 @@ class _Reader:
         failed = 0
         try:
             while not self.left_alone.is_set() and failed <= _FAILED_READS:
-                image = next_picture(self._capture)
+                image = next_image(self._capture)
                 if image is None:
                     failed += 1
                     self.left_alone.wait(_RETRY_S)
@@ -97,14 +97,14 @@ class _Reader:
 
 
 class Connection:
-    """Keeps pictures coming from a source that may fail.
+    """Keeps images coming from a source that may fail.
 
     Args:
         capture: The first connection; this object owns it and those that follow.
         reopen: Opens another one, or says None; None in its place: the first failure is the end.
-        deliver: Takes each picture, in a thread of this object.
-        tell: Told when the source is lost and when it is back, with a reason.
-        patience: How long silence is borne.
+        deliver: Takes each image, in a thread of this object.
+        notify: Told when the source is lost and when it is back, with a reason.
+        timeouts: How long silence is borne.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class Connection:
         capture: Capture,
         reopen: Callable[[], Capture | None] | None,
         deliver: Deliver,
-        tell: Tell,
-        patience: Patience,
+        notify: Notify,
+        timeouts: Timeouts,
     ) -> None:
         self._reopen = reopen
         self._deliver = deliver
-        self._tell = tell
-        self._patience = patience
+        self._notify = notify
+        self._timeouts = timeouts
         self._reader = _Reader(capture, self._take)
         self._last_s = time.monotonic()
         self._lost_s: float | None = None
@@ -129,7 +129,7 @@ class Connection:
         self._on_end: Callable[[str], None] = lambda _reason: None
 
     def start(self, on_end: Callable[[str], None]) -> None:
-        """Begin to read; `on_end` is told why pictures stopped for good, unless by `close`."""
+        """Begin to read; `on_end` is told why images stopped for good, unless by `close`."""
         self._on_end = on_end
         self._reader.start()
         self._thread.start()
@@ -155,7 +155,7 @@ class Connection:
             fresh, self._fresh = self._fresh, False
             lost_s, self._lost_s = self._lost_s, None
         if lost_s is not None:
-            self._tell("returned", f"back after {now - lost_s:.1f} s")
+            self._notify("returned", f"back after {now - lost_s:.1f} s")
         self._deliver(image, fresh)
 
     def _watch(self) -> None:
@@ -164,14 +164,14 @@ class Connection:
             self._reader.left_alone.set()
             if self._stop.is_set():
                 break
-            if self._reopen is None or self._patience.give_up_s == 0:
+            if self._reopen is None or self._timeouts.give_up_s == 0:
                 self._on_end(reason)
                 break
             self._note_loss(reason)
             capture = self._connect()
             if capture is None:
                 if not self._stop.is_set():
-                    self._on_end(f"no frame for {self._patience.give_up_s:g} s (--give-up)")
+                    self._on_end(f"no frame for {self._timeouts.give_up_s:g} s (--give-up)")
                 break
             with self._lock:
                 self._fresh = True
@@ -183,7 +183,7 @@ class Connection:
     def _follow(self, reader: _Reader) -> str:
         """Wait until a connection fails or freezes, or `close`; say why."""
         began_s = time.monotonic()
-        limit_s = self._patience.freeze_s + _GRACE_S
+        limit_s = self._timeouts.freeze_s + _GRACE_S
         while not self._stop.is_set():
             silent_s = time.monotonic() - max(self._last_s, began_s)
             if silent_s >= limit_s:
@@ -199,13 +199,13 @@ class Connection:
                 self._lost_s = self._last_s
         if not known:
             silent_s = now - self._last_s
-            self._tell("lost", f"{reason}; reconnecting (silent for {silent_s:.1f} s)")
+            self._notify("lost", f"{reason}; reconnecting (silent for {silent_s:.1f} s)")
 
     def _connect(self) -> Capture | None:
         """Try until it works; None once `close` was called or patience is at its end."""
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set() and self._reopen is not None:
-            give_up_s = self._patience.give_up_s
+            give_up_s = self._timeouts.give_up_s
             if give_up_s is not None and time.monotonic() - self._last_s > give_up_s:
                 return None
             capture = self._reopen()

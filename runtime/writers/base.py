@@ -22,10 +22,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PARTIAL = ".partial"
 
 
-_Self = TypeVar("_Self", bound="SinkBase")
+_Self = TypeVar("_Self", bound="WriterBase")
 
 
-class Sink(Protocol):
+class Writer(Protocol):
     """Takes the tracks of one frame after the other; a context manager."""
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -40,7 +40,7 @@ class Sink(Protocol):
         """Completes the output. May be called again."""
         ...
 
-    def __enter__(self) -> Sink: ...
+    def __enter__(self) -> Writer: ...
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -49,8 +49,8 @@ class Sink(Protocol):
     ) -> None: ...
 
 
-class SinkBase:
-    """The context manager of every sink: it closes, whatever happened."""
+class WriterBase:
+    """The context manager of every writer: it closes, whatever happened."""
 
     def close(self) -> None:
         """Completes the output."""
@@ -76,7 +76,7 @@ def output_error(path: Path, error: OSError, frames: int | None = None) -> Outpu
     return OutputError(text + ("; free some space or choose another --output" if full else ""))
 
 
-class RowFile(SinkBase, ABC):
+class RowWriter(WriterBase, ABC):
     """A text file of rows; what a frame's rows are, a subclass says in `rows`.
 
     Every frame is on the disk before `write` returns, whole or not at all.

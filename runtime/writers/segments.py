@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ...errors import OutputError, RequestError
 from ...records import Frame, Tracks
-from .base import Sink, SinkBase
+from .base import Writer, WriterBase
 
-MakeSink = Callable[[Path], Sink]
+MakeWriter = Callable[[Path], Writer]
 
 
 def segment_path(path: Path, number: int) -> Path:
@@ -33,66 +33,66 @@ def check_minutes(minutes: float) -> None:
         raise RequestError(f"--segment {minutes:g}: expected minutes, 0.01 to 1000000")
 
 
-class Segments(SinkBase):
-    """One sink after the other, each for the same length of time.
+class Segments(WriterBase):
+    """One writer after the other, each for the same length of time.
 
     Segment n holds the frames from minute (n - 1) * `minutes` of the source up to n * `minutes`:
     the same video gives the same segments, and a camera that was away leaves its numbers out.
 
     Args:
         path: The output in one piece; see `segment_path`.
-        make: Opens the sink of a segment.
+        make: Opens the writer of a segment.
         minutes: Length of a segment.
 
     Raises:
         RequestError: The length is not a positive number.
     """
 
-    def __init__(self, path: Path, make: MakeSink, minutes: float) -> None:
+    def __init__(self, path: Path, make: MakeWriter, minutes: float) -> None:
         check_minutes(minutes)
         self._path = path
         self._make = make
         self._seconds = 60 * minutes
         self._number = 0
-        self._sink: Sink | None = None
+        self._writer: Writer | None = None
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write one frame, to the next segment where its time has come.
 
         Raises:
-            OutputError: As the sinks.
+            OutputError: As the writers.
         """
         number = 1 + int(frame.time_s / self._seconds)
-        if self._sink is None or number > self._number:
+        if self._writer is None or number > self._number:
             self.close()
             self._number = number
-            self._sink = self._make(segment_path(self._path, number))
-        self._sink.write(frame, tracks)
+            self._writer = self._make(segment_path(self._path, number))
+        self._writer.write(frame, tracks)
 
     def close(self) -> None:
         """Complete the segment in hand.
 
         Raises:
-            OutputError: As the sinks.
+            OutputError: As the writers.
         """
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
 
-class Recording(SinkBase):
-    """A sink that may fail without ending the run: it stops, says so once, and stays stopped.
+class Recording(WriterBase):
+    """A writer that may fail without ending the run: it stops, says so once, and stays stopped.
 
     Args:
-        sink: What records.
+        writer: What records.
         say: Told once, in one line, why recording stopped.
 
     Attributes:
         error: Why it stopped, or None.
     """
 
-    def __init__(self, sink: Sink, say: Callable[[str], None]) -> None:
-        self._sink = sink
+    def __init__(self, writer: Writer, say: Callable[[str], None]) -> None:
+        self._writer = writer
         self._say = say
         self.error: OutputError | None = None
 
@@ -100,17 +100,17 @@ class Recording(SinkBase):
         """Write one frame, unless recording has stopped."""
         if self.error is None:
             try:
-                self._sink.write(frame, tracks)
+                self._writer.write(frame, tracks)
             except OutputError as error:
                 self._stop(error)
                 with contextlib.suppress(OutputError):
-                    self._sink.close()
+                    self._writer.close()
 
     def close(self) -> None:
         """Complete the output. May be called again."""
         if self.error is None:
             try:
-                self._sink.close()
+                self._writer.close()
             except OutputError as error:
                 self._stop(error)
 

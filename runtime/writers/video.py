@@ -24,7 +24,7 @@ import numpy as np
 from ...errors import OutputError
 from ...records import Frame, Tracks, UInt8Array
 from ..sources.capture import silence_opencv
-from .base import SinkBase, output_error
+from .base import WriterBase, output_error
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
@@ -55,9 +55,9 @@ class EncodedClip:
     Attributes:
         description: Its `stsd` box: the codec and what a decoder must know first.
         size_hw: Height and width in pixels.
-        sizes: Bytes of each picture.
-        key_pictures: Numbers of the pictures, from 0, that can be decoded by themselves.
-        data: The pictures, one after the other.
+        sizes: Bytes of each image.
+        key_pictures: Numbers of the images, from 0, that can be decoded by themselves.
+        data: The images, one after the other.
     """
 
     description: bytes
@@ -68,7 +68,7 @@ class EncodedClip:
 
 
 def read_clip(content: bytes) -> EncodedClip:
-    """Take an MP4 apart that OpenCV wrote: one video track without reordered pictures.
+    """Take an MP4 apart that OpenCV wrote: one video track without reordered images.
 
     Args:
         content: The whole file.
@@ -80,7 +80,7 @@ def read_clip(content: bytes) -> EncodedClip:
     try:
         sizes = _sizes(boxes[b"stsz"])
         start = int.from_bytes(_table(boxes, b"stco", 4)[0], "big")
-        # Without a list of key pictures, all of them are.
+        # Without a list of key images, all of them are.
         key = set(range(len(sizes)))
         if b"stss" in boxes:
             key = {int.from_bytes(row, "big") - 1 for row in _table(boxes, b"stss", 4)}
@@ -89,7 +89,7 @@ def read_clip(content: bytes) -> EncodedClip:
     except (KeyError, IndexError, struct.error) as error:
         raise ValueError(f"no MP4 of one video track ({error!r})") from None
     if b"ctts" in boxes or start + sum(sizes) > len(content):
-        raise ValueError("an MP4 with reordered pictures, or one that is cut short")
+        raise ValueError("an MP4 with reordered images, or one that is cut short")
     data = content[start : start + sum(sizes)]
     return EncodedClip(_box(b"stsd", description), (height, width), sizes, frozenset(key), data)
 
@@ -165,10 +165,10 @@ def fragment(clip: EncodedClip, number: int, start: int, duration: int) -> bytes
     """One second of the video, with its index.
 
     Args:
-        clip: The pictures.
+        clip: The images.
         number: Of the fragment, from 1.
-        start: Ticks at its first picture.
-        duration: Ticks of each picture.
+        start: Ticks at its first image.
+        duration: Ticks of each image.
     """
     samples = b"".join(
         struct.pack(">III", duration, size, _SYNC if n in clip.key_pictures else _NOT_SYNC)
@@ -188,7 +188,7 @@ def fragment(clip: EncodedClip, number: int, start: int, duration: int) -> bytes
             ),
         )
 
-    # Pictures are found from the fragment's first byte, past the index and the next box's head.
+    # Images are found from the fragment's first byte, past the index and the next box's head.
     return index(len(index(0)) + 8) + _box(b"mdat", clip.data)
 
 
@@ -210,7 +210,7 @@ _MAX_SIDE = 8190  # of MPEG-4 Part 2
 _PART_S = 1.0
 
 
-class VideoFile(SinkBase):
+class VideoWriter(WriterBase):
     """An MP4 of the frames with their tracks drawn in, playable at any moment.
 
     Every second, of the video or of the clock, whichever is over first, what was encoded since is
@@ -231,7 +231,7 @@ class VideoFile(SinkBase):
         Args:
             path: The file, ending in .mp4.
             fps: Frames per second it plays at; rounded to hundredths.
-            draw: Makes the picture, (H, W, 3) uint8 BGR, from a frame's image, which it leaves
+            draw: Makes the image, (H, W, 3) uint8 BGR, from a frame's image, which it leaves
                 as it is, and the tracks.
             clock: Monotonic seconds.
 
@@ -262,14 +262,14 @@ class VideoFile(SinkBase):
         """
         if self._closed:
             raise OutputError(f"{self._path}: frame {frame.index} came after the video was closed")
-        picture = _even(self._draw(frame.image, tracks))
+        image = _even(self._draw(frame.image, tracks))
         if self._size_hw == (0, 0):
-            self._begin(picture)
-        elif picture.shape[:2] != self._size_hw:
-            picture = _fitted(picture, self._size_hw)
+            self._begin(image)
+        elif image.shape[:2] != self._size_hw:
+            image = _fitted(image, self._size_hw)
         if self._part is None:
             self._part = _Part(self._path, self._fps, self._size_hw, self._clock())
-        self._part.write(picture)
+        self._part.write(image)
         if self._part.frames >= self._fps * _PART_S or self._clock() - self._part.start_s > _PART_S:
             self._append()
 
@@ -283,16 +283,16 @@ class VideoFile(SinkBase):
         if self._part is not None:
             self._append()
 
-    def _begin(self, picture: UInt8Array) -> None:
+    def _begin(self, image: UInt8Array) -> None:
         silence_opencv()
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         if max(height, width) > _MAX_SIDE:
             raise OutputError(
                 f"{self._path}: frames of {width}x{height} are too large for an MPEG-4 video "
                 f"(at most {_MAX_SIDE} pixels a side); leave out --save-video"
             )
         try:
-            # Found out now; but a video without a picture is none, so nothing is left there.
+            # Found out now; but a video without an image is none, so nothing is left there.
             self._path.write_bytes(b"")
             self._path.unlink()
         except OSError as error:
@@ -353,8 +353,8 @@ class _Part:
                 f"{fps:g} frames per second; leave out --save-video"
             )
 
-    def write(self, picture: UInt8Array) -> None:
-        self._writer.write(picture)
+    def write(self, image: UInt8Array) -> None:
+        self._writer.write(image)
         self.frames += 1
 
     def finish(self, kept: int) -> EncodedClip:
@@ -377,18 +377,18 @@ class _Part:
         )
 
 
-def _even(picture: UInt8Array) -> UInt8Array:
-    height, width = picture.shape[:2]
-    padded = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+def _even(image: UInt8Array) -> UInt8Array:
+    height, width = image.shape[:2]
+    padded = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     return padded.astype(np.uint8, copy=False)
 
 
-def _fitted(picture: UInt8Array, size_hw: tuple[int, int]) -> UInt8Array:
-    """The picture, scaled and centred on black of another size."""
-    scale = min(wanted / got for wanted, got in zip(size_hw, picture.shape[:2], strict=True))
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+def _fitted(image: UInt8Array, size_hw: tuple[int, int]) -> UInt8Array:
+    """The image, scaled and centred on black of another size."""
+    scale = min(wanted / got for wanted, got in zip(size_hw, image.shape[:2], strict=True))
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     canvas = np.zeros((*size_hw, 3), np.uint8)
     top, left = (size_hw[0] - height) // 2, (size_hw[1] - width) // 2
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     canvas[top : top + height, left : left + width] = small
     return canvas

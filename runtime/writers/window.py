@@ -11,17 +11,17 @@ import cv2
 from ...errors import OutputError
 from ...records import Frame, Tracks, UInt8Array
 from ..signals import StopRequest
-from .base import SinkBase
+from .base import WriterBase
 
 _QUIT_KEYS = (ord("q"), 27)
 
 
-class Window(SinkBase):
+class Window(WriterBase):
     """Shows each frame with its tracks; the key q, Escape or closing the window ends the run.
 
     Args:
         title: Of the window.
-        draw: Makes the picture of a frame's image and its tracks.
+        draw: Makes the image of a frame's image and its tracks.
         stop: Told when the user wants to end.
 
     Raises:

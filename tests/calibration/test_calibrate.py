@@ -26,11 +26,11 @@ from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
 
 from ..support.calibration_bundle import (
     NAMES,
-    picture,
+    make_image,
     rewrite,
     small_weights,
     write_backbone_bundle,
-    write_pictures,
+    write_images,
 )
 from ..support.command_line import run_cli
 
@@ -39,8 +39,8 @@ REPORTS = {"report.md", "report.json", "drift.png"}
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return write_pictures(
-        tmp_path_factory.mktemp("frames") / "clip", [picture(seed) for seed in range(24)]
+    return write_images(
+        tmp_path_factory.mktemp("frames") / "clip", [make_image(seed) for seed in range(24)]
     )
 
 
@@ -200,7 +200,7 @@ def test_other_frames_do_not_go_on_from_there(bundle, clip, tmp_path, monkeypatc
     arguments = ["calibrate", str(bundle.path), "--output", str(tmp_path / "out"), "--frames"]
     assert CliRunner().invoke(main, [*arguments, str(clip)]).exit_code == 130
     monkeypatch.undo()
-    other = write_pictures(tmp_path / "other", [picture(seed) for seed in range(100, 116)])
+    other = write_images(tmp_path / "other", [make_image(seed) for seed in range(100, 116)])
     run_cli(*arguments, other)
     run_cli(*arguments[:2], "--output", tmp_path / "fresh", "--frames", other)
     names = ("out", "fresh")

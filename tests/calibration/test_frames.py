@@ -11,12 +11,12 @@ pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 from unitrack_edge.calibration.frames import FEWEST, sample_frames, shrunk
 from unitrack_edge.errors import CalibrationError, RequestError, SourceError
 
-from ..support.calibration_bundle import picture, write_pictures
+from ..support.calibration_bundle import make_image, write_images
 
 
 def clip(first_seed, frames, height=64, width=96):
-    """A scene: one picture that slowly drifts, so that neighbours differ a little."""
-    wide = picture(first_seed, height, width + 2 * frames)
+    """A scene: one image that slowly drifts, so that neighbours differ a little."""
+    wide = make_image(first_seed, height, width + 2 * frames)
     return [wide[:, 2 * at : 2 * at + width] for at in range(frames)]
 
 
@@ -26,7 +26,7 @@ def numbers(sample):
 
 def test_every_scene_is_seen_and_longer_ones_more_often(tmp_path):
     images = clip(1, 24) + clip(2, 6) + clip(3, 30)
-    source = str(write_pictures(tmp_path / "clip", images))
+    source = str(write_images(tmp_path / "clip", images))
     sample = sample_frames([source], 12)
     assert (sample.seen, sample.scenes, len(sample.images)) == (60, 3, 12)
     chosen = np.array(numbers(sample))
@@ -40,15 +40,15 @@ def test_every_scene_is_seen_and_longer_ones_more_often(tmp_path):
 
 
 def test_a_fast_camera_is_not_a_new_scene_every_frame(tmp_path):
-    wide = picture(1, 64, 96 + 40 * 20)
+    wide = make_image(1, 64, 96 + 40 * 20)
     images = [wide[:, 40 * at : 40 * at + 96] for at in range(20)]
-    sample = sample_frames([str(write_pictures(tmp_path / "clip", images))], 20)
+    sample = sample_frames([str(write_images(tmp_path / "clip", images))], 20)
     assert sample.scenes == 1
 
 
 def test_more_scenes_than_frames(tmp_path):
-    images = [image for seed in range(20) for image in [picture(seed)] * 3]
-    sample = sample_frames([str(write_pictures(tmp_path / "clip", images))], 10)
+    images = [image for seed in range(20) for image in [make_image(seed)] * 3]
+    sample = sample_frames([str(write_images(tmp_path / "clip", images))], 10)
     chosen = [number // 3 for number in numbers(sample)]
     assert len(chosen) == len(set(chosen)) == 10
     assert min(chosen) <= 1
@@ -56,8 +56,8 @@ def test_more_scenes_than_frames(tmp_path):
 
 
 def test_several_sources_of_several_sizes(tmp_path):
-    small = write_pictures(tmp_path / "a", clip(1, 10))
-    large = write_pictures(tmp_path / "b", clip(2, 10, 96, 128))
+    small = write_images(tmp_path / "a", clip(1, 10))
+    large = write_images(tmp_path / "b", clip(2, 10, 96, 128))
     sample = sample_frames([str(small), str(large)], 10)
     assert {image.shape for image in sample.images} == {(64, 96, 3), (96, 128, 3)}
     assert sample.scenes == 2
@@ -65,8 +65,8 @@ def test_several_sources_of_several_sizes(tmp_path):
 
 def test_duplicates_and_frames_of_one_colour_are_left_out_and_told(tmp_path):
     black = np.zeros((64, 96, 3), np.uint8)
-    images = [black] * 5 + [picture(seed) for seed in range(9)] + [picture(0)] * 4
-    sample = sample_frames([str(write_pictures(tmp_path / "clip", images))], 30)
+    images = [black] * 5 + [make_image(seed) for seed in range(9)] + [make_image(0)] * 4
+    sample = sample_frames([str(write_images(tmp_path / "clip", images))], 30)
     assert sorted(numbers(sample)) == [*range(5, 14)]
     assert (sample.one_colour, sample.duplicates) == (5, 4)
     notes = sample.notes(30)
@@ -77,8 +77,8 @@ def test_duplicates_and_frames_of_one_colour_are_left_out_and_told(tmp_path):
 
 
 def test_some_frames_only_judge(tmp_path):
-    images = [picture(seed) for seed in range(24)]
-    sample = sample_frames([str(write_pictures(tmp_path / "clip", images))], 24)
+    images = [make_image(seed) for seed in range(24)]
+    sample = sample_frames([str(write_images(tmp_path / "clip", images))], 24)
     assert len(sample.held_out) == 3
     assert len(sample.fitted) == 21
     fitted = {image.tobytes() for image in sample.fitted}
@@ -86,12 +86,12 @@ def test_some_frames_only_judge(tmp_path):
 
 
 def test_frames_become_what_the_network_takes(tmp_path):
-    images = [picture(seed, 100, 160) for seed in range(8)]
-    source = str(write_pictures(tmp_path / "clip", images))
+    images = [make_image(seed, 100, 160) for seed in range(8)]
+    source = str(write_images(tmp_path / "clip", images))
     sample = sample_frames([source], 8, ((64, 96), (32, 32)))
     assert {image.shape for image in sample.images} == {(64, 96, 3)}
-    large = [picture(seed, 900, 1000) for seed in range(8)]
-    sample = sample_frames([str(write_pictures(tmp_path / "large", large))], 8)
+    large = [make_image(seed, 900, 1000) for seed in range(8)]
+    sample = sample_frames([str(write_images(tmp_path / "large", large))], 8)
     assert {image.shape for image in sample.images} == {(608, 676, 3)}
     assert [image.shape for image in shrunk(sample.images[:1], 240)] == [(240, 267, 3)]
 
@@ -99,25 +99,25 @@ def test_frames_become_what_the_network_takes(tmp_path):
 @pytest.mark.parametrize("kind", ["too few", "all alike", "all black"])
 def test_too_little_to_calibrate_on(tmp_path, kind):
     images = {
-        "too few": [picture(seed) for seed in range(FEWEST - 1)],
-        "all alike": [picture(0)] * 20,
+        "too few": [make_image(seed) for seed in range(FEWEST - 1)],
+        "all alike": [make_image(0)] * 20,
         "all black": [np.zeros((64, 96, 3), np.uint8)] * 20,
     }[kind]
-    source = write_pictures(tmp_path / "clip", images)
+    source = write_images(tmp_path / "clip", images)
     with pytest.raises(CalibrationError, match=r"expected 8 or more: record what the camera"):
         sample_frames([str(source)], 16)
 
 
 def test_a_frame_that_cannot_be_read_is_named(tmp_path):
-    source = write_pictures(tmp_path / "clip", [picture(seed) for seed in range(10)])
-    (source / "004.png").write_bytes(b"no picture")
+    source = write_images(tmp_path / "clip", [make_image(seed) for seed in range(10)])
+    (source / "004.png").write_bytes(b"no image")
     with pytest.raises(SourceError, match=r"004\.png: cannot be decoded"):
         sample_frames([str(source)], 16)
 
 
 def test_a_source_that_breaks_off_is_refused(tmp_path):
-    source = write_pictures(tmp_path / "clip", [picture(seed) for seed in range(10)])
-    cv2.imwrite(str(source / "005.png"), picture(5, 32, 32))
+    source = write_images(tmp_path / "clip", [make_image(seed) for seed in range(10)])
+    cv2.imwrite(str(source / "005.png"), make_image(5, 32, 32))
     with pytest.raises(SourceError, match=r"changes size at frame 5 .*leave it out or repair it"):
         sample_frames([str(source)], 16)
 
@@ -128,7 +128,7 @@ def test_a_live_source_is_refused(monkeypatch, tmp_path):
     from unitrack_edge.calibration import frames
     from unitrack_edge.runtime.sources.open import open_source
 
-    source = write_pictures(tmp_path / "clip", [picture(0)])
+    source = write_images(tmp_path / "clip", [make_image(0)])
 
     def live(text):
         opened = open_source(text)

@@ -26,13 +26,13 @@ from unitrack_edge.errors import CalibrationError
 from ..reference.int8_plain import convolution, rounded, rounded_weights
 from ..support.calibration_bundle import (
     NAMES,
-    picture,
+    make_image,
     plain_features,
     small_weights,
     write_backbone_bundle,
 )
 
-IMAGES = [picture(seed, 32, 48) for seed in range(6)]
+IMAGES = [make_image(seed, 32, 48) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")

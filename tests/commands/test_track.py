@@ -41,7 +41,7 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """The same clip as images."""
     config = SceneConfig(frames=FRAMES, height=HEIGHT, width=WIDTH, objects=3)
     return write_scene(Scene(config), tmp_path_factory.mktemp("cli") / "images", form="images")
@@ -108,7 +108,7 @@ def test_the_report_says_how_it_went(mot, here, graph_bundle):
     assert report["backend"]["asked"] == "cpu"
     assert report["backend"]["in_use"]["backbone"] == "CPUExecutionProvider"
     assert {"rsm", "box_features"} <= set(report["backend"]["in_use"])
-    assert set(report["stages_ms"]) >= {*STAGES, "observe"}
+    assert set(report["stages_ms"]) >= {*STAGES, "detect"}
     for stage in report["stages_ms"].values():
         assert 0 <= stage["p50"] <= stage["p95"] <= stage["p99"]
     assert report["fps"] == pytest.approx(6 / report["elapsed_s"], rel=0.05)
@@ -174,10 +174,10 @@ def test_vos_from_a_box(vos, here):
     assert first.max() == 1
 
 
-def test_images_are_numbered_like_the_video(mot, here, pictures):
-    mot(source=pictures.source)
+def test_images_are_numbered_like_the_video(mot, here, images):
+    mot(source=images.source)
     shutil.move(here / "out", here / "folder")
-    mot(source=f"{pictures.source}/*.jpg")
+    mot(source=f"{images.source}/*.jpg")
     folder, pattern = rows_of(here / "folder"), rows_of(here / "out")
     np.testing.assert_array_equal(folder, pattern)
     assert report_of(here / "folder")["source"]["fps"] == 25
@@ -381,9 +381,9 @@ def test_a_video_that_breaks_off_keeps_what_was_read(mot, here, clip):
     assert len(video_of(here / "out" / "video.mp4")) == frames
 
 
-def test_a_change_of_size_keeps_what_was_read(vos, here, pictures):
+def test_a_change_of_size_keeps_what_was_read(vos, here, images):
     frames = here / "frames"
-    shutil.copytree(pictures.source, frames)
+    shutil.copytree(images.source, frames)
     small = cv2.resize(cv2.imread(str(frames / "000008.jpg")), (80, 48))
     cv2.imwrite(str(frames / "000008.jpg"), small)
     said = vos(source=frames, status=1)
@@ -392,9 +392,9 @@ def test_a_change_of_size_keeps_what_was_read(vos, here, pictures):
     assert report_of(here / "out")["frames"] == 7
 
 
-def test_an_image_that_cannot_be_read_keeps_those_before_it(mot, here, pictures):
+def test_an_image_that_cannot_be_read_keeps_those_before_it(mot, here, images):
     frames = here / "frames"
-    shutil.copytree(pictures.source, frames)
+    shutil.copytree(images.source, frames)
     (frames / "000006.jpg").write_bytes(b"damaged")
     said = mot("--save-video", source=frames, status=1)
     assert "000006.jpg: cannot be decoded" in said
@@ -440,7 +440,7 @@ def test_detections_for_another_picture_size(mot, here):
     path = here / "det.txt"
     path.write_text("".join(f"{f},-1,{900 + f},700,60,120,0.9\n" for f in range(1, 9)))
     said = mot(detections=path, status=1)
-    assert "were made for another picture size" in said
+    assert "were made for another image size" in said
     assert f"{WIDTH}x{HEIGHT}" in said
     assert not (here / "out").exists()
 
@@ -461,7 +461,7 @@ def test_boxes_at_and_beyond_the_border(mot, here):
     rows += ["3,-1,-500,30,25,50,0.9\n", "4,-1,20,30000,25,50,0.9\n"]
     path.write_text("".join(rows))
     said = mot(detections=path)
-    assert f"2 boxes of {path} wholly outside the picture left out" in said
+    assert f"2 boxes of {path} wholly outside the image left out" in said
     assert len(np.unique(rows_of(here / "out")[:, 1])) == 2
 
 
@@ -501,8 +501,8 @@ def test_first_mask_without_an_object(vos, here):
     assert "the mask is empty" in refused(vos, here, init=here / "m.png")
 
 
-def test_first_masks_that_are_none(vos, here, pictures):
-    jpeg = pictures.source / "000001.jpg"
+def test_first_masks_that_are_none(vos, here, images):
+    jpeg = images.source / "000001.jpg"
     assert "not a PNG" in refused(vos, here, init=jpeg)
     assert "cannot be read" in refused(vos, here, init=here / "none.png")
     cv2.imwrite(str(here / "colour.png"), cv2.imread(str(jpeg)))

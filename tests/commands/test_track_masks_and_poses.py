@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from unitrack_edge.evaluation.metrics.mots import score_mots
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
-from unitrack_edge.records import Observations, Tracks
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.formats.keypoints import pose_boxes
-from unitrack_edge.runtime.formats.mots import MotsRows, read_mots
-from unitrack_edge.runtime.formats.posetrack import PoseFile
+from unitrack_edge.runtime.formats.mots import MotsWriter, read_mots
+from unitrack_edge.runtime.formats.posetrack import PoseTrackWriter
 
 from ..support.command_line import report_of, run_cli
 
@@ -21,13 +21,13 @@ FRAMES, SIZE = 5, (128, 224)
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Pictures of three walkers, and the truth as files of detections."""
+    """Images of three walkers, and the truth as files of detections."""
     folder = tmp_path_factory.mktemp("clip")
     (folder / "img1").mkdir()
     scene = Scene(SceneConfig(frames=FRAMES, height=SIZE[0], width=SIZE[1], objects=3, seed=1))
     with (
-        MotsRows(folder / "masks.txt") as masks,
-        PoseFile(folder / "poses.json") as poses,
+        MotsWriter(folder / "masks.txt") as masks,
+        PoseTrackWriter(folder / "poses.json") as poses,
     ):
         for frame in scene:
             cv2.imwrite(str(folder / "img1" / f"{frame.name}.png"), frame.image)
@@ -35,7 +35,7 @@ def clip(tmp_path_factory):
             boxes, shown = pose_boxes(true.keypoints)
             shown &= true.masks.any(axis=(1, 2))
             count = int(shown.sum())
-            seen = Observations(
+            seen = Detections(
                 boxes[shown],
                 np.ones(count, np.float32),
                 np.full(count, 2, np.int64),

@@ -14,7 +14,7 @@ from unitrack_edge.evaluation.metrics.mot import rows_of_tracks, score_mot
 from unitrack_edge.heads.config import MotConfig, VosConfig
 from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.heads.vos import VosHead
-from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.mot import read_mot_truth
 from unitrack_edge.runtime.preprocessing import FeatureExtractor
 from unitrack_edge.runtime.sources.open import open_source
@@ -54,12 +54,12 @@ def test_mot(resnet_runner, shared_data):
     tracked = []
     with (
         open_source(str(folder / "img1"), fps=25) as source,
-        open_observer(detections=folder / "det" / "det.txt") as observer,
+        open_detector(detections=folder / "det" / "det.txt") as detector,
     ):
         head = MotHead(resnet_runner, MotConfig(), fps=25)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
-            tracked.append(head.step(frame, extractor.extract(*image), observer.observe(frame)))
+            tracked.append(head.step(frame, extractor.extract(*image), detector.detect(frame)))
     truth = read_mot_truth(folder / "gt" / "gt.txt")
     scores = score_mot(rows_of_tracks(tracked), truth, range(len(tracked)))
     assert len(tracked) == 71

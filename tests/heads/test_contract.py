@@ -1,7 +1,7 @@
 """What every head keeps to, whatever its task.
 
-Two objects stand in a picture whose features are different at every cell, and alike in either half
-of it; a head is told, frame by frame, which of the objects an observer sees.
+Two objects stand in an image whose features are different at every cell, and alike in either half
+of it; a head is told, frame by frame, which of the objects a detector sees.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from unitrack_edge.heads.pose import PoseHead
 from unitrack_edge.heads.posetrack import PosetrackHead
 from unitrack_edge.heads.sot import SotHead
 from unitrack_edge.heads.vos import VosHead
-from unitrack_edge.records import Frame, Observations
+from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.preprocessing import FeatureMap
 
 from ..support.people import noise_features, people, person
@@ -53,13 +53,13 @@ LABELS = (masks_of(BOXES) * np.array([1, 2], np.uint8)[:, None, None]).sum(0).as
 def boxes_seen(which):
     boxes = BOXES[list(which)].reshape(-1, 4)
     count = len(boxes)
-    return Observations(boxes, np.full(count, 0.9, np.float32), np.zeros(count, np.int64))
+    return Detections(boxes, np.full(count, 0.9, np.float32), np.zeros(count, np.int64))
 
 
 def masks_seen(which):
     seen = boxes_seen(which)
     masks = masks_of(seen.boxes_xyxy)
-    return Observations(seen.boxes_xyxy, seen.scores, seen.classes, masks)
+    return Detections(seen.boxes_xyxy, seen.scores, seen.classes, masks)
 
 
 def poses_seen(which):
@@ -71,7 +71,7 @@ class Case:
     """A head: how it is made, and what it is told; None where it sees no detections."""
 
     make: Callable
-    tell: Callable | None = None
+    notify: Callable | None = None
 
 
 SMALL = {"height": SIZE[0], "width": SIZE[1], "buffer": float(BUFFER)}
@@ -83,7 +83,7 @@ CASES = {
     "pose": Case(lambda g: PoseHead(g, np.stack(POSES), PoseConfig(radius=6.0, memory=2))),
     "sot": Case(lambda g: SotHead(Eyes(g), (20.0, 30.0, 32.0, 80.0))),
 }
-ASSOCIATING = [name for name, case in CASES.items() if case.tell is not None]
+ASSOCIATING = [name for name, case in CASES.items() if case.notify is not None]
 
 BOTH = (0, 1)
 
@@ -102,7 +102,7 @@ def associating(request):
     return CASES[request.param]
 
 
-def picture(index):
+def make_image(index):
     """Noise with two objects of another colour; the head for one object looks at pixels."""
     image = np.random.default_rng(5).integers(0, 120, (*SIZE, 3), np.uint8)
     for (left, top, right, bottom), color in zip(BOXES.astype(int), (200, 240), strict=True):
@@ -125,12 +125,12 @@ STILL = halves()
 
 
 def step(case, head, index, which=BOTH, features=STILL):
-    told = None if case.tell is None else case.tell(which)
-    return head.step(picture(index), features, told)
+    told = None if case.notify is None else case.notify(which)
+    return head.step(make_image(index), features, told)
 
 
 def as_bytes(tracks):
-    seen = tracks.observations
+    seen = tracks.detections
     arrays = tracks.ids, seen.boxes_xyxy, seen.scores, seen.masks, seen.keypoints, tracks.label_map
     return b"|".join(b"-" if array is None else array.tobytes() for array in arrays)
 
@@ -151,7 +151,7 @@ def test_what_a_head_reports_is_sound(case, tiny):
         assert tracks.frame_index == index
         assert tracks.ids.dtype == np.int64
         assert (tracks.ids > 0).all()
-        seen = tracks.observations
+        seen = tracks.detections
         assert np.isfinite(seen.boxes_xyxy).all()
         assert (seen.boxes_xyxy[:, 2:] > seen.boxes_xyxy[:, :2]).all()
         assert np.isfinite(seen.scores).all()
@@ -163,12 +163,12 @@ def test_what_a_head_reports_is_sound(case, tiny):
 
 
 def test_it_finds_the_objects(case, tiny):
-    """In a still picture both stay where they are, with their ids."""
+    """In a still image both stay where they are, with their ids."""
     head = case.make(tiny)
     for tracks in run(case, head, [BOTH] * 4):
         count = 1 if isinstance(head, SotHead) else 2
         assert list(tracks.ids) == list(range(1, count + 1))
-        boxes = tracks.observations.boxes_xyxy
+        boxes = tracks.detections.boxes_xyxy
         assert np.abs(boxes - BOXES[:count]).max() < 12
 
 
@@ -199,15 +199,15 @@ def test_two_instances_are_independent(case, tiny):
 
 
 def test_an_empty_frame(case, tiny):
-    """A picture with nothing of what was there, and nothing seen in it; then all is back."""
+    """An image with nothing of what was there, and nothing seen in it; then all is back."""
     head = case.make(tiny)
     run(case, head, [BOTH, BOTH])
-    told = None if case.tell is None else Observations.empty()
+    told = None if case.notify is None else Detections.empty()
     black = Frame(2, 0.1, np.zeros((*SIZE, 3), np.uint8))
     tracks = head.step(black, halves(seed=7), told)
     assert set(tracks.ids) <= {1, 2}
-    assert np.isfinite(tracks.observations.boxes_xyxy).all()
-    if case.tell is not None:
+    assert np.isfinite(tracks.detections.boxes_xyxy).all()
+    if case.notify is not None:
         assert len(tracks) == 0
     after = step(case, head, 3)
     assert set(after.ids) <= {1, 2}
@@ -233,9 +233,9 @@ def test_what_it_was_given_is_left_as_it_is(case, tiny):
     head = case.make(tiny)
     features = halves()
     points = features.array.copy()
-    told = None if case.tell is None else case.tell(BOTH)
+    told = None if case.notify is None else case.notify(BOTH)
     before = None if told is None else (told.boxes_xyxy.copy(), told.masks, told.keypoints)
-    frames = [picture(index) for index in range(3)]
+    frames = [make_image(index) for index in range(3)]
     reported = []
     for frame in frames:
         image = frame.image.copy()
@@ -284,7 +284,7 @@ def test_ids_never_repeat(associating, tiny, data):
     for index, which in enumerate(shown):
         tracks = step(associating, head, index, which)
         assert len(tracks) <= len(which)
-        for identity, box in zip(tracks.ids.tolist(), tracks.observations.boxes_xyxy, strict=True):
+        for identity, box in zip(tracks.ids.tolist(), tracks.detections.boxes_xyxy, strict=True):
             centre = (box[0] + box[2]) / 2
             item = int(centre > SIZE[1] / 2)
             assert owner.setdefault(identity, item) == item

@@ -8,7 +8,7 @@ import numpy as np
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
 from unitrack_edge.heads.association.roi import roi_weights
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
-from unitrack_edge.records import Observations
+from unitrack_edge.records import Detections
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
 OBJECTS, FRAMES = 50, 80
@@ -36,7 +36,7 @@ def crowd(frame, rng, start, speed):
     corner[rng.choice(OBJECTS, 3, replace=False)] += 3000
     boxes = np.concatenate([corner, corner + np.array([40, 100])], axis=1).astype(np.float32)
     boxes = boxes[rng.permutation(OBJECTS)]
-    return Observations(boxes, np.ones(OBJECTS, np.float32), np.zeros(OBJECTS, np.int64))
+    return Detections(boxes, np.ones(OBJECTS, np.float32), np.zeros(OBJECTS, np.int64))
 
 
 def test_association_takes_under_five_milliseconds():
@@ -49,9 +49,9 @@ def test_association_takes_under_five_milliseconds():
     associator = Associator(Instant(), AssociationConfig())
     times = []
     for frame in range(FRAMES):
-        observations = crowd(frame, rng, start, speed)
+        detections = crowd(frame, rng, start, speed)
         before = time.process_time()
-        tracklets = associator.step(frame, observations, features)
+        tracklets = associator.step(frame, detections, features)
         times.append(time.process_time() - before)
         assert len(tracklets) > OBJECTS - 10
         assert len(associator._tracklets) >= OBJECTS

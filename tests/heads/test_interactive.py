@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, RequestError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.heads.config import SotConfig, VosConfig
 from unitrack_edge.heads.interactive import STARTS, StartedHead, started_head
-from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.head import Head
 from unitrack_edge.runtime.preprocessing import FeatureExtractor, network_size
 from unitrack_edge.runtime.prompts.mask import cutter_at, object_at
@@ -44,7 +44,7 @@ def test_a_click_into_the_corner_or_beyond():
     assert found[:10, :10].mean() > 0.9
     assert found.sum() < 140
     for point in ((-1, 5), (5, -0.5), (160, 5), (5, 120)):
-        with pytest.raises(ObservationError, match="outside the picture, which is 160x120"):
+        with pytest.raises(DetectionError, match="outside the image, which is 160x120"):
             object_at(image, point)
 
 
@@ -52,7 +52,7 @@ def test_a_click_into_the_corner_or_beyond():
 def test_a_click_where_all_is_alike(size_hw):
     noise = np.random.default_rng(0).integers(60, 120, (*size_hw, 3)).astype(np.uint8)
     for image in (np.full((*size_hw, 3), 9, np.uint8), noise):
-        with pytest.raises(ObservationError, match="draw a box around the object instead"):
+        with pytest.raises(DetectionError, match="draw a box around the object instead"):
             object_at(image, (size_hw[1] / 2, size_hw[0] / 2))
 
 
@@ -68,14 +68,14 @@ class Counting(Head):
     def reset(self):
         self.seen = 0
 
-    def step(self, frame, features, observations=None):
-        del features, observations
+    def step(self, frame, features, detections=None):
+        del features, detections
         self.seen += 1
         if self.seen == self.fails_at:
-            raise ObservationError("lies outside the picture")
+            raise DetectionError("lies outside the image")
         box = np.array([[0, 0, 1, 1]], np.float32)
         score = np.array([self.seen], np.float32)
-        return Tracks(frame.index, np.ones(1, np.int64), Observations(box, score, np.zeros(1, int)))
+        return Tracks(frame.index, np.ones(1, np.int64), Detections(box, score, np.zeros(1, int)))
 
 
 def frame(index):
@@ -98,12 +98,12 @@ def test_a_head_waits_for_its_command():
     assert len(head.step(frame(1), None)) == 0  # starts with the next frame
     assert head.needs_features
     assert head.network_hw((8, 10)) == (4, 5)
-    assert [head.step(frame(i), None).observations.scores[0] for i in (2, 3)] == [1, 2]
+    assert [head.step(frame(i), None).detections.scores[0] for i in (2, 3)] == [1, 2]
     assert head._head.command.box_xywh[2] == 6  # the last one
     assert len(commands.take("door", "vos")) == 1  # another task's
     commands.offer(StartCommand("door", "sot", box_xywh=(1, 2, 3, 4)))
-    assert head.step(frame(4), None).observations.scores[0] == 3
-    assert head.step(frame(5), None).observations.scores[0] == 1
+    assert head.step(frame(4), None).detections.scores[0] == 3
+    assert head.step(frame(5), None).detections.scores[0] == 1
     assert said == []
 
 
@@ -119,7 +119,7 @@ def test_a_command_that_cannot_be_followed_changes_nothing(early):
     def make(command, size_hw):
         assert size_hw == (8, 10)
         if early:
-            raise ObservationError("lies outside the picture")
+            raise DetectionError("lies outside the image")
         return Counting(command, fails_at=1)
 
     commands, said = Commands(), []
@@ -129,15 +129,15 @@ def test_a_command_that_cannot_be_followed_changes_nothing(early):
         if index == 1:
             commands.offer(StartCommand("door", "sot", box_xywh=(1, 2, 3, 4)))
         tracks = head.step(frame(index), None)
-        scores.append(tracks.observations.scores.tolist())
-    assert said == ["door: sot not started: lies outside the picture"]
+        scores.append(tracks.detections.scores.tolist())
+    assert said == ["door: sot not started: lies outside the image"]
     assert scores == ([[1], [2], [3], [4], [5]] if early else [[1], [2], [], [3], [4]])
 
 
 def test_an_error_of_a_head_that_runs_is_an_error():
     head = waiting_head(None, Commands(), [], head=Counting(fails_at=2))
     head.step(frame(0), None)
-    with pytest.raises(ObservationError):
+    with pytest.raises(DetectionError):
         head.step(frame(1), None)
 
 
@@ -183,7 +183,7 @@ def test_viewers_start_the_real_heads(graph_runner, task, config, place):
     assert len(said) == 1
     assert said[0].startswith(f"door: {task} not started: ")
     ys, xs = np.nonzero(truth)
-    box = tracks.observations.boxes_xyxy[0]
+    box = tracks.detections.boxes_xyxy[0]
     np.testing.assert_allclose(box, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=3)
 
 

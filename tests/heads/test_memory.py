@@ -12,7 +12,7 @@ import pytest
 from unitrack_edge.heads.config import MotConfig, VosConfig
 from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.heads.vos import VosHead
-from unitrack_edge.records import Frame, Observations
+from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.preprocessing import FeatureExtractor
 
 FRAMES, SIZE = 1000, 64
@@ -54,7 +54,7 @@ def some_boxes(rng):
     count = int(rng.integers(0, 5))
     corner = rng.uniform(0, SIZE - 20, (count, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(8, 20, (count, 2))], axis=1)
-    return Observations(
+    return Detections(
         boxes.astype(np.float32), np.ones(count, np.float32), np.zeros(count, np.int64)
     )
 

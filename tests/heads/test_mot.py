@@ -9,7 +9,7 @@ from unitrack_edge.evaluation.metrics.mot import rows_of_tracks, score_mot
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.heads.mot import MotHead
-from unitrack_edge.records import Frame, Observations
+from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.preprocessing import FeatureExtractor, FeatureMap, Letterbox
 
 SIZE = (192, 320)
@@ -44,7 +44,7 @@ def run(runner, head, frames, detections):
 
 
 def as_bytes(tracked):
-    return [t.ids.tobytes() + t.observations.boxes_xyxy.tobytes() for t in tracked]
+    return [t.ids.tobytes() + t.detections.boxes_xyxy.tobytes() for t in tracked]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip, t
 
 
 class Stage:
-    """A head before a still picture of 160 × 240, told detections as (box, score, class)."""
+    """A head before a still image of 160 × 240, told detections as (box, score, class)."""
 
     def __init__(self, graphs, fps=30.0, **config):
         self.head = MotHead(graphs, MotConfig(**{"min_area": 0.0, "max_aspect": 0.0} | config), fps)
@@ -87,12 +87,12 @@ class Stage:
     def __call__(self, *boxes, scores=None, classes=None):
         self.index += 1
         frame = Frame(self.index, self.index / 25, np.zeros((160, 240, 3), np.uint8))
-        observations = Observations(
+        detections = Detections(
             np.array(boxes, np.float32).reshape(-1, 4),
             np.array([0.9] * len(boxes) if scores is None else scores, np.float32),
             np.array([0] * len(boxes) if classes is None else classes, np.int64),
         )
-        return self.head.step(frame, self.features, observations)
+        return self.head.step(frame, self.features, detections)
 
 
 TALL, WIDE, SMALL = (20, 20, 50, 100), (60, 100, 160, 140), (200, 20, 205, 30)
@@ -101,14 +101,14 @@ TALL, WIDE, SMALL = (20, 20, 50, 100), (60, 100, 160, 140), (200, 20, 205, 30)
 def test_reports_boxes_scores_and_classes_of_the_frame(tiny):
     tracks = Stage(tiny)(TALL, WIDE, scores=[0.8, 0.6], classes=[0, 2])
     assert list(tracks.ids) == [1, 2]
-    assert tracks.observations.boxes_xyxy == pytest.approx(np.array([TALL, WIDE], np.float32))
-    assert tracks.observations.scores == pytest.approx([0.8, 0.6])
-    assert list(tracks.observations.classes) == [0, 2]
+    assert tracks.detections.boxes_xyxy == pytest.approx(np.array([TALL, WIDE], np.float32))
+    assert tracks.detections.scores == pytest.approx([0.8, 0.6])
+    assert list(tracks.detections.classes) == [0, 2]
 
 
 def test_low_scores_are_left_out(tiny):
     tracks = Stage(tiny, confidence=0.5)(TALL, WIDE, SMALL, scores=[0.49, 0.5, 3.0])
-    assert tracks.observations.scores == pytest.approx([0.5, 3.0])
+    assert tracks.detections.scores == pytest.approx([0.5, 3.0])
 
 
 def test_small_boxes_and_wide_people_are_tracked_and_not_reported(tiny):
@@ -128,15 +128,15 @@ def test_boxes_outside_the_picture(tiny):
     for _ in range(3):
         tracks = stage(outside, partly)
         assert list(tracks.ids) == [1]
-        assert tracks.observations.boxes_xyxy[0] == pytest.approx(partly, abs=0.5)
+        assert tracks.detections.boxes_xyxy[0] == pytest.approx(partly, abs=0.5)
 
 
 def test_absurd_boxes_cost_nothing(tiny):
-    """A detection may be larger than any picture; memory must not grow with it."""
+    """A detection may be larger than any image; memory must not grow with it."""
     stage = Stage(tiny)
     for size in (1e4, 1e7, 1e12):
         tracks = stage((-size, -size, size, size), TALL, (10, 10, 10 + 1e-3, 10 + 1e-3))
-        assert np.isfinite(tracks.observations.boxes_xyxy).all()
+        assert np.isfinite(tracks.detections.boxes_xyxy).all()
         assert 2 in tracks.ids
 
 

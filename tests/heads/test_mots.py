@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import ObservationError, RequestError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.mots import score_mots
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotsConfig
 from unitrack_edge.heads.mots import MotsHead, disjoint_masks
-from unitrack_edge.records import Frame, Observations
-from unitrack_edge.runtime.detectors.open import open_observer
-from unitrack_edge.runtime.formats.mots import MaskRows, MotsRows, read_mots
+from unitrack_edge.records import Detections, Frame
+from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.formats.mots import MaskRows, MotsWriter, read_mots
 from unitrack_edge.runtime.formats.rle import encode_rle
 from unitrack_edge.runtime.preprocessing import FeatureExtractor, FeatureMap, Letterbox
 from unitrack_edge.runtime.sources.open import open_source
@@ -22,7 +22,7 @@ SIZE = 160, 240
 
 
 class Stage:
-    """A head before a still picture whose features are noise, told rectangles or masks."""
+    """A head before a still image whose features are noise, told rectangles or masks."""
 
     def __init__(self, graphs, fps=30.0, **config):
         self.graphs = graphs
@@ -47,7 +47,7 @@ def rectangle(left, top, right, bottom):
 def seen(*shapes, scores=None, classes=None):
     masks = [shape if isinstance(shape, np.ndarray) else rectangle(*shape) for shape in shapes]
     count = len(masks)
-    return Observations(
+    return Detections(
         np.tile(np.array([[0, 0, 5, 5]], np.float32), (count, 1)),
         np.array([0.9] * count if scores is None else scores, np.float32),
         np.array([2] * count if classes is None else classes, np.int64),
@@ -61,10 +61,10 @@ TALL, WIDE, FAR = (20, 20, 50, 100), (60, 100, 160, 140), (180, 10, 220, 90)
 def test_reports_masks_with_their_tight_boxes(tiny):
     tracks = Stage(tiny)(TALL, WIDE, scores=[0.8, 0.6], classes=[1, 2])
     assert list(tracks.ids) == [1, 2]
-    assert tracks.observations.boxes_xyxy.tolist() == [list(TALL), list(WIDE)]
-    assert tracks.observations.scores == pytest.approx([0.8, 0.6])
-    assert list(tracks.observations.classes) == [1, 2]
-    assert (tracks.observations.masks == [rectangle(*TALL), rectangle(*WIDE)]).all()
+    assert tracks.detections.boxes_xyxy.tolist() == [list(TALL), list(WIDE)]
+    assert tracks.detections.scores == pytest.approx([0.8, 0.6])
+    assert list(tracks.detections.classes) == [1, 2]
+    assert (tracks.detections.masks == [rectangle(*TALL), rectangle(*WIDE)]).all()
 
 
 def test_new_tracks_count_at_once(tiny):
@@ -77,7 +77,7 @@ def test_an_overlapping_detection_of_a_lower_score_is_removed(tiny):
     near = (20, 15, 50, 95)
     assert list(Stage(tiny)(TALL, near, scores=[0.6, 0.9]).ids) == [1]
     better = Stage(tiny)(TALL, near, scores=[0.6, 0.9])
-    assert better.observations.boxes_xyxy.tolist() == [list(near)]
+    assert better.detections.boxes_xyxy.tolist() == [list(near)]
     assert len(Stage(tiny)(TALL, near, classes=[1, 2])) == 2, "of other classes: both stay"
     assert len(Stage(tiny, overlap_removal=0.95)(TALL, near)) == 2
     assert len(Stage(tiny)(TALL, (20, 5, 50, 70))) == 2, "an IoU of a half is no duplicate"
@@ -93,8 +93,8 @@ def test_low_scores_are_left_out(tiny):
 def test_a_pixel_belongs_to_the_higher_score(tiny):
     low, high = (20, 20, 60, 60), (40, 20, 80, 60)
     tracks = Stage(tiny)(low, high, scores=[0.6, 0.9])
-    assert tracks.observations.boxes_xyxy.tolist() == [[20, 20, 40, 60], [40, 20, 80, 60]]
-    assert not tracks.observations.masks.all(axis=0).any()
+    assert tracks.detections.boxes_xyxy.tolist() == [[20, 20, 40, 60], [40, 20, 80, 60]]
+    assert not tracks.detections.masks.all(axis=0).any()
 
 
 def test_of_equal_scores_the_older_track_keeps_the_pixel(tiny):
@@ -102,7 +102,7 @@ def test_of_equal_scores_the_older_track_keeps_the_pixel(tiny):
     stage((20, 20, 60, 60))
     tracks = stage((40, 20, 80, 60), (20, 20, 60, 60))
     assert list(tracks.ids) == [1, 2]
-    assert tracks.observations.boxes_xyxy.tolist() == [[20, 20, 60, 60], [60, 20, 80, 60]]
+    assert tracks.detections.boxes_xyxy.tolist() == [[20, 20, 60, 60], [60, 20, 80, 60]]
 
 
 def test_a_mask_hidden_altogether_is_tracked_and_not_reported(tiny):
@@ -132,11 +132,11 @@ def test_disjoint_masks_keep_every_pixel_once(count, size, seed):
         assert scores[apart[:, y, x]][0] == scores[rivals].max()
 
 
-# --- odd observations
+# --- odd detections
 
 
 def test_odd_masks(tiny):
-    """Empty, of one pixel, of one pixel that no cell looks at, and all of the picture."""
+    """Empty, of one pixel, of one pixel that no cell looks at, and all of the image."""
     stage = Stage(tiny)
     empty, looked_at, between = (rectangle(0, 0, 0, 0) for _ in range(3))
     looked_at[80, 160] = True
@@ -145,8 +145,8 @@ def test_odd_masks(tiny):
     for _ in range(4):
         tracks = stage(empty, looked_at, between, whole, scores=[0.9, 0.9, 0.9, 0.8])
         assert list(tracks.ids) == [1, 2, 3]
-        assert np.isfinite(tracks.observations.boxes_xyxy).all()
-        assert tracks.observations.masks.sum(axis=(1, 2)).tolist() == [1, 1, 160 * 240 - 2]
+        assert np.isfinite(tracks.detections.boxes_xyxy).all()
+        assert tracks.detections.masks.sum(axis=(1, 2)).tolist() == [1, 1, 160 * 240 - 2]
 
 
 def test_no_detection(tiny):
@@ -160,14 +160,14 @@ def test_no_detection(tiny):
 
 def test_boxes_without_masks_are_refused(tiny):
     stage = Stage(tiny)
-    boxes = Observations(
+    boxes = Detections(
         np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)
     )
     frame = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
-    with pytest.raises(ObservationError, match=r"boxes only: give --detections a\s+MOTS file"):
+    with pytest.raises(DetectionError, match=r"boxes only: give --detections a\s+MOTS file"):
         stage.head.step(frame, stage.features, boxes)
     small = Frame(0, 0.0, np.zeros((80, 120, 3), np.uint8))
-    with pytest.raises(ObservationError, match="expected the source's"):
+    with pytest.raises(DetectionError, match="expected the source's"):
         stage.head.step(small, stage.features, seen(TALL))
 
 
@@ -210,9 +210,9 @@ def test_rows_come_back_as_the_masks_they_were(tiny, tmp_path):
     stage = Stage(tiny)
     image = np.zeros((*SIZE, 3), np.uint8)
     path = tmp_path / "tracks.txt"
-    with MotsRows(path) as sink:
+    with MotsWriter(path) as writer:
         for index, shapes in enumerate([(TALL, WIDE), (), (WIDE, TALL)]):
-            sink.write(Frame(index, 0.0, image), stage(*shapes, classes=[1, 0][: len(shapes)]))
+            writer.write(Frame(index, 0.0, image), stage(*shapes, classes=[1, 0][: len(shapes)]))
     lines = path.read_text().splitlines()
     assert lines[0] == f"1 1 1 160 240 {encode_rle(rectangle(*TALL))}"
     assert lines[1] == f"1 2 2 160 240 {encode_rle(rectangle(*WIDE))}", "no class: pedestrian"
@@ -255,7 +255,7 @@ def test_results_in_a_region_to_ignore_do_not_count():
 
 def test_masks_of_two_sizes_cannot_be_compared():
     other = MaskRows(np.array([1]), (2, 2), (encode_rle(np.ones((2, 2), bool)).encode(),))
-    with pytest.raises(ObservationError, match="frame 1: true masks are"):
+    with pytest.raises(DetectionError, match="frame 1: true masks are"):
         score_mots({0: other}, {0: rows((1, TALL))})
 
 
@@ -270,9 +270,9 @@ def test_masks_of_two_sizes_cannot_be_compared():
 def test_malformed_files(tmp_path, text, problem):
     path = tmp_path / "gt.txt"
     path.write_text(text)
-    with pytest.raises(ObservationError, match=problem):
+    with pytest.raises(DetectionError, match=problem):
         read_mots(path)
-    with pytest.raises(ObservationError, match="no such file"):
+    with pytest.raises(DetectionError, match="no such file"):
         read_mots(tmp_path / "absent.txt")
 
 
@@ -300,10 +300,10 @@ def test_scores_of_the_made_up_clip(lite_runner):
         masks = true.masks[shown]
         rng = np.random.default_rng(index)
         order = rng.permutation(len(masks))
-        observed = seen_masks(masks[order])
+        detected = seen_masks(masks[order])
         image = extractor.prepare(frame, head.network_hw(frame.size_hw))
-        tracks = head.step(frame, extractor.extract(*image), observed)
-        found[index] = encoded(tracks.ids, tracks.observations.masks, frame.size_hw)
+        tracks = head.step(frame, extractor.extract(*image), detected)
+        found[index] = encoded(tracks.ids, tracks.detections.masks, frame.size_hw)
         truth[index] = encoded(true.ids[shown], masks, frame.size_hw)
     scores = score_mots(found, truth)
     assert scores.idf1 > 0.95
@@ -314,7 +314,7 @@ def test_scores_of_the_made_up_clip(lite_runner):
 def seen_masks(masks):
     count = len(masks)
     boxes = np.tile(np.array([[0, 0, 5, 5]], np.float32), (count, 1))
-    return Observations(boxes, np.ones(count, np.float32), np.zeros(count, np.int64), masks)
+    return Detections(boxes, np.ones(count, np.float32), np.zeros(count, np.int64), masks)
 
 
 def encoded(ids, masks, size_hw):
@@ -332,13 +332,13 @@ def test_reference_result(resnet_runner, shared_data, tmp_path):
     extractor = FeatureExtractor(resnet_runner)
     with (
         open_source(str(folder / "img1"), fps=24) as source,
-        open_observer(detections=folder / "det" / "det.txt") as observer,
-        MotsRows(tmp_path / "tracks.txt") as sink,
+        open_detector(detections=folder / "det" / "det.txt") as detector,
+        MotsWriter(tmp_path / "tracks.txt") as writer,
     ):
         head = MotsHead(resnet_runner, MotsConfig(), fps=24)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
-            sink.write(frame, head.step(frame, extractor.extract(*image), observer.observe(frame)))
+            writer.write(frame, head.step(frame, extractor.extract(*image), detector.detect(frame)))
     truth = read_mots(folder / "gt" / "gt.txt")
     scores = score_mots(read_mots(tmp_path / "tracks.txt"), truth)
     assert len(truth) == 45

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import ObservationError, RequestError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.pose import keypoint_errors, pck
 from unitrack_edge.heads.association.skeleton import body_size
 from unitrack_edge.heads.config import PoseConfig
@@ -108,9 +108,9 @@ def test_joints_go_where_the_picture_goes(tiny):
     tracks = run(people_of(tiny, start), [noise_features(SIZE, 16, shift=k) for k in range(5)])
     for number, found in enumerate(tracks):
         moved = start[:, :2] + (8 * number, 0)
-        places = found.observations.keypoints[0, :, :2]
+        places = found.detections.keypoints[0, :, :2]
         assert np.hypot(*(places - moved).T).max() < 6
-    assert (tracks[0].observations.keypoints[0] == start).all()
+    assert (tracks[0].detections.keypoints[0] == start).all()
 
 
 def test_several_people_keep_their_ids(tiny):
@@ -118,7 +118,7 @@ def test_several_people_keep_their_ids(tiny):
     head = people_of(tiny, one, other, ids=np.array([7, 3]))
     for found in run(head, [noise_features(SIZE, 16)] * 4):
         assert list(found.ids) == [7, 3]
-        assert found.observations.keypoints[:, :, :2] == pytest.approx(
+        assert found.detections.keypoints[:, :, :2] == pytest.approx(
             np.stack([one, other])[..., :2], abs=6
         )
     assert list(people_of(tiny, one, other).step(frame(0), noise_features(SIZE, 16)).ids) == [1, 2]
@@ -128,7 +128,7 @@ def test_missing_joints_stay_missing(tiny):
     start = person(60, 30, missing=(0, 3, 4, 9))
     start[3] = np.nan
     for found in run(people_of(tiny, start), [noise_features(SIZE, 16)] * 3):
-        joints = found.observations.keypoints[0]
+        joints = found.detections.keypoints[0]
         assert not joints[[0, 3, 4, 9]].any()
         assert (joints[[1, 2, 5, 16], 2] > 0.1).all()
 
@@ -137,12 +137,12 @@ def test_people_without_joints_are_not_reported(tiny):
     nobody = np.zeros((17, 3), np.float32)
     for found in run(people_of(tiny, nobody, person(60, 30)), [noise_features(SIZE, 16)] * 3):
         assert list(found.ids) == [2]
-    with pytest.raises(ObservationError, match="no keypoint"):
+    with pytest.raises(DetectionError, match="no keypoint"):
         people_of(tiny, nobody)
 
 
 def twins():
-    """The left third of the picture is new, and what stood there stands on the right."""
+    """The left third of the image is new, and what stood there stands on the right."""
     features = noise_features(SIZE, 16)
     points = features.array.copy()
     points[:, :, 20:] = features.array[:, :, :10]
@@ -154,10 +154,10 @@ def test_joints_do_not_jump_to_what_looks_like_them(tiny):
     """The person vanishes where it stood, and something alike appears far away."""
     start = person(20, 30)
     frames = [noise_features(SIZE, 16), twins()]
-    bold = run(people_of(tiny, start, reach=0.0, radius=6.0), frames)[1].observations.keypoints
+    bold = run(people_of(tiny, start, reach=0.0, radius=6.0), frames)[1].detections.keypoints
     assert (bold[0, :, 0] > 140).mean() > 0.9, "the twin is really what looks like the person"
     (_, timid) = run(people_of(tiny, start, reach=6.0), frames)
-    for joints in () if timid.observations.keypoints is None else timid.observations.keypoints:
+    for joints in () if timid.detections.keypoints is None else timid.detections.keypoints:
         seen = joints[:, 2] > 0
         assert np.hypot(*(joints[seen, :2] - start[seen, :2]).T).max() < 7 * 8
 
@@ -174,7 +174,7 @@ def test_who_is_not_seen_is_looked_for_further_away(tiny):
     propagator.step = lambda _features: maps
     where = [head.step(frame(k), noise_features(SIZE, 16)) for k in range(1, 8)]
     assert [len(tracks) for tracks in where[:3]] == [0, 0, 0]
-    joints = where[-1].observations.keypoints[0]
+    joints = where[-1].detections.keypoints[0]
     assert joints[:, :2] == pytest.approx(right, abs=4)
 
 
@@ -185,14 +185,14 @@ def test_a_vanished_map_has_no_place(tiny):
     assert list(tracks[0].ids) == [1, 2], "the first frame keeps what it was given"
     for found in tracks[1:]:
         assert list(found.ids) == [2]
-        assert np.isfinite(found.observations.keypoints).all()
+        assert np.isfinite(found.detections.keypoints).all()
 
 
 def test_one_joint_is_enough(tiny):
     dot = person(60, 30, missing=range(1, 17))
     for found in run(people_of(tiny, dot), [noise_features(SIZE, 16)] * 3):
-        assert found.observations.keypoints[0, 0, :2] == pytest.approx(dot[0, :2], abs=6)
-        box = found.observations.boxes_xyxy[0]
+        assert found.detections.keypoints[0, 0, :2] == pytest.approx(dot[0, :2], abs=6)
+        box = found.detections.boxes_xyxy[0]
         assert (box[2:] > box[:2]).all()
 
 
@@ -202,17 +202,17 @@ def test_a_crowd_is_propagated_in_groups(tiny):
     tracks = run(people_of(tiny, *crowd), [noise_features(SIZE, 16)] * 2)
     assert tiny.calls.count("propagate_labels") == 2
     apart = run(people_of(tiny, *crowd[17:]), [noise_features(SIZE, 16)] * 2)
-    assert tracks[1].observations.keypoints[17:] == pytest.approx(
-        apart[1].observations.keypoints, abs=1e-3
+    assert tracks[1].detections.keypoints[17:] == pytest.approx(
+        apart[1].detections.keypoints, abs=1e-3
     )
 
 
 def test_reset_is_a_new_beginning(tiny):
     head = people_of(tiny, person(60, 30))
     features = [noise_features(SIZE, 16, shift=k) for k in range(3)]
-    first = [t.observations.keypoints.tobytes() for t in run(head, features)]
+    first = [t.detections.keypoints.tobytes() for t in run(head, features)]
     head.reset()
-    assert [t.observations.keypoints.tobytes() for t in run(head, features)] == first
+    assert [t.detections.keypoints.tobytes() for t in run(head, features)] == first
 
 
 def test_network_size_keeps_the_ratio(tiny):
@@ -222,7 +222,7 @@ def test_network_size_keeps_the_ratio(tiny):
 
 
 def test_more_top_k_than_exported(tiny):
-    with pytest.raises(ObservationError, match=r"cli export --top-k 11"):
+    with pytest.raises(DetectionError, match=r"cli export --top-k 11"):
         people_of(tiny, person(60, 30), top_k=11)
 
 
@@ -260,9 +260,9 @@ def test_pck_by_hand():
     hidden = truth.copy()
     hidden[0, 3:15, 2] = 0
     assert pck(found, hidden) == pytest.approx(3 / 5)
-    with pytest.raises(ObservationError, match="no joint"):
+    with pytest.raises(DetectionError, match="no joint"):
         pck(found, truth * 0)
-    with pytest.raises(ObservationError, match="shape"):
+    with pytest.raises(DetectionError, match="shape"):
         pck(found, truth[:, :5])
 
 
@@ -291,7 +291,7 @@ def propagated(runner, folder, frames, **config):
         for seen in itertools.islice(source, frames):
             features = extractor.extract(*extractor.prepare(seen, head.network_hw(seen.size_hw)))
             tracks = head.step(seen, features)
-            found[seen.index, tracks.ids - 1] = tracks.observations.keypoints
+            found[seen.index, tracks.ids - 1] = tracks.detections.keypoints
             maps.append(np.asarray(features.array)[0])
     return found, maps, features.letterbox
 
@@ -308,7 +308,7 @@ def test_pck_of_the_real_clip(resnet_runner, shared_data):
 def test_pck_is_that_of_plain_pytorch(resnet_runner, shared_data):
     """All frames, at a quarter of the size for the sake of time.
 
-    The definition reads a joint from anywhere in the picture.  Measured at full size: 0.9565 either
+    The definition reads a joint from anywhere in the image.  Measured at full size: 0.9565 either
     way, no joint further apart than 1e-4 px, and 0.9597 with the default reach; here: 0.931.
     """
     torch = pytest.importorskip("torch")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import ObservationError, RequestError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.mot import score_mot
 from unitrack_edge.heads.config import PosetrackConfig
 from unitrack_edge.heads.posetrack import PosetrackHead, poses_on_grid
-from unitrack_edge.records import Frame, Observations
-from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.records import Detections, Frame
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.keypoints import joint_box
 from unitrack_edge.runtime.preprocessing import FeatureExtractor, FeatureMap, Letterbox
 from unitrack_edge.runtime.sources.open import open_source
@@ -24,7 +24,7 @@ SIZE = 160, 240
 
 
 class Stage:
-    """A head before a still picture whose features are noise."""
+    """A head before a still image whose features are noise."""
 
     def __init__(self, graphs, fps=30.0, **config):
         self.head = PosetrackHead(graphs, PosetrackConfig(**config), fps)
@@ -43,9 +43,9 @@ ANN, BOB = person(20, 30), person(150, 40, 40, 90)
 def test_reports_what_was_observed(tiny):
     tracks = Stage(tiny)(ANN, BOB, scores=[0.8, 0.3])
     assert list(tracks.ids) == [1, 2]
-    assert (tracks.observations.keypoints == [ANN, BOB]).all()
-    assert tracks.observations.scores == pytest.approx([0.8, 0.3])
-    assert (tracks.observations.boxes_xyxy == people(ANN, BOB).boxes_xyxy).all()
+    assert (tracks.detections.keypoints == [ANN, BOB]).all()
+    assert tracks.detections.scores == pytest.approx([0.8, 0.3])
+    assert (tracks.detections.boxes_xyxy == people(ANN, BOB).boxes_xyxy).all()
 
 
 def test_new_tracks_count_at_once_and_order_means_nothing(tiny):
@@ -53,7 +53,7 @@ def test_new_tracks_count_at_once_and_order_means_nothing(tiny):
     assert list(stage(ANN).ids) == [1]
     tracks = stage(BOB, ANN)
     assert list(tracks.ids) == [1, 2]
-    assert (tracks.observations.keypoints == [ANN, BOB]).all()
+    assert (tracks.detections.keypoints == [ANN, BOB]).all()
 
 
 def test_a_jump_is_no_reason_to_forget(tiny):
@@ -76,8 +76,8 @@ def test_all_joints_missing(tiny):
     for _ in range(4):
         tracks = stage(nobody, BOB, boxes=boxes)
         assert list(tracks.ids) == [1, 2]
-        assert tracks.observations.boxes_xyxy.tolist() == boxes
-        assert not tracks.observations.keypoints[0].any()
+        assert tracks.detections.boxes_xyxy.tolist() == boxes
+        assert not tracks.detections.keypoints[0].any()
     for _ in range(3):
         assert list(stage(nobody, boxes=boxes[:1]).ids) == [1]
 
@@ -90,7 +90,7 @@ def test_one_joint_and_joints_outside(tiny):
     for _ in range(3):
         tracks = stage(dot, outside, half)
         assert list(tracks.ids) == [1, 2], "a box wholly outside is left out"
-        assert np.isfinite(tracks.observations.keypoints).all()
+        assert np.isfinite(tracks.detections.keypoints).all()
 
 
 def test_low_scores_are_left_out(tiny):
@@ -106,12 +106,12 @@ def test_no_detection(tiny):
 
 
 def test_boxes_without_keypoints_are_refused(tiny):
-    boxes = Observations(
+    boxes = Detections(
         np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)
     )
     stage = Stage(tiny)
     frame = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
-    with pytest.raises(ObservationError, match="give --detections"):
+    with pytest.raises(DetectionError, match="give --detections"):
         stage.head.step(frame, stage.features, boxes)
 
 
@@ -138,7 +138,7 @@ def test_poses_are_drawn_where_they_are():
     assert rows.min() * 8 <= 10 + 10
     assert rows.max() * 8 >= 150 - 16
     assert grid[1].any()
-    assert not grid[1, :, :5].any(), "left of the picture"
+    assert not grid[1, :, :5].any(), "left of the image"
 
 
 @settings(max_examples=40, deadline=None)
@@ -193,13 +193,13 @@ def test_reference_result(resnet_runner, shared_data):
     found = {}
     with (
         open_source(str(folder / "images"), fps=6) as source,
-        open_observer(detections=folder / "det.json") as observer,
+        open_detector(detections=folder / "det.json") as detector,
     ):
         head = PosetrackHead(resnet_runner, PosetrackConfig(), fps=6)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
-            tracks = head.step(frame, extractor.extract(*image), observer.observe(frame))
-            found[frame.index] = tracks.ids, joint_boxes(tracks.observations.keypoints)
+            tracks = head.step(frame, extractor.extract(*image), detector.detect(frame))
+            found[frame.index] = tracks.ids, joint_boxes(tracks.detections.keypoints)
     scores = score_mot(found, true_boxes(folder / "gt.json"))
     assert scores.frames == 25
     assert scores.hota >= 0.762

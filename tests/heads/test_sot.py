@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import BundleError, ObservationError, RequestError
+from unitrack_edge.errors import BundleError, DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.sot import overlaps, success_auc
 from unitrack_edge.heads.config import SotConfig
 from unitrack_edge.heads.correlation.geometry import crop_window, find_peak
@@ -84,20 +84,20 @@ def track(graphs, frames, box, **config):
 
 
 def boxes_of(tracked):
-    boxes = np.concatenate([t.observations.boxes_xyxy for t in tracked])
+    boxes = np.concatenate([t.detections.boxes_xyxy for t in tracked])
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def bytes_of(tracked):
-    return [t.observations.boxes_xyxy.tobytes() + t.observations.scores.tobytes() for t in tracked]
+    return [t.detections.boxes_xyxy.tobytes() + t.detections.scores.tobytes() for t in tracked]
 
 
 def assert_sane(tracked, size_hw=SIZE):
-    """One box a frame with the id 1, finite, in touch with the picture."""
+    """One box a frame with the id 1, finite, in touch with the image."""
     for number, tracks in enumerate(tracked):
         assert tracks.frame_index == number
         assert tracks.ids.tolist() == [1]
-        (box,), (score,) = tracks.observations.boxes_xyxy, tracks.observations.scores
+        (box,), (score,) = tracks.detections.boxes_xyxy, tracks.detections.scores
         assert np.isfinite(box).all()
         assert 0 <= score <= 1
         assert box[0] <= size_hw[1] + 0.01
@@ -119,7 +119,7 @@ def test_a_moving_target_is_followed(eyes, head):
     centres = found[:, :2] + found[:, 2:] / 2 - truth[:, :2] - truth[:, 2:] / 2
     assert np.abs(centres).max() < 4.5
     assert overlaps(found, truth).min() > 0.75
-    assert all(t.observations.scores[0] > 0.3 for t in tracked)
+    assert all(t.detections.scores[0] > 0.3 for t in tracked)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -145,7 +145,7 @@ def test_the_first_frame_has_the_box_it_was_given(eyes, head):
     box = (10.25, 20.5, 33.0, 47.75)
     (tracks,) = track(eyes, clip([box]), box, head=head)
     assert boxes_of([tracks])[0].tolist() == list(box)
-    assert tracks.observations.scores.tolist() == [1.0]
+    assert tracks.detections.scores.tolist() == [1.0]
 
 
 def test_size_stays_within_its_limits(eyes):
@@ -230,7 +230,7 @@ def test_a_box_may_be_asked_for_when_the_first_frame_is_there(eyes):
     ids=str,
 )
 def test_any_box_that_touches_the_picture_is_tracked(eyes, head, box):
-    """Larger than the picture, over its border, one pixel: finite, and where it rests, at rest."""
+    """Larger than the image, over its border, one pixel: finite, and where it rests, at rest."""
     tracked = track(eyes, clip([BOX] * 5), box, head=head)
     assert_sane(tracked)
     found = boxes_of(tracked)
@@ -270,7 +270,7 @@ def test_a_backbone_that_sees_nothing_leaves_the_box_alone(eyes, head):
     eyes.run, see = lambda g, *f: nothing(see, g, *f), eyes.run
     tracked = track(eyes, clip([BOX] * 3), BOX, head=head)
     assert boxes_of(tracked).tolist() == [list(BOX)] * 3
-    assert [float(t.observations.scores[0]) for t in tracked] == [1.0, 0.0, 0.0]
+    assert [float(t.detections.scores[0]) for t in tracked] == [1.0, 0.0, 0.0]
 
 
 def nothing(run, graph, *feeds):
@@ -287,10 +287,10 @@ def test_tiny_pictures(eyes, size_hw):
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ((320, 10, 20, 20), r"320,10,20,20 .*outside the picture, which is 320x240 "),
-        ((10, 240, 20, 20), "outside the picture"),
-        ((-20, 10, 20, 20), "outside the picture"),
-        ((10, -30, 20, 20), "outside the picture"),
+        ((320, 10, 20, 20), r"320,10,20,20 .*outside the image, which is 320x240 "),
+        ((10, 240, 20, 20), "outside the image"),
+        ((-20, 10, 20, 20), "outside the image"),
+        ((10, -30, 20, 20), "outside the image"),
         ((10, 10, 0.5, 20), "w and h of 1 to"),
         ((10, 10, 20, -4), "w and h of 1 to"),
         ((10, 10, 2e6, 20), "w and h of 1 to"),
@@ -299,7 +299,7 @@ def test_tiny_pictures(eyes, size_hw):
     ],
 )
 def test_a_first_box_that_cannot_be_is_refused(eyes, box, message):
-    with pytest.raises(ObservationError, match=message) as caught:
+    with pytest.raises(DetectionError, match=message) as caught:
         track(eyes, plain_frames(1, 9), box)
     assert "\n" not in str(caught.value)
     assert "--init" in str(caught.value)
@@ -331,7 +331,7 @@ def test_beyond_the_picture_it_is_black():
     st.floats(30, 200),
 )
 def test_crops_show_the_place_they_should(x, y, width, height):
-    """In a picture whose colours are its coordinates, each crop pixel names its own place."""
+    """In an image whose colours are its coordinates, each crop pixel names its own place."""
     rows, cols = np.mgrid[0:50, 0:80]
     image = np.stack([cols * 3, rows * 5, np.full((50, 80), 255)], axis=2).astype(np.uint8)
     crop = crop_window(image, np.array([x, y]), np.array([width, height]), 65).astype(float)
@@ -394,7 +394,7 @@ def test_graphs_used_are_those_of_the_model(eyes):
     assert SotHead(eyes, BOX, SotConfig(head="xcorr")).graphs_used == ("xcorr",)
     assert SotHead(eyes, BOX).graphs_used == ("dcf_update", "dcf_response")
     assert not SotHead.needs_features
-    assert not SotHead.needs_observations
+    assert not SotHead.needs_detections
 
 
 @pytest.mark.parametrize(
@@ -433,17 +433,17 @@ def sot_request(source, bundle, output, **more):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for frame in clip([BOX] * 3):
         cv2.imwrite(str(folder / f"{frame.index:03d}.png"), frame.image)
     return folder
 
 
-def test_a_run_writes_a_row_a_frame(graph_bundle, pictures, tmp_path):
+def test_a_run_writes_a_row_a_frame(graph_bundle, images, tmp_path):
     """Without a pass of the backbone over whole frames."""
-    report = track_source(sot_request(pictures, graph_bundle.path, tmp_path / "out"))
+    report = track_source(sot_request(images, graph_bundle.path, tmp_path / "out"))
     rows = read_otb_boxes(tmp_path / "out/tracks.txt")
     assert rows[0].tolist() == list(BOX)
     assert rows.shape == (3, 4)
@@ -454,9 +454,9 @@ def test_a_run_writes_a_row_a_frame(graph_bundle, pictures, tmp_path):
     assert set(report.data["backend"]["in_use"]) == graphs
 
 
-def test_a_box_outside_leaves_no_results(graph_bundle, pictures, tmp_path):
-    request = sot_request(pictures, graph_bundle.path, tmp_path / "out", init="400,10,5,5")
-    with pytest.raises(ObservationError, match="outside the picture"):
+def test_a_box_outside_leaves_no_results(graph_bundle, images, tmp_path):
+    request = sot_request(images, graph_bundle.path, tmp_path / "out", init="400,10,5,5")
+    with pytest.raises(DetectionError, match="outside the image"):
         track_source(request)
     assert not (tmp_path / "out").exists()
 

@@ -43,8 +43,8 @@ def steps(runner, head, frames, network_hw=None):
 
 def noise_frames(count, size_hw, seed=0):
     rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 256, (*size_hw, 3), np.uint8)
-    return [Frame(i, i / 25, np.roll(picture, i, axis=1)) for i in range(count)]
+    image = rng.integers(0, 256, (*size_hw, 3), np.uint8)
+    return [Frame(i, i / 25, np.roll(image, i, axis=1)) for i in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_records_say_what_the_label_map_says(tracked):
         assert list(tracks.ids) == sorted(set(np.unique(labels)) - {0})
         assert set(tracks.ids) <= set(IDS.values())
         for identity, mask, box in zip(
-            tracks.ids, tracks.observations.masks, tracks.observations.boxes_xyxy, strict=True
+            tracks.ids, tracks.detections.masks, tracks.detections.boxes_xyxy, strict=True
         ):
             assert (mask == (labels == identity)).all()
             y, x = np.nonzero(mask)
@@ -102,7 +102,7 @@ def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip):
 
 
 def test_a_network_of_fixed_size_is_letterboxed(lite_runner, clip):
-    """The wide picture in a square: 432 × 432 leaves 243 rows of it, nothing shifted."""
+    """The wide image in a square: 432 × 432 leaves 243 rows of it, nothing shifted."""
     frames, truth = clip[0][:6], clip[1][:6]
     tracked = run(lite_runner, frames, truth[0], network_hw=(432, 432))
     assert vos_j_mean([t.label_map for t in tracked], truth) > 0.55

@@ -18,7 +18,7 @@ def contour_plain(mask):
     for y in range(height):
         for x in range(width):
             ahead = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
-            # On the last row and column only what is inside the picture is looked at, and the
+            # On the last row and column only what is inside the image is looked at, and the
             # corner pixel is never on a contour.
             inside = [(v, u) for v, u in ahead if v < height and u < width]
             if any(bool(mask[v][u]) != bool(mask[y][x]) for v, u in inside):

@@ -21,7 +21,7 @@ def grid_mask(
     stride: int,
     grid_hw: tuple[int, int],
 ) -> np.ndarray:
-    """(rows, cols) bool of an (H, W) mask; `corner` is the top and left of the inner picture."""
+    """(rows, cols) bool of an (H, W) mask; `corner` is the top and left of the inner image."""
     height, width = mask.shape
     network = np.zeros(network_hw, bool)
     for y in range(inner_hw[0]):

@@ -11,7 +11,7 @@ from unitrack_edge.runtime.boxes import (
     iou_matrix,
     mask_boxes,
     nms,
-    rows_in_picture,
+    rows_in_image,
     valid_rows,
     xywh_to_xyxy,
     xyxy_to_xywh,
@@ -62,12 +62,12 @@ def test_iou_of_empty_and_huge_boxes():
 @given(boxes())
 def test_clipped_boxes_lie_in_the_picture_and_nothing_else_is_lost(xyxy):
     clipped = clip_boxes(xyxy, (30, 40))
-    inside = rows_in_picture(xyxy, (30, 40))
-    picture = cells((0, 0, 40, 30))
+    inside = rows_in_image(xyxy, (30, 40))
+    image = cells((0, 0, 40, 30))
     for box, cut, stays in zip(xyxy, clipped, inside, strict=True):
-        assert bool(cells(box) & picture) == stays
+        assert bool(cells(box) & image) == stays
         if stays:
-            assert cells(cut) == cells(box) & picture
+            assert cells(cut) == cells(box) & image
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def test_observers_hear_everything_and_the_report_the_newest():
     log = SourceLog("door", [listener])
     assert log.notes() == []
     for number in range(50):
-        log.tell("lost", f"gone {number}")
-        log.tell("returned", f"back {number}")
+        log.notify("lost", f"gone {number}")
+        log.notify("returned", f"back {number}")
     log.ended("no more", failed=True)
     assert log.outages == 50
     assert len(listener.events) == 101

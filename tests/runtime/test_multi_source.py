@@ -15,18 +15,18 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.commands.options.track import one_each
-from unitrack_edge.errors import ObservationError, RequestError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.runtime.bundle.spec import TensorSpec
 from unitrack_edge.runtime.inference.runner import GraphRunner
-from unitrack_edge.runtime.multi_source import Fleet, Member, batch_limit, check_batch
-from unitrack_edge.runtime.pipeline import Lane, Pipeline
+from unitrack_edge.runtime.multi_source import MultiSource, Stream, batch_limit, check_batch
+from unitrack_edge.runtime.pipeline import Pipeline, TaskRunner
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.redact import short_name, short_names
 
 from ..support.command_line import check_error, report_of, rows_of, run_cli, video_of
-from .test_pipeline import FakeHead, FakeSink, FakeSource
+from .test_pipeline import FakeHead, FakeSource, FakeWriter
 
 # The loop, with parts that only count.
 
@@ -65,25 +65,27 @@ class Recorder:
         pass
 
 
-def make_member(graphs, source, head=None, *, name="", observers=(), max_frames=None):
-    lane = Lane("mot", head or FakeHead((48, 64)), None, [FakeSink()])
-    pipeline = Pipeline(source, graphs, [lane], name=name, observers=observers)
+def make_member(graphs, source, head=None, *, name="", listeners=(), max_frames=None):
+    task_runner = TaskRunner("mot", head or FakeHead((48, 64)), None, [FakeWriter()])
+    pipeline = Pipeline(source, graphs, [task_runner], name=name, listeners=listeners)
     ends = []
-    member = Member(source, pipeline, max_frames, lambda *_: None, ends.append)
-    return member, lane, ends
+    stream = Stream(source, pipeline, max_frames, lambda *_: None, ends.append)
+    return stream, task_runner, ends
 
 
 @pytest.mark.parametrize("overlap", [True, False])
 def test_frames_of_one_size_share_a_pass_and_get_their_own_features(overlap):
     graphs = FakeGraphs()
     made = [make_member(graphs, FakeSource(range(5))) for _ in range(2)]
-    Fleet(graphs, [member for member, _, _ in made], overlap=overlap, batch=2).run(StopRequest())
+    MultiSource(graphs, [stream for stream, _, _ in made], overlap=overlap, batch=2).run(
+        StopRequest()
+    )
     assert sum(graphs.batches) == 10
     assert 2 in graphs.batches
-    for _, lane, ends in made:
+    for _, task_runner, ends in made:
         assert ends == [None]
-        assert [index for index, _ in lane.sinks[0].written] == list(range(5))
-        for index, features, _ in lane.head.calls:
+        assert [index for index, _ in task_runner.writers[0].written] == list(range(5))
+        for index, features, _ in task_runner.head.calls:
             assert features.array.shape == (1, 6, 8, 1)
             assert features.array[0, 0, 0, 0] == index
             assert features.array.base is None  # a copy: keeps no other frame alive
@@ -96,17 +98,19 @@ def test_frames_of_other_sizes_and_heads_without_features_go_by_themselves():
     graphs = FakeGraphs()
     heads = [FakeHead((48, 64)), FakeHead((64, 96)), Blind(), FakeHead((48, 64))]
     made = [make_member(graphs, FakeSource(range(2)), head) for head in heads]
-    Fleet(graphs, [member for member, _, _ in made], overlap=False, batch=4).run(StopRequest())
+    MultiSource(graphs, [stream for stream, _, _ in made], overlap=False, batch=4).run(
+        StopRequest()
+    )
     assert sorted(graphs.batches) == [1, 1, 2, 2]
     assert sum(graphs.batches) == 6  # the blind one needs none
-    assert [len(lane.head.calls) for _, lane, _ in made] == [2] * 4
+    assert [len(task_runner.head.calls) for _, task_runner, _ in made] == [2] * 4
     assert made[2][1].head.calls[0][1] is None
 
 
 def test_without_the_option_frames_go_one_by_one():
     graphs = FakeGraphs(batch=1)
     made = [make_member(graphs, FakeSource(range(2))) for _ in range(3)]
-    Fleet(graphs, [member for member, _, _ in made]).run(StopRequest())
+    MultiSource(graphs, [stream for stream, _, _ in made]).run(StopRequest())
     assert graphs.batches == [1] * 6
 
 
@@ -127,16 +131,16 @@ def test_a_backbone_that_takes_no_batch_says_so():
 def test_one_that_fails_leaves_the_others_running():
     def fail(frame):
         if frame.index == 2:
-            raise ObservationError("broken")
+            raise DetectionError("broken")
 
     graphs = FakeGraphs()
     bad = make_member(graphs, FakeSource(range(5)), FakeHead((48, 64), work=fail))
     good = make_member(graphs, FakeSource(range(5)))
-    Fleet(graphs, [bad[0], good[0]]).run(StopRequest())
+    MultiSource(graphs, [bad[0], good[0]]).run(StopRequest())
     assert [str(error) for error in bad[2]] == ["broken"]
     assert good[2] == [None]
-    assert len(bad[1].sinks[0].written) == 2
-    assert len(good[1].sinks[0].written) == 5
+    assert len(bad[1].writers[0].written) == 2
+    assert len(good[1].writers[0].written) == 5
 
 
 def test_a_source_without_a_frame_holds_nobody_up():
@@ -151,7 +155,7 @@ def test_a_source_without_a_frame_holds_nobody_up():
     quick = make_member(graphs, FakeSource(range(5)))
     timer = threading.Timer(0.1, lambda: setattr(silent, "there", True))
     timer.start()
-    Fleet(graphs, [slow[0], quick[0]]).run(StopRequest())
+    MultiSource(graphs, [slow[0], quick[0]]).run(StopRequest())
     assert sum(graphs.batches) == 8
     assert (slow[0].pipeline.frames, quick[0].pipeline.frames) == (3, 5)
     timer.join()
@@ -163,7 +167,7 @@ def test_a_stop_and_a_limit_end_it():
     limited = make_member(graphs, FakeSource(range(99)), max_frames=2)
     head = FakeHead((48, 64), work=lambda f: setattr(stop, "is_set", f.index == 6))
     stopping = make_member(graphs, FakeSource(range(99)), head)
-    Fleet(graphs, [limited[0], stopping[0]], overlap=False).run(stop)
+    MultiSource(graphs, [limited[0], stopping[0]], overlap=False).run(stop)
     assert (limited[0].pipeline.frames, stopping[0].pipeline.frames) == (2, 7)
     assert (limited[0].pipeline.interrupted, stopping[0].pipeline.interrupted) == (False, True)
     assert (limited[2], stopping[2]) == ([None], [None])
@@ -183,18 +187,18 @@ def test_heads_run_while_the_backbone_works():
         heads = [FakeHead((48, 64), work=lambda _: time.sleep(0.02)) for _ in range(2)]
         made = [make_member(graphs, FakeSource(range(6)), head) for head in heads]
         started = time.monotonic()
-        Fleet(graphs, [member for member, _, _ in made], overlap=overlap).run(StopRequest())
+        MultiSource(graphs, [stream for stream, _, _ in made], overlap=overlap).run(StopRequest())
         elapsed[overlap] = time.monotonic() - started
-        assert [lane.sinks[0].written[-1] for _, lane, _ in made] == [(5, [6])] * 2
+        assert [task_runner.writers[0].written[-1] for _, task_runner, _ in made] == [(5, [6])] * 2
     assert elapsed[True] < 0.75 * elapsed[False]
 
 
 def test_observers_are_told_of_every_frame():
     graphs, recorder = FakeGraphs(), Recorder()
     source = FakeSource([0, 4, 5], started_s=time.monotonic())
-    first = make_member(graphs, source, name="door", observers=[recorder])
-    second = make_member(graphs, FakeSource(range(2)), name="yard", observers=[recorder])
-    Fleet(graphs, [first[0], second[0]]).run(StopRequest())
+    first = make_member(graphs, source, name="door", listeners=[recorder])
+    second = make_member(graphs, FakeSource(range(2)), name="yard", listeners=[recorder])
+    MultiSource(graphs, [first[0], second[0]]).run(StopRequest())
     events = [e for e in recorder.frames if e.source == "door"]
     assert [(e.frame.index, e.dropped) for e in events] == [(0, 0), (4, 3), (5, 3)]
     assert [e.tracks["mot"].ids.tolist() for e in events] == [[1], [5], [6]]

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, OutputError
+from unitrack_edge.errors import DetectionError, OutputError
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.heads.mot import MotHead
-from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime import pipeline as stages
 from unitrack_edge.runtime.head import Head
-from unitrack_edge.runtime.pipeline import Lane, Pipeline, StageTimes
+from unitrack_edge.runtime.pipeline import Pipeline, StageTimes, TaskRunner
 from unitrack_edge.runtime.preprocessing import FeatureMap, network_size
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import SourceInfo
@@ -101,25 +101,25 @@ class FakeHead(Head):
         assert source_hw == SIZE
         return self._wanted_hw
 
-    def step(self, frame, features, observations=None):
+    def step(self, frame, features, detections=None):
         self._work(frame)
-        self.calls.append((frame.index, features, observations))
+        self.calls.append((frame.index, features, detections))
         return tracks_of(frame.index)
 
     def reset(self):
         self.calls.clear()
 
 
-class FakeObserver:
-    def observe(self, frame):
-        return Observations(
+class FakeDetector:
+    def detect(self, frame):
+        return Detections(
             np.array([[0, 0, 5 + frame.index, 5]], np.float32),
             np.ones(1, np.float32),
             np.zeros(1, np.int64),
         )
 
 
-class FakeSink:
+class FakeWriter:
     def __init__(self, work=lambda _frame: None):
         self.written = []
         self._work = work
@@ -130,41 +130,41 @@ class FakeSink:
 
 
 def tracks_of(index):
-    seen = Observations(
+    seen = Detections(
         np.array([[1, 2, 11, 22]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)
     )
     return Tracks(index, np.array([index + 1], np.int64), seen)
 
 
-def make(source=None, head=None, *, observer=None, sink=None, sizes_hw=()):
-    lane = Lane("mot", head or FakeHead(), observer, [sink or FakeSink()])
+def make(source=None, head=None, *, detector=None, writer=None, sizes_hw=()):
+    task_runner = TaskRunner("mot", head or FakeHead(), detector, [writer or FakeWriter()])
     graphs = FakeGraphs(sizes_hw)
-    return Pipeline(source or FakeSource(), graphs, [lane]), lane, graphs
+    return Pipeline(source or FakeSource(), graphs, [task_runner]), task_runner, graphs
 
 
 # What a frame goes through.
 
 
 def test_frames_go_through_all_stages_in_order():
-    pipeline, lane, graphs = make(observer=FakeObserver())
+    pipeline, task_runner, graphs = make(detector=FakeDetector())
     told = []
     pipeline.run(StopRequest(), on_frame=lambda frame, tracks: told.append((frame.index, tracks)))
     assert (pipeline.frames, pipeline.exhausted, pipeline.interrupted) == (5, True, False)
     assert [index for index, _ in told] == [0, 1, 2, 3, 4]
     assert [tracks[0].ids.tolist() for _, tracks in told] == [[1], [2], [3], [4], [5]]
-    assert lane.sinks[0].written == [(index, [index + 1]) for index in range(5)]
-    assert lane.ids == {1, 2, 3, 4, 5}
-    for index, (number, features, seen) in enumerate(lane.head.calls):
+    assert task_runner.writers[0].written == [(index, [index + 1]) for index in range(5)]
+    assert task_runner.ids == {1, 2, 3, 4, 5}
+    for index, (number, features, seen) in enumerate(task_runner.head.calls):
         assert number == index
         assert isinstance(features, FeatureMap)
         assert (features.grid_hw, features.stride) == ((8, 12), 8)
         assert seen.boxes_xyxy[0, 2] == 5 + index
     assert [image.shape for image in graphs.images] == [(1, 64, 96, 3)] * 5
     assert all(image.dtype == np.uint8 for image in graphs.images)
-    # The picture lies in the middle of the network's image, the rest is padding.
+    # The image lies in the middle of the network's image, the rest is padding.
     assert (graphs.images[3][0, 10:50, 20:80] == 3).all()
     summary = pipeline.times.summary_ms()
-    wanted = ["read", "letterbox", "backbone", "observe", "head", "latency", "write"]
+    wanted = ["read", "letterbox", "backbone", "detect", "head", "latency", "write"]
     assert list(summary) == wanted
 
 
@@ -172,7 +172,7 @@ def test_slow_stages_are_found_slow():
     pipeline, _, _ = make(
         FakeSource(range(3), before=lambda _: time.sleep(0.1)),
         FakeHead(work=lambda _: time.sleep(0.01)),
-        sink=FakeSink(work=lambda _: time.sleep(0.1)),
+        writer=FakeWriter(work=lambda _: time.sleep(0.1)),
     )
     pipeline.run(StopRequest())
     summary = pipeline.times.summary_ms()
@@ -203,13 +203,18 @@ def test_stage_times_are_percentiles_of_milliseconds(monkeypatch):
 
 def test_two_tasks_share_one_pass_of_the_backbone():
     first, second = FakeHead((64, 96)), FakeHead((480, 640))
-    lanes = [Lane("mot", first, None, [FakeSink()]), Lane("vos", second, None, [FakeSink()])]
+    task_runners = [
+        TaskRunner("mot", first, None, [FakeWriter()]),
+        TaskRunner("vos", second, None, [FakeWriter()]),
+    ]
     graphs = FakeGraphs()
-    pipeline = Pipeline(FakeSource(range(3)), graphs, lanes)
+    pipeline = Pipeline(FakeSource(range(3)), graphs, task_runners)
     pipeline.run(StopRequest())
     assert len(graphs.images) == 3
     assert graphs.images[0].shape == (1, 64, 96, 3)
-    assert [lane.sinks[0].written for lane in lanes] == [[(0, [1]), (1, [2]), (2, [3])]] * 2
+    assert [task_runner.writers[0].written for task_runner in task_runners] == [
+        [(0, [1]), (1, [2]), (2, [3])]
+    ] * 2
     for (_, mine, _), (_, theirs, _) in zip(first.calls, second.calls, strict=True):
         assert mine is theirs
     assert {"mot head", "vos head"} <= set(pipeline.times.summary_ms())
@@ -219,10 +224,10 @@ def test_a_head_that_needs_no_features_costs_no_backbone():
     class Blind(FakeHead):
         needs_features = False
 
-    pipeline, lane, graphs = make(head=Blind())
+    pipeline, task_runner, graphs = make(head=Blind())
     pipeline.run(StopRequest())
     assert graphs.images == []
-    assert [features for _, features, _ in lane.head.calls] == [None] * 5
+    assert [features for _, features, _ in task_runner.head.calls] == [None] * 5
     assert not {"letterbox", "backbone"} & set(pipeline.times.summary_ms())
 
 
@@ -230,17 +235,17 @@ def test_the_same_head_after_a_reset_begins_anew(graph_runner):
     scene = Scene(SceneConfig(frames=5, height=96, width=160, objects=3))
 
     class Seen:
-        def observe(self, frame):
+        def detect(self, frame):
             return scene.detections(frame.index)
 
     head = MotHead(graph_runner, MotConfig(height=96, width=160), 25.0)
     results = []
     for _ in range(2):
-        lane = Lane("mot", head, Seen(), [])
+        task_runner = TaskRunner("mot", head, Seen(), [])
         told = []
-        pipeline = Pipeline(SceneSource(scene), graph_runner, [lane])
+        pipeline = Pipeline(SceneSource(scene), graph_runner, [task_runner])
         pipeline.run(StopRequest(), on_frame=lambda _, tracks, told=told: told.extend(tracks))
-        results.append([(t.ids.tolist(), t.observations.boxes_xyxy.tolist()) for t in told])
+        results.append([(t.ids.tolist(), t.detections.boxes_xyxy.tolist()) for t in told])
         head.reset()
     assert results[0] == results[1]
     assert any(ids for ids, _ in results[0])
@@ -268,10 +273,10 @@ def test_the_size_of_the_network_image(sizes, wanted, source, chosen):
 
 
 def test_a_bundle_of_one_size_gets_that_size():
-    pipeline, lane, graphs = make(head=FakeHead((608, 1088)), sizes_hw=((96, 160),))
+    pipeline, task_runner, graphs = make(head=FakeHead((608, 1088)), sizes_hw=((96, 160),))
     pipeline.run(StopRequest(), max_frames=2)
     assert [image.shape for image in graphs.images] == [(1, 96, 160, 3)] * 2
-    features = lane.head.calls[0][1]
+    features = task_runner.head.calls[0][1]
     assert features.grid_hw == (12, 20)
     np.testing.assert_allclose(features.letterbox.scale_xy, (2, 2))
 
@@ -282,9 +287,9 @@ def test_a_bundle_of_one_size_gets_that_size():
 def test_live_frames_keep_their_numbers_and_latency_counts_from_the_capture():
     started = time.monotonic() - 100
     source = FakeSource([0, 3, 4, 9], started_s=started)
-    pipeline, lane, _ = make(source)
+    pipeline, task_runner, _ = make(source)
     pipeline.run(StopRequest())
-    assert [index for index, _ in lane.sinks[0].written] == [0, 3, 4, 9]
+    assert [index for index, _ in task_runner.writers[0].written] == [0, 3, 4, 9]
     assert (pipeline.frames, source.dropped) == (4, 6)
     latency = pipeline.times.summary_ms()["latency"]
     assert 99_000 < latency["p50"] < 101_000
@@ -326,13 +331,13 @@ def test_max_frames_leaves_the_rest_unread():
 def test_an_error_leaves_what_was_written_before_it():
     def work(frame):
         if frame.index == 3:
-            raise ObservationError("no more")
+            raise DetectionError("no more")
 
-    pipeline, lane, _ = make(head=FakeHead(work=work))
-    with pytest.raises(ObservationError, match="no more"):
+    pipeline, task_runner, _ = make(head=FakeHead(work=work))
+    with pytest.raises(DetectionError, match="no more"):
         pipeline.run(StopRequest())
     assert pipeline.frames == 3
-    assert [index for index, _ in lane.sinks[0].written] == [0, 1, 2]
+    assert [index for index, _ in task_runner.writers[0].written] == [0, 1, 2]
 
 
 def test_a_source_without_frames_is_an_error_and_leaves_no_folder(
@@ -355,11 +360,11 @@ def test_a_signal_ends_the_run_after_the_frame_in_hand():
         if frame.index == 2:
             signal.raise_signal(signal.SIGINT)
 
-    pipeline, lane, _ = make(head=FakeHead(work=work))
+    pipeline, task_runner, _ = make(head=FakeHead(work=work))
     with StopRequest() as stop:
         pipeline.run(stop)
     assert pipeline.interrupted
-    assert [index for index, _ in lane.sinks[0].written] == [0, 1, 2]
+    assert [index for index, _ in task_runner.writers[0].written] == [0, 1, 2]
 
 
 def test_a_signal_while_waiting_for_a_frame_ends_at_once():
@@ -368,11 +373,11 @@ def test_a_signal_while_waiting_for_a_frame_ends_at_once():
             signal.raise_signal(signal.SIGTERM)
             pytest.fail("went on waiting")
 
-    pipeline, lane, _ = make(FakeSource(before=before))
+    pipeline, task_runner, _ = make(FakeSource(before=before))
     with StopRequest() as stop:
         pipeline.run(stop)
     assert (pipeline.interrupted, pipeline.frames) == (True, 3)
-    assert len(lane.sinks[0].written) == 3
+    assert len(task_runner.writers[0].written) == 3
 
 
 def test_a_second_signal_does_not_wait_for_the_frame_in_hand():
@@ -382,11 +387,11 @@ def test_a_second_signal_does_not_wait_for_the_frame_in_hand():
             signal.raise_signal(signal.SIGINT)
             pytest.fail("went on working")
 
-    pipeline, lane, _ = make(head=FakeHead(work=work))
+    pipeline, task_runner, _ = make(head=FakeHead(work=work))
     with StopRequest() as stop:
         pipeline.run(stop)
     assert (pipeline.interrupted, pipeline.frames) == (True, 1)
-    assert len(lane.sinks[0].written) == 1
+    assert len(task_runner.writers[0].written) == 1
 
 
 def test_signals_are_given_back():

@@ -26,7 +26,7 @@ def test_round_trip(source, network, data):
     box = Letterbox.fit(source, network)
     number = st.floats(-2, 2, width=32)
     points = np.array(data.draw(st.lists(st.tuples(number, number), min_size=2, max_size=8)))
-    points = points * (source[1], source[0])  # up to twice the picture away
+    points = points * (source[1], source[0])  # up to twice the image away
     boxes = np.concatenate((points[:1], points[1:2]), axis=1)
     tolerance = 1e-9 * max(source)
     for there, back, values in (

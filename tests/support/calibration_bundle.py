@@ -152,8 +152,8 @@ def _model(onnx, weights):
     return model
 
 
-def picture(seed, height=64, width=96):
-    """A picture of coloured blobs, unlike that of any other seed."""
+def make_image(seed, height=64, width=96):
+    """An image of coloured blobs, unlike that of any other seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -161,7 +161,7 @@ def picture(seed, height=64, width=96):
     return np.clip(image.astype(np.int64) + noise, 0, 255).astype(np.uint8)
 
 
-def write_pictures(folder, images):
+def write_images(folder, images):
     """PNGs 000.png …; the folder is the source."""
     folder.mkdir(parents=True)
     for row, image in enumerate(images):

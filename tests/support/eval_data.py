@@ -10,11 +10,11 @@ import numpy as np
 from unitrack_edge.runtime.formats.rle import encode_rle
 
 
-def write_pictures(folder, numbers, size_hw=(24, 32), digits=6, ending="jpg"):
+def write_images(folder, numbers, size_hw=(24, 32), digits=6, ending="jpg"):
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        picture = np.full((*size_hw, 3), number % 251, np.uint8)
-        cv2.imwrite(str(folder / f"{number:0{digits}d}.{ending}"), picture)
+        image = np.full((*size_hw, 3), number % 251, np.uint8)
+        cv2.imwrite(str(folder / f"{number:0{digits}d}.{ending}"), image)
 
 
 def write_rows(path: Path, rows, separator=",", end="\n"):
@@ -49,13 +49,13 @@ def mot_walk(seed, frames=20, objects=6, labels=(1,)):
     return truth, results
 
 
-def write_mot(root, name, truth, frames, pictures=False, **text):
+def write_mot(root, name, truth, frames, images=False, **text):
     folder = root / name
     write_rows(folder / "gt" / "gt.txt", truth, **text)
     info = f"[Sequence]\nname={name}\nimDir=img1\nframeRate=30\nseqLength={frames}\n"
     (folder / "seqinfo.ini").write_text(info)
-    if pictures:
-        write_pictures(folder / "img1", range(1, frames + 1))
+    if images:
+        write_images(folder / "img1", range(1, frames + 1))
     return folder
 
 
@@ -139,7 +139,7 @@ def write_json(path, data):
 
 
 def write_small_data(root):
-    """One sequence a task (but mots), of pictures with something to see."""
+    """One sequence a task (but mots), of images with something to see."""
     rng = np.random.default_rng(0)
     scene = cv2.GaussianBlur(rng.uniform(0, 255, (96, 128, 3)), (0, 0), 3).astype(np.uint8)
     figure = cv2.resize(rng.integers(0, 255, (8, 6, 3)).astype(np.uint8), (24, 40))
@@ -153,9 +153,9 @@ def write_small_data(root):
         folder.mkdir(parents=True)
         first = 0 if task in ("vos", "posetrack") else 1
         for n, (x, y) in enumerate(places):
-            picture = scene.copy()
-            picture[y : y + 40, x : x + 24] = figure
-            cv2.imwrite(str(folder / f"{n + first:06d}.png"), picture)
+            canvas = scene.copy()
+            canvas[y : y + 40, x : x + 24] = figure
+            cv2.imwrite(str(folder / f"{n + first:06d}.png"), canvas)
     boxes = [[x + 1, y + 1, 24, 40] for x, y in places]
     write_rows(root / "sot" / "Car" / "groundtruth_rect.txt", boxes)
     masks = root / "vos" / "Annotations" / "480p" / "cow"

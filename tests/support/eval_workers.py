@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from unitrack_edge.errors import ObservationError
+from unitrack_edge.errors import DetectionError
 
 
 def square(job):
@@ -20,7 +20,7 @@ def square(job):
 
 def square_or_refuse(job):
     if job[0] == 2:
-        raise ObservationError("2 is refused")
+        raise DetectionError("2 is refused")
     return square(job)
 
 

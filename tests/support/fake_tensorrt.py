@@ -13,7 +13,7 @@ import numpy as np
 from unitrack_edge.runtime.bundle.spec import EngineSpec
 from unitrack_edge.runtime.inference.tensorrt.compatibility import platform_name
 from unitrack_edge.runtime.inference.tensorrt.library import (
-    FLAVOURS_TABLE,
+    VARIANT_TABLE,
     TensorrtLibrary,
     TensorrtLog,
 )
@@ -30,7 +30,7 @@ def engine_spec(graph, inputs, *, plan=b"", **changes):
         "sha256": "",
         "size_bytes": len(plan),
         "onnx_sha256": graph.sha256,
-        "flavour": "tensorrt",
+        "variant": "tensorrt",
         "version": VERSION,
         "target": "sm86",
         "platform": platform_name(),
@@ -187,4 +187,4 @@ class FakeTensorrt:
 
     def library(self):
         """As `load_library` gives it."""
-        return TensorrtLibrary(FLAVOURS_TABLE["tensorrt"], VERSION, self, self.logger)
+        return TensorrtLibrary(VARIANT_TABLE["tensorrt"], VERSION, self, self.logger)

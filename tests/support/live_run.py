@@ -7,7 +7,7 @@ import time
 
 import cv2
 import numpy as np
-from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.events import FrameEvent, SourceEvent
 
 HEIGHT, WIDTH = 240, 320
@@ -24,7 +24,7 @@ def square(index):
 def event(index, source="door", task="sot", fps=30.0, dropped=0):
     """The event of a frame with one track."""
     image, box = square(index)
-    seen = Observations(
+    seen = Detections(
         np.array([box], np.float32), np.array([0.9], np.float32), np.zeros(1, np.int64)
     )
     tracks = {task: Tracks(index, np.array([7]), seen)}
@@ -38,33 +38,33 @@ def opened(source="door"):
 
 
 class Producer:
-    """A thread that tells an observer of frames at a rate; a context manager.
+    """A thread that calls a listener with frames at a rate; a context manager.
 
     Attributes:
-        costs_s: How long each call of the observer took.
+        costs_s: How long each call of the listener took.
         times_s: When it was done with each frame.
     """
 
-    def __init__(self, observer, fps, source="door", task="sot"):
+    def __init__(self, listener, fps, source="door", task="sot"):
         self.costs_s, self.times_s = [], []
-        self._observer, self._fps, self._source, self._task = observer, fps, source, task
+        self._listener, self._fps, self._source, self._task = listener, fps, source, task
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self):
-        # Made before: only what the observer costs is to be measured.
+        # Made before: only what the listener costs is to be measured.
         events = [event(i, self._source, self._task) for i in range(60)]
         start = time.perf_counter()
         number = 0
         while not self._stop.wait(max(0.0, start + number / self._fps - time.perf_counter())):
             before = time.perf_counter()
-            self._observer.on_frame(events[number % len(events)])
+            self._listener.on_frame(events[number % len(events)])
             self.times_s.append(time.perf_counter())
             self.costs_s.append(self.times_s[-1] - before)
             number += 1
 
     def __enter__(self):
-        self._observer.on_source(opened(self._source))
+        self._listener.on_source(opened(self._source))
         self._thread.start()
         return self
 

@@ -1,9 +1,9 @@
-"""Skeletons and pictures' features for the tests of poses."""
+"""Skeletons and images' features for the tests of poses."""
 
 from __future__ import annotations
 
 import numpy as np
-from unitrack_edge.records import Observations
+from unitrack_edge.records import Detections
 from unitrack_edge.runtime.formats.keypoints import pose_boxes
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
 
@@ -27,11 +27,11 @@ def person(left, top, width=30, height=80, missing=()):
 
 
 def people(*persons, boxes=None, scores=None):
-    """Observations of persons with boxes about their joints."""
+    """Detections of persons with boxes about their joints."""
     joints = np.array(persons, np.float32).reshape(-1, 17, 3)
     count = len(joints)
     found = pose_boxes(joints)[0] if boxes is None else np.array(boxes, np.float32)
-    return Observations(
+    return Detections(
         found,
         np.array([0.9] * count if scores is None else scores, np.float32),
         np.zeros(count, np.int64),

@@ -1,4 +1,4 @@
-"""Small ONNX models that see red: their answers can be told from the picture."""
+"""Small ONNX models that see red: their answers can be told from the image."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 rtsp_server.py PORT WIDTH HEIGHT BREAK CODEC serves rtsp://127.0.0.1:PORT/live.
 
-Its pictures carry their number in 32 stripes of black and white along the top edge. The number is
+Its images carry their number in 32 stripes of black and white along the top edge. The number is
 that of the monotonic clock, which all processes of a machine share: frame n was made at n / FPS.
 Below, a bright square stands on grey. BREAK is the share of the encoder's bytes that are damaged,
 CODEC is h264 or jpeg.
@@ -29,7 +29,7 @@ CODECS = {
 }
 
 
-def picture(number, width, height):
+def make_image(number, width, height):
     """(height * width) bytes of grey."""
     side = width // BITS
     stripes = b"".join(
@@ -44,11 +44,11 @@ def picture(number, width, height):
 
 
 def push(source, width, height):
-    """Gives the present picture, FPS times a second, until nobody takes it."""
+    """Gives the present image, FPS times a second, until nobody takes it."""
     while True:
         number = int(time.monotonic() * FPS) + 1
         time.sleep(max(0.0, number / FPS - time.monotonic()))
-        buffer = Gst.Buffer.new_wrapped(picture(number, width, height))
+        buffer = Gst.Buffer.new_wrapped(make_image(number, width, height))
         if source.emit("push-buffer", buffer) != Gst.FlowReturn.OK:
             return
 
@@ -65,14 +65,14 @@ def main():
     encoder, payloader = CODECS[codec]
     broken = f"! breakmydata probability={damage} " if float(damage) else ""
     factory.set_launch(
-        "( appsrc name=pictures is-live=true do-timestamp=true format=time block=true "
+        "( appsrc name=images is-live=true do-timestamp=true format=time block=true "
         f"caps=video/x-raw,format=GRAY8,width={width},height={height},framerate={FPS}/1 "
         "! videoconvert ! video/x-raw,format=I420 "
         f"! {encoder} {broken}! {payloader} )"
     )
 
     def configure(_, media):
-        source = media.get_element().get_by_name("pictures")
+        source = media.get_element().get_by_name("images")
         arguments = (source, int(width), int(height))
         threading.Thread(target=push, args=arguments, daemon=True).start()
 

@@ -1,7 +1,7 @@
-"""Checks the types of everything that calls TensorRT against both flavours: `make types` runs it.
+"""Checks the types of everything that calls TensorRT against both variants: `make types` runs it.
 
 Once against the type stubs of the classic library (pip's tensorrt-stubs, 10.13), once against stubs
-made from the tensorrt-rtx that is installed, so that no call exists in one flavour only.  Stubs of
+made from the tensorrt-rtx that is installed, so that no call exists in one variant only.  Stubs of
 either kind have a few lines that are no Python; those are mended in a copy.
 
     python tests/tensorrt_types.py BUILD_FOLDER
@@ -25,7 +25,7 @@ MODULES = (
     "export.tensorrt.network",
 )
 
-MENDED = (
+CORRECTED = (
     # A parameter named by a keyword, and one without a default after others with.
     (re.compile(r"\bin: "), "in_: "),
     (re.compile(r"channel_axis: ([\w.]+)\) ->"), r"channel_axis: \1 = ...) ->"),
@@ -46,11 +46,11 @@ ignore_errors = true
 """
 
 
-def mend(folder: Path) -> None:
+def rebuild_command(folder: Path) -> None:
     """Mend every stub below a folder."""
     for path in folder.rglob("*.pyi"):
         text = path.read_text(encoding="utf-8")
-        for pattern, instead in MENDED:
+        for pattern, instead in CORRECTED:
             text = pattern.sub(instead, text)
         path.write_text(text, encoding="utf-8")
 
@@ -86,7 +86,7 @@ def check(make: Callable[[Path], None], folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     make(folder)
-    mend(folder)
+    rebuild_command(folder)
     (folder / "unitrack_edge").symlink_to(ROOT)
     (folder / "mypy.ini").write_text(CONFIG, encoding="utf-8")
     modules = [word for name in MODULES for word in ("-m", f"unitrack_edge.{name}")]

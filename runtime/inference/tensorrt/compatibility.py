@@ -15,7 +15,7 @@ from ...bundle.spec import EngineSpec, GraphSpec
 from .library import TensorrtLibrary
 
 PORTABLE = "portable"
-"""Target of an engine for every GPU that a flavour knows."""
+"""Target of an engine for every GPU that a variant knows."""
 
 
 def platform_name() -> str:
@@ -23,9 +23,9 @@ def platform_name() -> str:
     return f"{platform.system().lower()}-{platform.machine()}"
 
 
-def build_command(folder: Path, flavour: str, *, force: bool = False) -> str:
+def build_command(folder: Path, variant: str, *, force: bool = False) -> str:
     """What to type to build a bundle's engines on this machine."""
-    return f"cli build {folder} --engine {flavour}" + (" --force" if force else "")
+    return f"cli build {folder} --engine {variant}" + (" --force" if force else "")
 
 
 def find_engine(bundle: Bundle, graph: str, library: TensorrtLibrary, target: str) -> EngineSpec:
@@ -34,7 +34,7 @@ def find_engine(bundle: Bundle, graph: str, library: TensorrtLibrary, target: st
     Args:
         bundle: Whose.
         graph: Its name.
-        library: The flavour in use.
+        library: The variant in use.
         target: This machine's GPU, such as `sm86`.
 
     Raises:
@@ -42,19 +42,19 @@ def find_engine(bundle: Bundle, graph: str, library: TensorrtLibrary, target: st
             says what differs and which command builds it.
     """
     spec = bundle.spec.graphs[graph]
-    own = [e for e in bundle.spec.engines if e.graph == graph and e.flavour == library.flavour]
+    own = [e for e in bundle.spec.engines if e.graph == graph and e.variant == library.variant]
     fitting = [engine for engine in own if not misfit(engine, spec, library, target)]
     if fitting:
         return min(fitting, key=lambda engine: engine.target == PORTABLE)
-    command = build_command(bundle.path, library.flavour)
+    command = build_command(bundle.path, library.variant)
     if not own:
         raise BackendError(
-            f"bundle {bundle.path} has no {library.flavour} engine of graph {graph}: run "
+            f"bundle {bundle.path} has no {library.variant} engine of graph {graph}: run "
             f"`{command}`, or add --rebuild"
         )
     differs = min((misfit(engine, spec, library, target) for engine in own), key=len)
     raise BackendError(
-        f"the {library.flavour} engine of graph {graph} {differs}: run `{command}`, or add "
+        f"the {library.variant} engine of graph {graph} {differs}: run `{command}`, or add "
         "--rebuild"
     )
 
@@ -97,7 +97,7 @@ def read_plan(bundle: Bundle, engine: EngineSpec) -> bytes:
     Raises:
         BackendError: It is missing, unreadable or changed.
     """
-    command = build_command(bundle.path, engine.flavour, force=True)
+    command = build_command(bundle.path, engine.variant, force=True)
     try:
         path = (bundle.path / engine.file).resolve()
         if not path.is_relative_to(bundle.path.resolve()):

@@ -45,13 +45,13 @@ class TensorrtEngine(Engine):
     """A graph as a TensorRT engine.
 
     Args:
-        library: The flavour that built it.
+        library: The variant that built it.
         memory: Where inputs and outputs live; shared by all engines of a backend, closed by none.
         plan: The engine's bytes, already compared with their sha256.
         graph: What the graph takes and gives.
         engine: How it was built; already compared with this machine.
         precision: Of the bundle: `fp32`, `fp16` or `int8`.
-        mend: The command that builds it again, for messages.
+        rebuild_command: The command that builds it again, for messages.
 
     Attributes:
         layers: Its layers as the engine inspector tells them.
@@ -71,14 +71,14 @@ class TensorrtEngine(Engine):
         engine: EngineSpec,
         *,
         precision: str,
-        mend: str,
+        rebuild_command: str,
     ) -> None:
         self.spec = graph
-        self.backend = f"{library.flavour} {library.version} {engine.target}"
+        self.backend = f"{library.variant} {library.version} {engine.target}"
         self._library = library
         self._memory = memory
         self._profile = engine.inputs
-        self._mend = mend
+        self._rebuild_command = rebuild_command
         # The runtime must outlive the engine, and the engine its contexts.
         self._runtime: tensorrt.Runtime | None = library.trt.Runtime(library.logger)
         self._engine: tensorrt.ICudaEngine | None = self._deserialise(plan)
@@ -257,8 +257,9 @@ class TensorrtEngine(Engine):
             if not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
                 raise BackendError(
                     f"graph {self.spec.name}, input {tensor.name}: got shape {tuple(shape)}, the "
-                    f"engine takes {low} to {high}: for another image size run `{self._mend} "
-                    "--size HxW`; for more objects than that use --backend cpu or cuda"
+                    f"engine takes {low} to {high}: for another image size run "
+                    f"`{self._rebuild_command} --size HxW`; for more objects than that use "
+                    "--backend cpu or cuda"
                 )
 
     def _failure(self, what: str) -> BackendError:
@@ -266,7 +267,7 @@ class TensorrtEngine(Engine):
         quoted = f" ({reason[:300]})" if reason else ""
         return BackendError(
             f"graph {self.spec.name} on {self.backend}: {what}{quoted}: "
-            f"run `{self._mend} --force`, or use --backend cpu"
+            f"run `{self._rebuild_command} --force`, or use --backend cpu"
         )
 
 

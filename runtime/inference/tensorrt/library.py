@@ -1,8 +1,8 @@
-"""TensorRT's two flavours behind one name: where the module comes from, its version, its logger.
+"""TensorRT's two variants behind one name: where the module comes from, its version, its logger.
 
 `tensorrt` is the classic library (servers, Jetson), `tensorrt-rtx` the one for RTX desktops, which
 comes from pip and builds engines on machines without a GPU.  Their Python interfaces are one and
-the same as far as this toolkit uses them; what differs stands on `FLAVOURS_TABLE`.
+the same as far as this toolkit uses them; what differs stands on `VARIANT_TABLE`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEPT_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Flavour:
+class Variant:
     """A row of the table.
 
     Attributes:
@@ -43,10 +43,10 @@ class Flavour:
     timing_cache: bool
 
 
-FLAVOURS_TABLE = {
+VARIANT_TABLE = {
     row.name: row
     for row in (
-        Flavour(
+        Variant(
             name="tensorrt",
             modules=("tensorrt",),
             oldest=(10, 3),
@@ -56,7 +56,7 @@ FLAVOURS_TABLE = {
             "install python3-libnvinfer, and a venv made with --system-site-packages)",
             timing_cache=True,
         ),
-        Flavour(
+        Variant(
             name="tensorrt-rtx",
             # The first loads the shared libraries that the second is linked with.
             modules=("tensorrt_rtx_libs", "tensorrt_rtx_bindings"),
@@ -72,7 +72,7 @@ FLAVOURS_TABLE = {
 }
 
 
-FLAVOURS = tuple(FLAVOURS_TABLE)
+VARIANTS = tuple(VARIANT_TABLE)
 """Names that `--engine` takes."""
 
 
@@ -101,7 +101,7 @@ class TensorrtLog:
 
 @dataclass(frozen=True, slots=True)
 class TensorrtLibrary:
-    """A flavour that is installed here.
+    """A variant that is installed here.
 
     Attributes:
         row: Its row of the table.
@@ -110,13 +110,13 @@ class TensorrtLibrary:
         logger: A `trt.ILogger`, the one of this process: TensorRT wants no second one.
     """
 
-    row: Flavour
+    row: Variant
     version: str
     trt: Any
     logger: TensorrtLog
 
     @property
-    def flavour(self) -> str:
+    def variant(self) -> str:
         """`tensorrt` or `tensorrt-rtx`."""
         return self.row.name
 
@@ -136,31 +136,31 @@ class TensorrtLibrary:
 
 
 @cache
-def load_library(flavour: str) -> TensorrtLibrary:
-    """Import a flavour of TensorRT; once a process.
+def load_library(variant: str) -> TensorrtLibrary:
+    """Import a variant of TensorRT; once a process.
 
     Args:
-        flavour: One of `FLAVOURS`.
+        variant: One of `VARIANTS`.
 
     Raises:
         BackendError: Unknown, not installed, or too old; says how to install it.
     """
-    row = FLAVOURS_TABLE.get(flavour)
+    row = VARIANT_TABLE.get(variant)
     if row is None:
         raise BackendError(
-            f"unknown TensorRT flavour {flavour!r}: choose one of {', '.join(FLAVOURS)}"
+            f"unknown TensorRT variant {variant!r}: choose one of {', '.join(VARIANTS)}"
         )
     trt = _import(row)
     version = str(trt.__version__)
     if _numbers(version)[:2] < row.oldest:
         raise BackendError(
-            f"{flavour} {version} is too old, expected {row.oldest[0]}.{row.oldest[1]} or newer: "
+            f"{variant} {version} is too old, expected {row.oldest[0]}.{row.oldest[1]} or newer: "
             f"{row.install}"
         )
     return TensorrtLibrary(row, version, trt, _logger(trt))
 
 
-def _import(row: Flavour) -> Any:
+def _import(row: Variant) -> Any:
     try:
         *_, trt = [importlib.import_module(name) for name in row.modules]
     except (ImportError, OSError) as error:

@@ -17,7 +17,7 @@ from unitrack_edge.evaluation.benchmark.workload import (
     TASKS,
     EndlessClip,
     Given,
-    make_lane,
+    make_task_runner,
     scene_workload,
     there_and_back,
 )
@@ -124,12 +124,12 @@ def test_there_and_back():
 
 def test_an_endless_clip_and_its_detections_stay_together():
     workload = scene_workload(3, (96, 128), 2)
-    clip, given = EndlessClip(workload), Given(workload.observed["mot"])
+    clip, given = EndlessClip(workload), Given(workload.detected["mot"])
     frames = [next(clip) for _ in range(6)]
     assert [frame.index for frame in frames] == list(range(6))
     for frame, place in zip(frames, (0, 1, 2, 1, 0, 1), strict=True):
         assert frame.image is workload.frames[place].image
-        assert given.observe(frame) is workload.observed["mot"][place]
+        assert given.detect(frame) is workload.detected["mot"][place]
     assert workload.objects("sot") == 1
     assert workload.objects("vos") == len(np.unique(workload.labels)) - 1
 
@@ -141,10 +141,10 @@ def test_a_workload_needs_somebody_to_track():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_a_lane(task, tiny):
-    lane = make_lane(task, tiny, scene_workload(2, (96, 128), 2), (96, 128))
-    assert (lane.observer is not None) == lane.head.needs_observations
-    if lane.head.needs_features:
-        assert lane.head.network_hw((96, 128)) == (96, 128)
+    task_runner = make_task_runner(task, tiny, scene_workload(2, (96, 128), 2), (96, 128))
+    assert (task_runner.detector is not None) == task_runner.head.needs_detections
+    if task_runner.head.needs_features:
+        assert task_runner.head.network_hw((96, 128)) == (96, 128)
 
 
 # Sensors.
@@ -265,7 +265,7 @@ def test_terminal_and_markdown_show_the_same_figures(measured):
         (("--task", "mot", "--source", "x.mp4", "--size", "64x96"), "--size"),
         (("--task", "sot", "--objects", "3"), "leave out --objects"),
         (("--task", "mot", "--weights", "w.pth"), "--against pytorch"),
-        (("--task", "mot", "--plot", "picture.txt"), ".png"),
+        (("--task", "mot", "--plot", "image.txt"), ".png"),
         (("--task", "mot", "--size", "64"), "HEIGHTxWIDTH"),
         (("--task", "mot", "--backend", "abacus"), "abacus"),
     ],

@@ -258,15 +258,15 @@ def _everything(style, image, boxes):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def make_image():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     return image, np.array([[4, 4, 40, 60], [30, 10, 90, 50]], np.float32)
 
 
-def test_float16_changes_little(picture):
-    exact = _everything(PLAIN, *picture)
-    half = _everything(Style(dtype=torch.float16, channels_last=True, block=7), *picture)
+def test_float16_changes_little(image):
+    exact = _everything(PLAIN, *image)
+    half = _everything(Style(dtype=torch.float16, channels_last=True, block=7), *image)
     features, labels, costs = (np.abs(one - two) for one, two in zip(exact, half, strict=True))
     assert 0 < features.max() <= HALF.features
     assert 0 < costs.max() <= HALF.costs
@@ -275,12 +275,12 @@ def test_float16_changes_little(picture):
     assert 0 < labels.mean() < 0.01
 
 
-def test_compiled_functions_are_each_one_graph_and_compute_the_same(picture):
+def test_compiled_functions_are_each_one_graph_and_compute_the_same(image):
     # The tracer alone, without a compiler behind it; fullgraph makes any break an error.
     def wrap(function):
         return torch.compile(function, backend="eager", fullgraph=True, dynamic=False)
 
-    exact = _everything(PLAIN, *picture)
-    compiled = _everything(Style(wrap=wrap), *picture)
+    exact = _everything(PLAIN, *image)
+    compiled = _everything(Style(wrap=wrap), *image)
     for one, other in zip(exact, compiled, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

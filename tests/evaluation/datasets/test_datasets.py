@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, RequestError, SourceError
+from unitrack_edge.errors import DetectionError, RequestError, SourceError
 from unitrack_edge.evaluation.datasets.base import choose, fingerprint, first_frames
 from unitrack_edge.evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
 from unitrack_edge.evaluation.runner.jobs import score_results
@@ -17,10 +17,10 @@ from ...support.eval_data import (
     mots_walk,
     pose_file,
     pose_images,
+    write_images,
     write_json,
     write_lines,
     write_mot,
-    write_pictures,
     write_rows,
 )
 
@@ -42,9 +42,9 @@ def test_every_format_is_of_a_task_and_takes_its_results():
 # OTB.
 
 
-def write_otb(root, name, boxes, pictures=None, file="groundtruth_rect.txt", **text):
+def write_otb(root, name, boxes, images=None, file="groundtruth_rect.txt", **text):
     write_rows(root / name / file, boxes, **text)
-    write_pictures(root / name / "img", pictures or range(1, len(boxes) + 1), digits=4)
+    write_images(root / name / "img", images or range(1, len(boxes) + 1), digits=4)
 
 
 BOXES = [[11, 21, 30, 40], [12, 22, 30, 40], [13, 23, 30, 40], [14, 24, 30, 40]]
@@ -56,7 +56,7 @@ def test_otb(tmp_path, text):
     (sequence,) = read("otb", tmp_path)
     assert sequence.name == "Car"
     assert sequence.numbers == (1, 2, 3, 4)
-    assert [path.name for path in sequence.pictures] == [f"{n:04d}.jpg" for n in range(1, 5)]
+    assert [path.name for path in sequence.images] == [f"{n:04d}.jpg" for n in range(1, 5)]
     # Pixels from 1 in the file, from 0 for --init.
     assert sequence.init == "10,20,30,40"
     write_rows(tmp_path / "out" / "Car.txt", BOXES, **text)
@@ -75,15 +75,15 @@ def test_otb_with_two_targets(tmp_path):
 
 
 def test_otb_sequences_that_begin_late(tmp_path):
-    write_otb(tmp_path, "David", BOXES, pictures=[298, 299, *range(300, 304)])
+    write_otb(tmp_path, "David", BOXES, images=[298, 299, *range(300, 304)])
     (sequence,) = read("otb", tmp_path)
     assert sequence.numbers == (300, 301, 302, 303)
-    assert sequence.pictures[0].name == "0300.jpg"
+    assert sequence.images[0].name == "0300.jpg"
 
 
 def test_otb_with_a_missing_picture(tmp_path):
-    write_otb(tmp_path, "Car", BOXES, pictures=[1, 2, 4])
-    with pytest.raises(ObservationError, match=r"4 rows for 3 pictures.*missing"):
+    write_otb(tmp_path, "Car", BOXES, images=[1, 2, 4])
+    with pytest.raises(DetectionError, match=r"4 rows for 3 images.*missing"):
         read("otb", tmp_path)
 
 
@@ -100,15 +100,15 @@ def test_otb_results_of_another_sequence(tmp_path):
     (sequence,) = read("otb", tmp_path)
     for rows in (BOXES[:2], [*BOXES, *BOXES]):
         write_rows(tmp_path / "out" / "Car.txt", rows)
-        with pytest.raises(ObservationError, match=f"{len(rows)} rows, expected 4"):
+        with pytest.raises(DetectionError, match=f"{len(rows)} rows, expected 4"):
             score_results(sequence, "otb", tmp_path / "out")
-    with pytest.raises(ObservationError, match=r"nothing for Car, expected Car.txt"):
+    with pytest.raises(DetectionError, match=r"nothing for Car, expected Car.txt"):
         score_results(sequence, "otb", tmp_path)
 
 
 def test_otb_without_truth(tmp_path):
-    write_pictures(tmp_path / "Car" / "img", range(1, 4))
-    with pytest.raises(ObservationError, match="what to track"):
+    write_images(tmp_path / "Car" / "img", range(1, 4))
+    with pytest.raises(DetectionError, match="what to track"):
         read("otb", tmp_path)
 
 
@@ -133,7 +133,7 @@ def davis_masks(frames, labels=(1, 2)):
 
 def write_davis(root, name, masks, resolution="480p"):
     write_masks(root / "Annotations" / resolution / name, masks)
-    write_pictures(root / "JPEGImages" / resolution / name, range(len(masks)), digits=5)
+    write_images(root / "JPEGImages" / resolution / name, range(len(masks)), digits=5)
 
 
 def test_davis(tmp_path):
@@ -216,12 +216,12 @@ def test_davis_missing_masks(tmp_path):
     (sequence,) = read("davis", tmp_path)
     del masks["00002"]
     write_masks(tmp_path / "out" / "cows", masks)
-    with pytest.raises(ObservationError, match=r"cows/00002\.png: cannot be read"):
+    with pytest.raises(DetectionError, match=r"cows/00002\.png: cannot be read"):
         score_results(sequence, "davis", tmp_path / "out")
     (tmp_path / "Annotations" / "480p" / "cows" / "00000.png").unlink()
-    with pytest.raises(ObservationError, match=r"00000\.png: there is no such mask"):
+    with pytest.raises(DetectionError, match=r"00000\.png: there is no such mask"):
         read("davis", tmp_path)
-    with pytest.raises(ObservationError, match="no JPEGImages"):
+    with pytest.raises(DetectionError, match="no JPEGImages"):
         read("davis", tmp_path / "out")
 
 
@@ -233,7 +233,7 @@ def test_mot_files_of_any_separator_score_alike(tmp_path, text):
     truth, results = mot_walk(1, labels=(1, 7))
     values = []
     for folder, how in (("plain", {}), ("other", text)):
-        write_mot(tmp_path / folder, "A", truth, 20, pictures=True, **how)
+        write_mot(tmp_path / folder, "A", truth, 20, images=True, **how)
         write_rows(tmp_path / folder / "out" / "A.txt", results, **how)
         (sequence,) = choose(read("mot", tmp_path / folder), ["A"])
         (score,) = score_results(sequence, "mot", tmp_path / folder / "out").scores
@@ -273,14 +273,14 @@ def test_mot_rows_flagged_to_ignore_are_no_truth(tmp_path):
 def test_mot_frames_without_a_picture_are_not_scored(tmp_path):
     truth, results = mot_walk(3)
     folder = write_mot(tmp_path, "A", truth, 20)
-    write_pictures(folder / "img1", [1, 2, 3, 7, 8])
+    write_images(folder / "img1", [1, 2, 3, 7, 8])
     (sequence,) = read("mot", tmp_path)
     assert sequence.numbers == (1, 2, 3, 7, 8)
-    assert "5 pictures, seqinfo.ini says 20" in sequence.notes[0]
+    assert "5 images, seqinfo.ini says 20" in sequence.notes[0]
     kept = [row for row in results if row[0] in sequence.numbers]
     write_rows(tmp_path / "out" / "A.txt", kept)
     record = score_results(sequence, "mot", tmp_path / "out")
-    assert "15 frames of the truth have no picture" in record.notes[1]
+    assert "15 frames of the truth have no image" in record.notes[1]
     write_mot(
         tmp_path / "short", "A",
         [[sequence.numbers.index(row[0]) + 1, *row[1:]] for row in truth
@@ -300,7 +300,7 @@ def test_mot_results_of_another_sequence_and_none_at_all(tmp_path):
     write_mot(tmp_path, "A", truth, 20)
     (sequence,) = read("mot", tmp_path)
     write_rows(tmp_path / "out" / "A.txt", [*results, [44, 1, 1, 1, 5, 5, 1, -1, -1, -1]])
-    with pytest.raises(ObservationError, match=r"frame 44, expected frames 1 to 20.*another"):
+    with pytest.raises(DetectionError, match=r"frame 44, expected frames 1 to 20.*another"):
         score_results(sequence, "mot", tmp_path / "out")
     # Not so where the frames after the first ones were left out on request.
     cut = first_frames(sequence, 5)
@@ -310,7 +310,7 @@ def test_mot_results_of_another_sequence_and_none_at_all(tmp_path):
     assert score.values["MOTA"] == 0
     assert score.values["FN"] == sum(row[6] for row in truth)
     write_rows(tmp_path / "out" / "A.txt", [results[0], results[0]])
-    with pytest.raises(ObservationError, match=r"A.txt, line 2: id \d+ stands twice"):
+    with pytest.raises(DetectionError, match=r"A.txt, line 2: id \d+ stands twice"):
         score_results(sequence, "mot", tmp_path / "out")
 
 
@@ -318,9 +318,9 @@ def test_mot_splits_and_wrong_roots(tmp_path):
     truth, _ = mot_walk(3)
     write_mot(tmp_path / "train", "A", truth, 20)
     assert [s.name for s in read("mot", tmp_path, "train")] == ["A"]
-    with pytest.raises(ObservationError, match="--split train has some"):
+    with pytest.raises(DetectionError, match="--split train has some"):
         read("mot", tmp_path)
-    with pytest.raises(ObservationError, match="no such folder"):
+    with pytest.raises(DetectionError, match="no such folder"):
         read("mot", tmp_path, "test")
     with pytest.raises(RequestError, match="--sequence B: there is none of that name, but A"):
         choose(read("mot", tmp_path, "train"), ["B"])
@@ -330,12 +330,12 @@ def test_mot_splits_and_wrong_roots(tmp_path):
 def test_mot_damaged_seqinfo(tmp_path, line):
     folder = write_mot(tmp_path, "A", mot_walk(1)[0], 20)
     (folder / "seqinfo.ini").write_text(f"[Sequence]\n{line}\n" if "[" not in line else line)
-    with pytest.raises(ObservationError, match=r"seqinfo.ini: cannot be read"):
+    with pytest.raises(DetectionError, match=r"seqinfo.ini: cannot be read"):
         read("mot", tmp_path)
 
 
 def test_mot_without_truth_is_not_scored(tmp_path):
-    folder = write_mot(tmp_path, "A", mot_walk(1)[0], 3, pictures=True)
+    folder = write_mot(tmp_path, "A", mot_walk(1)[0], 3, images=True)
     (folder / "gt" / "gt.txt").unlink()
     (sequence,) = read("mot", tmp_path)
     write_rows(tmp_path / "out" / "A.txt", [[1, 1, 2, 3, 4, 5, 1]])
@@ -350,7 +350,7 @@ def test_mot_without_truth_is_not_scored(tmp_path):
 def test_mots_with_numbers_that_have_gaps(tmp_path):
     truth, results = mots_walk(0, first=0, labels=(1, 2))
     write_lines(tmp_path / "0001" / "gt" / "gt.txt", truth)
-    write_pictures(tmp_path / "0001" / "image_02", [0, 5, 10], ending="png")
+    write_images(tmp_path / "0001" / "image_02", [0, 5, 10], ending="png")
     (sequence,) = read("mots", tmp_path)
     assert sequence.numbers == (0, 5, 10)
     assert sequence.variant == "kitti"
@@ -358,9 +358,9 @@ def test_mots_with_numbers_that_have_gaps(tmp_path):
     write_lines(tmp_path / "out" / "0001.txt", kept)
     record = score_results(sequence, "mots", tmp_path / "out")
     assert [score.group for score in record.scores] == ["car", "pedestrian"]
-    assert "frames of the truth have no picture" in record.notes[0]
+    assert "frames of the truth have no image" in record.notes[0]
     write_lines(tmp_path / "out" / "0001.txt", results)
-    with pytest.raises(ObservationError, match="are these of another sequence"):
+    with pytest.raises(DetectionError, match="are these of another sequence"):
         score_results(sequence, "mots", tmp_path / "out")
 
 
@@ -376,7 +376,7 @@ def test_mots_nothing_there(tmp_path):
 def write_posetrack(root, name="012", frames=4):
     images = pose_images(name, frames)
     write_json(root / "annotations" / "val" / f"{name}.json", pose_file(2, images))
-    write_pictures(root / "images" / "val" / name, range(frames))
+    write_images(root / "images" / "val" / name, range(frames))
     return images
 
 
@@ -384,8 +384,8 @@ def test_posetrack(tmp_path):
     images = write_posetrack(tmp_path)
     (sequence,) = read("posetrack", tmp_path, "val")
     assert sequence.numbers == (1000, 1001, 1002, 1003)
-    assert [path.name for path in sequence.pictures] == [f"{n:06d}.jpg" for n in range(4)]
-    with pytest.raises(ObservationError, match="--split may be val"):
+    assert [path.name for path in sequence.images] == [f"{n:06d}.jpg" for n in range(4)]
+    with pytest.raises(DetectionError, match="--split may be val"):
         read("posetrack", tmp_path)
     write_json(tmp_path / "out" / "012.json", pose_file(2, images))
     (score,) = score_results(sequence, "posetrack", tmp_path / "out").scores
@@ -393,7 +393,7 @@ def test_posetrack(tmp_path):
 
 
 def test_posetrack_results_of_cli_track(tmp_path):
-    """Its images count from 1 and have the pictures' names."""
+    """Its images count from 1 and have the images' names."""
     write_posetrack(tmp_path)
     (sequence,) = read("posetrack", tmp_path, "val")
     images = [{"id": n + 1, "file_name": f"{n:06d}.jpg"} for n in range(4)]
@@ -402,7 +402,7 @@ def test_posetrack_results_of_cli_track(tmp_path):
     assert score.values["IDF1"] == 1
     strange = [{"id": n + 1, "file_name": f"x{n}.jpg"} for n in range(4)]
     write_json(tmp_path / "out" / "012" / "tracks.json", pose_file(2, strange))
-    with pytest.raises(ObservationError, match="another sequence"):
+    with pytest.raises(DetectionError, match="another sequence"):
         score_results(sequence, "posetrack", tmp_path / "out")
 
 
@@ -411,7 +411,7 @@ def test_posetrack_missing_pictures_and_head_sizes(tmp_path):
     (tmp_path / "images" / "val" / "012" / "000002.jpg").unlink()
     (sequence,) = read("posetrack", tmp_path, "val")
     assert sequence.numbers == (1000, 1001, 1003)
-    assert "1 of 4 images have no picture" in sequence.notes[0]
+    assert "1 of 4 images have no image" in sequence.notes[0]
     data = pose_file(1, images, sizes=False)
     for person in data["annotations"]:
         person["keypoints"][3:9] = [0] * 6
@@ -427,7 +427,7 @@ def test_posetrack_identity_twice_in_an_image(tmp_path):
     images = write_posetrack(tmp_path)
     (sequence,) = read("posetrack", tmp_path, "val")
     write_json(tmp_path / "out" / "012.json", pose_file(2, images, track=lambda _k, _frame: 3))
-    with pytest.raises(ObservationError, match="annotation 2: track_id 3 stands twice"):
+    with pytest.raises(DetectionError, match="annotation 2: track_id 3 stands twice"):
         score_results(sequence, "posetrack", tmp_path / "out")
 
 
@@ -442,6 +442,6 @@ def test_a_fingerprint_changes_with_everything_that_matters(tmp_path):
     seen.append(fingerprint(first_frames(sequence, 2)))
     write_rows(tmp_path / "Car" / "groundtruth_rect.txt", [*BOXES[:3], [1, 1, 5, 5]])
     seen.append(fingerprint(read("otb", tmp_path)[0]))
-    write_pictures(tmp_path / "Car" / "img", [1], size_hw=(48, 64), digits=4)
+    write_images(tmp_path / "Car" / "img", [1], size_hw=(48, 64), digits=4)
     seen.append(fingerprint(read("otb", tmp_path)[0]))
     assert len({str(one) for one in seen}) == len(seen)

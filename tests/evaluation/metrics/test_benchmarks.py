@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError
+from unitrack_edge.errors import DetectionError
 from unitrack_edge.evaluation.datasets.registry import FORMATS
 from unitrack_edge.evaluation.metrics.davis import (
     VOID,
@@ -28,10 +28,10 @@ from ...support.eval_data import (
     mots_walk,
     pose_file,
     pose_images,
+    write_images,
     write_json,
     write_lines,
     write_mot,
-    write_pictures,
     write_rows,
 )
 
@@ -39,7 +39,7 @@ trackeval = pytest.importorskip("trackeval", reason="scoring is TrackEval's: ext
 
 
 def blobs(seed, size_hw=(37, 61)):
-    """Two masks of a few overlapping discs, some cut by the border of the picture."""
+    """Two masks of a few overlapping discs, some cut by the border of the image."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
     masks = []
@@ -109,7 +109,7 @@ def test_void_pixels_count_for_nothing():
 
 
 def test_masks_of_two_sizes():
-    with pytest.raises(ObservationError, match="differ in size"):
+    with pytest.raises(DetectionError, match="differ in size"):
         region_and_contour(np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8), 1)
 
 
@@ -250,7 +250,7 @@ def test_mots_numbers_are_trackevals(tmp_path, variant):
     row = FORMATS["mots"]
     if kitti:
         for name in names:
-            write_pictures(tmp_path / "gt" / "image_02" / name, range(12), ending="png")
+            write_images(tmp_path / "gt" / "image_02" / name, range(12), ending="png")
     records = [
         score_results(sequence, "mots", tmp_path / "trackers" / "ours")
         for sequence in row.read(tmp_path / "gt", None)

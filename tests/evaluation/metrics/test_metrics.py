@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, UnitrackError
+from unitrack_edge.errors import DetectionError, UnitrackError
 from unitrack_edge.evaluation.metrics.davis import jaccard, vos_j_mean
 from unitrack_edge.evaluation.metrics.mot import rows_of_tracks, score_mot
-from unitrack_edge.records import Observations, Tracks
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.formats.mot import read_mot_results, read_mot_truth
 
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -58,7 +58,7 @@ def test_jaccard_against_the_definition_on_random_masks() -> None:
 
 
 def test_jaccard_refuses_masks_of_two_sizes() -> None:
-    with pytest.raises(ObservationError, match="differ in size"):
+    with pytest.raises(DetectionError, match="differ in size"):
         jaccard(_mask(), _mask(size=(4, 6)))
 
 
@@ -82,11 +82,11 @@ def test_j_mean_averages_over_objects_and_frames() -> None:
 
 def test_j_mean_refuses_what_it_cannot_score() -> None:
     one = _mask((0, 0))
-    with pytest.raises(ObservationError, match="at least 3"):
+    with pytest.raises(DetectionError, match="at least 3"):
         vos_j_mean([one] * 2, [one] * 2)
-    with pytest.raises(ObservationError, match="3 predicted and 4 true"):
+    with pytest.raises(DetectionError, match="3 predicted and 4 true"):
         vos_j_mean([one] * 3, [one] * 4)
-    with pytest.raises(ObservationError, match="all empty"):
+    with pytest.raises(DetectionError, match="all empty"):
         vos_j_mean([one] * 3, [_mask()] * 3)
 
 
@@ -158,15 +158,15 @@ def test_only_the_frames_asked_for_are_scored() -> None:
 
 def test_an_id_twice_in_a_frame_is_an_error() -> None:
     twice = {0: (np.array([3, 3], np.int64), np.array([[0, 0, 1, 1], [2, 2, 3, 3]], np.float32))}
-    with pytest.raises(ObservationError, match="results, frame 1: an id stands twice"):
+    with pytest.raises(DetectionError, match="results, frame 1: an id stands twice"):
         score_mot(twice, _line({0: 1}))
-    with pytest.raises(ObservationError, match="expected \\(1, 4\\)"):
+    with pytest.raises(DetectionError, match="expected \\(1, 4\\)"):
         score_mot(_line({0: 1}), {0: (np.array([1]), np.zeros((2, 4), np.float32))})
 
 
 def test_tracks_are_taken_as_they_are() -> None:
     boxes = np.array([[0, 0, 4, 4], [5, 5, 9, 9]], np.float32)
-    seen = Observations(boxes, np.ones(2, np.float32), np.zeros(2, np.int64))
+    seen = Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int64))
     rows = rows_of_tracks([Tracks(3, np.array([2, 8]), seen), Tracks(4, np.zeros(0, np.int64))])
     assert rows[3][0].tolist() == [2, 8]
     assert score_mot(rows, {3: rows[3]}).hota == pytest.approx(1)
@@ -219,14 +219,14 @@ def test_truth_rows_by_year(tmp_path: Path) -> None:
 )
 def test_malformed_truth_names_file_and_line(tmp_path: Path, row: str, problem: str) -> None:
     path = _write(tmp_path, f"1,7,1,1,9,9,1\n{row}\n")
-    with pytest.raises(ObservationError, match=rf"gt\.txt, line 2: .*{problem}"):
+    with pytest.raises(DetectionError, match=rf"gt\.txt, line 2: .*{problem}"):
         read_mot_truth(path)
 
 
 def test_missing_truth_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ObservationError, match="no such file"):
+    with pytest.raises(DetectionError, match="no such file"):
         read_mot_truth(tmp_path / "gt.txt")
-    with pytest.raises(ObservationError, match="cannot be read"):
+    with pytest.raises(DetectionError, match="cannot be read"):
         read_mot_truth(tmp_path)
 
 

@@ -20,7 +20,7 @@ from unitrack_edge.evaluation.parity.graphs import (
 )
 from unitrack_edge.evaluation.parity.report import compare
 from unitrack_edge.evaluation.parity.tasks import TaskParity, compare_tasks, run_tasks
-from unitrack_edge.records import Observations, Tracks
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import GraphSpec
 from unitrack_edge.runtime.inference.base import to_host
@@ -38,7 +38,7 @@ def workload():
 
 
 @pytest.fixture(scope="module")
-def pictures(workload):
+def images(workload):
     return [frame.image for frame in workload.frames]
 
 
@@ -58,22 +58,22 @@ def reference(graph_bundle):
 
 
 @pytest.mark.parametrize("name", ["graph_bundle", "lite_bundle", "half_lite"])
-def test_every_graph_agrees_with_pytorch_at_several_sizes(name, request, pictures):
+def test_every_graph_agrees_with_pytorch_at_several_sizes(name, request, images):
     bundle = request.getfixturevalue(name)
     right = eager(bundle)
     excesses = {}
     with GraphRunner(bundle, "cpu", 2) as graphs:
         for graph in bundle.spec.graphs:
-            feeds = feeds_of(bundle, graph, pictures, SHARES)
+            feeds = feeds_of(bundle, graph, images, SHARES)
             found = compare_graph(graph, right, graphs, "cpu", feeds)
             excess = found.excess(bounds_of(bundle.spec.precision, graph))
             excesses |= {} if excess is None else {graph: excess}
     assert excesses == {}
 
 
-def test_sizes_differ_and_lie_within_the_profile(graph_bundle, pictures):
+def test_sizes_differ_and_lie_within_the_profile(graph_bundle, images):
     for graph, spec in graph_bundle.spec.graphs.items():
-        feeds = feeds_of(graph_bundle, graph, pictures, SHARES)
+        feeds = feeds_of(graph_bundle, graph, images, SHARES)
         shapes = [tuple(value.shape for value in one) for one in feeds]
         assert len(set(shapes)) == len(feeds)
         # Crops of single objects have one size, and differ at most in their number.
@@ -86,13 +86,13 @@ def test_sizes_differ_and_lie_within_the_profile(graph_bundle, pictures):
                     assert (np.array(tensor.max_shape) >= value.shape).all()
 
 
-def test_the_same_inputs_are_made_every_time(graph_bundle, pictures):
-    first, again = (feeds_of(graph_bundle, "rsm", pictures, (0.1,))[0] for _ in range(2))
+def test_the_same_inputs_are_made_every_time(graph_bundle, images):
+    first, again = (feeds_of(graph_bundle, "rsm", images, (0.1,))[0] for _ in range(2))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
 
 
-def test_rsm_is_compared_where_matches_are_decided(graph_bundle, pictures, reference):
-    (feeds,) = feeds_of(graph_bundle, "rsm", pictures, (0.3,))
+def test_rsm_is_compared_where_matches_are_decided(graph_bundle, images, reference):
+    (feeds,) = feeds_of(graph_bundle, "rsm", images, (0.3,))
     costs = to_host(reference.run("rsm", *feeds)[0])
     best = costs.min(axis=0)
     # Every other detection is a tracklet seen again; the others are strangers.
@@ -132,8 +132,8 @@ def nan_at_one_place(array):
         ("dcf_update", lambda x: -x, "max error"),
     ],
 )
-def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, pictures, reference):
-    feeds = feeds_of(graph_bundle, graph, pictures, (0.05,))
+def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, images, reference):
+    feeds = feeds_of(graph_bundle, graph, images, (0.05,))
     bent = Bent(reference, graph, bend)
     found = compare_graph(graph, reference, bent, "cpu", feeds)
     straight = compare_graph(graph, reference, reference, "cpu", feeds)
@@ -145,19 +145,19 @@ def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, pict
         assert words in (found.excess(FULL) or "")
 
 
-def test_costs_that_nobody_is_matched_at_do_not_count(graph_bundle, pictures, reference):
-    feeds = feeds_of(graph_bundle, "rsm", pictures, (0.2,))
+def test_costs_that_nobody_is_matched_at_do_not_count(graph_bundle, images, reference):
+    feeds = feeds_of(graph_bundle, "rsm", images, (0.2,))
     bent = Bent(reference, "rsm", lambda cost: np.where(cost > 0.85, np.float32(1), cost))
     assert compare_graph("rsm", reference, bent, "cpu", feeds).max_error == 0
 
 
-def test_equal_candidates_may_change_places(graph_bundle, pictures, reference):
+def test_equal_candidates_may_change_places(graph_bundle, images, reference):
     class Turned(Bent):
         def run(self, graph, *feeds):
             best, labels = (np.array(a) for a in self._inner.run(graph, *feeds))
             return best[:, ::-1], labels[:, ::-1]
 
-    (feeds,) = feeds_of(graph_bundle, "propagate_global", pictures, (0.0,))
+    (feeds,) = feeds_of(graph_bundle, "propagate_global", images, (0.0,))
     feeds = (*feeds[:4], np.full_like(feeds[4], 2.0), feeds[5])
     turned = Turned(reference, "propagate_global", None)
     found = compare_graph("propagate_global", reference, turned, "cpu", [feeds])
@@ -165,8 +165,8 @@ def test_equal_candidates_may_change_places(graph_bundle, pictures, reference):
     assert found.max_error < 1e-6
 
 
-def test_another_shape_is_an_error(graph_bundle, pictures, reference):
-    feeds = feeds_of(graph_bundle, "select", pictures, (0.0,))
+def test_another_shape_is_an_error(graph_bundle, images, reference):
+    feeds = feeds_of(graph_bundle, "select", images, (0.0,))
     with pytest.raises(BackendError, match="got shape"):
         compare_graph(
             "select", reference, Bent(reference, "select", lambda x: x[:, :0]), "cpu", feeds
@@ -204,7 +204,7 @@ def test_a_cosine_that_is_not_a_number_is_beyond_every_bound():
 def tracks(index, ids, left=0.0, keypoints=None, labels=None):
     boxes = np.array([[left, 20 * k, left + 10, 20 * k + 10] for k in range(len(ids))], np.float32)
     count = len(ids)
-    seen = Observations(
+    seen = Detections(
         boxes, np.ones(count, np.float32), np.zeros(count, np.int64), keypoints=keypoints
     )
     return Tracks(index, np.array(ids, np.int64), seen, label_map=labels)

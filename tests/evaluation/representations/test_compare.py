@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, RequestError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.scores import Score
 from unitrack_edge.evaluation.representations.comparison import (
     Comparison,
@@ -110,9 +110,9 @@ def test_accuracy_files(tmp_path):
     path.write_text("name,top-1\r\nimagenet-r18, 69.8\r\n\r\nrandom-r18,0.1\r\n")
     assert read_accuracy(path) == {"imagenet-r18": 69.8, "random-r18": 0.1}
     path.write_text("a,1\nb,much\n")
-    with pytest.raises(ObservationError, match=r"line 2: got 'b,much', expected name,number"):
+    with pytest.raises(DetectionError, match=r"line 2: got 'b,much', expected name,number"):
         read_accuracy(path)
-    with pytest.raises(ObservationError, match="cannot be read"):
+    with pytest.raises(DetectionError, match="cannot be read"):
         read_accuracy(tmp_path / "absent.csv")
 
 
@@ -203,7 +203,7 @@ def small_data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def compared(small_data, graph_bundle, tmp_path_factory):
     """Two bundles (the same graphs) in three tasks, with the ablation and an accuracy."""
-    pytest.importorskip("matplotlib", reason="pictures are matplotlib's: extra 'eval'")
+    pytest.importorskip("matplotlib", reason="images are matplotlib's: extra 'eval'")
     root = tmp_path_factory.mktemp("compare")
     names = ["first", "second"]
     for name in names:
@@ -241,8 +241,8 @@ def test_all_files_are_there(compared):
     assert names == {"comparison.csv", "comparison.md", "comparison.html", "ranks.png", "ranks.svg",
                      "correlation.png", "correlation.svg", "work"}  # fmt: skip
     for stem in ("ranks", "correlation"):
-        picture = cv2.imread(str(out / f"{stem}.png"))
-        assert picture.std() > 10
+        image = cv2.imread(str(out / f"{stem}.png"))
+        assert image.std() > 10
     page = Page((out / "comparison.html").read_text())
     assert page.references == []
     assert {"Ranks", "Correlation with top-1", "mot (by IDF1)"} <= set(page.words)

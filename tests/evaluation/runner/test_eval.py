@@ -23,10 +23,10 @@ from ...support.eval_data import (
     mot_walk,
     mots_walk,
     pose_file,
+    write_images,
     write_json,
     write_lines,
     write_mot,
-    write_pictures,
     write_rows,
     write_small_data,
 )
@@ -46,7 +46,7 @@ class Tracker:
         self.calls += 1
         self.inputs = inputs
         self.write(folder)
-        frames = len(job.sequence.pictures)
+        frames = len(job.sequence.images)
         return {"frames": frames, "fps": 9.5, "notes": ["said so"], "source": {"ended_early": None}}
 
 
@@ -58,7 +58,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def mot_job(tmp_path, bundle):
     truth, results = mot_walk(3)
-    folder = write_mot(tmp_path / "data", "A", truth, 20, pictures=True)
+    folder = write_mot(tmp_path / "data", "A", truth, 20, images=True)
     write_rows(folder / "det" / "det.txt", [[*row[:6], 1] for row in results])
     (sequence,) = FORMATS["mot"].read(tmp_path / "data", None)
     job = SequenceJob(sequence, "mot", MotConfig(), bundle, "cpu", 1, tmp_path / "out")
@@ -164,16 +164,16 @@ def test_a_run_that_ended_early_is_an_error(mot_job):
 def test_first_frames_are_asked_for_by_their_number(mot_job, tmp_path):
     job, _, _ = mot_job
     inputs = prepare(job, tmp_path)
-    assert inputs.source == str(job.sequence.pictures[0].parent)
+    assert inputs.source == str(job.sequence.images[0].parent)
     assert inputs.max_frames is None
     assert prepare(replace(job, sequence=first_frames(job.sequence, 3)), tmp_path).max_frames == 3
 
 
 def test_gaps_in_numbering(mot_job, tmp_path):
-    """Frames 4 to 6 have no picture: detections and results are renumbered there and back."""
+    """Frames 4 to 6 have no image: detections and results are renumbered there and back."""
     job, _, results = mot_job
     for n in (4, 5, 6):
-        (job.sequence.pictures[0].parent / f"{n:06d}.jpg").unlink()
+        (job.sequence.images[0].parent / f"{n:06d}.jpg").unlink()
     (sequence,) = FORMATS["mot"].read(tmp_path / "data", None)
     job = replace(job, sequence=sequence)
 
@@ -195,7 +195,7 @@ def test_mots_frames_count_from_zero_in_kitti(tmp_path, bundle):
     late = [row for row in results if not row.startswith("0 ")]
     write_lines(tmp_path / "data" / "1" / "gt" / "gt.txt", truth)
     write_lines(tmp_path / "data" / "1" / "det" / "det.txt", late)
-    write_pictures(tmp_path / "data" / "1" / "image_02", range(12), ending="png")
+    write_images(tmp_path / "data" / "1" / "image_02", range(12), ending="png")
     (sequence,) = FORMATS["mots"].read(tmp_path / "data", None)
     job = SequenceJob(sequence, "mots", CONFIGS["mots"](), bundle, "cpu", 1, tmp_path / "out")
     tracker = Tracker(lambda run: shutil.copy(run / "detections.txt", run / "tracks.txt"))
@@ -205,7 +205,7 @@ def test_mots_frames_count_from_zero_in_kitti(tmp_path, bundle):
 
 
 def test_a_sequence_within_its_folder_is_linked(tmp_path, bundle):
-    write_otb(tmp_path / "data", "David", BOXES, pictures=[298, 299, *range(300, 304)])
+    write_otb(tmp_path / "data", "David", BOXES, images=[298, 299, *range(300, 304)])
     (sequence,) = FORMATS["otb"].read(tmp_path / "data", None)
     job = SequenceJob(sequence, "otb", CONFIGS["sot"](), bundle, "cpu", 1, tmp_path / "out")
     tracker = Tracker(lambda run: write_rows(run / "tracks.txt", BOXES))
@@ -214,7 +214,7 @@ def test_a_sequence_within_its_folder_is_linked(tmp_path, bundle):
         (tmp_path / "out" / "records" / "David.json").unlink()
     linked = sorted(Path(tracker.inputs.source).iterdir())
     assert [path.name for path in linked] == [f"0{n}.jpg" for n in range(300, 304)]
-    assert all(path.resolve().parent == sequence.pictures[0].parent.resolve() for path in linked)
+    assert all(path.resolve().parent == sequence.images[0].parent.resolve() for path in linked)
     assert tracker.inputs.max_frames is None
 
 
@@ -299,7 +299,7 @@ def test_one_sequence_that_fails_does_not_hide_the_others(mot_results):
         (("--bundle", "b", "--backbone", "imagenet-r18"), 2, "name two bundles"),
         (("--sequence", "B"), 2, "--sequence B: there is none of that name, but A0, A1"),
         (("--split", "val"), 1, "there is no such folder"),
-        (("--bundle", "b"), 1, "A0: no pictures to track in"),
+        (("--bundle", "b"), 1, "A0: no images to track in"),
         (("--detections", "nowhere"), 1, "no file of A0"),
         (("--detections", ".", "--results", "."), 2, "leave it out"),
     ],
@@ -310,7 +310,7 @@ def test_wrong_requests(mot_results, arguments, status, message):
 
 
 def test_a_sequence_without_detections_is_refused_at_once(mot_results):
-    write_pictures(mot_results / "data" / "A0" / "img1", [1])
+    write_images(mot_results / "data" / "A0" / "img1", [1])
     said = run_cli("eval", "--task", "mot", "--data", mot_results / "data", "--bundle", "b",
                    "--sequence", "A0", status=1)  # fmt: skip
     assert "A0: no detections" in said

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from unitrack_edge.errors import ObservationError, UnitrackError
+from unitrack_edge.errors import DetectionError, UnitrackError
 from unitrack_edge.evaluation.runner.executors import EXECUTORS
 
 from ...support import eval_workers
@@ -70,7 +70,7 @@ def test_every_job_once(executor, tmp_path, request):
 @pytest.mark.parametrize("executor", ["serial", "processes", RAY])
 def test_an_error_belongs_to_its_job(executor, tmp_path, request):
     found = dict(run(executor, "square_or_refuse", tmp_path, request, count=4))
-    assert isinstance(found.pop(2), ObservationError)
+    assert isinstance(found.pop(2), DetectionError)
     assert found == {0: 0, 1: 1, 3: 9}
 
 

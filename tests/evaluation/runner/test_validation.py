@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, UnitrackError
+from unitrack_edge.errors import DetectionError, UnitrackError
 from unitrack_edge.evaluation.metrics.agreement import box_agreement, mask_agreement
 from unitrack_edge.evaluation.runner import jobs as sequence_tracking
 from unitrack_edge.evaluation.runner.validation import (
@@ -13,14 +13,14 @@ from unitrack_edge.evaluation.runner.validation import (
     validation_items,
 )
 
-from ...support.calibration_bundle import picture, write_pictures
+from ...support.calibration_bundle import make_image, write_images
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 6
 
 
 def moving_square(frames=FRAMES, step=4):
-    """A patch of another texture that wanders over a still picture, and where it is."""
-    ground, patch = picture(0, HEIGHT, WIDTH), picture(9, 24, 20)
+    """A patch of another texture that wanders over a still image, and where it is."""
+    ground, patch = make_image(0, HEIGHT, WIDTH), make_image(9, 24, 20)
     images, masks = [], []
     for at in range(frames):
         image, mask = ground.copy(), np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -35,15 +35,15 @@ def moving_square(frames=FRAMES, step=4):
 @pytest.fixture
 def davis(tmp_path):
     images, masks = moving_square()
-    write_pictures(tmp_path / "davis" / "JPEGImages" / "480p" / "patch", images)
-    write_pictures(tmp_path / "davis" / "Annotations" / "480p" / "patch", masks)
+    write_images(tmp_path / "davis" / "JPEGImages" / "480p" / "patch", images)
+    write_images(tmp_path / "davis" / "Annotations" / "480p" / "patch", masks)
     return tmp_path / "davis"
 
 
 @pytest.fixture
 def challenge(tmp_path):
     folder = tmp_path / "walk"
-    write_pictures(folder / "img1", moving_square()[0])
+    write_images(folder / "img1", moving_square()[0])
     (folder / "det").mkdir()
     rows = [f"{at + 1},-1,{11 + 4 * at},21,20,24,0.9,-1,-1,-1\n" for at in range(FRAMES)]
     (folder / "det" / "det.txt").write_text("".join(rows))
@@ -51,7 +51,7 @@ def challenge(tmp_path):
 
 
 def test_layouts_are_told_apart(davis, challenge):
-    still = write_pictures(davis.parent / "still", [picture(0)] * 3)
+    still = write_images(davis.parent / "still", [make_image(0)] * 3)
     texts = (str(davis), str(challenge), f"mot:{challenge}", str(still))
     items = validation_items(texts, 4)
     assert [(item.format, item.name) for item in items] == [
@@ -60,13 +60,13 @@ def test_layouts_are_told_apart(davis, challenge):
         ("mot", "walk"),
         ("video", "still"),
     ]
-    assert [len(item.sequence.pictures) for item in items[:3]] == [4, 4, 4]
+    assert [len(item.sequence.images) for item in items[:3]] == [4, 4, 4]
     assert items[3].max_frames == 4
 
 
 def test_a_sequence_with_nothing_to_start_from(challenge):
     (challenge / "det" / "det.txt").unlink()
-    with pytest.raises(ObservationError, match="no detections"):
+    with pytest.raises(DetectionError, match="no detections"):
         validation_items((str(challenge),), None)
 
 
@@ -94,11 +94,11 @@ def test_a_bundle_against_itself(graph_bundle, davis, challenge, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_plain_video_is_compared_by_what_moves(graph_bundle, tmp_path):
-    source = write_pictures(tmp_path / "yard", moving_square(12, 3)[0])
+    source = write_images(tmp_path / "yard", moving_square(12, 3)[0])
     (item,) = validation_items((str(source),), None)
     compared = compare_bundles(item, graph_bundle.path, graph_bundle.path, tmp_path / "work")
     assert (compared.format, compared.agreement, compared.drop) == ("video", 1.0, None)
-    still = write_pictures(tmp_path / "still", [picture(0)] * 12)
+    still = write_images(tmp_path / "still", [make_image(0)] * 12)
     (item,) = validation_items((str(still),), None)
     with pytest.raises(UnitrackError, match="the motion detector found nothing"):
         compare_bundles(item, graph_bundle.path, graph_bundle.path, tmp_path / "work")
@@ -115,7 +115,7 @@ def test_agreement_of_masks():
     assert mask_agreement([one, one, one], [one, one, moved]) == pytest.approx((1 + 8 / 24) / 2)
     two = np.where(one == 0, 2, one)
     assert mask_agreement([two, two], [one, one]) == pytest.approx(0.5)
-    with pytest.raises(ObservationError, match="got 2 and 1 frames"):
+    with pytest.raises(DetectionError, match="got 2 and 1 frames"):
         mask_agreement([one, one], [one])
 
 

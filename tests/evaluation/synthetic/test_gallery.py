@@ -1,4 +1,4 @@
-"""The gallery: what tasks start from in the scene, their scores, and the pictures."""
+"""The gallery: what tasks start from in the scene, their scores, and the images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from unitrack_edge.evaluation.synthetic.detector import DetectorNoise, noisy_mas
 from unitrack_edge.evaluation.synthetic.files import write_task_files
 from unitrack_edge.evaluation.synthetic.gallery import GIVEN_ONCE, LAST_FRAME, Exhibit
 from unitrack_edge.evaluation.synthetic.scores import TARGET, score
-from unitrack_edge.records import Observations, Tracks
-from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.records import Detections, Tracks
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.keypoints import pose_boxes
 from unitrack_edge.runtime.prompts.box import box_from_text
 from unitrack_edge.runtime.prompts.pose import poses_from_file
@@ -36,7 +36,7 @@ def truth_as_tracks(clip, index, task):
     """What a task that knows everything would answer."""
     truth = clip.truth(index)
     count = len(truth.ids)
-    seen = Observations(
+    seen = Detections(
         pose_boxes(truth.keypoints)[0] if task == "posetrack" else truth.boxes_xyxy,
         np.ones(count, np.float32),
         np.zeros(count, np.int64),
@@ -84,11 +84,11 @@ def test_objects_that_hardly_show_are_missed(clip):
 def test_task_files_say_what_the_scene_knows(clip, tmp_path):
     files = write_task_files(clip, tmp_path, target=TARGET, noise=PERFECT)
     frame, truth = clip.frame(3), clip.truth(3)
-    with open_observer(detections=files.masks, detector=None) as masks:
-        overlap = mask_iou(truth.masks, masks.observe(frame).masks)
+    with open_detector(detections=files.masks, detector=None) as masks:
+        overlap = mask_iou(truth.masks, masks.detect(frame).masks)
     assert (overlap.max(axis=1) > 0.7).all()
-    with open_observer(detections=files.poses, detector=None) as poses:
-        found = poses.observe(frame).keypoints
+    with open_detector(detections=files.poses, detector=None) as poses:
+        found = poses.detect(frame).keypoints
     assert len(found) == len(truth.ids)
     for real in truth.keypoints:
         seen = real[:, 2] > 0
@@ -120,7 +120,7 @@ def test_a_target_that_is_not_there(clip, tmp_path):
         write_task_files(clip, tmp_path, target=9)
 
 
-# --- scores and pictures
+# --- scores and images
 
 
 @pytest.mark.parametrize("task", LAST_FRAME)
@@ -133,23 +133,23 @@ def test_the_truth_scores_best(clip, task):
 
 def test_a_lost_target_scores_less(clip):
     tracks = [truth_as_tracks(clip, 0, "sot")] * len(clip)
-    still = [Tracks(index, t.ids, t.observations) for index, t in enumerate(tracks)]
+    still = [Tracks(index, t.ids, t.detections) for index, t in enumerate(tracks)]
     assert float(score(clip, "sot", still).split()[1]) < 0.9
 
 
 def test_pictures_show_what_was_given_once(clip, tmp_path):
-    pictures = {}
+    images = {}
     for task in LAST_FRAME:
         exhibit = Exhibit(task)
         for index in range(3):
             exhibit.add(clip.frame(index), truth_as_tracks(clip, index, task))
         size = exhibit.write(tmp_path / f"{task}.jpg")
         assert size == (tmp_path / f"{task}.jpg").stat().st_size
-        pictures[task] = cv2.imread(str(tmp_path / f"{task}.jpg")).astype(int)
-        assert pictures[task].shape == (360, 640, 3)
-    for task, picture in pictures.items():
-        # The white edge of the small picture.
-        edge = (picture[20:80, 440:460] > 215).all(axis=2).any(axis=1).all()
+        images[task] = cv2.imread(str(tmp_path / f"{task}.jpg")).astype(int)
+        assert images[task].shape == (360, 640, 3)
+    for task, image in images.items():
+        # The white edge of the small image.
+        edge = (image[20:80, 440:460] > 215).all(axis=2).any(axis=1).all()
         assert edge == (task in GIVEN_ONCE)
     with pytest.raises(OutputError, match="nothing to show"):
         Exhibit("sot").write(tmp_path / "none.jpg")

@@ -210,10 +210,10 @@ def test_an_object_of_the_demo_changes_scale(truths: list[SceneTruth]) -> None:
 
 def test_the_backdrop_moves_slowly() -> None:
     scene = Scene(SceneConfig(frames=60, objects=0, noise_std=0))
-    pictures = [cv2.cvtColor(scene.frame(i).image, cv2.COLOR_BGR2GRAY) for i in (0, 1, 50)]
-    pictures = [p.astype(np.float32) for p in pictures]
-    near = np.hypot(*cv2.phaseCorrelate(pictures[0], pictures[1])[0])
-    far = np.hypot(*cv2.phaseCorrelate(pictures[0], pictures[2])[0])
+    images = [cv2.cvtColor(scene.frame(i).image, cv2.COLOR_BGR2GRAY) for i in (0, 1, 50)]
+    images = [p.astype(np.float32) for p in images]
+    near = np.hypot(*cv2.phaseCorrelate(images[0], images[1])[0])
+    far = np.hypot(*cv2.phaseCorrelate(images[0], images[2])[0])
     assert 0.1 < near < 1.5
     assert 5 < far < 20
 
@@ -235,27 +235,27 @@ def _pasted(drawn: tuple[np.ndarray, int, int], size_hw: tuple[int, int]) -> np.
 def test_texture_moves_turns_and_grows_with_its_object() -> None:
     walker = Figure(clothes_of(0, 0), role_of(0, 0).gait, 0)
     here = Placement(x=100.0, y=200.0, scale=120.0, facing=1.0, phase=2.0)
-    picture, left, top = walker.draw(here)
+    image, left, top = walker.draw(here)
     shifted = walker.draw(replace(here, x=137.0, y=190.0))
-    assert np.array_equal(shifted[0], picture)
+    assert np.array_equal(shifted[0], image)
     assert shifted[1:] == (left + 37, top - 10)
     turned = walker.draw(replace(here, facing=-1.0))
-    first, second = (_pasted(layer, (240, 200)) for layer in ((picture, left, top), turned))
+    first, second = (_pasted(layer, (240, 200)) for layer in ((image, left, top), turned))
     assert np.abs(first - second[:, ::-1]).mean() < 0.5  # x = 100 is the middle of 200 columns
     assert np.abs(first - second).mean() > 2
     large, large_left, large_top = walker.draw(replace(here, scale=240.0))
-    # The small picture's pixel centres, looked up in the large one; (100, 200) stays in place.
+    # The small image's pixel centres, looked up in the large one; (100, 200) stays in place.
     to_large = np.array(
         [[2.0, 0.0, 0.5 + 2 * left - 100 - large_left], [0.0, 2.0, 0.5 + 2 * top - 200 - large_top]]
     )
     soft = cv2.blur(large, (2, 2), anchor=(0, 0))
     to_large[:, 2] -= 0.5
     again = cv2.warpAffine(
-        soft, to_large, picture.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        soft, to_large, image.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
-    solid = (picture[..., 3] == 255) & (again[..., 3] == 255)
+    solid = (image[..., 3] == 255) & (again[..., 3] == 255)
     assert solid.sum() > 800
-    alike = np.corrcoef(again[solid][:, :3].ravel(), picture[solid][:, :3].ravel())[0, 1]
+    alike = np.corrcoef(again[solid][:, :3].ravel(), image[solid][:, :3].ravel())[0, 1]
     assert alike > 0.95
 
 
@@ -341,7 +341,7 @@ def test_truth_and_detections_on_disk_are_the_scenes(tmp_path: Path) -> None:
         assert np.array_equal(rows[i][0], truth.ids[kept])
         assert np.array_equal(rows[i][1], truth.boxes_xyxy[kept])
         assert np.array_equal(read_label_png(files.masks / f"{i:05d}.png"), truth.label_map())
-        read = read_mot(files.detections).observe(scene.frame(i))
+        read = read_mot(files.detections).detect(scene.frame(i))
         assert np.allclose(read.boxes_xyxy, found.boxes_xyxy, atol=0.011)
         assert np.allclose(read.scores, found.scores, atol=1e-4)
     assert np.array_equal(read_label_png(files.init_mask), scene.truth(0).label_map())

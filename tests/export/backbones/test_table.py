@@ -48,7 +48,7 @@ def lively(model, seed=1):
     return model
 
 
-def picture(height, width, seed=0):
+def make_image(height, width, seed=0):
     return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -135,7 +135,7 @@ def test_table_does_not_import_torch():
 )
 def test_resnet_equals_plain_version(arch, layer, channels, size):
     model = lively(ResNet(arch, layer)).double()
-    x = picture(*size).double()
+    x = make_image(*size).double()
     got = model(x)
     assert got.shape == (1, channels, -(-size[0] // 8), -(-size[1] // 8))
     assert model.channels == channels
@@ -158,7 +158,7 @@ def test_layer3_has_no_weights_of_layer4():
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "lite"])
 def test_folded_batch_norms_change_nothing(arch):
     model = lively(EfficientNetLite0() if arch == "lite" else ResNet(arch, "layer3"))
-    x = picture(40, 56)
+    x = make_image(40, 56)
     want = model(x)
     fold_batch_norms(model)
     assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -187,14 +187,14 @@ def test_even_sides_are_padded_like_tensorflow_same(kernel, side):
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (23, 41), (96, 170), (65, 31)])
 def test_lite_grid_is_an_eighth_rounded_up(size):
-    out = lively(EfficientNetLite0())(picture(*size))
+    out = lively(EfficientNetLite0())(make_image(*size))
     assert out.shape == (1, 112, -(-size[0] // 8), -(-size[1] // 8))
 
 
 def test_odd_sides_keep_the_geometry():
     """Appending a row or a column of zeros to an odd side must not move the cells."""
     conv = SameConv(3, 5, 5, stride=2)
-    x = picture(21, 33)
+    x = make_image(21, 33)
     torch.testing.assert_close(conv(x), conv(F.pad(x, (0, 1, 0, 1))))
 
 

@@ -175,7 +175,7 @@ def test_the_slow_rsm_is_the_golden_one(golden, name):
 
 
 def random_boxes(rng, count, height, width):
-    """Boxes of all sizes, half of them partly or wholly outside the picture."""
+    """Boxes of all sizes, half of them partly or wholly outside the image."""
     centre = rng.uniform(-0.4, 1.4, (count, 2)) * (width, height)
     size = np.exp(rng.uniform(np.log(0.3), np.log(1.5 * max(height, width)), (count, 2)))
     return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)

@@ -12,27 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, State
-from unitrack_edge.records import Observations
+from unitrack_edge.records import Detections
 
 POINTS, CHANNELS = 4, 16
 
 
-def seen(detections, classes=None, size=(40, 80)):
-    """Observations and features of detections."""
-    if not detections:
-        return Observations.empty(), None
-    corner = np.array([d[:2] for d in detections], np.float32)
-    points = np.zeros((len(detections), POINTS, CHANNELS), np.float32)
-    mask = np.zeros((len(detections), POINTS), np.float32)
-    for row, (_, _, look) in enumerate(detections):
+def seen(objects, classes=None, size=(40, 80)):
+    """Detections and features of objects."""
+    if not objects:
+        return Detections.empty(), None
+    corner = np.array([d[:2] for d in objects], np.float32)
+    points = np.zeros((len(objects), POINTS, CHANNELS), np.float32)
+    mask = np.zeros((len(objects), POINTS), np.float32)
+    for row, (_, _, look) in enumerate(objects):
         if look is not None:
             points[row, :, look % CHANNELS], mask[row] = 1, 1
-    observations = Observations(
+    detections = Detections(
         np.concatenate([corner, corner + np.array(size, np.float32)], axis=1),
-        np.ones(len(detections), np.float32),
-        np.array(classes or [0] * len(detections), np.int64),
+        np.ones(len(objects), np.float32),
+        np.array(classes or [0] * len(objects), np.int64),
     )
-    return observations, ObjectFeatures(points, mask)
+    return detections, ObjectFeatures(points, mask)
 
 
 class World:
@@ -42,10 +42,10 @@ class World:
         self.associator = Associator(graphs, AssociationConfig(**config))
         self.frame = -1
 
-    def __call__(self, *detections, frame=None, classes=None):
+    def __call__(self, *objects, frame=None, classes=None):
         self.frame = self.frame + 1 if frame is None else frame
-        observations, features = seen(detections, classes)
-        tracklets = self.associator.step(self.frame, observations, features)
+        detections, features = seen(objects, classes)
+        tracklets = self.associator.step(self.frame, detections, features)
         assert all(t.state is State.TRACKED for t in tracklets)
         result = {t.detection: t.id for t in tracklets}
         assert len(result) == len(tracklets), "a detection belongs to two tracklets"
@@ -404,7 +404,7 @@ def scene(seed, frames=16):
     rng = np.random.default_rng(seed)
     start, speed = rng.uniform(0, 400, (6, 2)), rng.normal(0, 5, (6, 2))
     for t in range(frames):
-        detections = [
+        objects = [
             (
                 *(start[k] + speed[k] * t + rng.normal(0, 1, 2)),
                 None if rng.random() < 0.1 else k % 4,
@@ -412,7 +412,7 @@ def scene(seed, frames=16):
             for k in range(6)
             if rng.random() < 0.75
         ]
-        yield t, detections
+        yield t, objects
 
 
 def test_two_associators_are_independent(world):
@@ -425,9 +425,9 @@ def test_two_associators_are_independent(world):
 
 def test_reset_equals_fresh(world):
     step = world()
-    fresh = [step(*detections, frame=t) for t, detections in scene(1)]
+    fresh = [step(*objects, frame=t) for t, objects in scene(1)]
     step.associator.reset()
-    again = [step(*detections, frame=t) for t, detections in scene(1)]
+    again = [step(*objects, frame=t) for t, objects in scene(1)]
     assert again == fresh
     assert any(fresh)
 
@@ -444,13 +444,13 @@ def test_nothing_of_the_callers_is_altered(tiny):
 
     tiny.run = guarded
     associator = Associator(tiny, AssociationConfig())
-    for t, detections in scene(2):
-        observations, features = seen(detections)
-        arrays = [observations.boxes_xyxy, observations.scores, observations.classes]
+    for t, objects in scene(2):
+        detections, features = seen(objects)
+        arrays = [detections.boxes_xyxy, detections.scores, detections.classes]
         arrays += [features.points, features.mask] if features else []
         for array in arrays:
             array.setflags(write=False)
-        associator.step(t, observations, features)
+        associator.step(t, detections, features)
 
 
 @settings(max_examples=15, deadline=None)
@@ -467,9 +467,9 @@ def test_ids_are_sound_whatever_comes(seed, use_motion, gate, buffer):
 
     step = World(TorchRunner(), use_motion=use_motion, gate=gate, buffer_frames=buffer)
     last: dict[int, int] = {}
-    for t, detections in scene(seed):
-        result = step(*detections, frame=t)
-        assert set(result) <= set(range(len(detections)))
+    for t, objects in scene(seed):
+        result = step(*objects, frame=t)
+        assert set(result) <= set(range(len(objects)))
         for identity in result.values():
             assert identity not in last or t - last[identity] <= buffer + 1
             last[identity] = t

@@ -132,7 +132,7 @@ def test_any_joints_give_a_mask(values, size):
         assert not mask.any()
     for x, y, _ in person[seen]:
         if 0 <= x < size[1] and 0 <= y < size[0]:
-            assert mask[int(y), int(x)], "a joint in the picture is within"
+            assert mask[int(y), int(x)], "a joint in the image is within"
 
 
 # --- COCO's joints in the one layout of the house

@@ -21,14 +21,14 @@ from ...reference.propagation_plain import propagate, propagate_video
 def video(rows, cols, frames, labels, seed=0, channels=16):
     """Frames (1, rows, cols, C) of unit points that change slowly, and labels of the first."""
     rng = np.random.default_rng(seed)
-    picture = rng.standard_normal((rows, cols, channels))
-    pictures = []
+    image = rng.standard_normal((rows, cols, channels))
+    images = []
     for _ in range(frames):
-        points = picture / np.linalg.norm(picture, axis=2, keepdims=True)
-        pictures.append(points.astype(np.float32)[None])
-        picture = np.roll(picture, 1, axis=1) + 0.3 * rng.standard_normal(picture.shape)
+        points = image / np.linalg.norm(image, axis=2, keepdims=True)
+        images.append(points.astype(np.float32)[None])
+        image = np.roll(image, 1, axis=1) + 0.3 * rng.standard_normal(image.shape)
     first = rng.dirichlet(np.full(labels, 0.3), rows * cols).astype(np.float32)
-    return pictures, first
+    return images, first
 
 
 DEFAULTS = {"top_k": 10, "temperature": 0.05, "radius": 12.0, "memory": 5, "first_radius": None}

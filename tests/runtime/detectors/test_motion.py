@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError
+from unitrack_edge.errors import DetectionError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.boxes import iou_matrix
 from unitrack_edge.runtime.detectors.motion import MotionConfig, MotionDetector
-from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.runtime.detectors.open import open_detector
 
 LEARN = MotionConfig().learn_frames
 
@@ -30,9 +30,9 @@ def crossing(index):
 
 
 def test_moving_objects_are_found_with_masks():
-    with open_observer(detector="motion") as detector:
+    with open_detector(detector="motion") as detector:
         for frame in scene(crossing):
-            found = detector.observe(frame)
+            found = detector.detect(frame)
             truth = np.array(crossing(frame.index), np.float32).reshape(-1, 4)
             assert len(found) == len(truth)
             if len(truth):
@@ -54,14 +54,14 @@ def test_a_frame_larger_than_the_working_size():
 
     detector = MotionDetector()
     for frame in scene(one, 14, (480, 800)):
-        found = detector.observe(frame)
+        found = detector.detect(frame)
     assert found.masks.shape == (1, 480, 800)
     assert iou_matrix(np.array(one(13), np.float32), found.boxes_xyxy)[0, 0] > 0.8
 
 
 def test_a_still_scene_shows_nothing():
     detector = MotionDetector()
-    assert sum(len(detector.observe(frame)) for frame in scene(lambda _: [], 40)) == 0
+    assert sum(len(detector.detect(frame)) for frame in scene(lambda _: [], 40)) == 0
 
 
 def test_nothing_is_reported_while_learning():
@@ -69,7 +69,7 @@ def test_nothing_is_reported_while_learning():
         return [(20 + 10 * index, 50, 60 + 10 * index, 120)]
 
     detector = MotionDetector(MotionConfig(learn_frames=4))
-    counts = [len(detector.observe(frame)) for frame in scene(always, 8)]
+    counts = [len(detector.detect(frame)) for frame in scene(always, 8)]
     assert counts[:4] == [0] * 4
     assert all(counts[4:])
 
@@ -82,7 +82,7 @@ def test_fragments_one_above_the_other_are_one_object():
 
     detector = MotionDetector()
     for frame in scene(person, LEARN + 6):
-        found = detector.observe(frame)
+        found = detector.detect(frame)
     x = 20 + 8 * (LEARN + 5)
     expected = np.array([[x, 40, x + 24, 120], [x + 90, 40, x + 114, 120]], np.float32)
     assert len(found) == 2
@@ -96,8 +96,8 @@ def test_specks_are_too_small():
     large = MotionDetector(MotionConfig(min_area=0.002))
     small = MotionDetector(MotionConfig(min_area=0.0002))
     frames = list(scene(speck, LEARN + 2))
-    assert [len(large.observe(frame)) for frame in frames][-1] == 0
-    assert [len(small.observe(frame)) for frame in frames][-1] == 1
+    assert [len(large.detect(frame)) for frame in frames][-1] == 0
+    assert [len(small.detect(frame)) for frame in frames][-1] == 1
 
 
 def test_the_largest_objects_are_kept():
@@ -108,16 +108,16 @@ def test_the_largest_objects_are_kept():
 
     detector = MotionDetector(MotionConfig(max_objects=2))
     for frame in scene(many, LEARN + 1):
-        found = detector.observe(frame)
+        found = detector.detect(frame)
     assert sorted(found.boxes_xyxy[:, 0].round(-1)) == [190, 250]
 
 
 def test_a_camera_that_moves_is_noted():
     detector = MotionDetector()
     for frame in scene(lambda _: [], LEARN):
-        detector.observe(frame)
+        detector.detect(frame)
     flash = Frame(LEARN, 0.4, np.full((240, 320, 3), 255, np.uint8))
-    assert len(detector.observe(flash)) == 0
+    assert len(detector.detect(flash)) == 0
     (note,) = detector.notes()
     assert "nothing in 1 of 1 frames" in note
     assert "camera that stands still" in note
@@ -127,17 +127,17 @@ def test_shadows_belong_to_the_background():
     detector = MotionDetector()
     frames = list(scene(lambda _: [], LEARN + 1))
     for frame in frames[:-1]:
-        detector.observe(frame)
+        detector.detect(frame)
     image = frames[-1].image.copy()
     image[50:150, 60:160] = (image[50:150, 60:160] * 0.8).astype(np.uint8)
-    assert len(detector.observe(Frame(LEARN, 0.4, image))) == 0
+    assert len(detector.detect(Frame(LEARN, 0.4, image))) == 0
 
 
 def test_the_same_frames_give_the_same_detections():
     runs = []
     for _ in range(2):
         detector = MotionDetector()
-        runs.append([detector.observe(frame) for frame in scene(crossing)])
+        runs.append([detector.detect(frame) for frame in scene(crossing)])
     for one, other in zip(*runs, strict=True):
         assert one.boxes_xyxy.tobytes() == other.boxes_xyxy.tobytes()
         assert one.masks is other.masks is None or (one.masks == other.masks).all()
@@ -146,8 +146,8 @@ def test_the_same_frames_give_the_same_detections():
 def test_a_new_picture_size_starts_learning_again():
     detector = MotionDetector(MotionConfig(learn_frames=2))
     for frame in scene(lambda _: [], 5):
-        detector.observe(frame)
-    counts = [len(detector.observe(frame)) for frame in scene(crossing, 15, (240, 400))]
+        detector.detect(frame)
+    counts = [len(detector.detect(frame)) for frame in scene(crossing, 15, (240, 400))]
     assert counts == [0] * LEARN + [2] * 5
 
 
@@ -156,7 +156,7 @@ def test_odd_picture_sizes(size_hw):
     detector = MotionDetector(MotionConfig(learn_frames=0))
     for value in (0, 255, 0):
         image = np.full((*size_hw, 3), value, np.uint8)
-        assert len(detector.observe(Frame(0, 0.0, image))) <= 1
+        assert len(detector.detect(Frame(0, 0.0, image))) <= 1
 
 
 @pytest.mark.parametrize(
@@ -171,5 +171,5 @@ def test_odd_picture_sizes(size_hw):
     ],
 )
 def test_settings_out_of_range(settings):
-    with pytest.raises(ObservationError, match=next(iter(settings))):
+    with pytest.raises(DetectionError, match=next(iter(settings))):
         MotionConfig(**settings)

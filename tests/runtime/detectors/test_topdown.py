@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import ObservationError
+from unitrack_edge.errors import DetectionError
 from unitrack_edge.evaluation.metrics.mot import score_mot
 from unitrack_edge.evaluation.metrics.pose import pck
 from unitrack_edge.heads.config import PosetrackConfig
 from unitrack_edge.heads.posetrack import PosetrackHead
-from unitrack_edge.records import Frame, Observations
+from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.boxes import iou_matrix
 from unitrack_edge.runtime.detectors.mask import REACH, MaskModel
-from unitrack_edge.runtime.detectors.open import open_observer
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.detectors.pose import PoseModel, read_blazepose
 from unitrack_edge.runtime.detectors.topdown import PersonCrop
 from unitrack_edge.runtime.formats.keypoints import (
@@ -40,14 +40,14 @@ RED = (0, 0, 255)
 
 
 def boxed(*boxes, score=0.5):
-    return Observations(
+    return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.full(len(boxes), score, np.float32),
         np.zeros(len(boxes), np.int64),
     )
 
 
-def picture(*rectangles, size_hw=(120, 160), color=RED, index=0):
+def make_image(*rectangles, size_hw=(120, 160), color=RED, index=0):
     """Black, with rectangles (left, top, right, bottom)."""
     image = np.zeros((*size_hw, 3), np.uint8)
     for left, top, right, bottom in rectangles:
@@ -80,7 +80,7 @@ def test_every_crop_shows_the_box_and_leads_back(corner, sides, picture_hw, mode
         assert crop is None
         return
     tall, wide = crop.size_hw
-    # It overlaps the picture, holds what is visible but for the rounding, and is of the shape.
+    # It overlaps the image, holds what is visible but for the rounding, and is of the shape.
     assert crop.left < width
     assert crop.left + wide > 0
     assert crop.left <= left + 1
@@ -115,7 +115,7 @@ def test_a_crop_of_the_models_size_is_the_pixels_themselves():
     np.testing.assert_array_equal(cut[:, 6:], image[:32, :26])
 
 
-# --- formats: what is red in the picture is found there, whatever the model takes
+# --- formats: what is red in the image is found there, whatever the model takes
 
 RED_AT = (70, 30, 82, 70)
 POSE_MODELS = {
@@ -132,7 +132,7 @@ def test_a_joint_is_where_it_is_in_the_picture(tmp_path, layout):
     model = PoseModel(red_pose(tmp_path / "pose.onnx", **layout), threads=1)
     left, top, right, bottom = RED_AT
     boxes = [(60, 22, 90, 78), (65.3, 10.7, 88.2, 99.9), (-50, -50, 300, 300), (66, 28, 84, 200)]
-    found = model.describe(picture(RED_AT), boxed(*boxes)).keypoints
+    found = model.describe(make_image(RED_AT), boxed(*boxes)).keypoints
     middle = ((left + right) / 2, (top + bottom) / 2)
     # Scaling blurs the edges alike on both sides; bytes are rounded, by half a step at most.
     np.testing.assert_allclose(found[..., :2], np.broadcast_to(middle, (4, 17, 2)), atol=0.06)
@@ -153,7 +153,7 @@ MASK_MODELS = {
 @pytest.mark.parametrize("layout", MASK_MODELS.values(), ids=MASK_MODELS)
 def test_a_mask_is_where_it_is_in_the_picture(tmp_path, layout):
     model = MaskModel(red_mask(tmp_path / "mask.onnx", **layout), threads=1)
-    frame = picture(RED_AT)
+    frame = make_image(RED_AT)
     true = frame.image[..., 2] > 0
     # A crop of 64 pixels (unscaled), larger ones (shrunk) and a smaller one.
     seen = boxed((50, 24, 101.2, 75.2), (60, 10, 95, 110), (30, 5, 110, 115), RED_AT)
@@ -178,14 +178,14 @@ def test_a_mask_is_where_it_is_in_the_picture(tmp_path, layout):
 def test_what_is_more_likely_than_not_is_mask(tmp_path, logits):
     model = MaskModel(red_mask(tmp_path / "mask.onnx", logits=logits), threads=1)
     for red, expected in ((150, True), (105, False)):
-        (mask,) = model.describe(picture(RED_AT, color=(0, 0, red)), boxed(RED_AT)).masks
+        (mask,) = model.describe(make_image(RED_AT, color=(0, 0, red)), boxed(RED_AT)).masks
         assert mask[50, 76] == expected
     model.close()
 
 
 def test_a_mask_stays_near_its_box(tmp_path):
     model = MaskModel(red_mask(tmp_path / "mask.onnx"), threads=1)
-    frame = picture((0, 0, 160, 120))
+    frame = make_image((0, 0, 160, 120))
     left, top, right, bottom = 60, 20, 80, 100
     (mask,) = model.describe(frame, boxed((left, top, right, bottom))).masks
     rows, columns = np.nonzero(mask)
@@ -203,7 +203,7 @@ def test_many_boxes_take_few_calls_and_say_the_same(tmp_path, monkeypatch):
     )
     rng = np.random.default_rng(1)
     places = rng.integers(0, 100, (40, 2))
-    frame = picture(*[(x, y, x + 5, y + 8) for x, y in places], size_hw=(130, 130))
+    frame = make_image(*[(x, y, x + 5, y + 8) for x, y in places], size_hw=(130, 130))
     seen = boxed(*[(x - 3, y - 3, x + 9, y + 12) for x, y in places])
     found = []
     for batch in ("N", 1):
@@ -244,9 +244,9 @@ ODD = {
 
 
 @pytest.mark.parametrize("boxes", ODD.values(), ids=ODD)
-@pytest.mark.parametrize("size_hw", [(120, 160), (1, 1)], ids=["picture", "one pixel"])
+@pytest.mark.parametrize("size_hw", [(120, 160), (1, 1)], ids=["image", "one pixel"])
 def test_odd_boxes(tmp_path, boxes, size_hw):
-    frame, seen = picture((12, 12, 20, 30), size_hw=size_hw), boxed(*boxes)
+    frame, seen = make_image((12, 12, 20, 30), size_hw=size_hw), boxed(*boxes)
     inside = [
         box[0] < size_hw[1] and box[1] < size_hw[0] and box[2] > 0 and box[3] > 0 for box in boxes
     ]
@@ -268,14 +268,14 @@ def test_odd_boxes(tmp_path, boxes, size_hw):
 
 
 def test_low_scores_are_kept_and_empty_masks_are_told(tmp_path):
-    faint = picture(RED_AT, color=(0, 0, 8))
+    faint = make_image(RED_AT, color=(0, 0, 8))
     pose = PoseModel(red_pose(tmp_path / "pose.onnx"), threads=1)
     joints = pose.describe(faint, boxed((60, 22, 90, 78))).keypoints
     assert joints[..., 2] == pytest.approx(8 / 255, abs=1e-4)
     assert joints[0, 5, :2] == pytest.approx((76, 50), abs=0.5)
     mask = MaskModel(red_mask(tmp_path / "mask.onnx"), threads=1)
     assert not mask.describe(faint, boxed((60, 22, 90, 78))).masks.any()
-    mask.describe(picture(RED_AT), boxed((60, 22, 90, 78), (0, 0, 20, 20)))
+    mask.describe(make_image(RED_AT), boxed((60, 22, 90, 78), (0, 0, 20, 20)))
     assert mask.notes() == ["--mask-model: no mask in 2 of 3 boxes, which were left out"]
     pose.close()
     mask.close()
@@ -285,7 +285,7 @@ def test_low_scores_are_kept_and_empty_masks_are_told(tmp_path):
 
 
 def refusal(opened, path):
-    with pytest.raises(ObservationError) as caught:
+    with pytest.raises(DetectionError) as caught:
         opened(path)
     message = str(caught.value)
     assert "\n" not in message
@@ -312,18 +312,18 @@ def test_models_of_another_kind(tmp_path):
 def test_nan_is_an_error_and_not_a_pose(tmp_path):
     """The model divides by what is red."""
     model = PoseModel(red_pose(tmp_path / "pose.onnx", bad=True), threads=1)
-    frame = picture(index=7)
-    with pytest.raises(ObservationError, match=r"NaN .* for frame 7; .* RGB pixels of 0 to 255"):
+    frame = make_image(index=7)
+    with pytest.raises(DetectionError, match=r"NaN .* for frame 7; .* RGB pixels of 0 to 255"):
         model.describe(frame, boxed((60, 22, 90, 78)))
     model.close()
 
 
 def test_one_model_an_observer(tmp_path):
     pose, mask = red_pose(tmp_path / "pose.onnx"), red_mask(tmp_path / "mask.onnx")
-    with pytest.raises(ObservationError, match="expected one of them a task"):
-        open_observer(detector="motion", pose_model=pose, mask_model=mask)
-    with pytest.raises(ObservationError, match="no origin of detections"):
-        open_observer(pose_model=pose)
+    with pytest.raises(DetectionError, match="expected one of them a task"):
+        open_detector(detector="motion", pose_model=pose, mask_model=mask)
+    with pytest.raises(DetectionError, match="no origin of detections"):
+        open_detector(pose_model=pose)
 
 
 # --- through the command line
@@ -337,7 +337,7 @@ def clip(tmp_path):
     for index in range(4):
         figures = [(20 + 4 * index, 20, 40 + 4 * index, 70), (100 - 4 * index, 50, 118, 110)]
         cv2.imwrite(
-            str(folder / f"{index + 1:06d}.png"), picture(*figures, size_hw=(128, 160)).image
+            str(folder / f"{index + 1:06d}.png"), make_image(*figures, size_hw=(128, 160)).image
         )
         rows += [
             f"{index + 1},-1,{x0},{y0},{x1 - x0},{y1 - y0},0.9\n" for x0, y0, x1, y1 in figures
@@ -400,7 +400,7 @@ def test_wrong_usage(words):
     assert WRONG[words] in run_cli("track", "a.mp4", "--task", *words.split(), status=2)
 
 
-# --- real models on real pictures
+# --- real models on real images
 
 
 def true_people(folder):
@@ -427,10 +427,10 @@ def paddlers(shared_data):
 def seen_people(paddlers, shared_models, **model):
     """True joints and what the detector and a model see of the same people; and who was missed."""
     missed, pairs = 0, []
-    detector = str(shared_models / "yolox_nano.onnx")
-    with open_observer(detector=detector, threads=2, **model) as observer:
+    yolox = str(shared_models / "yolox_nano.onnx")
+    with open_detector(detector=yolox, threads=2, **model) as detector:
         for frame, true in paddlers:
-            seen = observer.observe(frame)
+            seen = detector.detect(frame)
             assert (seen.classes == 0).all()
             overlap = iou_matrix(pose_boxes(true)[0], seen.boxes_xyxy)
             found = overlap.max(axis=1) > 0.5
@@ -481,14 +481,14 @@ def test_masks_of_a_rider(shared_data, shared_models):
     There is no true mask of a person alone in the data, so no IoU.
     """
     folder, shares = shared_data / "vos", []
-    detector = str(shared_models / "yolox_nano.onnx")
+    yolox = str(shared_models / "yolox_nano.onnx")
     mask_model = shared_models / "blazepose_full.onnx"
-    with open_observer(detector=detector, mask_model=mask_model, threads=2) as observer:
+    with open_detector(detector=yolox, mask_model=mask_model, threads=2) as detector:
         for index in range(0, 43, 7):
             name = f"480p/scooter-black/{index:05d}"
             image = cv2.imread(str(folder / "JPEGImages" / f"{name}.jpg"))
             truth = cv2.imread(str(folder / "Annotations" / f"{name}.png"), 0) > 0
-            seen = observer.observe(Frame(index, 0.0, image))
+            seen = detector.detect(Frame(index, 0.0, image))
             for mask in seen.masks:
                 if (mask & truth).sum() > 0.2 * mask.sum():
                     shares.append((mask & truth).sum() / mask.sum())
@@ -502,7 +502,7 @@ def test_masks_of_a_rider(shared_data, shared_models):
     [("movenet_lightning", 0.91, 0.87), ("blazepose_full", 0.93, 0.89)],
 )
 def test_real_people_tracked(shared_data, shared_models, resnet_runner, model, idf1, mota):
-    """060470979 from pictures to identities, scored on boxes about the joints.
+    """060470979 from images to identities, scored on boxes about the joints.
 
     Measured: MoveNet HOTA 0.800, IDF1 0.930, MOTA 0.890; BlazePose 0.805, 0.950, 0.910; a switch
     each, where the one in front hides the other.
@@ -512,15 +512,15 @@ def test_real_people_tracked(shared_data, shared_models, resnet_runner, model, i
     extractor, results = FeatureExtractor(resnet_runner), {}
     with (
         open_source(str(folder / "images"), fps=6) as source,
-        open_observer(
+        open_detector(
             detector=str(shared_models / "yolox_nano.onnx"),
             pose_model=shared_models / f"{model}.onnx",
-        ) as observer,
+        ) as detector,
     ):
         for frame in source:
             features = extractor.extract(*extractor.prepare(frame, head.network_hw(frame.size_hw)))
-            tracks = head.step(frame, features, observer.observe(frame))
-            joints = tracks.observations.keypoints
+            tracks = head.step(frame, features, detector.detect(frame))
+            joints = tracks.detections.keypoints
             results[frame.index] = list(zip(tracks.ids, joints, strict=True))
     scores = score_mot(joint_boxes(results), joint_boxes(true_people(folder)))
     assert scores.frames == 25

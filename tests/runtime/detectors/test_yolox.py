@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import BackendError, ObservationError
+from unitrack_edge.errors import BackendError, DetectionError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.boxes import iou_matrix
-from unitrack_edge.runtime.detectors.open import open_detections, open_observer
+from unitrack_edge.runtime.detectors.open import open_detections, open_detector
 from unitrack_edge.runtime.detectors.yolox import YoloxConfig, YoloxDetector, grid_cells
 
 pytest.importorskip("onnxruntime")
@@ -78,17 +78,17 @@ def test_boxes_are_decoded_into_source_pixels(tmp_path):
     put(raw, 0, 7, 3, (0, 0, 1, 1.5), 0.5, 0)
     put(raw, 2, 0, 1, (0.5, 0.5, 1, 0.5), 0.2, 1)
     with YoloxDetector(fixed_model(tmp_path / "m.onnx", raw)) as detector:
-        found = detector.observe(frame())
+        found = detector.detect(frame())
         # Stride 16: centre (2.5, 1.25) and sides 2 × 1; stride 8: centre (7, 3), sides 1 × 1.5.
         expected = np.array([[24, 12, 56, 28], [52, 18, 60, 30]], np.float32)
         np.testing.assert_allclose(found.boxes_xyxy, expected, atol=1e-4)
         assert found.scores.tolist() == [0.75, 0.5]
         assert found.classes.tolist() == [2, 0]
         # 128 × 100 pixels are halved: 64 × 50, so a network pixel is two source pixels.
-        doubled = detector.observe(frame((100, 128)))
+        doubled = detector.detect(frame((100, 128)))
         np.testing.assert_allclose(doubled.boxes_xyxy, 2 * expected, atol=1e-4)
         # 129 pixels in 64 are not exactly a half; each axis has its own factor.
-        odd = detector.observe(frame((100, 129)))
+        odd = detector.detect(frame((100, 129)))
         np.testing.assert_allclose(odd.boxes_xyxy[:, ::2], expected[:, ::2] * 129 / 64, rtol=1e-5)
         np.testing.assert_allclose(odd.boxes_xyxy[:, 1::2], expected[:, 1::2] * 100 / 49, rtol=1e-5)
         assert detector.notes() == []
@@ -101,14 +101,14 @@ def test_threshold_and_classes(tmp_path):
     path = fixed_model(tmp_path / "m.onnx", raw)
 
     def classes(**settings):
-        with open_observer(detector=str(path), threads=1, **settings) as detector:
-            return detector.observe(frame()).classes.tolist()
+        with open_detector(detector=str(path), threads=1, **settings) as detector:
+            return detector.detect(frame()).classes.tolist()
 
     assert classes() == [0, 1, 2]
     assert classes(confidence=0.6) == [0, 1]
     assert classes(classes=(2, 1)) == [1, 2]
     assert classes(classes=(0,), confidence=0.95) == []
-    with pytest.raises(ObservationError, match=r"--detector-classes: got \[3\], .* 0 to 2"):
+    with pytest.raises(DetectionError, match=r"--detector-classes: got \[3\], .* 0 to 2"):
         classes(classes=(3, 0))
 
 
@@ -119,9 +119,9 @@ def test_suppression_is_per_class(tmp_path):
     put(raw, 1, 1, 2, (0.5, -0.4, 2, 2), 0.7, 1)
     path = fixed_model(tmp_path / "m.onnx", raw)
     with YoloxDetector(path) as detector:
-        assert detector.observe(frame()).classes.tolist() == [0, 1]
+        assert detector.detect(frame()).classes.tolist() == [0, 1]
     with YoloxDetector(path, YoloxConfig(nms_limit=1)) as detector:
-        assert len(detector.observe(frame())) == 3
+        assert len(detector.detect(frame())) == 3
 
 
 def test_boxes_outside_the_picture_are_left_out(tmp_path):
@@ -129,9 +129,9 @@ def test_boxes_outside_the_picture_are_left_out(tmp_path):
     put(raw, 1, 3, 3, (0.5, 0.5, 1, 1), 0.9, 0)
     put(raw, 1, 0, 0, (0, 0, 2, 2), 0.9, 0)
     with YoloxDetector(fixed_model(tmp_path / "m.onnx", raw)) as detector:
-        assert len(detector.observe(frame())) == 2
-        # In a wide picture the lower cells lie in the padding.
-        assert len(detector.observe(frame((32, 64)))) == 1
+        assert len(detector.detect(frame())) == 2
+        # In a wide image the lower cells lie in the padding.
+        assert len(detector.detect(frame((32, 64)))) == 1
 
 
 def test_five_hundred_detections_and_absurd_sizes(tmp_path):
@@ -140,7 +140,7 @@ def test_five_hundred_detections_and_absurd_sizes(tmp_path):
         raw[cell, 4], raw[cell, 5] = 0.9, 1
     raw[0, 2:4] = 500
     with YoloxDetector(fixed_model(tmp_path / "m.onnx", raw)) as detector:
-        found = detector.observe(frame())
+        found = detector.detect(frame())
         assert 60 < len(found) <= CELLS
         assert np.isfinite(found.boxes_xyxy).all()
 
@@ -150,9 +150,9 @@ def test_nan_is_an_error_and_not_an_empty_frame(tmp_path):
     raw[3, 4] = np.nan
     with (
         YoloxDetector(fixed_model(tmp_path / "m.onnx", raw)) as detector,
-        pytest.raises(ObservationError, match="NaN or infinite values for frame 0"),
+        pytest.raises(DetectionError, match="NaN or infinite values for frame 0"),
     ):
-        detector.observe(frame())
+        detector.detect(frame())
 
 
 def pixel_model(path):
@@ -181,9 +181,9 @@ def test_the_network_sees_bgr_in_the_top_left_corner(tmp_path):
     with YoloxDetector(pixel_model(tmp_path / "m.onnx"), YoloxConfig(0.0, 1.0)) as detector:
         full = np.full((SIZE, SIZE, 3), 9, np.uint8)
         for _ in range(2):
-            assert detector.observe(Frame(0, 0.0, full)).scores.max() == pytest.approx(9 / 255)
-            # The second round shows that nothing of the full picture stays in the padding.
-            scores = detector.observe(Frame(0, 0.0, image)).scores
+            assert detector.detect(Frame(0, 0.0, full)).scores.max() == pytest.approx(9 / 255)
+            # The second round shows that nothing of the full image stays in the padding.
+            scores = detector.detect(Frame(0, 0.0, image)).scores
             seen = sorted(scores[scores > 0].tolist())
             assert seen == pytest.approx([51 / 255, 114 / 255, 1, 1])
 
@@ -210,28 +210,28 @@ def test_models_of_another_kind(tmp_path, changes, problem):
     path = write_model(
         tmp_path / "m.onnx", nodes, (1, *silent().shape), {"raw": silent()[None]}, **changes
     )
-    with pytest.raises(ObservationError, match=f"is not a YOLOX model: got .*{problem}") as caught:
+    with pytest.raises(DetectionError, match=f"is not a YOLOX model: got .*{problem}") as caught:
         YoloxDetector(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_with_too_few_channels(tmp_path):
     path = fixed_model(tmp_path / "m.onnx", silent()[:, :5])
-    with pytest.raises(ObservationError, match="at least 6 output channels"):
+    with pytest.raises(DetectionError, match="at least 6 output channels"):
         YoloxDetector(path)
 
 
 def test_files_that_are_no_models(tmp_path):
-    with pytest.raises(ObservationError, match="no such file"):
-        open_observer(detector=str(tmp_path / "absent.onnx"))
+    with pytest.raises(DetectionError, match="no such file"):
+        open_detector(detector=str(tmp_path / "absent.onnx"))
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(BackendError, match="cannot be loaded"):
-        open_observer(detector=str(tmp_path / "bad.onnx"))
+        open_detector(detector=str(tmp_path / "bad.onnx"))
 
 
 @pytest.mark.parametrize("settings", [{"confidence": 1.5}, {"nms_limit": -0.1}])
 def test_settings_out_of_range(settings):
-    with pytest.raises(ObservationError, match=next(iter(settings))):
+    with pytest.raises(DetectionError, match=next(iter(settings))):
         YoloxConfig(**settings)
 
 
@@ -249,12 +249,12 @@ def test_yolox_nano_finds_the_people_of_tud_campus():
     sequence = DATA / "mot" / "TUD-Campus"
     truth = open_detections(sequence / "gt" / "gt.txt")
     hits = total = 0
-    with open_observer(detector=str(MODEL), classes=(0,), threads=1) as detector:
+    with open_detector(detector=str(MODEL), classes=(0,), threads=1) as detector:
         for index in range(0, 71, 7):
             image = cv2.imread(str(sequence / "img1" / f"{index + 1:06d}.jpg"))
             shown = Frame(index, index / 25, image)
-            expected = truth.observe(shown).boxes_xyxy
-            found = detector.observe(shown)
+            expected = truth.detect(shown).boxes_xyxy
+            found = detector.detect(shown)
             assert (found.classes == 0).all()
             total += len(expected)
             hits += int((iou_matrix(expected, found.boxes_xyxy).max(axis=1) > 0.5).sum())

@@ -7,7 +7,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.records import Observations, Tracks
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.drawing.annotate import draw_tracks
 from unitrack_edge.runtime.drawing.colors import DISTINCT_COLORS, color_of, davis_palette
 
@@ -23,7 +23,7 @@ def _tracks(
     label_map: np.ndarray | None = None,
 ) -> Tracks:
     n = len(boxes)
-    seen = Observations(
+    seen = Detections(
         np.array(boxes, np.float32).reshape(n, 4),
         np.ones(n, np.float32),
         np.zeros(n, np.int64),
@@ -117,9 +117,9 @@ def test_a_label_stands_above_its_box_where_there_is_room() -> None:
 def test_labels_grow_with_the_picture() -> None:
     heights = []
     for scale in (1, 4):
-        picture = np.full((240 * scale, 320 * scale, 3), 127, np.uint8)
+        image = np.full((240 * scale, 320 * scale, 3), 127, np.uint8)
         box = tuple(v * scale for v in (150, 100, 200, 200))
-        label = _changed(draw_tracks(picture, _tracks([box]), boxes=False), picture)
+        label = _changed(draw_tracks(image, _tracks([box]), boxes=False), image)
         heights.append(int(label.any(axis=1).sum()))
     assert 2 < heights[1] / heights[0] < 5
     assert heights[0] >= 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.records import Observations, Tracks
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.drawing.annotate import draw_tracks
 from unitrack_edge.runtime.drawing.colors import color_of
 from unitrack_edge.runtime.drawing.trails import Trails
@@ -14,7 +14,7 @@ def at(index, *places):
     """Identities 1, 2, … with their feet at places."""
     boxes = np.array([(x - 5, y - 20, x + 5, y) for x, y in places], np.float32).reshape(-1, 4)
     count = len(boxes)
-    seen = Observations(boxes, np.ones(count, np.float32), np.zeros(count, np.int64))
+    seen = Detections(boxes, np.ones(count, np.float32), np.zeros(count, np.int64))
     return Tracks(index, np.arange(1, count + 1), seen)
 
 

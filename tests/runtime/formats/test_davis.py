@@ -6,7 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError
+from unitrack_edge.errors import DetectionError
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
 
@@ -101,7 +101,7 @@ def test_grey_masks(tmp_path):
 def test_colour_is_refused(tmp_path, shape):
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros(shape, np.uint8))
-    with pytest.raises(ObservationError, match=r"a\.png: a PNG of RGB.*indexed PNG"):
+    with pytest.raises(DetectionError, match=r"a\.png: a PNG of RGB.*indexed PNG"):
         read_label_png(path)
 
 
@@ -119,7 +119,7 @@ def _damaged():
     yield "16 bits", _png_header(16, 0)
     yield "interlaced", _png(values, 8, 3, lambda _: 0, interlaced=1)
     yield "line filter 5", _with_lines(bytes([5, 0, 0]) * 2)
-    yield "0 bytes of picture, expected 6", _with_lines(b"")
+    yield "0 bytes of image, expected 6", _with_lines(b"")
     yield "more bytes", _with_lines(bytes(7))
     yield "2\\^28", _png_header(8, 3, 1 << 20, 1 << 20)
 
@@ -137,12 +137,12 @@ def _with_lines(lines):
 def test_damaged(tmp_path, message, data):
     path = tmp_path / "a.png"
     path.write_bytes(data)
-    with pytest.raises(ObservationError, match=message) as caught:
+    with pytest.raises(DetectionError, match=message) as caught:
         read_label_png(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_missing(tmp_path):
-    with pytest.raises(ObservationError, match="No such file"):
+    with pytest.raises(DetectionError, match="No such file"):
         read_label_png(tmp_path / "none.png")

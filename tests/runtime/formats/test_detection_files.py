@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import ObservationError, UnitrackError
-from unitrack_edge.records import Frame, Observations
-from unitrack_edge.runtime.detectors.open import find_format, open_detections, open_observer
+from unitrack_edge.errors import DetectionError, UnitrackError
+from unitrack_edge.records import Detections, Frame
+from unitrack_edge.runtime.detectors.open import find_format, open_detections, open_detector
 from unitrack_edge.runtime.formats import mots as mots_file
 from unitrack_edge.runtime.formats.mots import MotsFile
 from unitrack_edge.runtime.formats.rle import encode_rle
@@ -44,7 +44,7 @@ def opened(tmp_path):
 def test_mot_rows_become_zero_based_boxes(opened):
     rows = "2,-1,11,21,5,6,0.5,3,1\n1,-1,1,1,64,48,-0.25,-1,-1\n"
     file = opened(rows)
-    first, second, third = (file.observe(frame(i)) for i in range(3))
+    first, second, third = (file.detect(frame(i)) for i in range(3))
     assert first.boxes_xyxy.tolist() == [[0, 0, 64, 48]]
     assert second.boxes_xyxy.tolist() == [[10, 20, 15, 26]]
     assert (first.scores[0], second.scores[0]) == (-0.25, 0.5)
@@ -63,19 +63,19 @@ def test_mot_rows_become_zero_based_boxes(opened):
     ],
 )
 def test_mot_separators(opened, text):
-    boxes = opened(text).observe(frame()).boxes_xyxy
+    boxes = opened(text).detect(frame()).boxes_xyxy
     assert boxes.tolist() == [[10, 20, 15, 26], [11, 20, 16, 26]]
 
 
 def test_scores_that_are_missing_are_one(opened):
-    assert opened("1,1,2,3,4,5\n").observe(frame()).scores.tolist() == [1]
-    assert opened("1,1,2,3,4,5,-1\n1,1,9,3,4,5,-1\n").observe(frame()).scores.tolist() == [1, 1]
+    assert opened("1,1,2,3,4,5\n").detect(frame()).scores.tolist() == [1]
+    assert opened("1,1,2,3,4,5,-1\n1,1,9,3,4,5,-1\n").detect(frame()).scores.tolist() == [1, 1]
     mixed = opened("1,1,2,3,4,5,-1\n1,1,9,3,4,5,-2\n")
-    assert mixed.observe(frame()).scores.tolist() == [-1, -2]
+    assert mixed.detect(frame()).scores.tolist() == [-1, -2]
 
 
 def test_world_coordinates_are_no_class(opened):
-    assert opened("1,1,2,3,4,5,1,7.25,8.5,9\n").observe(frame()).classes.tolist() == [0]
+    assert opened("1,1,2,3,4,5,1,7.25,8.5,9\n").detect(frame()).classes.tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_world_coordinates_are_no_class(opened):
     ],
 )
 def test_a_malformed_mot_row_is_named(opened, row):
-    with pytest.raises(ObservationError, match=r"det\.txt, line 3: ") as caught:
+    with pytest.raises(DetectionError, match=r"det\.txt, line 3: ") as caught:
         opened(f"1,-1,10,10,5,5,1\n\n{row}\n")
     assert "\n" not in str(caught.value)
 
@@ -109,25 +109,25 @@ def test_a_malformed_mot_row_is_named(opened, row):
 def test_boxes_outside_are_left_out_with_a_note(opened):
     rows = ["1,-1,1,1,9,9,1"] * 4 + ["1,-1,-8,-8,12,12,1", "2,-1,65,1,9,9,1", "1,-1,-9,1,9,9,1"]
     file = opened("\n".join(rows))
-    assert len(file.observe(frame(0))) == 5
-    assert file.observe(frame(0)).boxes_xyxy[-1].tolist() == [-9, -9, 3, 3]
-    assert len(file.observe(frame(1))) == 0
+    assert len(file.detect(frame(0))) == 5
+    assert file.detect(frame(0)).boxes_xyxy[-1].tolist() == [-9, -9, 3, 3]
+    assert len(file.detect(frame(1))) == 0
     (note,) = file.notes(2)
     assert note.startswith("2 boxes of ")
-    assert note.endswith("outside the picture left out, the first at line 6")
+    assert note.endswith("outside the image left out, the first at line 6")
 
 
 def test_boxes_made_for_another_picture_size(opened):
     rows = [f"{i},-1,{i * 60},{i * 30},50,90,1" for i in range(1, 31)]
     file = opened("\n".join(rows))
-    assert len(file.observe(frame(5, (1080, 1920)))) == 1
-    with pytest.raises(ObservationError, match=r"boxes lie outside the source's 640x480 picture"):
-        file.observe(frame(5, (480, 640)))
+    assert len(file.detect(frame(5, (1080, 1920)))) == 1
+    with pytest.raises(DetectionError, match=r"boxes lie outside the source's 640x480 image"):
+        file.detect(frame(5, (480, 640)))
 
 
 def test_frames_beyond_the_end_are_noted(opened):
     file = opened("".join(f"{i},-1,1,1,9,9,1\n" for i in range(1, 81)))
-    file.observe(frame(0))
+    file.detect(frame(0))
     (note,) = file.notes(71)
     assert note.startswith("detections for frames 72-80 of ")
     assert note.endswith("not used (9 rows): the source has 71 frames")
@@ -138,7 +138,7 @@ def test_frames_beyond_the_end_are_noted(opened):
 @pytest.mark.parametrize("text", ["", "\n \r\n", "\ufeff"])
 def test_an_empty_file_is_zero_detections(opened, text):
     file = opened(text)
-    assert all(len(file.observe(frame(i))) == 0 for i in range(300))
+    assert all(len(file.detect(frame(i))) == 0 for i in range(300))
     assert len(file.notes(300)) == 1
     assert "no detections" in file.notes(300)[0]
 
@@ -146,8 +146,8 @@ def test_an_empty_file_is_zero_detections(opened, text):
 def test_five_hundred_detections_in_one_frame_and_none_in_many(opened):
     rows = [f"900,-1,{1 + i % 50},{1 + i // 50},10,10,0.{i % 9 + 1}" for i in range(500)]
     file = opened("\n".join(rows))
-    assert sum(len(file.observe(frame(i))) for i in range(899)) == 0
-    assert len(file.observe(frame(899))) == 500
+    assert sum(len(file.detect(frame(i))) for i in range(899)) == 0
+    assert len(file.detect(frame(899))) == 500
 
 
 # MOTS
@@ -164,33 +164,33 @@ def mots_row(number, label=2, mask=MASK):
 def test_mots_masks_and_their_boxes(opened):
     file = opened(mots_row(1) + mots_row(1, label=10) + mots_row(3, label=1, mask=~MASK))
     assert isinstance(file, MotsFile)
-    found = file.observe(frame(0))
+    found = file.detect(frame(0))
     assert (found.masks == MASK[None]).all()
     assert found.boxes_xyxy.tolist() == [[30, 5, 41, 20]]
     assert (found.scores.tolist(), found.classes.tolist()) == ([1], [2])
-    assert len(file.observe(frame(1))) == 0
-    assert (file.observe(frame(2)).masks == ~MASK[None]).all()
+    assert len(file.detect(frame(1))) == 0
+    assert (file.detect(frame(2)).masks == ~MASK[None]).all()
     assert "frame 3 of " in file.notes(2)[0]
     assert file.notes(3) == []
 
 
 def test_mots_frames_from_zero(opened):
-    assert len(opened(mots_row(0) + mots_row(1)).observe(frame(1))) == 1
-    assert len(opened(mots_row(1)).observe(frame(1))) == 0
-    assert len(opened(mots_row(1), first_frame=0).observe(frame(1))) == 1
-    with pytest.raises(ObservationError, match="line 1: frame 0, expected frames from 1"):
+    assert len(opened(mots_row(0) + mots_row(1)).detect(frame(1))) == 1
+    assert len(opened(mots_row(1)).detect(frame(1))) == 0
+    assert len(opened(mots_row(1), first_frame=0).detect(frame(1))) == 1
+    with pytest.raises(DetectionError, match="line 1: frame 0, expected frames from 1"):
         opened(mots_row(0), first_frame=1)
 
 
 def test_mots_of_another_size_names_line_and_sizes(opened):
     file = opened(mots_row(1) + mots_row(7, mask=MASK.T.copy()))
-    with pytest.raises(ObservationError, match=r"line 2: got a mask of 64x48 .* 48x64"):
-        file.observe(frame(0))
+    with pytest.raises(DetectionError, match=r"line 2: got a mask of 64x48 .* 48x64"):
+        file.detect(frame(0))
 
 
 def test_empty_masks_are_noted(opened):
     file = opened(mots_row(1) + f"1 2 2 48 64 {EMPTY}\n" + f"2 2 2 48 64 {EMPTY}\n")
-    assert len(file.observe(frame(0))) == 1
+    assert len(file.detect(frame(0))) == 1
     (note,) = file.notes(2)
     assert note.startswith("2 empty masks of ")
     assert note.endswith("the first at line 2")
@@ -213,16 +213,16 @@ def test_empty_masks_are_noted(opened):
     ],
 )
 def test_a_malformed_mots_row_is_named_when_the_file_is_opened(opened, row, problem):
-    with pytest.raises(ObservationError, match=rf"det\.txt, line 2: .*{problem}") as caught:
+    with pytest.raises(DetectionError, match=rf"det\.txt, line 2: .*{problem}") as caught:
         opened(f"{mots_row(1)}{row}\n", file_format="mots")
     assert "\n" not in str(caught.value)
 
 
 def test_too_many_masks_for_the_memory(opened, monkeypatch):
     monkeypatch.setattr(mots_file, "MAX_FRAME_BYTES", 3 * MASK.size)
-    assert len(opened(mots_row(1) * 3).observe(frame(0))) == 3
-    with pytest.raises(ObservationError, match="4 masks in one frame, expected at most 3"):
-        opened(mots_row(1) * 4).observe(frame(0))
+    assert len(opened(mots_row(1) * 3).detect(frame(0))) == 3
+    with pytest.raises(DetectionError, match="4 masks in one frame, expected at most 3"):
+        opened(mots_row(1) * 4).detect(frame(0))
 
 
 # PoseTrack18
@@ -251,61 +251,61 @@ def test_posetrack_boxes_scores_and_joints(opened):
         ),
         "det.json",
     )
-    found = file.observe(frame(0))
+    found = file.detect(frame(0))
     # Without a box: joints from 10 to 30 and 12 to 32, a tenth of 20 px more on each side.
     assert found.boxes_xyxy.tolist() == [[5, 6, 35, 37], [8, 10, 32, 34]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.625])
     assert found.keypoints.shape == (2, 17, 3)
     assert found.keypoints[0, 1].tolist() == [30, 32, 0.75]
     assert not found.keypoints[0, 2:].any()
-    second = file.observe(frame(1))
+    second = file.detect(frame(1))
     assert second.keypoints[0, :3, 2].tolist() == [0.25, 0.25, 0]
     assert second.keypoints[1, 0].tolist() == [4, 5, 1]
     assert second.boxes_xyxy[1].tolist() == [3.5, 4.5, 4.5, 5.5]
-    assert len(file.observe(frame(9))) == 0
+    assert len(file.detect(frame(9))) == 0
 
 
 def test_posetrack_frames_by_name_and_by_order(opened):
     content = video(person(71), person(72))
     by_name = opened(content, "det.json")
-    assert len(by_name.observe(frame(0, name="00001.jpg"))) == 1
-    assert len(by_name.observe(frame(1, name="other.jpg"))) == 0
+    assert len(by_name.detect(frame(0, name="00001.jpg"))) == 1
+    assert len(by_name.detect(frame(1, name="other.jpg"))) == 0
     assert "1 image of" in by_name.notes(2)[0]
     assert "v/00002.jpg" in by_name.notes(2)[0]
     assert by_name.notes(None) == []
     by_order = opened(content, "det.json")
-    assert [len(by_order.observe(frame(i, name=f"x{i}.png"))) for i in range(3)] == [0, 1, 1]
+    assert [len(by_order.detect(frame(i, name=f"x{i}.png"))) for i in range(3)] == [0, 1, 1]
     assert "frame 3 of" in by_order.notes(2)[0]
-    with pytest.raises(ObservationError, match="number 4 of the source but image 3"):
-        by_order.observe(frame(3, name="00002.jpg"))
+    with pytest.raises(DetectionError, match="number 4 of the source but image 3"):
+        by_order.detect(frame(3, name="00002.jpg"))
 
 
 def test_posetrack_order_is_by_frame_id(opened):
     content = video(person(70))
     content["images"].reverse()
-    assert len(opened(content, "det.json").observe(frame(0))) == 1
+    assert len(opened(content, "det.json").detect(frame(0))) == 1
     for image in content["images"]:
         image["frame_id"] = 5
-    assert len(opened(content, "det.json").observe(frame(2))) == 1
+    assert len(opened(content, "det.json").detect(frame(2))) == 1
 
 
 def test_posetrack_of_several_videos_is_refused(opened):
     content = video(person(70))
     for image in content["images"]:
         image["file_name"] = f"{image['id']}/00000.jpg"
-    with pytest.raises(ObservationError, match=r"3 images are called '00000\.jpg'"):
-        opened(content, "det.json").observe(frame(0, name="00000.jpg"))
+    with pytest.raises(DetectionError, match=r"3 images are called '00000\.jpg'"):
+        opened(content, "det.json").detect(frame(0, name="00000.jpg"))
 
 
 def test_posetrack_of_another_picture_size(opened):
     file = opened(video(person(70), width=64, height=47), "det.json")
-    with pytest.raises(ObservationError, match=r"'v/00000\.jpg' is 64x47 there, .* is 64x48"):
-        file.observe(frame(0))
+    with pytest.raises(DetectionError, match=r"'v/00000\.jpg' is 64x47 there, .* is 64x48"):
+        file.detect(frame(0))
 
 
 def test_posetrack_person_without_anything_is_noted(opened):
     file = opened(video(person(70, seen=()), person(70)), "det.json")
-    assert len(file.observe(frame(0))) == 1
+    assert len(file.detect(frame(0))) == 1
     assert file.notes(3)[0].startswith("1 annotation of ")
 
 
@@ -332,7 +332,7 @@ def test_posetrack_person_without_anything_is_noted(opened):
     ],
 )
 def test_malformed_posetrack_files(opened, content, problem):
-    with pytest.raises(ObservationError, match=problem) as caught:
+    with pytest.raises(DetectionError, match=problem) as caught:
         opened(content, "det.json")
     assert "\n" not in str(caught.value)
 
@@ -362,24 +362,24 @@ def test_formats_are_told_apart(tmp_path, content, name, expected):
 @pytest.mark.parametrize("name", ["absent.txt", "absent.json", "folder"])
 def test_files_that_cannot_be_read(tmp_path, name):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ObservationError, match="--detections"):
+    with pytest.raises(DetectionError, match="--detections"):
         open_detections(tmp_path / name)
 
 
 def test_binary_files_and_unknown_formats(opened):
-    with pytest.raises(ObservationError, match="not a text file"):
+    with pytest.raises(DetectionError, match="not a text file"):
         opened(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(ObservationError, match="expected one of mot, mots, posetrack"):
+    with pytest.raises(DetectionError, match="expected one of mot, mots, posetrack"):
         opened("", file_format="coco")
 
 
 def test_exactly_one_origin_of_detections(tmp_path):
-    with pytest.raises(ObservationError, match="got no origin"):
-        open_observer()
-    with pytest.raises(ObservationError, match="got two"):
-        open_observer(detections=tmp_path / "a", detector="motion")
-    with pytest.raises(ObservationError, match="expected 'motion'"):
-        open_observer(detector="motino")
+    with pytest.raises(DetectionError, match="got no origin"):
+        open_detector()
+    with pytest.raises(DetectionError, match="got two"):
+        open_detector(detections=tmp_path / "a", detector="motion")
+    with pytest.raises(DetectionError, match="expected 'motion'"):
+        open_detector(detector="motino")
 
 
 FIELDS = st.one_of(
@@ -434,7 +434,7 @@ def result_or_error(path, content, file_format):
     try:
         with open_detections(path, file_format=file_format) as file:
             for index in range(2):
-                assert isinstance(file.observe(frame(index, name="a")), Observations)
+                assert isinstance(file.detect(frame(index, name="a")), Detections)
             lines = file.notes(2)
     except UnitrackError as error:
         lines = [str(error)]
@@ -472,10 +472,10 @@ def test_any_json_ends_in_a_result_or_an_error(tmp_path, content):
     ],
 )
 def test_real_files_are_read_whole(name, size_hw, rows):
-    with open_observer(detections=DATA / name) as observer:
-        found = [observer.observe(frame(i, size_hw)) for i in range(80)]
+    with open_detector(detections=DATA / name) as detector:
+        found = [detector.detect(frame(i, size_hw)) for i in range(80)]
         assert sum(map(len, found)) == rows
-        assert observer.notes(80) == []
+        assert detector.notes(80) == []
 
 
 @needs_data
@@ -484,7 +484,7 @@ def test_kitti_counts_from_zero_and_agrees_with_pycocotools():
     path = DATA / "mots" / "KITTI-mini-0001" / "gt" / "gt.txt"
     rows = [line.split() for line in path.read_text().splitlines()]
     rows = [row for row in rows if row[0] == "0" and row[2] != "10"]
-    found = open_detections(path).observe(frame(0, (375, 1242)))
+    found = open_detections(path).detect(frame(0, (375, 1242)))
     assert len(found) == len(rows) > 3
     for row, mask in zip(rows, found.masks, strict=True):
         theirs = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, OutputError
+from unitrack_edge.errors import DetectionError, OutputError
 from unitrack_edge.evaluation.metrics.sot import overlaps, success_auc, success_curve
-from unitrack_edge.records import Frame, Observations, Tracks
-from unitrack_edge.runtime.formats.otb import SotFile, read_otb_boxes
+from unitrack_edge.records import Detections, Frame, Tracks
+from unitrack_edge.runtime.formats.otb import OtbWriter, read_otb_boxes
 from unitrack_edge.runtime.prompts import box as init_box
 from unitrack_edge.runtime.prompts.box import box_from_text
 
@@ -16,7 +16,7 @@ FRAME = Frame(0, 0.0, np.zeros((40, 60, 3), np.uint8))
 
 def tracks_of(*boxes_xyxy):
     count = len(boxes_xyxy)
-    seen = Observations(
+    seen = Detections(
         np.array(boxes_xyxy, np.float32).reshape(-1, 4),
         np.ones(count, np.float32),
         np.zeros(count, np.int64),
@@ -28,35 +28,35 @@ def tracks_of(*boxes_xyxy):
 
 
 def test_rows_are_otb(tmp_path):
-    with SotFile(tmp_path / "tracks.txt") as sink:
-        sink.write(FRAME, tracks_of((0, 0, 10, 20)))
-        sink.write(FRAME, tracks_of((-1.001, 2.256, 9.5, 7.006)))
+    with OtbWriter(tmp_path / "tracks.txt") as writer:
+        writer.write(FRAME, tracks_of((0, 0, 10, 20)))
+        writer.write(FRAME, tracks_of((-1.001, 2.256, 9.5, 7.006)))
     assert (tmp_path / "tracks.txt").read_bytes() == (
         b"1.00,1.00,10.00,20.00\n0.00,3.26,10.50,4.75\n"
     )
 
 
 def test_a_frame_is_on_the_disk_when_write_returns(tmp_path):
-    sink = SotFile(tmp_path / "tracks.txt")
-    sink.write(FRAME, tracks_of((0, 0, 1, 1)))
+    writer = OtbWriter(tmp_path / "tracks.txt")
+    writer.write(FRAME, tracks_of((0, 0, 1, 1)))
     assert (tmp_path / "tracks.txt").read_text() == "1.00,1.00,1.00,1.00\n"
-    sink.close()
+    writer.close()
 
 
 def test_lines_must_belong_to_frames(tmp_path):
-    with SotFile(tmp_path / "tracks.txt") as sink:
-        sink.write(FRAME, tracks_of())  # nothing is tracked yet
+    with OtbWriter(tmp_path / "tracks.txt") as writer:
+        writer.write(FRAME, tracks_of())  # nothing is tracked yet
         with pytest.raises(OutputError, match="got 2 tracks, expected 1"):
-            sink.write(FRAME, tracks_of((0, 0, 1, 1), (2, 2, 3, 3)))
-        sink.write(FRAME, tracks_of((0, 0, 1, 1)))
+            writer.write(FRAME, tracks_of((0, 0, 1, 1), (2, 2, 3, 3)))
+        writer.write(FRAME, tracks_of((0, 0, 1, 1)))
     assert np.isnan(read_otb_boxes(tmp_path / "tracks.txt")[0]).all()
     assert read_otb_boxes(tmp_path / "tracks.txt")[1].tolist() == [0, 0, 1, 1]
 
 
 def test_what_was_written_can_be_read_again(tmp_path):
     path = tmp_path / "tracks.txt"
-    with SotFile(path) as sink:
-        sink.write(FRAME, tracks_of((3.5, 4.25, 10.75, 20)))
+    with OtbWriter(path) as writer:
+        writer.write(FRAME, tracks_of((3.5, 4.25, 10.75, 20)))
     assert read_otb_boxes(path).tolist() == [[3.5, 4.25, 7.25, 15.75]]
     assert box_from_text(str(path)) == (3.5, 4.25, 7.25, 15.75)
 
@@ -99,7 +99,7 @@ def test_numbers_on_the_command_line_count_pixels_from_zero():
 def test_files_that_hold_no_box(tmp_path, content, message):
     path = tmp_path / "truth.txt"
     path.write_bytes(content)
-    with pytest.raises(ObservationError, match=message) as caught:
+    with pytest.raises(DetectionError, match=message) as caught:
         box_from_text(str(path))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
@@ -107,7 +107,7 @@ def test_files_that_hold_no_box(tmp_path, content, message):
 
 @pytest.mark.parametrize("text", ["nowhere.txt", "1,2,3", "1,2,x,4", "1,2,nan,4", "1,2,0,4", ""])
 def test_text_that_is_no_box(text):
-    with pytest.raises(ObservationError) as caught:
+    with pytest.raises(DetectionError) as caught:
         box_from_text(text)
     assert "\n" not in str(caught.value)
 
@@ -137,7 +137,7 @@ def test_a_box_is_drawn_on_the_frame(monkeypatch):
     draw = box_from_text("select")
     assert draw(FRAME) == (3.0, 4.0, 5.0, 6.0)
     assert shown[0] is FRAME.image
-    with pytest.raises(ObservationError, match="no box was drawn"):
+    with pytest.raises(DetectionError, match="no box was drawn"):
         draw(FRAME)
 
 
@@ -177,10 +177,10 @@ def test_auc_of_the_truth_itself_is_all_but_the_last_threshold():
 def test_frames_without_truth_do_not_count():
     truth = np.array([[0, 0, 4, 4], [np.nan] * 4])
     assert success_auc(np.array([[0, 0, 4, 4], [9, 9, 9, 9]]), truth) == pytest.approx(20 / 21)
-    with pytest.raises(ObservationError, match="no frame"):
+    with pytest.raises(DetectionError, match="no frame"):
         success_auc(truth[1:], truth[1:])
 
 
 def test_different_lengths_are_refused():
-    with pytest.raises(ObservationError, match=r"\(3, 4\) and \(2, 4\)"):
+    with pytest.raises(DetectionError, match=r"\(3, 4\) and \(2, 4\)"):
         overlaps(np.ones((3, 4)), np.ones((2, 4)))

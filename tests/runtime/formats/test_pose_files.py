@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import ObservationError, OutputError
-from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.errors import DetectionError, OutputError
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.detectors.open import find_format, open_detections
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS, POSETRACK_JOINTS
-from unitrack_edge.runtime.formats.posetrack import PoseFile
+from unitrack_edge.runtime.formats.posetrack import PoseTrackWriter
 from unitrack_edge.runtime.prompts.pose import poses_from_file
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 
@@ -66,7 +66,7 @@ def test_joints_boxes_and_scores(written):
     file = open_detections(
         written([entry(0, joints), entry(0, joints, bbox=[1, 2, 30, 40], score=0.75)])
     )
-    found = file.observe(frame(0))
+    found = file.detect(frame(0))
     assert found.scores.tolist() == [0.5, 0.75]
     assert found.boxes_xyxy[1].tolist() == [1, 2, 31, 42]
     assert found.boxes_xyxy[0] == pytest.approx([17, 22, 53, 118], abs=0.1)
@@ -79,19 +79,19 @@ def test_joints_boxes_and_scores(written):
 
 def test_triples_and_boxes_alone(written):
     nested = {**entry(0), "keypoints": person(20, 30).tolist()}
-    flat = open_detections(written([entry(0)])).observe(frame(0))
-    assert (open_detections(written([nested])).observe(frame(0)).keypoints == flat.keypoints).all()
+    flat = open_detections(written([entry(0)])).detect(frame(0))
+    assert (open_detections(written([nested])).detect(frame(0)).keypoints == flat.keypoints).all()
     boxes = [{"image_id": 0, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}]
-    found = open_detections(written(boxes)).observe(frame(0))
+    found = open_detections(written(boxes)).detect(frame(0))
     assert found.boxes_xyxy.tolist() == [[1, 2, 31, 42]]
     assert found.keypoints is None
 
 
 def test_frames_are_counted_from_zero_or_one(written):
     from_zero = open_detections(written([entry(0), entry(2)]))
-    assert [len(from_zero.observe(frame(k))) for k in range(4)] == [1, 0, 1, 0]
+    assert [len(from_zero.detect(frame(k))) for k in range(4)] == [1, 0, 1, 0]
     from_one = open_detections(written([entry(1), entry(3)]))
-    assert [len(from_one.observe(frame(k))) for k in range(4)] == [1, 0, 1, 0]
+    assert [len(from_one.detect(frame(k))) for k in range(4)] == [1, 0, 1, 0]
     assert from_one.notes(3) == []
     assert "frame 3 of" in from_one.notes(2)[0]
     assert "the source has 2 frames" in from_one.notes(2)[0]
@@ -101,23 +101,23 @@ def test_frames_are_counted_from_zero_or_one(written):
 def test_frames_are_found_by_names_that_are_numbers(written):
     file = open_detections(written([entry(397133), entry(397140)]))
     names = ["000000397133.jpg", "000000397139.jpg", "000000397140.jpg"]
-    assert [len(file.observe(frame(k, name))) for k, name in enumerate(names)] == [1, 0, 1]
+    assert [len(file.detect(frame(k, name))) for k, name in enumerate(names)] == [1, 0, 1]
     assert file.notes(3) == []
     part = open_detections(written([entry(397133), entry(397140)]))
-    part.observe(frame(0, names[0]))
+    part.detect(frame(0, names[0]))
     assert "1 image of" in part.notes(1)[0]
     assert "image_id 397140" in part.notes(1)[0]
     counted = open_detections(written([entry(0), entry(1)]))
-    found = [len(counted.observe(frame(k, f"0000{k + 1}.jpg"))) for k in range(2)]
+    found = [len(counted.detect(frame(k, f"0000{k + 1}.jpg"))) for k in range(2)]
     assert found == [1, 1], "no frame is called 0: they are counted"
 
 
 def test_numbers_that_are_no_frames_are_refused(written):
     file = open_detections(written([entry(10604709790000)]))
-    with pytest.raises(ObservationError, match=r"image_id 10604709790000 .* give PoseTrack18"):
-        file.observe(frame(0, "00001.jpg"))
-    with pytest.raises(ObservationError, match="neither numbers of frames nor names"):
-        open_detections(written([entry(10604709790000)])).observe(frame(0))
+    with pytest.raises(DetectionError, match=r"image_id 10604709790000 .* give PoseTrack18"):
+        file.detect(frame(0, "00001.jpg"))
+    with pytest.raises(DetectionError, match="neither numbers of frames nor names"):
+        open_detections(written([entry(10604709790000)])).detect(frame(0))
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_numbers_that_are_no_frames_are_refused(written):
     ],
 )
 def test_malformed_results(written, content, problem):
-    with pytest.raises(ObservationError, match=problem) as caught:
+    with pytest.raises(DetectionError, match=problem) as caught:
         open_detections(written(content))
     assert "\n" not in str(caught.value)
 
 
 def test_entries_without_anything_are_noted(written):
     file = open_detections(written([entry(1, person(0, 0) * 0), entry(1)]))
-    assert len(file.observe(frame(0))) == 1
+    assert len(file.detect(frame(0))) == 1
     assert file.notes(1)[0].startswith("1 entry of ")
 
 
@@ -163,9 +163,9 @@ JSON = st.recursive(
 def test_any_list_ends_in_a_result_or_an_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_text(json.dumps([{"image_id": 1, "bbox": [1, 2, 3, 4]}, *content]))
-    with contextlib.suppress(ObservationError):
+    with contextlib.suppress(DetectionError):
         file = open_detections(path)
-        file.observe(frame(0))
+        file.detect(frame(0))
         assert all("\n" not in note for note in file.notes(1))
 
 
@@ -175,10 +175,10 @@ def test_categories_say_whose_joints_they_are(written):
         "annotations": [{**entry(1), "keypoints": person(20, 30).ravel().tolist()}],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO_JOINTS)}],
     }
-    as_coco = open_detections(written(content)).observe(frame(0))
+    as_coco = open_detections(written(content)).detect(frame(0))
     assert as_coco.keypoints[0, 1, :2] == pytest.approx(person(20, 30)[5:7, :2].mean(axis=0))
     content["categories"][0]["keypoints"] = list(POSETRACK_JOINTS)
-    as_posetrack = open_detections(written(content)).observe(frame(0))
+    as_posetrack = open_detections(written(content)).detect(frame(0))
     assert (as_posetrack.keypoints[0] == person(20, 30)).all()
 
 
@@ -242,13 +242,13 @@ def test_people_without_joints_do_not_start(written):
     ],
 )
 def test_files_that_cannot_start(written, content, problem):
-    with pytest.raises(ObservationError, match=problem) as caught:
+    with pytest.raises(DetectionError, match=problem) as caught:
         poses_from_file(written(content), SIZE)
     assert "\n" not in str(caught.value)
 
 
 def test_an_absent_file_names_the_flag(tmp_path):
-    with pytest.raises(ObservationError, match=r"--init .*absent\.json: there is no such file"):
+    with pytest.raises(DetectionError, match=r"--init .*absent\.json: there is no such file"):
         poses_from_file(tmp_path / "absent.json", SIZE)
 
 
@@ -263,10 +263,10 @@ def test_results_come_back_as_the_poses_they_were(tmp_path):
     path = tmp_path / "tracks.json"
     half = person(140, 40, missing=(3, 4))
     half[:, 2] *= 0.625
-    with PoseFile(path) as sink:
-        sink.write(frame(0, "a.jpg"), tracks(0, [4, 2], person(20, 30), half))
-        sink.write(frame(1, "b.jpg"), tracks(1, []))
-        sink.write(frame(2, "c.jpg"), tracks(2, [2], half))
+    with PoseTrackWriter(path) as writer:
+        writer.write(frame(0, "a.jpg"), tracks(0, [4, 2], person(20, 30), half))
+        writer.write(frame(1, "b.jpg"), tracks(1, []))
+        writer.write(frame(2, "c.jpg"), tracks(2, [2], half))
     assert [entry.name for entry in tmp_path.iterdir()] == ["tracks.json"]
     data = json.loads(path.read_text())
     assert [image["file_name"] for image in data["images"]] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -279,22 +279,22 @@ def test_results_come_back_as_the_poses_they_were(tmp_path):
     assert data["annotations"][1]["keypoints"][2] == 1
     assert data["categories"][0]["keypoints"] == list(POSETRACK_JOINTS)
     read = open_detections(path)
-    found = read.observe(frame(0, "a.jpg"))
+    found = read.detect(frame(0, "a.jpg"))
     assert found.keypoints[0] == pytest.approx(person(20, 30), abs=0.005)
     assert found.keypoints[1] == pytest.approx(half, abs=0.005)
-    assert len(read.observe(frame(1, "b.jpg"))) == 0
+    assert len(read.detect(frame(1, "b.jpg"))) == 0
     start = poses_from_file(path, SIZE)
     assert start.ids.tolist() == [4, 2]
 
 
 def test_no_frame_and_nobody(tmp_path):
     path = tmp_path / "tracks.json"
-    PoseFile(path).close()
+    PoseTrackWriter(path).close()
     assert json.loads(path.read_text())["annotations"] == []
-    with PoseFile(path) as sink:
-        sink.write(frame(0), tracks(0, []))
-        sink.close()
-        sink.close()
+    with PoseTrackWriter(path) as writer:
+        writer.write(frame(0), tracks(0, []))
+        writer.close()
+        writer.close()
     data = json.loads(path.read_text())
     assert data["images"][0]["file_name"] == "000001.jpg"
     assert data["annotations"] == []
@@ -302,9 +302,9 @@ def test_no_frame_and_nobody(tmp_path):
 
 def test_a_killed_run_leaves_whole_lines(tmp_path):
     """Nothing is called `tracks.json` before all of it is there."""
-    sink = PoseFile(tmp_path / "tracks.json")
+    writer = PoseTrackWriter(tmp_path / "tracks.json")
     for index in range(3):
-        sink.write(frame(index), tracks(index, [1], person(20, 30)))
+        writer.write(frame(index), tracks(index, [1], person(20, 30)))
     assert not (tmp_path / "tracks.json").exists()
     lines = (tmp_path / "tracks.json.partial").read_text().splitlines()[1:]
     kept = [json.loads(line.rstrip(",")) for line in lines]
@@ -315,19 +315,19 @@ def test_a_killed_run_leaves_whole_lines(tmp_path):
     OutputFolder(tmp_path, overwrite=True)
     assert not list(tmp_path.iterdir())
     with pytest.raises(OutputError, match=r"cannot write .*tracks\.json"):
-        sink.close()
+        writer.close()
 
 
 def test_other_skeletons_and_boxes_alone(tmp_path):
     path = tmp_path / "tracks.json"
     boxes = np.array([[1, 2, 1.001, 2.001]], np.float32)
     one, label = np.ones(1, np.float32), np.zeros(1, np.int64)
-    with PoseFile(path) as sink:
+    with PoseTrackWriter(path) as writer:
         joints = np.ones((1, 3, 3), np.float32)
         joints[0, 1] = np.nan
-        seen = Observations(boxes, one, label, keypoints=joints)
-        sink.write(frame(0), Tracks(0, np.array([1]), seen))
-        sink.write(frame(1), Tracks(1, np.array([1]), Observations(boxes, one, label)))
+        seen = Detections(boxes, one, label, keypoints=joints)
+        writer.write(frame(0), Tracks(0, np.array([1]), seen))
+        writer.write(frame(1), Tracks(1, np.array([1]), Detections(boxes, one, label)))
     data = json.loads(path.read_text())
     assert data["annotations"][0]["keypoints"] == [1, 1, 1, 0, 0, 0, 1, 1, 1]
     assert data["annotations"][0]["bbox"][2:] == [0.01, 0.01]
@@ -338,14 +338,14 @@ def test_other_skeletons_and_boxes_alone(tmp_path):
 def test_same_tracks_same_bytes(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        with PoseFile(tmp_path / name / "tracks.json") as sink:
-            sink.write(frame(0), tracks(0, [1], person(20.1, 30.2)))
+        with PoseTrackWriter(tmp_path / name / "tracks.json") as writer:
+            writer.write(frame(0), tracks(0, [1], person(20.1, 30.2)))
     assert len({(tmp_path / n / "tracks.json").read_bytes() for n in "ab"}) == 1
 
 
 def test_results_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
-        PoseFile(tmp_path / "absent" / "tracks.json")
+        PoseTrackWriter(tmp_path / "absent" / "tracks.json")
 
 
 LIMITED = """
@@ -356,9 +356,9 @@ from tests.runtime.formats.test_pose_files import *
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 folder = Path(sys.argv[1])
 try:
-    with PoseFile(folder / "tracks.json") as sink:
+    with PoseTrackWriter(folder / "tracks.json") as writer:
         for index in range(50):
-            sink.write(frame(index), tracks(index, [1], person(20, 30)))
+            writer.write(frame(index), tracks(index, [1], person(20, 30)))
 except OutputError as error:
     print(error)
 """

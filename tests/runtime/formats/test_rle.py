@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from unitrack_edge.errors import ObservationError
+from unitrack_edge.errors import DetectionError
 from unitrack_edge.runtime.formats.rle import MAX_PIXELS, decode_rle, encode_rle, rle_counts
 
 from ...reference import rle_plain
@@ -59,19 +59,19 @@ def test_masks_of_one_value(value):
     ],
 )
 def test_damaged_strings(text, problem):
-    with pytest.raises(ObservationError, match=problem):
+    with pytest.raises(DetectionError, match=problem):
         decode_rle(text, (3, 3))
 
 
 def test_counts_that_cancel_out_are_refused():
     # 8 − 3 + 4 = 9 pixels in sum, none of them more than 9, and still no mask.
-    with pytest.raises(ObservationError, match="shortest -3"):
+    with pytest.raises(DetectionError, match="shortest -3"):
         decode_rle("8M4", (3, 3))
 
 
 @pytest.mark.parametrize("size_hw", [(0, 4), (4, -1), (MAX_PIXELS, 2), (10**9, 10**9)])
 def test_impossible_sizes_are_refused_before_memory_is_taken(size_hw):
-    with pytest.raises(ObservationError, match="pixels"):
+    with pytest.raises(DetectionError, match="pixels"):
         decode_rle("9", size_hw)
 
 
@@ -79,14 +79,14 @@ def test_impossible_sizes_are_refused_before_memory_is_taken(size_hw):
 def test_any_string_gives_a_mask_or_an_error(text):
     try:
         counts = rle_counts(text, (6, 7))
-    except ObservationError:
+    except DetectionError:
         return
     assert counts.sum() == 42
     assert decode_rle(text, (6, 7)).sum() == counts[1::2].sum()
 
 
 def test_encoding_refuses_other_arrays():
-    with pytest.raises(ObservationError, match="uint8"):
+    with pytest.raises(DetectionError, match="uint8"):
         encode_rle(np.zeros((2, 2), np.uint8))
-    with pytest.raises(ObservationError, match="pixels"):
+    with pytest.raises(DetectionError, match="pixels"):
         encode_rle(np.zeros((0, 2), np.bool_))

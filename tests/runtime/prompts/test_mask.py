@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import ObservationError, OutputError
+from unitrack_edge.errors import DetectionError, OutputError
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png
 from unitrack_edge.runtime.prompts import box as init_box
@@ -15,7 +15,7 @@ OBJECT = np.s_[20:45, 30:50]
 
 
 @pytest.fixture
-def picture():
+def make_image():
     """A red thing on a green ground, with a little noise on both."""
     rng = np.random.default_rng(3)
     image = rng.integers(0, 30, (*SIZE_HW, 3), dtype=np.uint8)
@@ -36,27 +36,27 @@ def drawn(monkeypatch):
     return answers
 
 
-def test_the_object_in_a_drawn_box_is_cut_out(picture, drawn):
+def test_the_object_in_a_drawn_box_is_cut_out(image, drawn):
     drawn += [(25, 15, 30, 35), (25, 15, 30, 35)]
     labels, find = labels_to_start("select", SIZE_HW)
-    # Nothing is known before the first picture: the object may be anywhere.
+    # Nothing is known before the first image: the object may be anywhere.
     assert labels.shape == SIZE_HW
     assert (labels == 1).all()
-    found = find(picture, labels)
+    found = find(image, labels)
     truth = np.zeros(SIZE_HW, np.uint8)
     truth[OBJECT] = 1
     assert found.dtype == np.uint8
     assert np.array_equal(found, truth)
     # A reset head asks again, and the same box gives the same mask.
-    assert np.array_equal(find(picture, labels), found)
+    assert np.array_equal(find(image, labels), found)
 
 
-def test_a_drawn_box_is_as_good_as_one_in_numbers(picture, drawn):
+def test_a_drawn_box_is_as_good_as_one_in_numbers(image, drawn):
     drawn.append((25, 15, 30, 35))
     _, find = labels_to_start("select", SIZE_HW)
     labels, cut = labels_to_start("25,15,30,35", SIZE_HW)
     assert cut is cut_out
-    assert np.array_equal(find(picture, np.ones(SIZE_HW, np.uint8)), cut(picture, labels))
+    assert np.array_equal(find(image, np.ones(SIZE_HW, np.uint8)), cut(image, labels))
 
 
 def test_a_mask_is_taken_as_it_is(tmp_path):
@@ -69,11 +69,11 @@ def test_a_mask_is_taken_as_it_is(tmp_path):
     assert find is None
 
 
-def test_no_box_and_no_display_are_errors(picture, drawn, monkeypatch):
+def test_no_box_and_no_display_are_errors(image, drawn, monkeypatch):
     drawn.append((0, 0, 0, 0))
     labels, find = labels_to_start("select", SIZE_HW)
-    with pytest.raises(ObservationError, match="no box was drawn"):
-        find(picture, labels)
+    with pytest.raises(DetectionError, match="no box was drawn"):
+        find(image, labels)
     monkeypatch.setattr(init_box, "has_display", lambda: False)
     with pytest.raises(OutputError, match=r"--init select: there is no display.*X,Y,W,H"):
         labels_to_start("select", SIZE_HW)
@@ -81,5 +81,5 @@ def test_no_box_and_no_display_are_errors(picture, drawn, monkeypatch):
 
 def test_a_box_is_cut_at_the_border_and_must_hold_a_pixel():
     assert filled_box((-5, 50, 10, 99), SIZE_HW).sum() == 5 * 10
-    with pytest.raises(ObservationError, match=r"--init 80,0,5,5: .* no pixel .* 80x60"):
+    with pytest.raises(DetectionError, match=r"--init 80,0,5,5: .* no pixel .* 80x60"):
         filled_box((80, 0, 5, 5), SIZE_HW, "--init 80,0,5,5")

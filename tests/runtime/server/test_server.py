@@ -24,7 +24,7 @@ from unitrack_edge.runtime.server import app as live_site
 from unitrack_edge.runtime.server.app import LiveServer
 from unitrack_edge.runtime.server.auth import Access, Address, parse_address, token_for
 from unitrack_edge.runtime.server.commands import WAITING, Commands, StartCommand
-from unitrack_edge.runtime.server.hub import PICTURE_SIDE, LiveBoard
+from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, LiveBoard
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 from unitrack_edge.runtime.server.stats import SourceFigures
 
@@ -130,7 +130,7 @@ def test_who_knows_the_token():
 def test_a_server_with_a_token_shows_nothing_without_it():
     with serving(Commands(), token=TOKEN) as (board, url):
         board.on_frame(event(0))
-        for path in ("", "state", "metrics", "tracks", "picture/door", "stream/door", "nowhere"):
+        for path in ("", "state", "metrics", "tracks", "image/door", "stream/door", "nowhere"):
             assert get(url + path)[0] == 401, path
             assert get(url + path + "?token=wrong")[0] == 401, path
         assert post(url + "start", {})[0] == 401
@@ -245,27 +245,27 @@ def test_pictures_show_the_tracks_and_are_encoded_once(monkeypatch):
         time.sleep(0.1)
         assert encoded == []  # nobody watches
         for _ in range(3):
-            status, headers, body = get(url + "picture/door")
+            status, headers, body = get(url + "image/door")
             assert (status, headers["content-type"]) == (200, "image/jpeg")
             assert headers["x-picture"] == "1"
             assert headers["x-source-size"] == f"{WIDTH}x{HEIGHT}"
         assert encoded == [1]
-        picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
-        assert picture.shape == (HEIGHT, WIDTH, 3)
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (HEIGHT, WIDTH, 3)
         bare = event(19).frame.image
-        changed = np.abs(picture.astype(int) - bare).max(axis=2) > 60
+        changed = np.abs(image.astype(int) - bare).max(axis=2) > 60
         assert 300 < changed.sum() < 6000  # a box and its label
         board.on_frame(event(20))
-        assert get(url + "picture/door?after=1")[1]["x-picture"] == "2"
+        assert get(url + "image/door?after=1")[1]["x-picture"] == "2"
 
 
 def test_pictures_are_of_a_bounded_size(site):
     board, url = site
     image = np.zeros((1200, 1600, 3), np.uint8)
     board.on_frame(FrameEvent("wide", Frame(0, 0.0, image), {}, {}, 0))
-    _, headers, body = get(url + "picture/wide")
-    picture = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (PICTURE_SIDE * 3 // 4, PICTURE_SIDE, 3)
+    _, headers, body = get(url + "image/wide")
+    preview = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    assert preview.shape == (PREVIEW_SIDE * 3 // 4, PREVIEW_SIDE, 3)
     assert headers["x-source-size"] == "1600x1200"
 
 
@@ -273,10 +273,10 @@ def test_a_picture_is_waited_for(site, monkeypatch):
     board, url = site
     monkeypatch.setattr(live_site, "_WAIT_S", 0.3)
     board.on_source(opened())
-    assert get(url + "picture/door")[0] == 204
-    assert get(url + "picture/nobody")[0] == 404
+    assert get(url + "image/door")[0] == 204
+    assert get(url + "image/nobody")[0] == 404
     assert get(url + "stream/nobody")[0] == 404
-    assert get(url + "picture/door?after=x")[0] == 400
+    assert get(url + "image/door?after=x")[0] == 400
 
 
 def test_the_stream_is_mjpeg(site):
@@ -302,7 +302,7 @@ def test_tracks_are_lines_of_json(site):
     assert {line["tracks"][0]["id"] for line in lines} == {7}
     frames = [line["frame"] for line in lines]
     assert len(set(frames)) == 10
-    box = event(frames[0]).tracks["sot"].observations.boxes_xyxy[0]
+    box = event(frames[0]).tracks["sot"].detections.boxes_xyxy[0]
     assert lines[0]["tracks"][0]["box"] == box.tolist()
     # A reader that has gone is forgotten, and lines are made no longer.
     end = time.monotonic() + 5
@@ -395,7 +395,7 @@ def test_ten_viewers_of_whom_one_never_reads_cost_the_tracker_nothing(site):
         for path in ("stream/door", "tracks"):
             stack.enter_context(contextlib.closing(never_reading(url, path)))
         for _ in range(8):
-            stack.enter_context(contextlib.closing(never_reading(url, "picture/door")))
+            stack.enter_context(contextlib.closing(never_reading(url, "image/door")))
         begun = len(producer.times_s)
         time.sleep(seconds)
         times = producer.times_s[begun:]
@@ -435,10 +435,10 @@ def test_what_a_run_shows_is_opened_together(tmp_path, monkeypatch):
     request = LiveRequest(serve="0", jsonl=str(tmp_path / "a.jsonl"))
     request.check()
     with open_live(request, said.append) as live:
-        assert len(live.observers) == 2
-        for observer in live.observers:
-            observer.on_source(opened())
-            observer.on_frame(event(0))
+        assert len(live.listeners) == 2
+        for listener in live.listeners:
+            listener.on_source(opened())
+            listener.on_frame(event(0))
         (source,) = json.loads(get(live.url + "state")[2])["sources"]
         assert source["frames"] == 1
         start = {"source": "door", "task": "sot", "box": [1, 2, 30, 40]}
@@ -449,7 +449,7 @@ def test_what_a_run_shows_is_opened_together(tmp_path, monkeypatch):
     assert (tmp_path / "a.jsonl").read_text().count("\n") == 1
     assert said == []
     with open_live(LiveRequest(), said.append) as live:
-        assert (live.observers, live.commands, live.url) == ([], None, None)
+        assert (live.listeners, live.commands, live.url) == ([], None, None)
     for serve in ("0.0.0.0:80", "x"):
         with pytest.raises(RequestError):
             LiveRequest(serve=serve).check()
@@ -482,7 +482,7 @@ def test_the_page_in_chromium():
         Browser(url) as browser,
     ):
         before = browser.until(PIXELS)
-        browser.until(f"{PIXELS} !== {before}")  # the picture moves
+        browser.until(f"{PIXELS} !== {before}")  # the image moves
         browser.until("document.querySelectorAll('section.up.startable').length === 2")
         shown = "document.querySelector('section dl').textContent"
         figures = browser.until(shown)
@@ -506,7 +506,7 @@ def test_the_page_in_chromium():
         browser.until("document.querySelector('#note').textContent === 'yard: vos started'")
         (command,) = commands.take("yard", "vos")
         assert command.point_xy == pytest.approx((WIDTH / 4, HEIGHT / 2), abs=2)
-        picture = browser.screenshot()
-        assert len(picture) > 10_000
+        image = browser.screenshot()
+        assert len(image) > 10_000
         if folder := os.environ.get("UNITRACK_SCREENSHOTS"):
-            (Path(folder) / "serve.png").write_bytes(picture)
+            (Path(folder) / "serve.png").write_bytes(image)

@@ -21,8 +21,8 @@ from unitrack_edge.runtime.sources.redact import redact
 HEIGHT, WIDTH = 48, 64
 
 
-def picture(number, height=HEIGHT, width=WIDTH):
-    """A picture that tells its number by its brightness, with noise that defies compression."""
+def make_image(number, height=HEIGHT, width=WIDTH):
+    """An image that tells its number by its brightness, with noise that defies compression."""
     rng = np.random.default_rng(number)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     image[: height // 2] = 12 * number % 256
@@ -37,13 +37,13 @@ def make_video(path, count=20, codec="MJPG", fps=10.0):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (WIDTH, HEIGHT))
     assert writer.isOpened()
     for number in range(count):
-        writer.write(picture(number))
+        writer.write(make_image(number))
     writer.release()
     return path
 
 
 def index_first(data):
-    """An MP4 with its index moved before the pictures, as files made for the web have it."""
+    """An MP4 with its index moved before the images, as files made for the web have it."""
     boxes, at = {}, 0
     while at < len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -73,7 +73,7 @@ def folder(tmp_path):
     path = tmp_path / "frames"
     path.mkdir()
     for number in range(12):
-        cv2.imwrite(str(path / f"f{number}.png"), picture(number))
+        cv2.imwrite(str(path / f"f{number}.png"), make_image(number))
     return path
 
 
@@ -185,7 +185,7 @@ def test_mp4_cut_before_its_index(tmp_path):
 
 
 def _motion_jpeg(path, sizes):
-    encoded = [cv2.imencode(".jpg", picture(n, *size))[1] for n, size in enumerate(sizes)]
+    encoded = [cv2.imencode(".jpg", make_image(n, *size))[1] for n, size in enumerate(sizes)]
     path.write_bytes(b"".join(image.tobytes() for image in encoded))
 
 
@@ -205,7 +205,7 @@ def test_video_that_changes_size(tmp_path):
 def _bare_mpeg4(path, height, width):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (width, height))
     for number in range(7):
-        writer.write(picture(number, height, width))
+        writer.write(make_image(number, height, width))
     writer.release()
     packets = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
     parts = []
@@ -240,7 +240,7 @@ def test_header_that_states_the_size(stream, unit):
 
 
 def test_folder_that_changes_size(folder):
-    cv2.imwrite(str(folder / "f7.png"), picture(7, 50, 70))
+    cv2.imwrite(str(folder / "f7.png"), make_image(7, 50, 70))
     with open_source(str(folder)) as source:
         assert len(list(source)) == 7
         assert "at frame 7 (f7.png) from 64x48 to 70x50" in (source.ended_early or "")
@@ -249,7 +249,7 @@ def test_folder_that_changes_size(folder):
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])
 def test_unreadable_image_in_a_sequence_is_named(tmp_path, suffix):
     for number in range(4):
-        cv2.imwrite(str(tmp_path / f"{number}.{suffix}"), picture(number))
+        cv2.imwrite(str(tmp_path / f"{number}.{suffix}"), make_image(number))
     bad = tmp_path / f"2.{suffix}"
     bad.write_bytes(bad.read_bytes()[:-40])
     with open_source(str(tmp_path)) as source:
@@ -267,7 +267,7 @@ def test_opencv_keeps_quiet(tmp_path):
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 6 // 10])
     (tmp_path / "junk.mp4").write_bytes(bytes(range(256)) * 20)
     (tmp_path / "bad").mkdir()
-    good = cv2.imencode(".png", picture(0))[1].tobytes()
+    good = cv2.imencode(".png", make_image(0))[1].tobytes()
     (tmp_path / "bad" / "0.png").write_bytes(good[:-40])
     code = """
 import sys
@@ -294,7 +294,7 @@ for text in sys.argv[1:]:
 
 def test_jpeg_with_bytes_after_its_end_is_whole(tmp_path):
     path = tmp_path / "phone.jpg"
-    cv2.imwrite(str(path), picture(3))
+    cv2.imwrite(str(path), make_image(3))
     path.write_bytes(path.read_bytes() + b"\xff\xda trailing \xff\xe1")
     with open_source(str(path)) as source:
         assert number_in(next(source).image) == 3
@@ -351,7 +351,7 @@ def test_audio_only(tmp_path):
     with pytest.raises(SourceError, match="an audio file"):
         open_source(str(path))
     renamed = path.rename(tmp_path / "sound.mp4")
-    with pytest.raises(SourceError, match="without any picture"):
+    with pytest.raises(SourceError, match="without any image"):
         open_source(str(renamed))
 
 

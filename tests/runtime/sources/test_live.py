@@ -16,7 +16,7 @@ from unitrack_edge.runtime.sources import reconnect as reconnection
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.live import LiveSource, open_camera, open_stream
 from unitrack_edge.runtime.sources.open import open_source
-from unitrack_edge.runtime.sources.reconnect import Patience
+from unitrack_edge.runtime.sources.reconnect import Timeouts
 
 from ...support.command_line import report_of, run_cli
 
@@ -154,7 +154,7 @@ def test_failure_of_the_device(capture):
 
 def test_change_of_size_goes_on_in_the_first_size(capture):
     told = []
-    with camera(capture, tell=lambda *what: told.append(what)) as source:
+    with camera(capture, notify=lambda *what: told.append(what)) as source:
         next(source)
         capture.shape = (8, 12, 3)
         capture.give(1)
@@ -202,7 +202,7 @@ def quick(monkeypatch):
 def test_a_lost_device_is_opened_again_and_numbers_go_on(capture):
     second = FakeCapture(first=100)
     device, told, now = Device(second), [], [50.0]
-    options = {"reopen": device.reopen, "tell": lambda *what: told.append(what)}
+    options = {"reopen": device.reopen, "notify": lambda *what: told.append(what)}
     with camera(capture, clock=lambda: now[0], **options) as source:
         next(source)
         now[0] = 50.0 + 1 / 30
@@ -233,9 +233,9 @@ def test_a_frozen_device_is_left_alone_and_opened_anew(capture):
     second = FakeCapture(first=100)
     device, told = Device(second), []
     device.there.set()
-    patience = Patience(freeze_s=0.1)
-    options = {"reopen": device.reopen, "tell": lambda *what: told.append(what)}
-    with camera(capture, patience=patience, **options) as source:
+    timeouts = Timeouts(freeze_s=0.1)
+    options = {"reopen": device.reopen, "notify": lambda *what: told.append(what)}
+    with camera(capture, timeouts=timeouts, **options) as source:
         next(source)
         frame = next(source)  # the read of the first capture never comes back
         assert frame.image[0, 0, 0] == 100
@@ -256,8 +256,8 @@ def test_a_frozen_device_is_left_alone_and_opened_anew(capture):
 @pytest.mark.usefixtures("quick")
 def test_patience_ends(capture):
     device = Device()
-    patience = Patience(give_up_s=0.15)
-    with camera(capture, reopen=device.reopen, patience=patience) as source:
+    timeouts = Timeouts(give_up_s=0.15)
+    with camera(capture, reopen=device.reopen, timeouts=timeouts) as source:
         next(source)
         started = time.monotonic()
         capture.end()
@@ -271,7 +271,7 @@ def test_patience_ends(capture):
 @pytest.mark.usefixtures("quick")
 def test_no_patience_at_all(capture):
     device = Device()
-    with camera(capture, reopen=device.reopen, patience=Patience(give_up_s=0.0)) as source:
+    with camera(capture, reopen=device.reopen, timeouts=Timeouts(give_up_s=0.0)) as source:
         next(source)
         capture.end()
         assert list(source) == []

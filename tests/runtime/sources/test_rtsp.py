@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
-from unitrack_edge.records import Observations, Tracks
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.head import Head
-from unitrack_edge.runtime.pipeline import Lane, Pipeline
+from unitrack_edge.runtime.pipeline import Pipeline, TaskRunner
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.open import open_source
@@ -96,7 +96,7 @@ def server(system_python):
 
 
 def number_of(image):
-    """The number that a picture carries, of any size."""
+    """The number that an image carries, of any size."""
     image = cv2.resize(image, (192, 144), interpolation=cv2.INTER_AREA)
     stripes = image[4:20].mean(axis=(0, 2)).reshape(BITS, 192 // BITS)[:, 1:-1].mean(axis=1)
     return int(sum(1 << bit for bit in range(BITS) if stripes[bit] > 128))
@@ -119,13 +119,13 @@ class SquareTracker(Head):
     def reset(self):
         self._associator.reset()
 
-    def step(self, frame, features, observations=None):
-        del features, observations
+    def step(self, frame, features, detections=None):
+        del features, detections
         time.sleep(self._work_s)
         below = frame.image[frame.size_hw[0] // 4 :, :, 1]
         ys, xs = np.nonzero(below > 180)
         box = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float32)
-        seen = Observations(box, np.ones(1, np.float32), np.zeros(1, np.int64))
+        seen = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64))
         found = self._associator.step(frame.index, seen, None)
         now = time.monotonic()
         age_s = now - number_of(frame.image) / FPS
@@ -139,11 +139,11 @@ class Run:
     def __init__(self, url, head, **options):
         self.told = []
         self.head = head
-        tell = lambda kind, message: self.told.append((time.monotonic(), kind, message))  # noqa: E731
-        self.source = open_source(url, options=LiveOptions(tell=tell, **options))
+        notify = lambda kind, message: self.told.append((time.monotonic(), kind, message))  # noqa: E731
+        self.source = open_source(url, options=LiveOptions(notify=notify, **options))
         self.stop = StopRequest()
-        lane = Lane("square", head, None, [])
-        self.pipeline = Pipeline(self.source, FakeGraphs(), [lane])
+        task_runner = TaskRunner("square", head, None, [])
+        self.pipeline = Pipeline(self.source, FakeGraphs(), [task_runner])
         self._thread = threading.Thread(target=self.pipeline.run, args=(self.stop,))
 
     def __enter__(self):
@@ -174,7 +174,7 @@ def ids_of(results):
 def test_results_stay_young_however_slow_the_pipeline_is(server, codec, run_s, held_back):
     """A pipeline of 5 FPS on a stream of 30: one processing time and two frame intervals old.
 
-    FFmpeg's parser of H.264 hands a picture over when the next one begins: one interval more.
+    FFmpeg's parser of H.264 hands an image over when the next one begins: one interval more.
     """
     server.start(codec=codec)
     with Run(server.url, SquareTracker(0.2)) as run:
@@ -192,7 +192,7 @@ def test_results_stay_young_however_slow_the_pipeline_is(server, codec, run_s, h
     clock, _, first, _ = settled[0]
     assert settled[-1][2] - first == pytest.approx((settled[-1][0] - clock) * FPS, abs=4)
     assert run.source.dropped > 15 * (run_s - 3)
-    # Once settled: H.264 may begin with pictures that lack what they refer to.
+    # Once settled: H.264 may begin with images that lack what they refer to.
     assert len(ids_of(settled)) == 1
 
 
@@ -256,7 +256,7 @@ def test_damaged_packets_do_not_end_it(server):
 class Lenient(SquareTracker):
     """Looks at no pixel: those of a damaged stream say nothing."""
 
-    def step(self, frame, features, observations=None):
-        del features, observations
+    def step(self, frame, features, detections=None):
+        del features, detections
         self.results.append((time.monotonic(), 0.0, frame.index, []))
         return Tracks(frame.index, np.zeros(0, np.int64))

@@ -14,18 +14,18 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError, RequestError
-from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.events import FrameEvent
-from unitrack_edge.runtime.formats.davis import MaskFolder
-from unitrack_edge.runtime.formats.jsonl import TrackLines, track_line
-from unitrack_edge.runtime.formats.mot import MotFile
+from unitrack_edge.runtime.formats.davis import MaskWriter
+from unitrack_edge.runtime.formats.jsonl import JsonLinesWriter, track_line
+from unitrack_edge.runtime.formats.mot import MotWriter
 from unitrack_edge.runtime.formats.rle import decode_rle
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 from unitrack_edge.runtime.signals import StopRequest
-from unitrack_edge.runtime.writers.base import SinkBase
+from unitrack_edge.runtime.writers.base import WriterBase
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.segments import Recording, Segments, segment_path
-from unitrack_edge.runtime.writers.video import VideoFile, read_clip
+from unitrack_edge.runtime.writers.video import VideoWriter, read_clip
 
 from ...support.live_run import HEIGHT, WIDTH, event
 
@@ -45,7 +45,7 @@ def track_at(index):
 
 
 def images_of(path):
-    """Every picture of a video, and its time in milliseconds."""
+    """Every image of a video, and its time in milliseconds."""
     capture, images, times = cv2.VideoCapture(str(path)), [], []
     while (read := capture.read())[0]:
         images.append(read[1])
@@ -58,12 +58,12 @@ def images_of(path):
 CHILD = """
 import sys, time
 sys.path.insert(0, {root!r})
-from unitrack_edge.runtime.writers.video import VideoFile
+from unitrack_edge.runtime.writers.video import VideoWriter
 from pathlib import Path
 from tests.support.live_run import event
-sink = VideoFile(Path(sys.argv[1]), 10.0, lambda image, _: image)
+writer = VideoWriter(Path(sys.argv[1]), 10.0, lambda image, _: image)
 for index in range(10_000):
-    sink.write(event(index).frame, event(index).tracks["sot"])
+    writer.write(event(index).frame, event(index).tracks["sot"])
     print(index + 1, flush=True)
 """
 
@@ -92,9 +92,9 @@ def test_a_killed_video_is_playable_up_to_the_last_second(tmp_path):
 def test_a_video_is_playable_after_every_second_and_every_byte_of_it_stays(tmp_path):
     path = tmp_path / "video.mp4"
     before = b""
-    with VideoFile(path, FPS, drawn) as sink:
+    with VideoWriter(path, FPS, drawn) as writer:
         for index in range(25):
-            sink.write(frame_at(index), track_at(index))
+            writer.write(frame_at(index), track_at(index))
             if index + 1 in (10, 20):
                 assert len(images_of(path)[0]) == index + 1
                 assert path.read_bytes().startswith(before)
@@ -107,18 +107,18 @@ def test_a_video_is_playable_after_every_second_and_every_byte_of_it_stays(tmp_p
 
 def test_a_slow_run_is_on_the_disk_after_a_second_of_the_clock(tmp_path):
     now = [0.0]
-    with VideoFile(tmp_path / "video.mp4", 30.0, drawn, clock=lambda: now[0]) as sink:
+    with VideoWriter(tmp_path / "video.mp4", 30.0, drawn, clock=lambda: now[0]) as writer:
         for index in range(5):
             now[0] += 0.4
-            sink.write(frame_at(index), track_at(index))
+            writer.write(frame_at(index), track_at(index))
         assert len(images_of(tmp_path / "video.mp4")[0]) == 4
 
 
 def test_one_can_go_to_any_place_of_the_video(tmp_path):
     path = tmp_path / "video.mp4"
-    with VideoFile(path, FPS, drawn) as sink:
+    with VideoWriter(path, FPS, drawn) as writer:
         for index in range(40):
-            sink.write(frame_at(index), track_at(index))
+            writer.write(frame_at(index), track_at(index))
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 40
     assert capture.get(cv2.CAP_PROP_FPS) == FPS
@@ -129,9 +129,9 @@ def test_one_can_go_to_any_place_of_the_video(tmp_path):
 
 def test_the_same_frames_give_the_same_video(tmp_path):
     for name in ("a.mp4", "b.mp4"):
-        with VideoFile(tmp_path / name, FPS, drawn) as sink:
+        with VideoWriter(tmp_path / name, FPS, drawn) as writer:
             for index in range(12):
-                sink.write(frame_at(index), track_at(index))
+                writer.write(frame_at(index), track_at(index))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
@@ -162,14 +162,14 @@ def test_a_clip_that_is_cut_short_is_noticed(tmp_path, cut):
 
 def test_results_and_videos_are_cut_into_segments(tmp_path):
     def video(path):
-        return VideoFile(path, FPS, drawn)
+        return VideoWriter(path, FPS, drawn)
 
-    rows = Segments(tmp_path / "tracks.txt", MotFile, 0.05)  # 3 s, 30 frames
+    rows = Segments(tmp_path / "tracks.txt", MotWriter, 0.05)  # 3 s, 30 frames
     videos = Segments(tmp_path / "video.mp4", video, 0.05)
     with rows, videos:
         for index in [*range(35), *range(95, 100)]:  # the camera was away for the third segment
-            for sink in (rows, videos):
-                sink.write(frame_at(index), track_at(index))
+            for writer in (rows, videos):
+                writer.write(frame_at(index), track_at(index))
     names = sorted(path.name for path in tmp_path.iterdir())
     numbers = ("0001", "0002", "0004")
     kinds = (("tracks", "txt"), ("video", "mp4"))
@@ -187,11 +187,11 @@ def test_results_and_videos_are_cut_into_segments(tmp_path):
 def test_masks_are_cut_into_segments(tmp_path):
     def labelled(index):
         labels = np.full((HEIGHT, WIDTH), 1, np.uint8)
-        return Tracks(index, np.zeros(0, np.int64), Observations.empty(), labels)
+        return Tracks(index, np.zeros(0, np.int64), Detections.empty(), labels)
 
-    with Segments(tmp_path / "masks", MaskFolder, 0.05) as sink:
+    with Segments(tmp_path / "masks", MaskWriter, 0.05) as writer:
         for index in (0, 29, 30):
-            sink.write(frame_at(index), labelled(index))
+            writer.write(frame_at(index), labelled(index))
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     assert found == ["masks-0001/00000.png", "masks-0001/00029.png", "masks-0002/00030.png"]
     OutputFolder(tmp_path, overwrite=True).discard()
@@ -199,23 +199,23 @@ def test_masks_are_cut_into_segments(tmp_path):
 
 
 def test_a_clock_that_goes_back_stays_in_its_segment(tmp_path):
-    with Segments(tmp_path / "tracks.txt", MotFile, 0.05) as sink:
+    with Segments(tmp_path / "tracks.txt", MotWriter, 0.05) as writer:
         for index in (31, 2, 32):
-            sink.write(frame_at(index), track_at(index))
+            writer.write(frame_at(index), track_at(index))
     assert [path.name for path in tmp_path.iterdir()] == ["tracks-0002.txt"]
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf"), 1e9])
 def test_the_length_of_a_segment(tmp_path, minutes):
     with pytest.raises(RequestError, match="--segment"):
-        Segments(tmp_path / "tracks.txt", MotFile, minutes)
+        Segments(tmp_path / "tracks.txt", MotWriter, minutes)
     assert segment_path(tmp_path / "masks", 12).name == "masks-0012"
 
 
 # A disk that fills.
 
 
-class Filling(SinkBase):
+class Filling(WriterBase):
     def __init__(self, frames, at_close=False):
         self.frames, self.at_close, self.closed = frames, at_close, 0
 
@@ -235,22 +235,22 @@ class Filling(SinkBase):
 def test_a_full_disk_ends_the_recording_and_is_said_once(at_close):
     said = []
     inner = Filling(3, at_close)
-    with Recording(inner, said.append) as sink:
+    with Recording(inner, said.append) as writer:
         for index in range(10):
-            sink.write(frame_at(index), track_at(index))
+            writer.write(frame_at(index), track_at(index))
             assert len(said) == (index >= 3)
     expected = "disk full while writing video.mp4; tracking goes on without this recording"
     assert said == [expected]
-    assert str(sink.error) == "disk full while writing video.mp4"
+    assert str(writer.error) == "disk full while writing video.mp4"
     assert inner.closed == 1
 
 
 def test_a_recording_that_cannot_be_completed_is_said():
     said = []
-    with Recording(Filling(99, at_close=True), said.append) as sink:
-        sink.write(frame_at(0), track_at(0))
+    with Recording(Filling(99, at_close=True), said.append) as writer:
+        writer.write(frame_at(0), track_at(0))
     assert len(said) == 1
-    assert sink.error is not None
+    assert writer.error is not None
 
 
 SMALL_DISK = """
@@ -260,11 +260,11 @@ sys.path.insert(0, {root!r})
 from tests.support.live_run import event
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 from unitrack_edge.runtime.writers.segments import Recording
-from unitrack_edge.runtime.writers.video import VideoFile
+from unitrack_edge.runtime.writers.video import VideoWriter
 said = []
-with Recording(VideoFile(Path(sys.argv[1]), 10.0, lambda image, _: image), said.append) as sink:
+with Recording(VideoWriter(Path(sys.argv[1]), 10.0, lambda image, _: image), said.append) as writer:
     for index in range(300):
-        sink.write(event(index).frame, event(index).tracks["sot"])
+        writer.write(event(index).frame, event(index).tracks["sot"])
 print(len(said), index, said[0])
 """
 
@@ -304,10 +304,10 @@ def test_a_line_holds_everything(tmp_path):
     masks[1, 0, 0] = True
     points = np.array([[[1.23456, 2, 0.5]], [[0, np.nan, 0]]], np.float32)
     boxes = np.array([[2, 1, 4, 3], [0, 0, 1, 1]], np.float32)
-    seen = Observations(boxes, np.array([0.12345, 1], np.float32), np.array([3, -1]), masks, points)
+    seen = Detections(boxes, np.array([0.12345, 1], np.float32), np.array([3, -1]), masks, points)
     frame = Frame(41, 1.23456, np.zeros((4, 5, 3), np.uint8))
     labels = np.array([[0, 9], [9, 9]], np.uint8)
-    one = Observations(boxes[:1], np.ones(1, np.float32), np.zeros(1, np.int64))
+    one = Detections(boxes[:1], np.ones(1, np.float32), np.zeros(1, np.int64))
     tracks = {
         "mots": Tracks(41, np.array([5, 6]), seen),
         "vos": Tracks(41, np.array([9]), one, labels),
@@ -326,7 +326,7 @@ def test_a_line_holds_everything(tmp_path):
         got = decode_rle(row["mask"]["counts"], tuple(row["mask"]["size"]))
         np.testing.assert_array_equal(got, mask)
     path = tmp_path / "a.jsonl"
-    with TrackLines(str(path)) as lines:
+    with JsonLinesWriter(str(path)) as lines:
         lines.on_frame(event(0))
         assert path.read_text() == track_line(event(0))  # at once
         lines.on_frame(event(1))
@@ -341,9 +341,9 @@ def test_a_line_holds_everything(tmp_path):
 
 def test_lines_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match=r"cannot write .*none/a\.jsonl: No such file"):
-        TrackLines(str(tmp_path / "none" / "a.jsonl"))
+        JsonLinesWriter(str(tmp_path / "none" / "a.jsonl"))
     said = []
-    with TrackLines("/dev/full", say=said.append) as lines:
+    with JsonLinesWriter("/dev/full", say=said.append) as lines:
         for index in range(3):
             lines.on_frame(event(index))
         assert "disk full while writing /dev/full, 0 frames kept" in str(lines.error)
@@ -355,7 +355,7 @@ def test_lines_that_nobody_reads_any_more_end_the_run(monkeypatch):
     gone = []
     with os.fdopen(writer, "w") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        with TrackLines("-", lambda: gone.append(1)) as lines:
+        with JsonLinesWriter("-", lambda: gone.append(1)) as lines:
             lines.on_frame(event(0))
             assert json.loads(os.read(reader, 10_000))["frame"] == 0
             os.close(reader)
@@ -375,6 +375,6 @@ def test_a_run_whose_lines_nobody_reads_ends_as_by_sigterm(monkeypatch):
         monkeypatch.setattr(sys, "stdout", out)
         with open_live(LiveRequest(jsonl="-"), [].append) as live:
             assert not stop.is_set
-            live.observers[0].on_frame(event(0))
-            live.observers[0].on_frame(event(1))  # a second signal would interrupt at once
+            live.listeners[0].on_frame(event(0))
+            live.listeners[0].on_frame(event(1))  # a second signal would interrupt at once
         assert stop.is_set

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError
-from unitrack_edge.records import Frame, Observations, Tracks
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.drawing.colors import davis_palette
-from unitrack_edge.runtime.formats.davis import MaskFolder, read_label_png
-from unitrack_edge.runtime.formats.mot import MotFile
+from unitrack_edge.runtime.formats.davis import MaskWriter, read_label_png
+from unitrack_edge.runtime.formats.mot import MotWriter
 from unitrack_edge.runtime.writers.base import output_error, write_atomic, write_json_atomic
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
-from unitrack_edge.runtime.writers.video import VideoFile
+from unitrack_edge.runtime.writers.video import VideoWriter
 
 
 def make_frame(index=0, height=48, width=64):
@@ -27,7 +27,7 @@ def make_frame(index=0, height=48, width=64):
 
 
 def make_tracks(index=0, boxes=((10, 20, 40.5, 45.126),), ids=(3,), scores=(0.5,), classes=(0,)):
-    seen = Observations(
+    seen = Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.array(classes, np.int64),
@@ -37,7 +37,7 @@ def make_tracks(index=0, boxes=((10, 20, 40.5, 45.126),), ids=(3,), scores=(0.5,
 
 def labelled(index, labels):
     empty = Tracks(0, np.zeros(0, np.int64))
-    return Tracks(index, empty.ids, empty.observations, labels)
+    return Tracks(index, empty.ids, empty.detections, labels)
 
 
 def no_tracks(index=0):
@@ -58,11 +58,11 @@ def frames_of(path):
 
 def test_rows_are_one_based(tmp_path):
     path = tmp_path / "tracks.txt"
-    with MotFile(path) as sink:
-        sink.write(make_frame(0), make_tracks(0))
-        sink.write(make_frame(1), no_tracks(1))
+    with MotWriter(path) as writer:
+        writer.write(make_frame(0), make_tracks(0))
+        writer.write(make_frame(1), no_tracks(1))
         two = ((0, 0, 1, 1), (-1.001, -3, 20, 30)), (1, 12), (51.818, -0.00001), (0, 2)
-        sink.write(make_frame(4), make_tracks(4, *two))
+        writer.write(make_frame(4), make_tracks(4, *two))
     assert path.read_text() == (
         "1,3,11.00,21.00,30.50,25.13,0.5000,0,-1\n"
         "5,1,1.00,1.00,1.00,1.00,51.8180,0,-1\n"
@@ -73,18 +73,18 @@ def test_rows_are_one_based(tmp_path):
 def test_rows_come_back_as_the_boxes_they_were(tmp_path):
     mot_file = pytest.importorskip("unitrack_edge.runtime.formats.mot", reason="no reader yet")
     path = tmp_path / "tracks.txt"
-    with MotFile(path) as sink:
-        sink.write(make_frame(2), make_tracks(2))
-    back = mot_file.read_mot(path).observe(make_frame(2))
+    with MotWriter(path) as writer:
+        writer.write(make_frame(2), make_tracks(2))
+    back = mot_file.read_mot(path).detect(make_frame(2))
     np.testing.assert_allclose(back.boxes_xyxy, [[10, 20, 40.5, 45.13]], rtol=0, atol=1e-4)
 
 
 def test_rows_are_on_the_disk_at_once(tmp_path):
-    sink = MotFile(tmp_path / "tracks.txt")
-    sink.write(make_frame(0), make_tracks(0))
+    writer = MotWriter(tmp_path / "tracks.txt")
+    writer.write(make_frame(0), make_tracks(0))
     assert (tmp_path / "tracks.txt").read_text().count("\n") == 1
-    sink.close()
-    sink.close()
+    writer.close()
+    writer.close()
 
 
 def test_same_tracks_same_bytes(tmp_path):
@@ -92,17 +92,17 @@ def test_same_tracks_same_bytes(tmp_path):
     boxes = np.concatenate((boxes, boxes + 7), axis=1)
     scores = np.linspace(0, 1, 20)
     for name in ("a.txt", "b.txt"):
-        with MotFile(tmp_path / name) as sink:
-            sink.write(make_frame(), make_tracks(0, boxes, range(1, 21), scores, [0] * 20))
+        with MotWriter(tmp_path / name) as writer:
+            writer.write(make_frame(), make_tracks(0, boxes, range(1, 21), scores, [0] * 20))
     assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_rows_on_a_full_disk():
-    with MotFile(Path("/dev/full")) as sink:
-        sink.write(make_frame(0), no_tracks())  # nothing to write, nothing to fail
+    with MotWriter(Path("/dev/full")) as writer:
+        writer.write(make_frame(0), no_tracks())  # nothing to write, nothing to fail
         with pytest.raises(OutputError, match="disk full while writing /dev/full, 1 frames kept"):
-            sink.write(make_frame(1), make_tracks(1))
+            writer.write(make_frame(1), make_tracks(1))
 
 
 LIMITED = """
@@ -135,7 +135,10 @@ def run_limited(body, path, limit):
 
 def test_rows_up_to_a_limit_are_whole(tmp_path):
     path = tmp_path / "tracks.txt"
-    body = "sink = MotFile(path)\n    for i in range(50): sink.write(make_frame(i), make_tracks(i))"
+    body = (
+        "writer = MotWriter(path)\n"
+        "    for i in range(50): writer.write(make_frame(i), make_tracks(i))"
+    )
     said = run_limited(body, path, 1000)
     kept = path.read_text()
     count = kept.count("\n")
@@ -147,11 +150,11 @@ def test_rows_up_to_a_limit_are_whole(tmp_path):
 
 def test_masks_up_to_a_limit_are_whole(tmp_path):
     body = (
-        "sink = MaskFolder(path)\n"
+        "writer = MaskWriter(path)\n"
         "    for i in range(5):\n"
         "        noise = np.random.default_rng(i).integers(0, 200, (48, 64), dtype=np.uint8)\n"
         "        labels = noise if i == 3 else np.full((48, 64), i, np.uint8)\n"
-        "        sink.write(make_frame(i), labelled(i, labels))"
+        "        writer.write(make_frame(i), labelled(i, labels))"
     )
     said = run_limited(body, tmp_path / "masks", 2000)
     assert "disk full while writing" in said
@@ -163,8 +166,8 @@ def test_masks_up_to_a_limit_are_whole(tmp_path):
 def test_video_up_to_a_limit_is_playable(tmp_path):
     path = tmp_path / "video.mp4"
     body = (
-        "with VideoFile(path, 5, drawn) as sink:\n"
-        "        for i in range(60): sink.write(make_frame(i, 240, 320), no_tracks(i))"
+        "with VideoWriter(path, 5, drawn) as writer:\n"
+        "        for i in range(60): writer.write(make_frame(i, 240, 320), no_tracks(i))"
     )
     said = run_limited(body, path, 400_000)
     kept = len(frames_of(path))
@@ -177,9 +180,9 @@ def test_masks(tmp_path):
     folder = tmp_path / "deep" / "masks"
     labels = np.zeros((48, 64), np.uint8)
     labels[10:20, 5:30] = 7
-    with MaskFolder(folder) as sink:
-        sink.write(make_frame(0), labelled(0, labels))
-        sink.write(make_frame(12), labelled(12, labels * 2))
+    with MaskWriter(folder) as writer:
+        writer.write(make_frame(0), labelled(0, labels))
+        writer.write(make_frame(12), labelled(12, labels * 2))
     assert sorted(path.name for path in folder.iterdir()) == ["00000.png", "00012.png"]
     np.testing.assert_array_equal(read_label_png(folder / "00012.png"), labels * 2)
     colours = cv2.imread(str(folder / "00000.png"))[..., ::-1]
@@ -187,21 +190,21 @@ def test_masks(tmp_path):
 
 
 def test_masks_of_the_wrong_kind(tmp_path):
-    with MaskFolder(tmp_path / "masks") as sink:
+    with MaskWriter(tmp_path / "masks") as writer:
         with pytest.raises(OutputError, match="no label map"):
-            sink.write(make_frame(), no_tracks())
+            writer.write(make_frame(), no_tracks())
         with pytest.raises(OutputError, match=r"of \(3, 3\), expected one of \(48, 64\)"):
-            sink.write(make_frame(), labelled(0, np.zeros((3, 3), np.uint8)))
+            writer.write(make_frame(), labelled(0, np.zeros((3, 3), np.uint8)))
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (49, 65), (49, 64), (1, 1)])
 def test_video_of_even_and_odd_sizes(tmp_path, height, width):
     path = tmp_path / "video.mp4"
-    with VideoFile(path, 12.5, drawn) as sink:
+    with VideoWriter(path, 12.5, drawn) as writer:
         assert list(tmp_path.iterdir()) == []
         for index in range(9):
             frame = make_frame(index, height, width)
-            sink.write(frame, no_tracks(index))
+            writer.write(frame, no_tracks(index))
     assert [entry.name for entry in tmp_path.iterdir()] == ["video.mp4"]
     images = frames_of(path)
     assert len(images) == 9
@@ -219,8 +222,8 @@ def test_video_shows_what_was_drawn(tmp_path):
 
     frame = make_frame(0)
     before = frame.image.copy()
-    with VideoFile(tmp_path / "video.mp4", 25, blue) as sink:
-        sink.write(frame, no_tracks())
+    with VideoWriter(tmp_path / "video.mp4", 25, blue) as writer:
+        writer.write(frame, no_tracks())
     np.testing.assert_array_equal(frame.image, before)
     colour = frames_of(tmp_path / "video.mp4")[0].mean(axis=(0, 1))
     np.testing.assert_allclose(colour, (255, 0, 0), atol=6)
@@ -231,9 +234,9 @@ def test_video_after_ctrl_c_is_playable(tmp_path):
     frames = [make_frame(index) for index in range(6)]
 
     def interrupted():
-        with VideoFile(path, 25, drawn) as sink:
+        with VideoWriter(path, 25, drawn) as writer:
             for frame in frames:
-                sink.write(frame, no_tracks(frame.index))
+                writer.write(frame, no_tracks(frame.index))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -244,29 +247,29 @@ def test_video_after_ctrl_c_is_playable(tmp_path):
 @pytest.mark.parametrize("fps", [29.97002997, 23.976, 66.66667, 119.88, 0.5])
 def test_video_takes_any_frame_rate(tmp_path, fps):
     path = tmp_path / "video.mp4"
-    with VideoFile(path, fps, drawn) as sink:
+    with VideoWriter(path, fps, drawn) as writer:
         for index in range(3):
-            sink.write(make_frame(index), no_tracks(index))
+            writer.write(make_frame(index), no_tracks(index))
     assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == pytest.approx(fps, abs=0.006)
 
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
 def test_video_needs_a_frame_rate(tmp_path, fps):
     with pytest.raises(OutputError, match="frame rate"):
-        VideoFile(tmp_path / "video.mp4", fps, drawn)
+        VideoWriter(tmp_path / "video.mp4", fps, drawn)
 
 
 def test_video_that_cannot_be_opened(tmp_path):
     with (
-        VideoFile(tmp_path / "none" / "video.mp4", 25, drawn) as sink,
+        VideoWriter(tmp_path / "none" / "video.mp4", 25, drawn) as writer,
         pytest.raises(OutputError, match=r"cannot write .*video\.mp4: No such file"),
     ):
-        sink.write(make_frame(), no_tracks())
+        writer.write(make_frame(), no_tracks())
     with (
-        VideoFile(tmp_path / "video.mp4", 25, drawn) as sink,
+        VideoWriter(tmp_path / "video.mp4", 25, drawn) as writer,
         pytest.raises(OutputError, match="too large for an MPEG-4 video"),
     ):
-        sink.write(make_frame(0, 2, 8200), no_tracks())
+        writer.write(make_frame(0, 2, 8200), no_tracks())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -274,9 +277,9 @@ def test_video_fits_another_size_into_the_first(tmp_path):
     def white(image, _tracks):
         return np.full_like(image, 255)
 
-    with VideoFile(tmp_path / "video.mp4", 25, white) as sink:
-        sink.write(make_frame(0), no_tracks())
-        sink.write(make_frame(1, 96, 64), no_tracks(1))
+    with VideoWriter(tmp_path / "video.mp4", 25, white) as writer:
+        writer.write(make_frame(0), no_tracks())
+        writer.write(make_frame(1, 96, 64), no_tracks(1))
     first, second = frames_of(tmp_path / "video.mp4")
     assert first.shape == second.shape == (48, 64, 3)
     assert first.mean() > 250

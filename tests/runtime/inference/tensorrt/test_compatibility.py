@@ -18,7 +18,7 @@ from unitrack_edge.runtime.inference.tensorrt.compatibility import (
     unusable_engines,
 )
 from unitrack_edge.runtime.inference.tensorrt.library import (
-    FLAVOURS_TABLE,
+    VARIANT_TABLE,
     TensorrtLibrary,
     TensorrtLog,
 )
@@ -27,7 +27,7 @@ from unitrack_edge.runtime.inference.tensorrt.precision import check_layers, rea
 from ....support.fake_tensorrt import VERSION, engine_spec
 from ....support.tiny_bundle import write_tiny_bundle
 
-LIBRARY = TensorrtLibrary(FLAVOURS_TABLE["tensorrt"], VERSION, None, TensorrtLog(frozenset()))
+LIBRARY = TensorrtLibrary(VARIANT_TABLE["tensorrt"], VERSION, None, TensorrtLog(frozenset()))
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def test_the_engine_of_this_machine_is_taken_before_a_portable_one(plain):
         {"target": "sm87"},
         {"target": "portable"},
         {"target": "sm86"},
-        {"target": "sm86", "flavour": "tensorrt-rtx"},
+        {"target": "sm86", "variant": "tensorrt-rtx"},
     )
     engine = find_engine(bundle, "mix", LIBRARY, "sm86")
-    assert (engine.target, engine.flavour) == ("sm86", "tensorrt")
+    assert (engine.target, engine.variant) == ("sm86", "tensorrt")
     assert find_engine(bundle, "mix", LIBRARY, "sm120").target == "portable"
 
 

@@ -23,7 +23,7 @@ from unitrack_edge.runtime.inference.runner import GraphRunner
 from unitrack_edge.runtime.inference.tensorrt import library as tensorrt_library
 from unitrack_edge.runtime.inference.tensorrt.compatibility import platform_name
 from unitrack_edge.runtime.inference.tensorrt.cuda import find_gpu
-from unitrack_edge.runtime.inference.tensorrt.library import FLAVOURS, load_library
+from unitrack_edge.runtime.inference.tensorrt.library import VARIANTS, load_library
 from unitrack_edge.runtime.inference.tensorrt.memory import CudaArray
 
 from ....support.fake_cuda import FakeCuda
@@ -43,12 +43,12 @@ class Setup:
     """A bundle with engines of `mix` and `pick`, and what runs them; `trt` and `cuda` are fakes."""
 
     bundle: Bundle
-    flavour: str
+    variant: str
     trt: Any = None
     cuda: Any = None
 
     def runner(self) -> GraphRunner:
-        return GraphRunner(self.bundle, self.flavour)
+        return GraphRunner(self.bundle, self.variant)
 
 
 def with_engines(bundle, specs):
@@ -68,7 +68,7 @@ def fake_setup(folder, monkeypatch):
     bundle = with_engines(bundle, specs)
     cuda = FakeCuda()
     trt = FakeTensorrt(cuda, bundle, {"mix": mix, "pick": lambda p, c: (p[c],)})
-    monkeypatch.setattr(tensorrt_library, "load_library", lambda _flavour: trt.library())
+    monkeypatch.setattr(tensorrt_library, "load_library", lambda _variant: trt.library())
     monkeypatch.setattr("unitrack_edge.runtime.inference.tensorrt.cuda.CudaRuntime", lambda: cuda)
     return Setup(bundle, "tensorrt", trt, cuda)
 
@@ -77,13 +77,13 @@ def real_setup(folder):
     gpu = find_gpu()
     if gpu is None:
         pytest.skip("no GPU for the same tests on a real one")
-    for flavour in FLAVOURS:
+    for variant in VARIANTS:
         try:
-            library = load_library(flavour)
+            library = load_library(variant)
         except BackendError:
             continue
-        return Setup(real_engines(write_tiny_bundle(folder), library, gpu), flavour)
-    pytest.skip(f"none of {FLAVOURS} is installed")
+        return Setup(real_engines(write_tiny_bundle(folder), library, gpu), variant)
+    pytest.skip(f"none of {VARIANTS} is installed")
 
 
 def real_engines(bundle, library, gpu):
@@ -104,7 +104,7 @@ def real_engines(bundle, library, gpu):
                 sha256=sha256_of(path),
                 size_bytes=len(made.plan),
                 onnx_sha256=graph.sha256,
-                flavour=library.flavour,
+                variant=library.variant,
                 version=library.version,
                 target=target,
                 platform=platform_name(),
@@ -144,7 +144,7 @@ def test_an_engine_computes_what_the_graph_says(setup):
             got = engine.run(named(feeds))
             assert list(got) == ["mixed", "total"]
             check(got, feeds)
-        assert graphs.backends_in_use["mix"].startswith(setup.flavour)
+        assert graphs.backends_in_use["mix"].startswith(setup.variant)
 
 
 def test_outputs_belong_to_the_caller_and_feeds_are_only_read(setup):
@@ -201,7 +201,7 @@ def test_a_video_of_recorded_launches_is_as_one_of_ordinary_ones(setup):
         report = graphs.reports["mix"]
         assert report["recorded_launches"] == engine.recorded
         assert report["products"] == engine.products
-        if not setup.flavour.endswith("rtx"):
+        if not setup.variant.endswith("rtx"):
             assert engine.recorded >= 1
 
 
@@ -297,7 +297,7 @@ def test_a_shape_outside_the_profile_names_the_profile(setup, rows):
             graphs.run("mix", *mix_feeds(rows=rows))
         said = str(caught.value)
         assert f"input points: got shape ({rows}, 3), the engine takes (1, 3) to (16, 3)" in said
-        assert f"cli build {setup.bundle.path} --engine {setup.flavour} --size HxW" in said
+        assert f"cli build {setup.bundle.path} --engine {setup.variant} --size HxW" in said
         assert "\n" not in said
         graphs.run("mix", *mix_feeds())
 
@@ -371,9 +371,9 @@ def test_every_backend_has_a_row(tmp_path):
     assert list(backends.BACKENDS) == names
     for row in backends.BACKENDS.values():
         assert row.onnx_device in ("cpu", "cuda")
-        assert row.flavour in (None, *FLAVOURS)
+        assert row.variant in (None, *VARIANTS)
     bundle = write_tiny_bundle(tmp_path / "tiny")
-    for name in FLAVOURS:
+    for name in VARIANTS:
         if find_gpu() is not None:
             break
         with pytest.raises(BackendError, match=r"not installed|no CUDA GPU"):

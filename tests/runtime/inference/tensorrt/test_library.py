@@ -1,4 +1,4 @@
-"""TensorRT's flavours: what is found, what absence says, and that no call exists in one only."""
+"""TensorRT's variants: what is found, what absence says, and that no call exists in one only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 import unitrack_edge
 from unitrack_edge.errors import BackendError
 from unitrack_edge.runtime.inference.tensorrt import library as tensorrt_library
-from unitrack_edge.runtime.inference.tensorrt.library import FLAVOURS, FLAVOURS_TABLE, TensorrtLog
+from unitrack_edge.runtime.inference.tensorrt.library import VARIANT_TABLE, VARIANTS, TensorrtLog
 
-from ....support.tensorrt_types import MENDED
+from ....support.tensorrt_types import CORRECTED
 
 ROOT = Path(unitrack_edge.__file__).parent
 CALLERS = [*ROOT.glob("runtime/tensorrt*.py"), *ROOT.glob("export/*.py")]
 
-# What only one flavour has, used only where the table says that it is there.
+# What only one variant has, used only where the table says that it is there.
 OF_RTX = {
     "ComputeCapability",
     "ComputeCapability.__members__",
@@ -44,7 +44,7 @@ def rtx():
 
 def test_rtx_is_found_once_a_process():
     library = rtx()
-    assert library.flavour == "tensorrt-rtx"
+    assert library.variant == "tensorrt-rtx"
     assert library.version == library.trt.__version__
     assert library.row.builds_elsewhere
     assert tensorrt_library.load_library("tensorrt-rtx") is library
@@ -74,9 +74,9 @@ def test_only_errors_are_kept_each_once_and_in_order():
     assert log.take_errors().startswith("980; ")
 
 
-def refusal(load, flavour):
+def refusal(load, variant):
     with pytest.raises(BackendError) as caught:
-        load(flavour)
+        load(variant)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -86,13 +86,13 @@ def test_an_unknown_flavour_names_those_there_are(fresh):
     assert "choose one of tensorrt, tensorrt-rtx" in refusal(fresh, "tensorrt-lite")
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_absence_says_what_to_install(fresh, monkeypatch, flavour):
-    for name in FLAVOURS_TABLE[flavour].modules:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_absence_says_what_to_install(fresh, monkeypatch, variant):
+    for name in VARIANT_TABLE[variant].modules:
         monkeypatch.setitem(sys.modules, name, None)
-    said = refusal(fresh, flavour)
-    assert said.startswith(f"{flavour} is not installed: pip install 'unitrack-edge[{flavour}]'")
-    assert ("JetPack" in said) == (flavour == "tensorrt")
+    said = refusal(fresh, variant)
+    assert said.startswith(f"{variant} is not installed: pip install 'unitrack-edge[{variant}]'")
+    assert ("JetPack" in said) == (variant == "tensorrt")
 
 
 def test_type_stubs_are_not_the_library(fresh, monkeypatch):
@@ -116,7 +116,7 @@ def test_a_library_that_does_not_load(fresh, monkeypatch):
     assert "cannot be loaded (libnvinfer.so.10: cannot open" in refusal(fresh, "tensorrt")
 
 
-# --- both flavours have what is called
+# --- both variants have what is called
 
 
 def names_used(text):
@@ -142,8 +142,8 @@ def test_rtx_has_every_name_that_is_used():
     trt = rtx().trt
     missing = []
     for name in all_names_used():
-        owner, _, member = name.partition(".")
-        if not hasattr(trt, owner) or (member and not hasattr(getattr(trt, owner), member)):
+        owner, _, stream = name.partition(".")
+        if not hasattr(trt, owner) or (stream and not hasattr(getattr(trt, owner), stream)):
             missing.append(name)
     assert missing == []
 
@@ -154,19 +154,19 @@ def test_the_classic_library_has_every_name_that_is_used():
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("no tensorrt-stubs: extra 'dev'")
     text = (Path(next(iter(spec.submodule_search_locations))) / "tensorrt.pyi").read_text()
-    for pattern, instead in MENDED[:2]:
+    for pattern, instead in CORRECTED[:2]:
         text = pattern.sub(instead, text)
     known = {"__version__"}
     for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef):
             known.add(node.name)
-            members = [m for m in node.body if isinstance(m, (ast.AnnAssign, ast.FunctionDef))]
-            known |= {f"{node.name}.{_name(member)}" for member in members}
+            streams = [m for m in node.body if isinstance(m, (ast.AnnAssign, ast.FunctionDef))]
+            known |= {f"{node.name}.{_name(stream)}" for stream in streams}
         elif isinstance(node, ast.AnnAssign):
             known.add(node.target.id)
     assert len(known) > 1000
     assert all_names_used() - known - {f"{c}.__init__" for c in known} <= OF_RTX
 
 
-def _name(member):
-    return member.name if isinstance(member, ast.FunctionDef) else member.target.id
+def _name(stream):
+    return stream.name if isinstance(stream, ast.FunctionDef) else stream.target.id
