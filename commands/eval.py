@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DetectionError, RequestError, UnitrackError
+from ..tracking.config import DEFAULT_BACKBONE
 from .console.bundles import ensure_bundle
-from .options.track import DEFAULT_BACKBONE, SectionedCommand, head_config, head_options
+from .options.track import SectionedCommand, task_config, task_options
 
 if TYPE_CHECKING:
     from ..evaluation.datasets.base import Sequence
@@ -92,7 +93,7 @@ def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "[default: runs/eval-TASK-DATA-BUNDLE; with --results: none]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@head_options
+@task_options
 def command(task: str, format_name: str | None, as_json: bool, **values: Any) -> None:
     """Measure accuracy on a benchmark, as its official tool does.
 
@@ -187,7 +188,7 @@ def _track(
         raise RequestError("--bundle and --backbone name two bundles: give one of them")
     name = values["backbone"] or DEFAULT_BACKBONE
     bundle: Path = values["bundle"] or Path("bundles") / name
-    config = head_config(task, values)
+    config = task_config(task, values)
     check_trackable(sequences)
     ensure_bundle(bundle, None if values["bundle"] else name)
     default = f"eval-{task}-{values['data'].absolute().name}-{bundle.absolute().name}"
