@@ -209,16 +209,10 @@ def _track(
 def _summary(
     row: DatasetFormat, records: list[SequenceRecord], failures: Failures, setting: dict[str, Any]
 ) -> dict[str, Any]:
-    from ..evaluation.runner.report import combined_rows, notes_of, row_data, sequence_rows
+    from ..evaluation.runner.report import summary_of
 
-    return {
-        **setting,
-        "sequences": [row_data(line) for r in records for line in sequence_rows(row, r)],
-        "combined": [row_data(line) for line in combined_rows(row, records)],
-        "recorded_before": [record.name for record in records if not record.fresh],
-        "failed": {name: str(error) for name, error in failures.items()},
-        "notes": notes_of(records),
-    }
+    failed = {name: str(error) for name, error in failures.items()}
+    return {**setting, **summary_of(row, records), "failed": failed}
 
 
 def _show(

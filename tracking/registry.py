@@ -6,11 +6,14 @@ when they are made, so that a run loads what it uses and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from ..errors import RequestError
 from ..heads.config import (
     MotConfig,
     MotsConfig,
@@ -20,6 +23,7 @@ from ..heads.config import (
     TaskConfig,
     VosConfig,
 )
+from ..records import FloatArray, UInt8Array
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.sources.base import SourceInfo
@@ -28,8 +32,12 @@ from ..runtime.writers.base import Writer
 DEFAULT_FPS = 30.0
 """Taken for a source that does not say how fast it is."""
 
-MakeHead = Callable[[GraphRunner, Any, str | None, SourceInfo], Head]
-"""Makes a head of the graphs, the task's config, what `--init` says, and the source's facts."""
+Init: TypeAlias = str | Path | Sequence[float] | UInt8Array | FloatArray | None
+"""What a task starts from: a text or file as `--init` takes it, or the thing itself: a box (x, y,
+w, h) in source pixels from 0, an (H, W) uint8 label map, (N, K, 3) float32 keypoints."""
+
+MakeHead = Callable[[GraphRunner, Any, Init, SourceInfo], Head]
+"""Makes a head of the graphs, the task's config, what it starts from, and the source's facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +68,60 @@ class TaskSpec:
     interactive: bool = False
 
 
-def _mot(graphs: GraphRunner, config: MotConfig, _init: str | None, info: SourceInfo) -> Head:
+def _mot(graphs: GraphRunner, config: MotConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.mot import MotHead
 
     return MotHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _mots(graphs: GraphRunner, config: MotsConfig, _init: str | None, info: SourceInfo) -> Head:
+def _mots(graphs: GraphRunner, config: MotsConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.mots import MotsHead
 
     return MotsHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _posetrack(
-    graphs: GraphRunner, config: PosetrackConfig, _init: str | None, info: SourceInfo
-) -> Head:
+def _posetrack(graphs: GraphRunner, config: PosetrackConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.posetrack import PosetrackHead
 
     return PosetrackHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _sot(graphs: GraphRunner, config: SotConfig, init: str | None, _info: SourceInfo) -> Head:
+def _sot(graphs: GraphRunner, config: SotConfig, init: Init, _info: SourceInfo) -> Head:
     from ..heads.sot import SotHead
     from ..runtime.prompts.box import box_from_text
 
-    return SotHead(graphs, box_from_text(init or ""), config)
+    box = box_from_text(str(init)) if isinstance(init, str | Path) else _four(init)
+    return SotHead(graphs, box, config)
 
 
-def _vos(graphs: GraphRunner, config: VosConfig, init: str | None, info: SourceInfo) -> Head:
+def _vos(graphs: GraphRunner, config: VosConfig, init: Init, info: SourceInfo) -> Head:
     from ..heads.vos import VosHead
     from ..runtime.prompts.mask import labels_to_start
 
+    if isinstance(init, np.ndarray):
+        return VosHead(graphs, np.asarray(init, np.uint8), config)
+    text = str(init) if isinstance(init, str | Path) else ",".join(map(str, _four(init)))
     # Who opens a source reads its first frame.
-    labels, refine = labels_to_start(init or "", info.size_hw or (0, 0))
+    labels, refine = labels_to_start(text, info.size_hw or (0, 0))
     return VosHead(graphs, labels, config, refine)
 
 
-def _pose(graphs: GraphRunner, config: PoseConfig, init: str | None, info: SourceInfo) -> Head:
+def _pose(graphs: GraphRunner, config: PoseConfig, init: Init, info: SourceInfo) -> Head:
     from ..heads.pose import PoseHead
     from ..runtime.prompts.pose import poses_from_file
 
-    people = poses_from_file(Path(init or ""), info.size_hw)
+    if isinstance(init, np.ndarray):
+        return PoseHead(graphs, np.asarray(init, np.float32), config)
+    people = poses_from_file(Path(str(init)), info.size_hw)
     return PoseHead(graphs, people.keypoints, config, people.ids)
+
+
+def _four(init: Init) -> tuple[float, float, float, float]:
+    """A box that was given as numbers."""
+    if init is None or isinstance(init, str | Path) or len(init) != 4:
+        raise RequestError(f"a task starts from a box of four numbers x, y, w, h, got {init!r}")
+    x, y, width, height = (float(value) for value in init)
+    return x, y, width, height
 
 
 def _mot_rows(path: Path) -> Writer:
