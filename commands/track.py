@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import SourceError
-from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
-from ..tracking.config_file import read_config
+from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
 from ..tracking.registry import TASKS
 from .options.track import (
     SectionedCommand,
@@ -22,6 +21,8 @@ from .options.track import (
 )
 
 if TYPE_CHECKING:
+    from ..runtime.events import RunListener
+    from ..runtime.server.launch import LiveOutputs, LiveRequest
     from ..tracking.session import RunReport
 
 
@@ -118,28 +119,55 @@ def run(config: TrackConfig) -> None:
         UnitrackError: See `tracking.session.track`.
         SourceError: A source failed, or ended before its time.
     """
-    from ..runtime.server.launch import LiveRequest, open_live
-    from ..tracking.session import track
-    from .console.bundles import ensure_bundle, rebuild_engines
-    from .console.progress import SourceLines, show_run, watch_run
-
     settings = config.run
-    live = LiveRequest(settings.serve, settings.serve_token, settings.jsonl)
-    live.check()
+    live = _live_request(settings)
     bundle = settings.bundle_path
-    ensure_bundle(bundle, None if settings.bundle else bundle.name)
+    if settings.bundle is None and not bundle.exists():
+        from .console.bundles import ensure_bundle
+
+        ensure_bundle(bundle, bundle.name)
     if settings.rebuild:
+        from .console.bundles import rebuild_engines
+
         rebuild_engines(bundle, settings.backend)
-    with open_live(live, lambda text: click.echo(text, err=True)) as outputs:
-        if outputs.url is not None:
-            click.echo(f"live view: {outputs.url}", err=True)
-        with watch_run("+".join(config.task_names)) as watch:
-            listeners = [SourceLines(), *outputs.listeners]
-            report = track(config, watch, listeners=listeners, commands=outputs.commands)
-        show_run(report, err=outputs.takes_stdout)
+    if live is None:
+        report = _track(config, None)
+    else:
+        from ..runtime.server.launch import open_live
+
+        with open_live(live, lambda text: click.echo(text, err=True)) as outputs:
+            if outputs.url is not None:
+                click.echo(f"live view: {outputs.url}", err=True)
+            report = _track(config, outputs)
     if report.data["interrupted"]:
         sys.exit(130)
     _raise_failures(report)
+
+
+def _live_request(settings: RunConfig) -> LiveRequest | None:
+    """What is to be shown while the run goes on; None: nothing."""
+    if settings.serve is None and settings.jsonl is None:
+        return None
+    from ..runtime.server.launch import LiveRequest
+
+    live = LiveRequest(settings.serve, settings.serve_token, settings.jsonl)
+    live.check()
+    return live
+
+
+def _track(config: TrackConfig, live: LiveOutputs | None) -> RunReport:
+    from ..tracking.session import track
+    from .console.progress import SourceLines, show_run, watch_run
+
+    listeners: list[RunListener] = [SourceLines()]
+    commands = None
+    if live is not None:
+        listeners += live.listeners
+        commands = live.commands
+    with watch_run("+".join(config.task_names)) as watch:
+        report = track(config, watch, listeners=listeners, commands=commands)
+    show_run(report, err=live is not None and live.takes_stdout)
+    return report
 
 
 def _raise_failures(report: RunReport) -> None:

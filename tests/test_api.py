@@ -13,8 +13,8 @@ from unitrack_edge import Detections, Tracker, UnitrackError
 from unitrack_edge.api import build, evaluate, export
 from unitrack_edge.evaluation.synthetic.files import write_scene, write_task_files
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
-from unitrack_edge.runtime.detectors.open import open_detections
 from unitrack_edge.runtime.formats.davis import read_label_png
+from unitrack_edge.runtime.formats.detections import open_detections
 from unitrack_edge.runtime.sources.open import open_source
 
 from .support.command_line import run_cli
@@ -30,7 +30,7 @@ def scene(tmp_path_factory):
     made = Scene(SceneConfig(frames=FRAMES, height=64, width=96, objects=2))
     folder = tmp_path_factory.mktemp("api")
     clip = write_scene(made, folder / "clip", form="images")
-    return SimpleNamespace(clip=clip, starts=write_task_files(made, clip.folder, target=0))
+    return SimpleNamespace(clip=clip, starts=write_task_files(made, clip.folder, target=1))
 
 
 def inputs_of(task, scene):
@@ -70,7 +70,7 @@ def test_track_gives_what_the_command_writes(task, scene, graph_bundle, tmp_path
     assert len(identities) == data["identities"] > 0
     if task == "vos":
         for frame, tracks in results:
-            written = read_label_png((output / "masks" / f"{frame.index:05d}.png").read_bytes(), "")
+            written = read_label_png(output / "masks" / f"{frame.index:05d}.png")
             assert (tracks.label_map == written).all()
     if task == "mot":
         rows = [line.split(",") for line in (output / "tracks.txt").read_text().splitlines()]
@@ -91,7 +91,7 @@ def test_update_is_track_with_a_loop_of_ones_own(scene, graph_bundle):
 
 def test_update_starts_from_arrays(scene, graph_bundle):
     images = [frame.image for frame in open_source(str(scene.clip.source))]
-    labels = read_label_png(scene.clip.init_mask.read_bytes(), "")
+    labels = read_label_png(scene.clip.init_mask)
     with Tracker("vos", bundle=graph_bundle.path, init=labels) as tracker:
         assert (tracker.update(images[0]).label_map == labels).all()
         assert tracker.update(images[1]).label_map.shape == labels.shape

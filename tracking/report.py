@@ -17,8 +17,7 @@ from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
-from .config import SourceConfig, TrackConfig
-from .config_file import config_data
+from .config import SourceConfig, TrackConfig, config_data
 from .registry import TASKS
 
 

@@ -13,7 +13,7 @@ import click
 
 from ...errors import RequestError
 from ...heads.config import TaskConfig
-from ...tracking.config_file import PER_SOURCE
+from ...tracking.config import PER_SOURCE
 from ...tracking.registry import TASKS
 
 NAME = "{name}"

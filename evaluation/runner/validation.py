@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import RequestError, UnitrackError
 from ...heads.config import MotConfig
-from ...runtime.detectors.open import find_format
+from ...runtime.formats.detections import find_format
 from ...runtime.formats.mot import read_mot_results
 from ...runtime.sources.open import open_source
 from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig

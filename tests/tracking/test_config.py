@@ -15,9 +15,10 @@ from unitrack_edge.tracking.config import (
     RunConfig,
     SourceConfig,
     TrackConfig,
+    config_data,
     default_output,
+    read_config,
 )
-from unitrack_edge.tracking.config_file import config_data, read_config
 
 MOT, SOT, VOS = MotConfig(), SotConfig(), VosConfig()
 CLIP, PROMPTED = SourceConfig("clip.mp4"), SourceConfig("clip.mp4", init="1,2,3,4")

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import DetectionError, UnitrackError
 from unitrack_edge.records import Detections, Frame
-from unitrack_edge.runtime.detectors.open import find_format, open_detections, open_detector
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats import mots as mots_file
+from unitrack_edge.runtime.formats.detections import find_format, open_detections
 from unitrack_edge.runtime.formats.mots import MotsFile
 from unitrack_edge.runtime.formats.rle import encode_rle
 
