@@ -13,7 +13,7 @@ import click
 from ..errors import RequestError
 from ..runtime.tables import TextTable
 from .console.report import Report, ReportOutput
-from .options.shared import output_option, report_options
+from .options.shared import DEFAULT_BACKBONE, output_option, report_options
 
 if TYPE_CHECKING:
     from ..evaluation.synthetic.files import SceneFiles
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--init", help="For --source: mask PNG or X,Y,W,H of an object in the first frame.")
 @click.option(
     "--backbone",
-    default="efficientnet-lite0",
+    default=DEFAULT_BACKBONE,
     show_default=True,
     help="Appearance model; `cli backbones` lists them.",
 )

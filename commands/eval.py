@@ -12,6 +12,7 @@ from ..errors import DetectionError, RequestError, UnitrackError
 from .console.bundles import ensure_bundle
 from .console.report import Report, ReportOutput
 from .options.shared import (
+    DEFAULT_BACKBONE,
     bundle_options,
     executor_options,
     onnx_backend_option,
@@ -19,7 +20,7 @@ from .options.shared import (
     report_options,
     sequence_options,
 )
-from .options.track import DEFAULT_BACKBONE, SectionedCommand, head_config, head_options
+from .options.track import SectionedCommand, head_config, head_options
 
 if TYPE_CHECKING:
     from ..evaluation.datasets.base import Sequence

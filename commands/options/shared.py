@@ -22,6 +22,8 @@ from ..console.report import ReportOutput
 if TYPE_CHECKING:
     from ...runtime.bundle.bundle import Bundle
 
+DEFAULT_BACKBONE = "efficientnet-lite0"
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -47,7 +49,7 @@ bundle_options = options(
     click.option(
         "--backbone",
         help="Use bundles/BACKBONE, exported first if it is missing.  [default: "
-        "efficientnet-lite0]",
+        f"{DEFAULT_BACKBONE}]",
     ),
 )
 
