@@ -30,6 +30,7 @@ else:
 
 ROOT = Path(unitrack_edge.__file__).parent
 NOT_INSTALLED = {"tests", "benchmarks", "build", "dist"}
+PACKAGE_DATA = ("runtime/server/page.html",)
 MOST_MODULES = 11
 LIGHT_HELP_S = 0.3
 
@@ -233,7 +234,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     info = f"unitrack_edge-{unitrack_edge.__version__}.dist-info/"
-    expected = {f"unitrack_edge/{name}" for name in package_files()}
+    expected = {f"unitrack_edge/{name}" for name in (*package_files(), *PACKAGE_DATA)}
     assert {name for name in wheel if not name.startswith(info)} == expected
 
 
@@ -243,6 +244,7 @@ def test_the_wheel_says_what_it_is(wheel):
     assert f"\nVersion: {unitrack_edge.__version__}\n" in metadata
     assert "\nRequires-Python: >=3.10\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert "\nRequires-Dist: prometheus-client" in metadata
     extras = "cpu gpu tensorrt tensorrt-rtx export calibrate eval bench ray serve dev"
     for extra in extras.split():
         assert f"\nProvides-Extra: {extra}\n" in metadata

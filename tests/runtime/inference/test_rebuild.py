@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.commands.console import engines
+from unitrack_edge.commands.console import bundles
 from unitrack_edge.errors import BackendError
 from unitrack_edge.runtime.bundle.bundle import Bundle
 from unitrack_edge.runtime.inference.tensorrt import cuda as device
@@ -56,7 +56,7 @@ def test_what_is_missing_or_stale_is_built_and_nothing_else(tmp_path, monkeypatc
     gpu = GpuInfo("some GPU", "sm86", 8000, "13.0")
     monkeypatch.setattr(device, "find_gpu", lambda: gpu)
     monkeypatch.setattr("unitrack_edge.export.tensorrt.writer.find_gpu", lambda: gpu)
-    engines.rebuild_engines(bundle.path, RTX)
+    bundles.rebuild_engines(bundle.path, RTX)
     built = Bundle.load(bundle.path).spec.engines
     assert [(e.graph, e.target, e.gpu) for e in built] == [
         ("mix", "sm86", "some GPU"),
@@ -65,11 +65,11 @@ def test_what_is_missing_or_stale_is_built_and_nothing_else(tmp_path, monkeypatc
     file = bundle.path / built[1].file
     file.write_bytes(b"cut short")
     before = (bundle.path / built[0].file).stat().st_mtime_ns
-    engines.rebuild_engines(bundle.path, RTX)
+    bundles.rebuild_engines(bundle.path, RTX)
     assert file.stat().st_size == built[1].size_bytes
     assert (bundle.path / built[0].file).stat().st_mtime_ns == before
 
 
 def test_a_flavour_that_is_absent(tmp_path):
     with pytest.raises(BackendError, match="unknown backend"):
-        engines.rebuild_engines(write_tiny_bundle(tmp_path / "tiny").path, "openvino")
+        bundles.rebuild_engines(write_tiny_bundle(tmp_path / "tiny").path, "openvino")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,7 @@ from unitrack_edge.runtime.sources.open import open_source
 from unitrack_edge.runtime.sources.reconnect import Timeouts
 
 from ...support.command_line import report_of, run_cli
+from ...support.http_server import TestServer
 
 WAIT_S = 5.0
 
@@ -369,8 +370,7 @@ class MotionJpeg(BaseHTTPRequestHandler):
 def server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), MotionJpeg)
-    server.daemon_threads = True
+    server = TestServer(("127.0.0.1", 0), MotionJpeg)
     server.closing = threading.Event()
     server.count = 2000
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
