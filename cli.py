@@ -10,8 +10,8 @@ from importlib import import_module
 
 import click
 
-from . import __version__
 from .errors import RequestError, UnitrackError
+from .version import __version__
 
 GROUPS = {
     "Track": {

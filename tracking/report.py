@@ -10,13 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import MOTION
 from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
+from ..version import __version__
 from .config import SourceConfig, TrackConfig, config_data
 from .registry import TASKS
 
