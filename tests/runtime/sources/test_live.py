@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import SourceError
-from unitrack_edge.runtime.sources import gstreamer
 from unitrack_edge.runtime.sources import live as live_source
 from unitrack_edge.runtime.sources import live as live_sources
+from unitrack_edge.runtime.sources import opencv
 from unitrack_edge.runtime.sources import reconnect as reconnection
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.live import LiveSource, open_camera, open_stream
@@ -48,10 +48,10 @@ class FakeCapture:
             if self.error is not None:
                 raise self.error
             if self.given >= self.allowed:
-                return False, None
+                return None
             image = np.full(self.shape, self.first + self.given, np.uint8)
             self.given += 1
-            return True, image
+            return image
 
     def give(self, count):
         """Allows frames and returns when all of them have been stored by the grabber."""
@@ -65,9 +65,6 @@ class FakeCapture:
         with self.changed:
             self.ended, self.error = True, error
             self.changed.notify_all()
-
-    def get(self, prop):
-        return self.fps if prop == cv2.CAP_PROP_FPS else 0.0
 
     def release(self):
         self.released = True
@@ -136,7 +133,7 @@ def test_single_failed_reads_are_borne(capture, monkeypatch):
     monkeypatch.setattr(reconnection, "_RETRY_S", 0.0)
     monkeypatch.setattr(live_source, "_RETRY_S", 0.0)
     real, failures = capture.read, iter([True, True, False])
-    monkeypatch.setattr(capture, "read", lambda: (False, None) if next(failures, False) else real())
+    monkeypatch.setattr(capture, "read", lambda: None if next(failures, False) else real())
     with camera(capture) as source:  # the first two reads fail
         assert next(source).index == 0
         failures = iter([True] * 5)
@@ -458,7 +455,16 @@ def test_stream_that_is_not_there_tells_no_password():
 
 
 class FakeVideoCapture(FakeCapture):
+    """What OpenCV makes of it."""
+
     opened = True
+
+    def read(self):
+        image = super().read()
+        return image is not None, image
+
+    def get(self, prop):
+        return self.fps if prop == cv2.CAP_PROP_FPS else 0.0
 
     def isOpened(self):  # noqa: N802 OpenCV's name
         return self.opened
@@ -477,8 +483,8 @@ def pipelines(monkeypatch):
         made.append(fake)
         return fake
 
-    monkeypatch.setattr(gstreamer.cv2.videoio_registry, "hasBackend", lambda _api: True)
-    monkeypatch.setattr(gstreamer.cv2, "VideoCapture", open_capture)
+    monkeypatch.setattr(opencv.cv2.videoio_registry, "hasBackend", lambda _api: True)
+    monkeypatch.setattr(opencv.cv2, "VideoCapture", open_capture)
     monkeypatch.setattr(reconnection, "_JOIN_S", 0.05)
     yield asked
     for fake in made:
