@@ -160,8 +160,8 @@ def _video_frames(
         broken = max(count, shown) < info.frame_count - _tolerated(info.name, decoder.fps)
         announced = f" of {info.frame_count} announced"
     # An edit list may hide what the file holds and counts: nothing is missing if it ends whole.
-    hidden = decoder.packets - count <= _MISSING_FRAMES and _ends_whole(location)
-    if broken and not hidden:
+    lost = decoder.packets - count
+    if broken and (lost > _MISSING_FRAMES or "://" in location or not _ends_whole(location)):
         why = "" if decoder.failure is None else f": {decoder.failure}"
         raise BrokenOffError(
             f"{info.name} ended after {count}{announced} frames (cut off or damaged{why})"

@@ -180,7 +180,8 @@ class _FragmentedMp4:
         if not frames:
             with contextlib.suppress(OSError):
                 self._path.unlink()
-        raise output_error(self._path, self._file.error, frames) from None
+        error = output_error(self._path, self._file.error, frames)
+        raise OutputError(f"{error} (or leave out --save-video)") from None
 
 
 class _File:

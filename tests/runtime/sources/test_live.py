@@ -348,7 +348,8 @@ class MotionJpeg(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         for number in range(self.server.count):
-            image = np.full((48, 64, 3), min(2 * number, 255), np.uint8)
+            size_hw = (48, 64) if number < self.server.small else (72, 96)
+            image = np.full((*size_hw, 3), min(2 * number, 255), np.uint8)
             data = cv2.imencode(".jpg", image)[1].tobytes()
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             try:
@@ -369,7 +370,7 @@ def server(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), MotionJpeg)
     server.daemon_threads = True
     server.closing = threading.Event()
-    server.count = 2000
+    server.count = server.small = 2000
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -393,6 +394,19 @@ def test_stream_over_http(server):
     assert source.dropped > 0
     assert late.index + 1 == source.dropped + len(indices)
     assert 0 < late.time_s < 10
+
+
+def test_stream_that_changes_size(server):
+    server.small = 20
+    told = []
+    options = LiveOptions(notify=lambda *what: told.append(what))
+    with open_source(f"http://127.0.0.1:{server.server_port}/live", options=options) as source:
+        while not told:
+            assert next(source).size_hw == (48, 64)
+        assert next(source).size_hw == (48, 64)
+    ((kind, message),) = told
+    assert kind == "changed"
+    assert message.endswith("from 64x48 to 96x72 (width x height); scaled to 64x48 from here on")
 
 
 def test_stream_that_ends(server):
