@@ -16,6 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import click
+import cv2
+import numpy as np
 import pytest
 import unitrack_edge
 from click.testing import CliRunner
@@ -317,14 +319,14 @@ def clip(tmp_path_factory):
     return write_scene(Scene(config), tmp_path_factory.mktemp("architecture") / "clip")
 
 
+SIZE = ("--mot-height", "64", "--mot-width", "96")
 NEVER_IN_TRACK = {"torch", "onnx", "onnxscript", "matplotlib", "trackeval", "pandas"}
 
 
 def test_track_mot_does_not_import_what_it_does_not_need(clip, graph_bundle, tmp_path):
-    size = ("--mot-height", "64", "--mot-width", "96")
     loaded = modules_after(
         *("track", clip.source, "--task", "mot", "--bundle", graph_bundle.path),
-        *("--detections", clip.detections, "--output", tmp_path / "run", *size, "--save-video"),
+        *("--detections", clip.detections, "--output", tmp_path / "run", *SIZE, "--save-video"),
     )
     assert "onnxruntime" in loaded
     assert not loaded & NEVER_IN_TRACK
@@ -339,7 +341,17 @@ def test_track_vos_does_without_the_kalman_filter_too(clip, graph_bundle, tmp_pa
 
 
 def test_backbones_are_listed_without_torch():
-    assert not modules_after("backbones") & (NEVER_IN_TRACK | {"numpy", "cv2"})
+    assert not modules_after("backbones") & (NEVER_IN_TRACK | {"numpy", "cv2", "av", "PIL"})
+
+
+def test_images_are_tracked_without_a_video_decoder(clip, graph_bundle, tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((96, 160, 3), np.uint8))
+    loaded = modules_after(
+        *("track", tmp_path, "--task", "mot", "--bundle", graph_bundle.path, "--max-frames", "1"),
+        *("--detections", clip.detections, "--output", tmp_path / "run", *SIZE),
+    )
+    assert "cv2" in loaded
+    assert "av" not in loaded
 
 
 # The words around it.

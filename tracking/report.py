@@ -156,7 +156,16 @@ def peak_memory_mb() -> float | None:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "platform": platform.platform()}
-    packages = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "filterpy", "lap")
+    packages = (
+        "numpy",
+        "opencv-python",
+        "av",
+        "pillow",
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "filterpy",
+        "lap",
+    )
     for package in packages:
         try:
             versions[package] = metadata.version(package)

@@ -675,7 +675,11 @@ def test_disk_full_in_the_video_keeps_the_rows(mot, here):
         said = mot("--save-video", status=1)
     assert "disk full while writing" in said
     assert "leave out --save-video" in said
-    assert {path.name for path in (here / "out").iterdir()} == {"tracks.txt", "run.json"}
+    names = {path.name for path in (here / "out").iterdir()}
+    assert names == {"tracks.txt", "run.json", "video.mp4"}
+    kept = len(video_of(here / "out" / "video.mp4"))
+    assert 2 < kept < FRAMES
+    assert f"video.mp4, {kept} frames kept" in said
     report = report_of(here / "out")
     assert rows_of(here / "out")[-1, 0] == report["frames"] == FRAMES
     assert "disk full" in report["error"]
