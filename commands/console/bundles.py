@@ -31,7 +31,7 @@ def build_with_progress(
     """Build engines into a bundle, with progress and the proof of precision on the terminal.
 
     Raises:
-        UnitrackError: See `export.engine_writer.build_engines`.
+        UnitrackError: See `export.tensorrt.writer.build_engines`.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
