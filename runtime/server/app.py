@@ -55,7 +55,7 @@ class Site:
         routes = [
             Route("/", self.page),
             Route("/state", self.state),
-            Route("/picture/{source}", self.image),
+            Route("/image/{source}", self.image),
             Route("/stream/{source}", self.stream),
             Route("/tracks", self.tracks),
             Route("/metrics", self.metrics),
@@ -109,7 +109,7 @@ class Site:
         source = request.path_params["source"]
         try:
             after = int(request.query_params.get("after", "0"))
-            image = await self._next_picture(source, after, _WAIT_S)
+            image = await self._next_image(source, after, _WAIT_S)
         except ValueError:
             return refuse(400, "after: expected a whole number")
         except KeyError:
@@ -118,12 +118,12 @@ class Site:
             return Response(status_code=204)
         height, width = image.source_hw
         headers = {
-            "X-Picture": str(image.number),
+            "X-Image": str(image.number),
             "X-Source-Size": f"{width}x{height}",
         }
         return Response(image.jpeg, media_type="image/jpeg", headers=headers)
 
-    async def _next_picture(self, source: str, after: int, seconds: float) -> Preview | None:
+    async def _next_image(self, source: str, after: int, seconds: float) -> Preview | None:
         """The newest image, once it is later than number `after`; None where none came.
 
         Raises:
@@ -153,7 +153,7 @@ class Site:
         # Who does not read is left waiting here, and gets the newest image when he reads again.
         number = 0
         while not self._board.closed:
-            image = await self._next_picture(source, number, _WAIT_S)
+            image = await self._next_image(source, number, _WAIT_S)
             if image is not None:
                 number = image.number
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"

@@ -198,7 +198,7 @@ class LiveBoard:
                     return
                 events = list(self._lines)
                 self._lines.clear()
-                work = self._take_pictures()
+                work = self._take_images()
             for event in events:
                 line = track_line(event)
                 for reader in tuple(self._readers):
@@ -217,7 +217,7 @@ class LiveBoard:
             channel.wanted_until > now for channel in self._channels.values()
         )
 
-    def _take_pictures(self) -> list[tuple[_Channel, FrameEvent]]:
+    def _take_images(self) -> list[tuple[_Channel, FrameEvent]]:
         now = self._clock()
         work = []
         for channel in self._channels.values():

@@ -141,7 +141,7 @@ async function showPictures(card) {
       const answer = await fetch(`image/${encodeURIComponent(card.name)}?after=${number}`);
       if (answer.status === 204) continue;
       if (!answer.ok) throw new Error(String(answer.status));
-      number = Number(answer.headers.get("X-Picture"));
+      number = Number(answer.headers.get("X-Image"));
       card.size = answer.headers.get("X-Source-Size").split("x").map(Number);
       card.bitmap?.close();
       card.bitmap = await createImageBitmap(await answer.blob());

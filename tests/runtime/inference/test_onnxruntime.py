@@ -13,6 +13,7 @@ from unitrack_edge.runtime.inference.onnxruntime import (
     place_on_device,
     tensorrt_options,
 )
+from unitrack_edge.runtime.inference.registry import open_backend
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
 from ...support.tiny_bundle import mix, mix_feeds, write_tiny_bundle
@@ -193,7 +194,7 @@ def test_an_unknown_backend_names_those_there_are(bundle):
     with pytest.raises(BackendError, match="unknown backend 'tpu': choose one of cpu, cuda"):
         GraphRunner(bundle, "tpu")
     with pytest.raises(BackendError, match="unknown backend 'tpu': choose one of cpu, cuda"):
-        bundle.open("mix", "tpu")
+        open_backend("tpu")
 
 
 def test_threads_default_to_the_cores_of_this_process(bundle, monkeypatch):

@@ -247,7 +247,7 @@ def test_pictures_show_the_tracks_and_are_encoded_once(monkeypatch):
         for _ in range(3):
             status, headers, body = get(url + "image/door")
             assert (status, headers["content-type"]) == (200, "image/jpeg")
-            assert headers["x-picture"] == "1"
+            assert headers["x-image"] == "1"
             assert headers["x-source-size"] == f"{WIDTH}x{HEIGHT}"
         assert encoded == [1]
         image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
@@ -256,7 +256,7 @@ def test_pictures_show_the_tracks_and_are_encoded_once(monkeypatch):
         changed = np.abs(image.astype(int) - bare).max(axis=2) > 60
         assert 300 < changed.sum() < 6000  # a box and its label
         board.on_frame(event(20))
-        assert get(url + "image/door?after=1")[1]["x-picture"] == "2"
+        assert get(url + "image/door?after=1")[1]["x-image"] == "2"
 
 
 def test_pictures_are_of_a_bounded_size(site):

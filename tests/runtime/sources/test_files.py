@@ -272,8 +272,7 @@ def test_opencv_keeps_quiet(tmp_path):
     code = """
 import sys
 from unitrack_edge.errors import SourceError
-from unitrack_edge.runtime.sources.files import _size_header
-from unitrack_edge.runtime.sources import open_source
+from unitrack_edge.runtime.sources.open import open_source
 for text in sys.argv[1:]:
     try:
         with open_source(text) as source:
