@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.commands import export as export_command
+from unitrack_edge.commands.console import bundles
 from unitrack_edge.commands.track import default_output
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
@@ -594,11 +594,12 @@ def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, 
     pytest.importorskip("torch")
     asked = []
 
-    def export_bundle(backbone, output):
+    def export_bundle(backbone, output, *, layer):
         asked.append(backbone)
+        assert layer == "layer3"
         shutil.copytree(graph_bundle.path, output)
 
-    monkeypatch.setattr(export_command, "export_bundle", export_bundle)
+    monkeypatch.setattr(bundles, "export_bundle", export_bundle)
     said = track_backbone(clip, here, "--backbone", "random-r18", "--max-frames", 1)
     assert asked == ["random-r18"]
     assert "bundles/random-r18 does not exist yet: exporting random-r18" in said
