@@ -1,15 +1,17 @@
 # `make demo` and `make test` set themselves up in .venv; nothing else is touched.
 #   make demo SOURCE=my.mp4 [DETECTOR=model.onnx] [INIT=x,y,w,h]   track your own video
+#   make test WORKERS=8                                            on more than two cores
 #   make ... PYTHON=python3.12 PIP_ARGS="…"                         another Python, more pip options
 
 PYTHON ?= python3
 PIP_ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo gallery test test-all style types clean
+.PHONY: demo gallery test test-all test-isa style types clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
@@ -20,11 +22,15 @@ gallery: $(VENV)/.demo
 	@$(BIN)/cli demo --gallery docs/gallery
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 # With the long runs on real sequences, where those are at hand.
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The numeric part with libraries held back to what older processors can do.
+test-isa: $(VENV)/.dev
+	$(BIN)/python tests/support/instruction_sets.py
 
 style: $(VENV)/.dev
 	$(BIN)/ruff check .

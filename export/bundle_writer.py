@@ -138,10 +138,16 @@ def _write_graphs(
     progress: Progress,
 ) -> dict[str, GraphSpec]:
     graphs = {}
+    traces: dict[torch.nn.Module, onnx.ModelProto] = {}
     for name, definition in table.items():
         progress(name)
         graphs[name] = export_graph(
-            name, definition, sizes.ranges(), folder, precision=request.precision
+            name,
+            definition,
+            sizes.ranges(),
+            folder,
+            precision=request.precision,
+            traces=traces,
         )
     return graphs
 

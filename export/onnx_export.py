@@ -42,6 +42,7 @@ def export_graph(
     *,
     precision: str,
     seed: int = 0,
+    traces: dict[torch.nn.Module, onnx.ModelProto] | None = None,
 ) -> GraphSpec:
     """Write `<name>.onnx` and check it on two sets of sizes, one of which was not traced.
 
@@ -52,6 +53,8 @@ def export_graph(
         folder: Where to write.
         precision: `fp32` or `fp16`: the bound of the check.
         seed: Of the check's inputs.
+        traces: Modules that were traced before, added to: graphs that share one differ in nothing
+            but the names and ranges of their dimensions.
 
     Returns:
         The graph's spec with sha256, profile shapes and measured error.
@@ -63,7 +66,13 @@ def export_graph(
     dynamic = {s for t in definition.inputs for s in t.shape if isinstance(s, str)}
     generator = torch.Generator().manual_seed(seed)
     traced = check_sizes(name, sorted(dynamic), first=True)
-    model = _trace(name, definition, definition.example(traced, generator))
+    example = definition.example(traced, generator)
+    known = {} if traces is None else traces
+    if definition.module not in known:
+        known[definition.module] = _trace(name, definition, example)
+    model = known[definition.module]
+    _name_axes(model, definition)
+    onnx.checker.check_model(model)
     onnx.save(model, path)
     outputs = tuple(profiled(tensor, ranges) for tensor in definition.outputs)
     spec = GraphSpec(
@@ -136,13 +145,11 @@ def _trace(
     if program is None:
         raise ExportError(f"graph {name}: PyTorch {torch.__version__} exported nothing")
     model: onnx.ModelProto = program.model_proto
-    _name_axes(model, definition)
     del model.metadata_props[:]
     for node in model.graph.node:
         # Source lines of the exporting machine have no place in a file that travels.
         del node.metadata_props[:]
         node.doc_string = ""
-    onnx.checker.check_model(model)
     return model
 
 

@@ -49,7 +49,7 @@ class SourceEvent:
     """
 
     source: str
-    kind: Literal["opened", "lost", "returned", "changed", "warn", "ended", "failed"]
+    kind: Literal["opened", "lost", "returned", "changed", "warning", "ended", "failed"]
     message: str
     info: SourceInfo | None = None
 
@@ -103,7 +103,7 @@ class SourceLog:
         """Take in a remark on the source's results, to be told at once and in the report."""
         with self._lock:
             self.messages.append(message)
-            self._pass_on(SourceEvent(self.name, "warn", message))
+            self._pass_on(SourceEvent(self.name, "warning", message))
 
     def opened(self, info: SourceInfo) -> None:
         """The source is about to be tracked."""

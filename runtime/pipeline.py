@@ -218,7 +218,7 @@ class Pipeline:
         prefix = f"{task_runner.task} " if len(self._task_runners) > 1 else ""
         seen = None
         if task_runner.detector is not None:
-            with self._measure(f"{prefix}observe"):
+            with self._measure(f"{prefix}detect"):
                 seen = task_runner.detector.detect(frame)
         with self._measure(f"{prefix}head"):
             # None only where no head needs features, and those heads take it.

@@ -1,17 +1,23 @@
-"""Fixtures of all tests: data beside the repository, and bundles exported once a session."""
+"""Fixtures of all tests: data beside the repository, and bundles exported once a session.
+
+`UNITRACK_TEST_BUNDLES` names a folder where exported bundles stay from one session to the next;
+whoever changes the export empties it.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-# Before NumPy and ONNX Runtime start their pools: two cores are what the project promises to use.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+# Before NumPy and ONNX Runtime start their pools: two cores are what the project promises to use,
+# and tests that run beside one another share them.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER_COUNT" in os.environ else "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 import cv2
 import numpy as np
@@ -21,10 +27,18 @@ from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
 from unitrack_edge.runtime.inference.runner import GraphRunner
 from unitrack_edge.runtime.writers.base import write_json_atomic
 
-THREADS = 2
+THREADS = int(os.environ["OMP_NUM_THREADS"])
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 cv2.setNumThreads(THREADS)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says what did not run: a line a reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -36,10 +50,11 @@ def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obj
         make: Writes the folder.
     """
     base = factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "once" / name
-    folder.parent.mkdir(exist_ok=True)
-    with (shared / "once" / f"{name}.lock").open("w") as lock:
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    shared = Path(os.environ.get("UNITRACK_TEST_BUNDLES", shared))
+    shared.mkdir(parents=True, exist_ok=True)
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             make(folder)

@@ -8,10 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
 import unitrack_edge
-from unitrack_edge.commands.options.track import live_options
 from unitrack_edge.commands.track import command
 
 ROOT = Path(unitrack_edge.__file__).parent
@@ -21,17 +19,16 @@ FLAG = re.compile(r"--[a-z][a-z-]+")
 
 
 def flags_of_track():
-    both = (command, click.command(live_options(lambda: None)))
-    return {flag for one in both for option in one.params for flag in option.opts}
+    return {flag for option in command.params for flag in option.opts}
 
 
 @pytest.mark.parametrize("path", CONTAINERS, ids=lambda path: path.name)
 def test_containers_take_the_whole_package_and_end_as_nobody(path):
     text = path.read_text()
     project = (ROOT / "pyproject.toml").read_text()
-    rooms = set(re.findall(r'"unitrack_edge\.([a-z]+)"', project))
-    assert rooms
-    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == rooms
+    packages = set(re.findall(r'"unitrack_edge\.([a-z]+)"', project))
+    assert packages
+    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == packages
     users = re.findall(r"^USER (\w+)$", text, re.MULTILINE)
     assert users == ["unitrack"]
     # Nothing that needs rights comes after.

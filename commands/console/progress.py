@@ -99,7 +99,7 @@ class SourceLines:
 
     def on_source(self, event: SourceEvent) -> None:
         """One line for what a person may want to act on."""
-        if event.kind in ("lost", "returned", "changed", "warn"):
+        if event.kind in ("lost", "returned", "changed", "warning"):
             click.echo(f"{event.source}: {event.message}", err=True)
 
 

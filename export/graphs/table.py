@@ -59,6 +59,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ("merged", "float32", ("queries", k)),
         ("merged_labels", "float32", ("queries", k, "labels")),
     )
+    rsm = Rsm()
     rows: dict[str, Row] = {
         "box_features": (
             graphs.BoxFeatures(),
@@ -87,8 +88,8 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             ),
             _specs(("selected", f, ("chosen", "points", c))),
         ),
-        "rsm": _rsm_row("", c, f),
-        "rsm_masks": _rsm_row("mask_", c, f),
+        "rsm": _rsm_row(rsm, "", c, f),
+        "rsm_masks": _rsm_row(rsm, "mask_", c, f),
         "propagate_global": (
             PropagateGlobal(k),
             _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
@@ -127,13 +128,13 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
     }
 
 
-def _rsm_row(prefix: str, channels: int, dtype: str) -> Row:
-    """`rsm`; the same graph serves boxes and masks, whose numbers and sizes differ widely."""
+def _rsm_row(module: Rsm, prefix: str, channels: int, dtype: str) -> Row:
+    """`rsm`; the same module serves boxes and masks, whose numbers and sizes differ widely."""
     tracks, track_points = f"{prefix}tracks", f"{prefix}track_points"
     detections, detection_points = f"{prefix}detections", f"{prefix}detection_points"
     of_points = ("float32", (tracks, detections, detection_points))
     return (
-        Rsm(),
+        module,
         _specs(
             ("tracks", dtype, (tracks, track_points, channels)),
             ("track_mask", "float32", (tracks, track_points)),

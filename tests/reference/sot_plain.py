@@ -1,4 +1,4 @@
-"""Single-object tracking's correlations as written in the papers: `conv2d` and `torch.fft`."""
+"""Single-object tracking's correlations as written in the papers, in float64, with `torch.fft`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ def under_window(features):
 
 
 def xcorr(search, first, inner):
-    """Cross-correlation of (S, G, G, C) with the middle of (G, G, C): (S, R, R) float32."""
-    # PyTorch takes seconds for this in float64.
-    windowed = torch.from_numpy(under_window(search).astype(np.float32)).permute(0, 3, 1, 2)
-    template = torch.from_numpy(middle(first, inner)).permute(2, 0, 1)
-    return torch.nn.functional.conv2d(windowed, template[None])[:, 0].numpy()
+    """Cross-correlation of (S, G, G, C) with the middle of (G, G, C): (S, R, R) float64."""
+    windowed, template = under_window(search), middle(first, inner).astype(np.float64)
+    reached = search.shape[1] - inner + 1
+    response = np.zeros((len(search), reached, reached))
+    for v, u in np.ndindex(inner, inner):
+        response += windowed[:, v : v + reached, u : u + reached] @ template[v, u]
+    return response
 
 
 def gaussian(cells, sigma):
@@ -45,6 +47,7 @@ class Filter:
         self.regularisation = regularisation
         self.template = None
         self.alpha = None
+        self.power = None  # of the last crop
 
     def learn(self, crop, rate):
         """(G, G, C) with the target in the middle; a first time forgets nothing."""
@@ -53,15 +56,19 @@ class Filter:
         inside = slice(start, start + self.inner)
         masked[inside, inside] = crop[inside, inside]
         template = torch.fft.fft2(torch.from_numpy(masked).permute(2, 0, 1))
-        alpha = self.label / ((template.abs() ** 2).sum(0) + self.regularisation)
+        self.power = (template.abs() ** 2).sum(0)
+        alpha = self.label / (self.power + self.regularisation)
         if self.template is None:
             self.template, self.alpha = template, alpha
         else:
             self.template = (1 - rate) * self.template + rate * template
             self.alpha = (1 - rate) * self.alpha + rate * alpha
 
+    def correlate(self, search):
+        """(S, G, G, C) → (S, G, G) complex, in the Fourier domain."""
+        transformed = torch.fft.fft2(torch.from_numpy(under_window(search)).permute(0, 3, 1, 2))
+        return (transformed * self.template.conj()).sum(1)
+
     def respond(self, search):
         """(S, G, G, C) → (S, G, G) float64."""
-        transformed = torch.fft.fft2(torch.from_numpy(under_window(search)).permute(0, 3, 1, 2))
-        product = self.alpha * (transformed * self.template.conj()).sum(1)
-        return torch.fft.ifft2(product).real.numpy()
+        return torch.fft.ifft2(self.alpha * self.correlate(search)).real.numpy()

@@ -70,6 +70,28 @@ def test_apply_puts_pixels_where_the_coordinates_say():
     assert (out[letterbox.top, :10] == 0).all()
 
 
+def share_of_pixels(source, scaled):
+    """(scaled, source): how much of each pixel of the scaled line each source pixel covers."""
+    edges = np.arange(scaled + 1) * source / scaled
+    starts, ends = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(source)
+    covered = np.clip(np.minimum(ends, pixel + 1) - np.maximum(starts, pixel), 0, None)
+    return covered * scaled / source
+
+
+@pytest.mark.parametrize("network_hw", [(20, 30), (24, 36), (42, 63), (59, 88)])
+def test_a_smaller_image_is_the_mean_over_areas(network_hw):
+    """Of a pattern as fine as pixels, of which single samples would show anything."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    letterbox = Letterbox.fit((60, 90), network_hw)
+    out = letterbox.apply(image)[letterbox.top :][: letterbox.inner_hw[0]]
+    rows, cols = (
+        share_of_pixels(*sizes) for sizes in zip((60, 90), letterbox.inner_hw, strict=True)
+    )
+    want = np.einsum("yr,rcx,kc->ykx", rows, image.astype(np.float64), cols)
+    assert np.abs(out - want).max() <= 0.5 + 1e-3  # to the nearest level
+
+
 def test_pad_is_what_opencv_makes_of_the_methods_value():
     grey = cv2.copyMakeBorder(
         np.zeros((1, 1, 3), np.uint8), 1, 0, 0, 0, cv2.BORDER_CONSTANT, value=(127.5,) * 3

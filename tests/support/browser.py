@@ -12,20 +12,23 @@ import time
 import urllib.request
 from pathlib import Path
 
-import pytest
+from .needs import skip_without
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_S = 30.0
 
 
 class Browser:
-    """One page; a context manager. Skips the test where there is no Chromium."""
+    """One page; a context manager. Where there is no Chromium the test is skipped."""
 
     def __init__(self, url, size=(1000, 760)):
-        client = pytest.importorskip("websockets.sync.client", reason="no websockets package")
+        try:
+            from websockets.sync import client
+        except ImportError:
+            skip_without("browser", "no websockets package: extra 'dev'")
         program = next(filter(None, map(shutil.which, NAMES)), None)
         if program is None:
-            pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+            skip_without("browser", "no Chromium here (Debian: apt-get install chromium)")
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         flags += ["--no-first-run", "--disable-extensions", "--mute-audio"]
@@ -47,7 +50,7 @@ class Browser:
         while not port_file.exists() or not port_file.read_text().strip():
             if time.monotonic() > until or self._process.poll() is not None:
                 self._process.kill()
-                pytest.skip("Chromium does not start here")
+                skip_without("browser", "Chromium does not start here")
             time.sleep(0.05)
         port = port_file.read_text().split()[0]
         while True:

@@ -10,6 +10,8 @@ import pytest
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec, TensorSpec
 
+from .tolerance import sum_error
+
 MIX_INPUTS = (
     TensorSpec("points", "float32", ("rows", 3)),
     TensorSpec("weights", "float32", ("rows", "cols")),
@@ -29,6 +31,12 @@ PICK_OUTPUTS = (TensorSpec("picked", "float32", ("chosen", 3)),)
 def mix(points, weights, offset):
     """What the graph `mix` computes."""
     return weights.T @ points, np.array([points.sum() + offset[0]], np.float32)
+
+
+def mix_error(points, weights, offset):
+    """How far float32 may be from `mix`, a row of a product and all of a sum."""
+    by_row = sum_error(2 * len(points), (np.abs(weights).T @ np.abs(points)).max())
+    return by_row, sum_error(2 * points.size + 2, np.abs(points).sum() + abs(offset[0]))
 
 
 def mix_feeds(rows=4, cols=2, seed=0):

@@ -283,4 +283,4 @@ def test_compiled_functions_are_each_one_graph_and_compute_the_same(image):
     exact = _everything(PLAIN, *image)
     compiled = _everything(Style(wrap=wrap), *image)
     for one, other in zip(exact, compiled, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_array_equal(one, other)

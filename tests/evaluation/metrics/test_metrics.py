@@ -13,7 +13,6 @@ from unitrack_edge.errors import DetectionError, UnitrackError
 from unitrack_edge.evaluation.metrics.davis import jaccard, vos_j_mean
 from unitrack_edge.evaluation.metrics.mot import rows_of_tracks, score_mot
 from unitrack_edge.records import Detections, Tracks
-from unitrack_edge.runtime.formats.mot import read_mot_results, read_mot_truth
 
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
@@ -176,70 +175,3 @@ def test_without_trackeval_the_message_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
     with pytest.raises(UnitrackError, match=r"pip install 'unitrack-edge\[eval\]'"):
         score_mot({}, {})
-
-
-def _write(folder: Path, text: str) -> Path:
-    path = folder / "gt.txt"
-    path.write_text(text)
-    return path
-
-
-def test_truth_rows_by_year(tmp_path: Path) -> None:
-    old = read_mot_truth(_write(tmp_path, "2,1,11,21,30,40,-1\n1,5,1,1,2,2,-1\n\n"))
-    assert list(old) == [0, 1]
-    assert old[1][0].tolist() == [1]
-    assert old[1][1].tolist() == [[10, 20, 40, 60]]
-    new = read_mot_truth(
-        _write(
-            tmp_path,
-            "1,1,1,1,9,9,1,1,0.9\n1,2,1,1,9,9,0,1,0.9\n1,3,1,1,9,9,1,7,0.9\n1,4,1,1,9,9,1,-1,1\n",
-        )
-    )
-    assert new[0][0].tolist() == [1, 4]
-    world = read_mot_truth(
-        _write(tmp_path, "1 1 1 1 9 9 1 7.5 2.5 0\n1\t2\t1\t1\t9\t9\t0\t1\t2\t0")
-    )
-    assert world[0][0].tolist() == [1]
-    everything = read_mot_results(_write(tmp_path, "1,2,1,1,9,9,0,3,-1\n1,3,1,1,9,9,0.4,1,-1\n"))
-    assert everything[0][0].tolist() == [2, 3]
-    assert read_mot_truth(_write(tmp_path, "")) == {}
-
-
-@pytest.mark.parametrize(
-    ("row", "problem"),
-    [
-        ("1,1,1,1,9", "expected finite numbers"),
-        ("1,1,a,1,9,9", "expected finite numbers"),
-        ("1,1,nan,1,9,9", "expected finite numbers"),
-        ("0,1,1,1,9,9,1", "frame number from 1"),
-        ("1,1.5,1,1,9,9,1", "whole id"),
-        ("1,1,1,1,0,9,1", "above 0"),
-        ("1,7,2,2,9,9,1", "id 7 stands twice in frame 1"),
-    ],
-)
-def test_malformed_truth_names_file_and_line(tmp_path: Path, row: str, problem: str) -> None:
-    path = _write(tmp_path, f"1,7,1,1,9,9,1\n{row}\n")
-    with pytest.raises(DetectionError, match=rf"gt\.txt, line 2: .*{problem}"):
-        read_mot_truth(path)
-
-
-def test_missing_truth_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DetectionError, match="no such file"):
-        read_mot_truth(tmp_path / "gt.txt")
-    with pytest.raises(DetectionError, match="cannot be read"):
-        read_mot_truth(tmp_path)
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="UNITRACK_DATA is absent: no real sequences here")
-def test_real_truth_files() -> None:
-    campus = read_mot_truth(DATA / "mot" / "TUD-Campus" / "gt" / "gt.txt")
-    assert len(campus) == 71
-    assert campus[0][1][0].tolist() == [398, 181, 519, 410]
-    scores = score_mot(campus, campus)
-    assert scores.hota == pytest.approx(1)
-    assert scores.truth_boxes == sum(1 for _ in (DATA / "mot/TUD-Campus/gt/gt.txt").open())
-    modern = DATA / "mot" / "MOT17-02-FRCNN" / "gt" / "gt.txt"
-    kept = sum(len(ids) for ids, _ in read_mot_truth(modern).values())
-    rows = [line.split(",") for line in modern.read_text().split()]
-    assert kept == sum(r[6] != "0" and r[7] == "1" for r in rows)
-    assert 0 < kept < len(rows)

@@ -27,6 +27,7 @@ from unitrack_edge.runtime.inference.base import to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
 from ...support.command_line import run_cli
+from ...support.tolerance import sum_error
 
 SHARES = (0.0, 0.05, 0.12)
 SIZE = (96, 128)
@@ -162,7 +163,7 @@ def test_equal_candidates_may_change_places(graph_bundle, images, reference):
     turned = Turned(reference, "propagate_global", None)
     found = compare_graph("propagate_global", reference, turned, "cpu", [feeds])
     # All candidates are the given ones, equally good: in any order they propagate the same.
-    assert found.max_error < 1e-6
+    assert found.max_error < sum_error(2 * feeds[4].shape[1] + 10)
 
 
 def test_another_shape_is_an_error(graph_bundle, images, reference):

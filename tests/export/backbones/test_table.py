@@ -157,12 +157,12 @@ def test_layer3_has_no_weights_of_layer4():
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "lite"])
 def test_folded_batch_norms_change_nothing(arch):
-    model = lively(EfficientNetLite0() if arch == "lite" else ResNet(arch, "layer3"))
-    x = make_image(40, 56)
+    model = lively(EfficientNetLite0() if arch == "lite" else ResNet(arch, "layer3")).double()
+    x = make_image(40, 56).double()
     want = model(x)
     fold_batch_norms(model)
     assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert relative_error(model(x), want) < 1e-4
+    assert relative_error(model(x), want) < 1e-9
 
 
 def test_fold_refuses_a_lone_batch_norm():

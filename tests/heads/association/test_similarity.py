@@ -9,6 +9,7 @@ from unitrack_edge.heads.association.similarity import rsm_costs
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
 
 from ...reference.rsm_plain import rsm_cost
+from ...support.tolerance import assert_within, rsm_error
 
 
 def objects(rng, count, points, base):
@@ -31,7 +32,7 @@ def test_parts_change_nothing(tiny, monkeypatch, most):
         [p[m > 0] for p, m in zip(detections.points, detections.mask, strict=True)],
         100.0,
     )
-    assert got == pytest.approx(want, abs=2e-4)
+    assert_within(got, want, rsm_error(16, 100.0))
     assert (got[0] == 1).all()
     assert (got[:, 0] == 1).all()
     assert (tiny.calls.count("rsm") == 1) == (most == 10**9)

@@ -16,6 +16,7 @@ from unitrack_edge.heads.propagation.propagator import (
 )
 
 from ...reference.propagation_plain import propagate, propagate_video
+from ...support.tolerance import assert_within, propagation_error
 
 
 def video(rows, cols, frames, labels, seed=0, channels=16):
@@ -29,6 +30,10 @@ def video(rows, cols, frames, labels, seed=0, channels=16):
         image = np.roll(image, 1, axis=1) + 0.3 * rng.standard_normal(image.shape)
     first = rng.dirichlet(np.full(labels, 0.3), rows * cols).astype(np.float32)
     return images, first
+
+
+def error_of(settings_, frames, channels=16):
+    return propagation_error(channels, settings_["temperature"], settings_["top_k"], frames)
 
 
 DEFAULTS = {"top_k": 10, "temperature": 0.05, "radius": 12.0, "memory": 5, "first_radius": None}
@@ -62,10 +67,10 @@ def test_propagator_is_the_definition(tiny, rows, cols, labels, changed):
     propagator.start(frames[0], first)
     got = [propagator.step(frame) for frame in frames[1:]]
     want = propagate_video([frame[0] for frame in frames], first, **settings_)
-    for found, expected in zip(got, want, strict=True):
+    for number, (found, expected) in enumerate(zip(got, want, strict=True), 1):
         assert found.dtype == np.float32
         assert found.shape == (rows * cols, labels)
-        assert found == pytest.approx(expected, abs=1e-4)
+        assert_within(found, expected, error_of(settings_, number))
 
 
 @pytest.mark.parametrize(("rows", "cols", "labels"), [(1, 1, 2), (2, 3, 9), (9, 14, 2)])
@@ -76,8 +81,8 @@ def test_exported_graphs_give_the_same(graph_runner, rows, cols, labels):
     propagator = Propagator(graph_runner, rows, cols, **settings_)
     propagator.start(frames[0], first)
     want = propagate_video([frame[0] for frame in frames], first, **settings_)
-    for frame, expected in zip(frames[1:], want, strict=True):
-        assert propagator.step(frame) == pytest.approx(expected, abs=1e-4)
+    for number, (frame, expected) in enumerate(zip(frames[1:], want, strict=True), 1):
+        assert_within(propagator.step(frame), expected, error_of(settings_, number, channels))
 
 
 def test_fewer_keys_than_the_bundle_keeps(wide_runner):
@@ -88,8 +93,8 @@ def test_fewer_keys_than_the_bundle_keeps(wide_runner):
         propagator = Propagator(wide_runner, 3, 4, **settings_)
         propagator.start(frames[0], first)
         want = propagate_video([frame[0] for frame in frames], first, **settings_)
-        for frame, expected in zip(frames[1:], want, strict=True):
-            assert propagator.step(frame) == pytest.approx(expected, abs=1e-4)
+        for number, (frame, expected) in enumerate(zip(frames[1:], want, strict=True), 1):
+            assert_within(propagator.step(frame), expected, error_of(settings_, number))
 
 
 @pytest.fixture
@@ -104,7 +109,7 @@ def test_propagator_golden(graph_runner, golden):
     """What the public code computes: six memory frames, the first searched everywhere.
 
     Rows of zeros make the 32 channels as many as the graph's, and change no product.  The public
-    code works in float32; 1e-5 is what is left of it after a division by τ = 0.05.
+    code works in float32, as the graphs do.
     """
     numbers = golden("propagate")
     keys, labels = numbers["keys"], numbers["labels"]
@@ -133,7 +138,8 @@ def test_propagator_golden(graph_runner, golden):
         propagation.MemoryFrame(frame(keys[i]), cells(labels[i])) for i in range(1, count)
     )
     got = propagator.step(frame(numbers["query"]))
-    assert got == pytest.approx(cells(numbers["output"]), abs=1e-5)
+    error = propagation_error(channels, float(numbers["temperature"]), int(numbers["topk"]))
+    assert_within(got, cells(numbers["output"]), 2 * error)
 
 
 def test_the_slow_propagation_is_the_golden_one(golden):
@@ -168,8 +174,8 @@ def test_chunks_change_nothing(tiny, monkeypatch, values):
     monkeypatch.setattr(propagation, "_CHUNK_VALUES", values)
     parts, more_calls = run()
     assert more_calls >= 2 * calls
-    for a, b in zip(whole, parts, strict=True):
-        assert b == pytest.approx(a, abs=1e-6)
+    for number, (a, b) in enumerate(zip(whole, parts, strict=True), 1):
+        assert_within(b, a, 2 * error_of(settings_, number))
 
 
 def test_starting_again_forgets(tiny):

@@ -15,7 +15,7 @@ OBJECT = np.s_[20:45, 30:50]
 
 
 @pytest.fixture
-def make_image():
+def image():
     """A red thing on a green ground, with a little noise on both."""
     rng = np.random.default_rng(3)
     image = rng.integers(0, 30, (*SIZE_HW, 3), dtype=np.uint8)

@@ -1,7 +1,7 @@
 """Real streams: an RTSP server that dies, freezes, comes back larger, or sends rubbish.
 
 The server is GStreamer's, driven by the system's own Python (Debian: python3-gi,
-gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-good, -bad and -ugly). UNITRACK_SOAK and
+gir1.2-gst-rtsp-server-1.0 and gstreamer1.0-plugins-ugly bring all of it). UNITRACK_SOAK and
 UNITRACK_AWAY say for how many seconds the lag is measured and the server is away.
 """
 
@@ -27,6 +27,7 @@ from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.open import open_source
 
+from ...support.needs import skip_without
 from ..test_multi_source import FakeGraphs
 
 FPS = 30
@@ -79,12 +80,12 @@ class Server:
 def system_python():
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     if python is None:
-        pytest.skip("no system Python to run the RTSP server with")
+        skip_without("rtsp", "no system Python to run the RTSP server with")
     command = [python, "-W", "ignore", "-c", NEEDED]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     if ran.returncode:
         reason = (ran.stderr.strip().splitlines() or ["?"])[-1]
-        pytest.skip(f"no GStreamer RTSP server for {python}: {reason}")
+        skip_without("rtsp", f"no GStreamer RTSP server for {python}: {reason}")
     return python
 
 

@@ -15,7 +15,7 @@ from unitrack_edge.errors import OutputError
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import MaskWriter, read_label_png
-from unitrack_edge.runtime.formats.mot import MotWriter
+from unitrack_edge.runtime.formats.mot import MotWriter, read_mot
 from unitrack_edge.runtime.writers.base import output_error, write_atomic, write_json_atomic
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.video import VideoWriter
@@ -72,11 +72,10 @@ def test_rows_are_one_based(tmp_path):
 
 
 def test_rows_come_back_as_the_boxes_they_were(tmp_path):
-    mot_file = pytest.importorskip("unitrack_edge.runtime.formats.mot", reason="no reader yet")
     path = tmp_path / "tracks.txt"
     with MotWriter(path) as writer:
         writer.write(make_frame(2), make_tracks(2))
-    back = mot_file.read_mot(path).detect(make_frame(2))
+    back = read_mot(path).detect(make_frame(2))
     np.testing.assert_allclose(back.boxes_xyxy, [[10, 20, 40.5, 45.13]], rtol=0, atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from unitrack_edge.runtime.inference.tensorrt.library import VARIANT_TABLE, VARI
 from ....support.tensorrt_types import CORRECTED
 
 ROOT = Path(unitrack_edge.__file__).parent
-CALLERS = [*ROOT.glob("runtime/tensorrt*.py"), *ROOT.glob("export/*.py")]
+CALLERS = [*ROOT.glob("runtime/inference/tensorrt/*.py"), *ROOT.glob("export/**/*.py")]
 
 # What only one variant has, used only where the table says that it is there.
 OF_RTX = {
@@ -142,8 +142,8 @@ def test_rtx_has_every_name_that_is_used():
     trt = rtx().trt
     missing = []
     for name in all_names_used():
-        owner, _, stream = name.partition(".")
-        if not hasattr(trt, owner) or (stream and not hasattr(getattr(trt, owner), stream)):
+        owner, _, member = name.partition(".")
+        if not hasattr(trt, owner) or (member and not hasattr(getattr(trt, owner), member)):
             missing.append(name)
     assert missing == []
 
@@ -160,13 +160,13 @@ def test_the_classic_library_has_every_name_that_is_used():
     for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef):
             known.add(node.name)
-            streams = [m for m in node.body if isinstance(m, (ast.AnnAssign, ast.FunctionDef))]
-            known |= {f"{node.name}.{_name(stream)}" for stream in streams}
+            members = [m for m in node.body if isinstance(m, (ast.AnnAssign, ast.FunctionDef))]
+            known |= {f"{node.name}.{_name(member)}" for member in members}
         elif isinstance(node, ast.AnnAssign):
             known.add(node.target.id)
     assert len(known) > 1000
     assert all_names_used() - known - {f"{c}.__init__" for c in known} <= OF_RTX
 
 
-def _name(stream):
-    return stream.name if isinstance(stream, ast.FunctionDef) else stream.target.id
+def _name(member):
+    return member.name if isinstance(member, ast.FunctionDef) else member.target.id

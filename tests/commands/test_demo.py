@@ -13,7 +13,7 @@ from unitrack_edge.evaluation.synthetic import scene
 from unitrack_edge.evaluation.synthetic.files import scene_files, write_scene
 from unitrack_edge.evaluation.synthetic.scores import score_boxes, score_masks
 
-from ...support.command_line import report_of, rows_of, run_cli, video_of
+from ..support.command_line import report_of, rows_of, run_cli, video_of
 
 FRAMES = 8
 

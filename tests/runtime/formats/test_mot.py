@@ -1,0 +1,195 @@
+"""MOTChallenge's rows: detections, truth and results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from unitrack_edge.errors import DetectionError
+from unitrack_edge.evaluation.metrics.mot import score_mot
+from unitrack_edge.runtime.formats.mot import read_mot_results, read_mot_truth
+
+from ...support.frames import frame
+
+DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[4] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}")
+
+
+def test_mot_rows_become_zero_based_boxes(opened):
+    rows = "2,-1,11,21,5,6,0.5,3,1\n1,-1,1,1,64,48,-0.25,-1,-1\n"
+    file = opened(rows)
+    first, second, third = (file.detect(frame(i)) for i in range(3))
+    assert first.boxes_xyxy.tolist() == [[0, 0, 64, 48]]
+    assert second.boxes_xyxy.tolist() == [[10, 20, 15, 26]]
+    assert (first.scores[0], second.scores[0]) == (-0.25, 0.5)
+    assert (first.classes[0], second.classes[0]) == (0, 3)
+    assert len(third) == 0
+    assert file.notes(2) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,-1,11,21,5,6,0.5\r\n\r\n1,-1,12,21,5,6,0.5\r\n",
+        "1\t-1\t11\t21\t5\t6\t0.5\n1\t-1\t12\t21\t5\t6\t0.5",
+        " 1 -1  11 21 5 6 0.5 \n1 -1 12 21 5 6 0.5\n",
+        "\ufeff1, -1, 11, 21, 5, 6, 0.5\n1.0, -1, 12, 21, 5, 6, 0.5\n",
+    ],
+)
+def test_mot_separators(opened, text):
+    boxes = opened(text).detect(frame()).boxes_xyxy
+    assert boxes.tolist() == [[10, 20, 15, 26], [11, 20, 16, 26]]
+
+
+def test_scores_that_are_missing_are_one(opened):
+    assert opened("1,1,2,3,4,5\n").detect(frame()).scores.tolist() == [1]
+    assert opened("1,1,2,3,4,5,-1\n1,1,9,3,4,5,-1\n").detect(frame()).scores.tolist() == [1, 1]
+    mixed = opened("1,1,2,3,4,5,-1\n1,1,9,3,4,5,-2\n")
+    assert mixed.detect(frame()).scores.tolist() == [-1, -2]
+
+
+def test_world_coordinates_are_no_class(opened):
+    assert opened("1,1,2,3,4,5,1,7.25,8.5,9\n").detect(frame()).classes.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1,-1,10,10,5",
+        "1,-1,10,10,5,x,1",
+        "1,-1,10,,5,5,1",
+        "1,-1,10,10,5,5,1,",
+        "1,-1,nan,10,5,5,1",
+        "1,-1,10,inf,5,5,1",
+        "1,-1,10,10,5,5,nan",
+        "1,-1,10,10,0,5,1",
+        "1,-1,10,10,5,-5,1",
+        "0,-1,10,10,5,5,1",
+        "-3,-1,10,10,5,5,1",
+        "1.5,-1,10,10,5,5,1",
+        "1,-1,10,10,5,5,1,0.5,1",
+        "1,-1,10,10,5,5,1,-2,1",
+        "1,-1,1e30,10,5,5,1",
+        "1,-1,9e8,10,1e-6,5,1",
+        "frame,id,x,y,w,h,score",
+    ],
+)
+def test_a_malformed_mot_row_is_named(opened, row):
+    with pytest.raises(DetectionError, match=r"det\.txt, line 3: ") as caught:
+        opened(f"1,-1,10,10,5,5,1\n\n{row}\n")
+    assert "\n" not in str(caught.value)
+
+
+def test_boxes_outside_are_left_out_with_a_note(opened):
+    rows = ["1,-1,1,1,9,9,1"] * 4 + ["1,-1,-8,-8,12,12,1", "2,-1,65,1,9,9,1", "1,-1,-9,1,9,9,1"]
+    file = opened("\n".join(rows))
+    assert len(file.detect(frame(0))) == 5
+    assert file.detect(frame(0)).boxes_xyxy[-1].tolist() == [-9, -9, 3, 3]
+    assert len(file.detect(frame(1))) == 0
+    (note,) = file.notes(2)
+    assert note.startswith("2 boxes of ")
+    assert note.endswith("outside the image left out, the first at line 6")
+
+
+def test_boxes_made_for_another_picture_size(opened):
+    rows = [f"{i},-1,{i * 60},{i * 30},50,90,1" for i in range(1, 31)]
+    file = opened("\n".join(rows))
+    assert len(file.detect(frame(5, (1080, 1920)))) == 1
+    with pytest.raises(DetectionError, match=r"boxes lie outside the source's 640x480 image"):
+        file.detect(frame(5, (480, 640)))
+
+
+def test_frames_beyond_the_end_are_noted(opened):
+    file = opened("".join(f"{i},-1,1,1,9,9,1\n" for i in range(1, 81)))
+    file.detect(frame(0))
+    (note,) = file.notes(71)
+    assert note.startswith("detections for frames 72-80 of ")
+    assert note.endswith("not used (9 rows): the source has 71 frames")
+    assert "frame 80 of " in file.notes(79)[0]
+    assert file.notes(80) == file.notes(None) == []
+
+
+@pytest.mark.parametrize("text", ["", "\n \r\n", "\ufeff"])
+def test_an_empty_file_is_zero_detections(opened, text):
+    file = opened(text)
+    assert all(len(file.detect(frame(i))) == 0 for i in range(300))
+    assert len(file.notes(300)) == 1
+    assert "no detections" in file.notes(300)[0]
+
+
+def test_five_hundred_detections_in_one_frame_and_none_in_many(opened):
+    rows = [f"900,-1,{1 + i % 50},{1 + i // 50},10,10,0.{i % 9 + 1}" for i in range(500)]
+    file = opened("\n".join(rows))
+    assert sum(len(file.detect(frame(i))) for i in range(899)) == 0
+    assert len(file.detect(frame(899))) == 500
+
+
+# Truth and results.
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "gt.txt"
+    path.write_text(text)
+    return path
+
+
+def test_truth_rows_by_year(tmp_path: Path) -> None:
+    old = read_mot_truth(_write(tmp_path, "2,1,11,21,30,40,-1\n1,5,1,1,2,2,-1\n\n"))
+    assert list(old) == [0, 1]
+    assert old[1][0].tolist() == [1]
+    assert old[1][1].tolist() == [[10, 20, 40, 60]]
+    new = read_mot_truth(
+        _write(
+            tmp_path,
+            "1,1,1,1,9,9,1,1,0.9\n1,2,1,1,9,9,0,1,0.9\n1,3,1,1,9,9,1,7,0.9\n1,4,1,1,9,9,1,-1,1\n",
+        )
+    )
+    assert new[0][0].tolist() == [1, 4]
+    world = read_mot_truth(
+        _write(tmp_path, "1 1 1 1 9 9 1 7.5 2.5 0\n1\t2\t1\t1\t9\t9\t0\t1\t2\t0")
+    )
+    assert world[0][0].tolist() == [1]
+    everything = read_mot_results(_write(tmp_path, "1,2,1,1,9,9,0,3,-1\n1,3,1,1,9,9,0.4,1,-1\n"))
+    assert everything[0][0].tolist() == [2, 3]
+    assert read_mot_truth(_write(tmp_path, "")) == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("1,1,1,1,9", "expected finite numbers"),
+        ("1,1,a,1,9,9", "expected finite numbers"),
+        ("1,1,nan,1,9,9", "expected finite numbers"),
+        ("0,1,1,1,9,9,1", "frame number from 1"),
+        ("1,1.5,1,1,9,9,1", "whole id"),
+        ("1,1,1,1,0,9,1", "above 0"),
+        ("1,7,2,2,9,9,1", "id 7 stands twice in frame 1"),
+    ],
+)
+def test_malformed_truth_names_file_and_line(tmp_path: Path, row: str, problem: str) -> None:
+    path = _write(tmp_path, f"1,7,1,1,9,9,1\n{row}\n")
+    with pytest.raises(DetectionError, match=rf"gt\.txt, line 2: .*{problem}"):
+        read_mot_truth(path)
+
+
+def test_missing_truth_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DetectionError, match="no such file"):
+        read_mot_truth(tmp_path / "gt.txt")
+    with pytest.raises(DetectionError, match="cannot be read"):
+        read_mot_truth(tmp_path)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="UNITRACK_DATA is absent: no real sequences here")
+def test_real_truth_files() -> None:
+    campus = read_mot_truth(DATA / "mot" / "TUD-Campus" / "gt" / "gt.txt")
+    assert len(campus) == 71
+    assert campus[0][1][0].tolist() == [398, 181, 519, 410]
+    scores = score_mot(campus, campus)
+    assert scores.hota == pytest.approx(1)
+    assert scores.truth_boxes == sum(1 for _ in (DATA / "mot/TUD-Campus/gt/gt.txt").open())
+    modern = DATA / "mot" / "MOT17-02-FRCNN" / "gt" / "gt.txt"
+    kept = sum(len(ids) for ids, _ in read_mot_truth(modern).values())
+    rows = [line.split(",") for line in modern.read_text().split()]
+    assert kept == sum(r[6] != "0" and r[7] == "1" for r in rows)
+    assert 0 < kept < len(rows)
