@@ -16,14 +16,8 @@ import numpy.typing as npt
 from .errors import DetectionError, SourceError, UnitrackError
 
 FloatArray = npt.NDArray[np.float32]
-
-
 IntArray = npt.NDArray[np.int64]
-
-
 BoolArray = npt.NDArray[np.bool_]
-
-
 UInt8Array = npt.NDArray[np.uint8]
 
 
@@ -48,12 +42,14 @@ class Frame:
         time_s: Capture time in seconds from the start of the source.
         image: (H, W, 3) uint8, BGR, contiguous.
         name: What the source calls it (a file name, for instance); empty where it has none.
+        size_hw: Height and width in pixels.
     """
 
     index: int
     time_s: float
     image: UInt8Array
     name: str = ""
+    size_hw: tuple[int, int] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         image = self.image
@@ -64,11 +60,7 @@ class Frame:
             )
         if min(image.shape[:2]) < 1:
             raise SourceError(f"frame {self.index} is empty: shape {tuple(image.shape)}")
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return int(self.image.shape[0]), int(self.image.shape[1])
+        object.__setattr__(self, "size_hw", (int(image.shape[0]), int(image.shape[1])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from ..errors import UnitrackError
 from ..heads.association.matching import AssociationConfig, Associator
-from ..heads.association.roi import roi_weights
 from ..heads.association.tracklets import ObjectFeatures
 from ..heads.config import MotConfig
+from ..heads.mot import roi_weights
 from ..records import Detections, Frame
 from ..runtime.inference.base import Array, to_host
 from ..runtime.inference.runner import GraphRunner

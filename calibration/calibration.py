@@ -24,12 +24,8 @@ from .search import Judge, Quantiser, float_layers, nothing_left, sensitivity_of
 SEARCH_SHORT_SIDE = 240
 """Layers are tried out on smaller images, which order them alike at a quarter of the time."""
 
-
 _SAVE_EVERY = 16
-
-
 _MEAN_FRAMES = 16
-
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, and of how much."""

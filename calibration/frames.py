@@ -21,35 +21,24 @@ from ..runtime.sources.open import open_source
 FEWEST = 8
 """Different frames below which ranges mean nothing."""
 
-
 SHORT_SIDE = 608
 """Larger images are made smaller, since no head looks at more by default."""
-
 
 SCENE_CHANGE = 16.0
 """Mean difference of two frames' small images, in grey levels, that a cut exceeds."""
 
-
 CUT_OVER_MOTION = 2.5
 """And by how much it exceeds the differences around it, which fast cameras make large as well."""
-
 
 DUPLICATE = 0.6
 """Mean difference, in grey levels, up to which two frames are the same for our purpose."""
 
-
 ONE_COLOUR = 2.0
 """Standard deviation, in grey levels, up to which a frame shows nothing."""
 
-
 _SMALL_WH = (48, 27)
-
-
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
-
-
 Float32 = npt.NDArray[np.float32]
-
 
 Tick = Callable[[int, int | None], None]
 """Told how much is done, and of how much, where that is known."""

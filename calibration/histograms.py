@@ -20,23 +20,11 @@ import numpy.typing as npt
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 METHODS = ("percentile", "entropy", "minmax")
-
-
 PERCENTILE = 99.998
-
-
 _BINS = 4096
-
-
 _ENTROPY_BINS = 256  # of absolute values; ONNX Runtime's search is quadratic in them
-
-
 _ENTROPY_LEVELS = 128
-
-
 Float32 = npt.NDArray[np.float32]
-
-
 Counts = npt.NDArray[np.int64]
 
 

@@ -13,11 +13,7 @@ from onnx import numpy_helper
 from ..errors import CalibrationError
 
 Float32 = npt.NDArray[np.float32]
-
-
 _PREFIX = "network."
-
-
 _SUFFIX = ".weight"
 
 

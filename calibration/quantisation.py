@@ -21,7 +21,6 @@ from .probe import Probe
 LEVELS = 127
 """The int8 value of the largest magnitude; -128 is not used."""
 
-
 _OPTIONS = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,

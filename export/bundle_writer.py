@@ -25,8 +25,6 @@ from .graphs.table import GraphDefinition, backbone_graph, head_graphs
 from .onnx_export import OPSET, export_graph
 
 PRECISIONS = ("fp32", "fp16")
-
-
 LAYERS = ("layer3", "layer4")
 
 

@@ -29,7 +29,6 @@ from .graphs.table import GraphDefinition
 OPSET = 18
 """Understood by every TensorRT from 10.3 on."""
 
-
 TOLERANCE = {"fp32": 2e-3, "fp16": 2e-2}
 """Largest accepted difference between ONNX Runtime and PyTorch; outputs are of order 1."""
 

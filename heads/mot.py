@@ -11,7 +11,6 @@ from ..records import Detections, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
-from .association.roi import roi_weights
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import MotConfig
 from .tracked import TrackedHead
@@ -49,23 +48,76 @@ class MotHead(TrackedHead[MotConfig]):
         inside_y = np.asarray(weights_y.any(axis=2), np.float32)
         inside_x = np.asarray(weights_x.any(axis=2), np.float32)
         present = inside_y[:, :, None] * inside_x[:, None, :]
-        return ObjectFeatures(points, present.reshape(len(seen), -1))
+        return ObjectFeatures(points, present.reshape(len(present), -1))
 
     def _report(
         self, frame_index: int, ids: IntArray, found: Detections, tracklets: list[Tracklet]
     ) -> Tracks:
         boxes = boxes_of([t.filter for t in tracklets])
-        wanted = valid_rows(boxes) & self._is_reported(boxes, found.classes)
+        wanted = valid_rows(boxes) & (box_areas(boxes) > self._config.min_area)
+        wanted &= self._is_upright(boxes, found.classes)
         seen = Detections(boxes[wanted], found.scores[wanted], found.classes[wanted])
         return Tracks(frame_index, ids[wanted], seen)
 
-    def _is_reported(
+    def _is_upright(
         self, boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
-        large = box_areas(boxes) > self._config.min_area
+        """Whether each box is no wider than a person may be; other classes always are."""
         if not self._config.max_aspect:
-            return large
+            return np.ones(len(boxes), np.bool_)
         size = boxes[:, 2:] - boxes[:, :2]
         upright = size[:, 0] <= self._config.max_aspect * size[:, 1]
-        reported: npt.NDArray[np.bool_] = large & (upright | (classes != PEDESTRIAN))
+        reported: npt.NDArray[np.bool_] = upright | (classes != PEDESTRIAN)
         return reported
+
+
+def roi_weights(
+    boxes_xyxy: npt.NDArray[np.float32],
+    *,
+    stride: int,
+    grid_hw: tuple[int, int],
+    output_hw: tuple[int, int],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Weights of the separable map `Wy · F · Wxᵀ` that equals RoIAlign.
+
+    Args:
+        boxes_xyxy: (N, 4) float32, pixels of the network's image.
+        stride: Pixels per feature cell.
+        grid_hw: Rows and columns of the feature map.
+        output_hw: Rows and columns of the result.
+
+    Returns:
+        (N, out_h, rows) and (N, out_w, cols) float32.  A bin outside the map has weights 0.
+    """
+    boxes = boxes_xyxy.astype(np.float64) / stride
+    weights_y = _axis_weights(boxes[:, 1], boxes[:, 3], grid_hw[0], output_hw[0])
+    weights_x = _axis_weights(boxes[:, 0], boxes[:, 2], grid_hw[1], output_hw[1])
+    return weights_y, weights_x
+
+
+def _axis_weights(
+    low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], cells: int, bins: int
+) -> npt.NDArray[np.float32]:
+    count = len(low)
+    # A box below one cell is widened to one, as the unaligned form of RoIAlign has it.
+    length = np.maximum(high - low, 1.0)
+    # One sample a cell is all there is to see; a box of absurd size must not take absurd memory.
+    samples = np.ceil(np.minimum(length / bins, max(64, 4 * cells))).astype(np.int64)
+    most = int(samples.max(initial=1))
+    bin_length = (length / bins)[:, None, None]
+    sample = np.arange(most)[None, None, :]
+    place = low[:, None, None] + bin_length * (
+        np.arange(bins)[None, :, None] + (sample + 0.5) / samples[:, None, None]
+    )
+    counted = (sample < samples[:, None, None]) & (place >= -1.0) & (place <= cells)
+    place = np.clip(place, 0.0, cells - 1.0)
+    left = np.minimum(np.floor(place).astype(np.int64), cells - 1)
+    right = np.minimum(left + 1, cells - 1)
+    share = np.where(counted, 1.0 / samples[:, None, None], 0.0)
+    fraction = place - left
+    weights = np.zeros((count, bins, cells))
+    box = np.broadcast_to(np.arange(count)[:, None, None], place.shape)
+    row = np.broadcast_to(np.arange(bins)[None, :, None], place.shape)
+    np.add.at(weights, (box, row, left), share * (1.0 - fraction))
+    np.add.at(weights, (box, row, right), share * fraction)
+    return weights.astype(np.float32)

@@ -18,10 +18,8 @@ from .propagation.propagator import Propagator
 VANISHED = 1e-3
 """A belief map that is nowhere higher than this says nothing."""
 
-
 WEAK = 0.05
 """A joint whose map is lower than this may have gone elsewhere."""
-
 
 _CHANNELS = 256
 """Maps that are propagated together; the graphs serve no more at once."""

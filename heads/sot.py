@@ -20,10 +20,8 @@ from .correlation.models import make_model
 
 Float64 = npt.NDArray[np.float64]
 
-
 Box = tuple[float, float, float, float]
 """Left, top, width, height in source pixels; pixel (0, 0) covers [0, 1) × [0, 1)."""
-
 
 LARGEST = 1.0e6
 """Pixels of a first box's side: beyond, float32 has no fractions of a pixel left."""

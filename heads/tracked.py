@@ -61,8 +61,9 @@ class TrackedHead(Head, Generic[Config]):
         Raises:
             DetectionError: The detections are not of the kind that the task tracks.
         """
-        seen = self._usable(detections or Detections.empty(), frame.size_hw)
-        appearance = self._describe(seen, features) if len(seen) else None
+        given = Detections.empty() if detections is None else detections
+        seen = self._usable(given, frame.size_hw)
+        appearance = self._describe(seen, features) if seen.scores.size else None
         tracklets = self._associator.step(frame.index, seen, appearance)
         ids = np.array([t.id for t in tracklets], np.int64)
         found = seen[np.array([t.detection for t in tracklets], np.int64)]

@@ -21,8 +21,6 @@ from .inference.tensorrt.cuda import find_gpu, probe_gpu
 from .inference.tensorrt.library import VARIANTS, load_library
 
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
-
-
 _PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 

@@ -95,13 +95,16 @@ class MultiSource:
                         turn = ready[-1] + 1
                         self._round([self._streams[row] for row in ready], worker)
                     else:
-                        with stop.waiting():
-                            wait(self._in_hand.values(), _NAP_S)
-                            if not self._in_hand:
-                                time.sleep(_NAP_S)
+                        stop.is_waiting = True
+                        wait(self._in_hand.values(), _NAP_S)
+                        if not self._in_hand:
+                            time.sleep(_NAP_S)
+                        stop.is_waiting = False
                     self._settle(time.perf_counter() - start)
             except KeyboardInterrupt:
                 stop.is_set = True
+            finally:
+                stop.is_waiting = False
         self._settle(time.perf_counter() - start)
         for stream in self._streams:
             if not stream.done:

@@ -133,6 +133,8 @@ class Pipeline:
         self._name = name
         self._listeners = listeners
         self._stages_s: dict[str, float] = {}
+        self._size_for: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self._size = (0, 0)
         self.frames = 0
         self.interrupted = False
         self.exhausted = False
@@ -155,14 +157,17 @@ class Pipeline:
         start = time.perf_counter()
         try:
             while not stop.is_set and (max_frames is None or self.frames < max_frames):
-                with stop.waiting():
-                    prepared = self.take()
+                stop.is_waiting = True
+                prepared = self.take()
+                stop.is_waiting = False
                 if prepared is None:
                     break
                 on_frame(prepared.frame, self.finish(prepared, self._extract(prepared)))
                 self.elapsed_s = time.perf_counter() - start
         except KeyboardInterrupt:
             stop.is_set = True
+        finally:
+            stop.is_waiting = False
         self.interrupted = stop.is_set
         self.elapsed_s = time.perf_counter() - start
 
@@ -183,10 +188,16 @@ class Pipeline:
         if not heads:
             return Prepared(frame, start, None, None)
         with self._measure("letterbox"):
-            wanted = heads[0].network_hw(frame.size_hw)
-            size = network_size(self._sizes, wanted, frame.size_hw)
-            image, letterbox = self._extractor.prepare(frame, size)
+            image, letterbox = self._extractor.prepare(frame, self._network_hw(heads[0], frame))
         return Prepared(frame, start, image, letterbox)
+
+    def _network_hw(self, head: Head, frame: Frame) -> tuple[int, int]:
+        """Size of the network's image: of the bundle's, the one nearest to what the head wants."""
+        wanted = head.network_hw(frame.size_hw)
+        if self._size_for != (wanted, frame.size_hw):
+            self._size_for = wanted, frame.size_hw
+            self._size = network_size(self._sizes, wanted, frame.size_hw)
+        return self._size
 
     def note(self, stage: str, seconds: float) -> None:
         """Record how long a stage of the frame in hand took."""

@@ -17,8 +17,6 @@ from .inference.runner import GraphRunner
 # The method pads with 127.5, which a uint8 image cannot hold; OpenCV rounds it to the even
 # neighbour when it fills the border of a uint8 image, so 128 is what the authors' code pads.
 PAD_VALUE = 128
-
-
 Coordinates = TypeVar("Coordinates", bound=npt.NDArray[Any])
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 
@@ -14,11 +12,15 @@ class StopRequest:
 
     The first signal only sets `is_set`; a second one, or one that comes while the run waits for a
     frame, raises KeyboardInterrupt.
+
+    Attributes:
+        is_set: Whether the user asked to stop.
+        is_waiting: Set by the run while nothing is being written: a signal then interrupts at once.
     """
 
     def __init__(self) -> None:
         self.is_set = False
-        self._waiting = False
+        self.is_waiting = False
         self._former: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -36,14 +38,5 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         again, self.is_set = self.is_set, True
-        if again or self._waiting:
+        if again or self.is_waiting:
             raise KeyboardInterrupt
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Nothing is being written inside: a signal may interrupt at once."""
-        self._waiting = True
-        try:
-            yield
-        finally:
-            self._waiting = False

@@ -19,7 +19,6 @@ from ..runtime.detectors.base import MOTION
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
 from ..runtime.sources.redact import redact, short_names
-from ..runtime.writers.segments import check_minutes
 from .registry import TASKS, TaskSpec
 
 DETECTOR_BACKENDS = ("cpu", "cuda")
@@ -225,6 +224,8 @@ class RunConfig:
         if self.max_frames is not None and self.max_frames < 1:
             raise RequestError(f"--max-frames {self.max_frames}: expected 1 or more")
         if self.segment_minutes is not None:
+            from ..runtime.writers.segments import check_minutes
+
             check_minutes(self.segment_minutes)
 
     @property
@@ -339,7 +340,6 @@ def default_output(sources: Sequence[str], task: str) -> Path:
 #     run: {backend: cpu, save_video: true}
 
 SECTIONS: dict[str, type[Any]] = {"run": RunConfig, "detector": DetectorConfig}
-
 
 PER_SOURCE = ("init", "detections")
 """Fields of `SourceConfig` that the command line takes once for each source."""

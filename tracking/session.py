@@ -28,9 +28,8 @@ from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
 from ..runtime.sources.redact import short_names
-from ..runtime.writers.base import Writer, write_json_atomic
+from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_atomic
 from ..runtime.writers.run_folder import OutputFolder
-from ..runtime.writers.segments import MakeWriter, Recording, Segments
 from .config import SourceConfig, TrackConfig
 from .registry import DEFAULT_FPS, TASKS
 from .report import multi_source_report, run_report, source_summary
@@ -426,7 +425,12 @@ class SourceRun:
 
     def _segmented(self, path: Path, make: MakeWriter) -> Writer:
         minutes = self._track.run.segment_minutes
-        return make(path) if minutes is None else Segments(path, make, minutes)
+        if minutes is None:
+            return make(path)
+        from ..runtime.writers.segments import Segments
+
+        segments: Writer = Segments(path, make, minutes)
+        return segments
 
     def _recording(self, writer: Writer, info: SourceInfo) -> Recording:
         # Of a camera it is said at once, since it may run for days; of a file at the end.

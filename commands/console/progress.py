@@ -46,7 +46,7 @@ def watch_run(task: str) -> Iterator[Watch]:
                 ends.append(time.perf_counter())
                 span = ends[-1] - ends[0]
                 fps = f"{(len(ends) - 1) / span:.1f} FPS" if span else ""
-                state = f"frame {frame.index + 1}  {fps}  {sum(len(t) for t in tracks)} tracked"
+                state = f"frame {frame.index + 1}  {fps}  {sum(t.ids.size for t in tracks)} tracked"
                 progress.update(row, advance=1, state=state)
 
             return on_frame

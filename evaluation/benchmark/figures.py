@@ -13,13 +13,10 @@ from .measure import Rounds
 NOISY = 0.10
 """Rounds of one side that lie further apart than this, of their median, tell nothing for sure."""
 
-
 PERCENTILES = (50, 95, 99)
-
 
 _HIDDEN_STAGES = frozenset({"read", "write", "detect"})
 """Frames and detections lie in memory and results go nowhere: these take no time here."""
-
 
 Float64 = npt.NDArray[np.float64]
 

@@ -24,17 +24,9 @@ from .sensors import Reading, Sensor, find_sensor
 from .workload import make_task_runner
 
 _FRAMES = 8
-
-
 _LONG_ENOUGH_S = 2.0
-
-
 _MOST_FRAMES = 400
-
-
 _SAMPLE_S = 0.05
-
-
 _STATUS = Path("/proc/self/status")
 
 

@@ -22,17 +22,13 @@ from .workload import DEFAULT_SIZE, EndlessClip, Workload, footage_workload, sce
 PYTORCH = "pytorch"
 """What stands for a backend where the graphs are PyTorch modules."""
 
-
 _REST_S = 0.03
-
 
 Stages = dict[str, float]
 """Seconds by stage, of one frame."""
 
-
 Rounds = Sequence[Sequence[Stages]]
 """The frames of every round."""
-
 
 Tick = Callable[[int, int], None]
 """Told how many frames are done, and of how many."""

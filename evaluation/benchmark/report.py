@@ -239,8 +239,6 @@ def report_markdown(report: BenchReport) -> str:
 
 
 SUFFIXES = (".png", ".svg", ".pdf")
-
-
 _COLOURS = ("#2f6db3", "#d9822b", "#3a8f5c", "#a33b7c", "#6b6b6b")
 
 

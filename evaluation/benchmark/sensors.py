@@ -8,7 +8,6 @@ from pathlib import Path
 
 SYSFS = Path("/sys")
 
-
 _POWER_INPUTS = frozenset({"VDD_IN", "POM_5V_IN", "VDD_GPU_SOC"})
 """Rails of a Jetson that feed the whole module, by the boards' own names."""
 

@@ -36,7 +36,6 @@ from ..synthetic.scene import Scene, SceneConfig, SceneTruth
 TASKS = ("mot", "mots", "posetrack", "vos", "pose", "sot")
 """In the order in which they are measured; the first three see detections in every frame."""
 
-
 DEFAULT_SIZE = {
     "mot": (608, 1088),
     "mots": (608, 1088),
@@ -47,10 +46,7 @@ DEFAULT_SIZE = {
 }
 """Height and width of a scene's frames: what the heads' own defaults work at."""
 
-
 _FPS = 25.0
-
-
 _NOISE_STREAM = 108
 
 

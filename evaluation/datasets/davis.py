@@ -21,10 +21,8 @@ from .base import Sequence, dirs, images_in, numbers_of
 
 COLUMNS = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
 
-
 ONE_OBJECT = "2016"
 """Variant in which all objects are one."""
-
 
 _RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 

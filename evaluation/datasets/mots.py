@@ -27,20 +27,14 @@ from .base import (
 from .mot import is_challenge_folder, read_seqinfo
 
 COLUMNS = ("HOTA", "IDF1", "sMOTSA", "MOTSA", "MOTSP", "FP", "FN", "IDs")
-
-
 KITTI = "kitti"
-
-
 CHALLENGE = "challenge"
-
 
 CLASSES: dict[str, dict[str, int]] = {
     KITTI: {"car": 1, "pedestrian": 2},
     CHALLENGE: {"": 2},
 }
 """What is scored by itself in either variant, and its number in the files."""
-
 
 _KITTI_FPS = 10.0
 

@@ -30,10 +30,7 @@ RANGES = {
 }
 """First and last image of the sequences whose folder holds more."""
 
-
 _TRUTH = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
-
-
 COLUMNS = ("AUC", "P@20", "NP")
 
 

@@ -120,6 +120,5 @@ FORMATS: dict[str, DatasetFormat] = {
 }
 """By the name that `--format` takes."""
 
-
 FORMAT_OF_TASK = {row.task: name for name, row in FORMATS.items()}
 """Which layout a task's data has."""

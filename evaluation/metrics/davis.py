@@ -19,10 +19,8 @@ from ...records import BoolArray
 
 Curve = npt.NDArray[np.float64]
 
-
 BOUND_SHARE = 0.008
 """How far two contours may be apart, as a share of the image's diagonal."""
-
 
 VOID = 255
 """Label of pixels that count for nothing, where a truth has several objects."""

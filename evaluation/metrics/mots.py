@@ -16,7 +16,6 @@ from .mot import run_trackeval, trackeval_data
 MATCHED = 0.5
 """IoU from which on a result matches a truth."""
 
-
 Float64 = npt.NDArray[np.float64]
 
 

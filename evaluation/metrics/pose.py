@@ -76,14 +76,8 @@ def pck(found: FloatArray, truth: FloatArray, limit: float = 0.2) -> float:
 
 
 BOX_COLUMNS = ("HOTA", "IDF1", "MOTA", "FP", "FN", "IDs")
-
-
 JOINT_COLUMN = "MOTA@PCKh"
-
-
 COLUMNS = (*BOX_COLUMNS, JOINT_COLUMN)
-
-
 Similarity = npt.NDArray[np.float64]
 
 

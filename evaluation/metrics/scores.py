@@ -73,7 +73,6 @@ FIELDS = {
 }
 """Column → TrackEval's metric and field; HOTA's fields are means over its 19 thresholds."""
 
-
 _METRICS = ("HOTA", "CLEAR", "Identity")
 
 

@@ -10,10 +10,7 @@ import numpy.typing as npt
 from ...errors import DetectionError
 
 Boxes = npt.NDArray[Any]
-
-
 Curve = npt.NDArray[np.float64]
-
 
 THRESHOLDS: Curve = np.linspace(0.0, 1.0, 21)
 """Overlaps 0, 0.05, … 1."""

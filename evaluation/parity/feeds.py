@@ -21,21 +21,16 @@ from ...runtime.bundle.spec import GraphSpec, TensorSpec
 Feeds = tuple[npt.NDArray[Any], ...]
 """The inputs of a graph in the order of its spec."""
 
-
 SHARES = (0.0, 0.2, 0.5)
 """Sizes that graphs are compared at: on the way from the profile's smallest to its expected."""
-
 
 TEMPERATURE = 0.05
 """Of propagation."""
 
-
 _HIDDEN = -1.0e4
-
 
 _NOISE = 0.6
 """How far a detection's points are from its tracklet's: costs of 0.1 to 0.5."""
-
 
 _NUMBERS: dict[str, float] = {
     "temperature": TEMPERATURE,
@@ -45,7 +40,6 @@ _NUMBERS: dict[str, float] = {
     "top_k": 7,
 }
 
-
 _INDEX_BELOW = {
     "index": ("rows", "cols"),
     "chosen": ("old",),
@@ -53,7 +47,6 @@ _INDEX_BELOW = {
     "window_index": ("rows", "cols"),
     "order": ("queries",),
 }
-
 
 _SHARED_OUT = frozenset({"weights_y", "weights_x", "weight", "labels", "best_labels"})
 

@@ -18,10 +18,7 @@ from ...runtime.inference.runner import GraphRunner
 from .feeds import TEMPERATURE, Feeds
 
 Float64 = npt.NDArray[np.float64]
-
-
 Outputs = dict[str, Float64]
-
 
 MATCHED_BELOW = 0.8
 """Costs are compared up to here.  None above 0.7 is ever matched, and what is far above depends on
@@ -65,17 +62,12 @@ class TaskBounds:
 
 
 FULL = GraphBounds(max_error=2e-3, mean_error=1e-4, lowest_cosine=0.9999)
-
-
 HALF = GraphBounds(max_error=2e-2, mean_error=2e-3, lowest_cosine=0.999)
-
 
 HALF_BACKBONE = replace(HALF, max_error=None)
 """A cosine of 0.999 between unit points allows no element to be off by more than 0.045 anyway."""
 
-
 INT8_BACKBONE = GraphBounds(cosine=0.98)
-
 
 GRAPH_BOUNDS: dict[str, tuple[GraphBounds, GraphBounds]] = {
     "fp32": (FULL, FULL),
@@ -83,7 +75,6 @@ GRAPH_BOUNDS: dict[str, tuple[GraphBounds, GraphBounds]] = {
     "int8": (INT8_BACKBONE, FULL),
 }
 """By a bundle's precision: of the backbone, and of every other graph."""
-
 
 TASK_BOUNDS = {
     "fp32": TaskBounds(identity=0.99, overlap=0.99, keypoints=0.01),

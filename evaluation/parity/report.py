@@ -22,7 +22,6 @@ from .tasks import TaskParity, bound_of, compare_tasks, run_tasks
 PARITY_FILE = "parity.json"
 """Its name in the bundle; nothing reads it back."""
 
-
 Progress = Callable[[str], None]
 """Told what is compared next."""
 

@@ -22,7 +22,6 @@ from .graphs import TaskBounds
 LOST = 1.0
 """A joint that one side has lost counts as this many body sizes away."""
 
-
 Results = Mapping[str, Sequence[Tracks]]
 """By task, what came out for every frame."""
 
@@ -175,7 +174,6 @@ class _Measure:
 
 
 _IDF1 = _Measure("IDF1", "identity", _identities)
-
 
 _MEASURES = {
     "mot": _IDF1,

@@ -19,10 +19,7 @@ from .comparison import (
 )
 
 RANKS = "Ranks"
-
-
 CORRELATIONS = "Correlation"
-
 
 FEWEST_AXES = 3
 """A radar of two axes is a line."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _SVG: dict[str, Any] = {"svg.fonttype": "none"}
 """Letters stay letters: the page can be searched, and the file is small."""
 
-
 _MARKERS = "os^Dvphd*X"
 
 

@@ -21,14 +21,10 @@ from typing import Any, TypeVar
 from ...errors import UnitrackError
 
 Job = TypeVar("Job")
-
-
 Result = TypeVar("Result")
-
 
 Outcome = tuple[int, Result | UnitrackError]
 """Number of a job in the list, and what came of it."""
-
 
 KILLED_AT_MOST = 3
 """So often the workers may die before it is given up: a job may be too large for the machine."""

@@ -17,10 +17,8 @@ from ...records import UInt8Array
 HORIZON = 0.36
 """Height of the horizon, as a fraction of the image's height from its top."""
 
-
 EYE_HEIGHT = 1.12
 """Height of the camera above the ground, in body heights; sets where feet of a size stand."""
-
 
 Image32 = npt.NDArray[np.float32]
 

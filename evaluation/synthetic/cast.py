@@ -16,14 +16,8 @@ from .figure import Gait, Placement
 from .parts import Clothes
 
 _WALK = Gait(stride_rad=0.47, bend_rad=0.90, lean_rad=0.04, waves=False)
-
-
 _WAVE = Gait(stride_rad=0.42, bend_rad=0.80, lean_rad=0.02, waves=True)
-
-
 _RUN = Gait(stride_rad=0.75, bend_rad=1.55, lean_rad=0.17, waves=False)
-
-
 _TURN_FRAMES = 9
 
 
@@ -60,7 +54,6 @@ ROLES = (
     Role(-0.72, 0.480, -0.75, 1.40, 0.56, 0.54, 11.0, _RUN),
 )
 
-
 _SHIRTS = (
     ("checks", (44, 44, 206), (236, 240, 244)),
     ("stripes", (150, 92, 28), (222, 232, 238)),
@@ -72,7 +65,6 @@ _SHIRTS = (
     ("stripes", (120, 40, 176), (60, 180, 250)),
 )
 
-
 _TROUSERS = (
     ("plain", (118, 66, 34), (96, 50, 24)),
     ("plain", (56, 52, 50), (74, 70, 66)),
@@ -81,13 +73,8 @@ _TROUSERS = (
     ("stripes", (84, 30, 34), (70, 22, 26)),
 )
 
-
 _SKINS = ((150, 178, 224), (96, 128, 178), (128, 164, 212), (66, 92, 136), (168, 196, 236))
-
-
 _HAIRS = ((34, 44, 62), (28, 26, 26), (60, 120, 196), (58, 74, 110), (170, 176, 182))
-
-
 _SHOES = ((46, 46, 50), (40, 40, 170), (140, 90, 40), (60, 110, 60))
 
 

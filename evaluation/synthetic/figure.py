@@ -38,23 +38,13 @@ JOINT_NAMES = (
 )
 """PoseTrack18's keypoints in its order."""
 
-
 _TORSO, _UPPER_ARM, _FOREARM, _THIGH, _SHANK, _SOLE = 0.31, 0.155, 0.140, 0.235, 0.225, 0.038
-
 
 # The figure is turned a little towards the camera: its far shoulder shows ahead of the near one.
 _SHOULDER_X = {"near": -0.040, "far": 0.036}
-
-
 _HIP_X = {"near": -0.016, "far": 0.016}
-
-
 _DIM = 0.74
-
-
 Point = npt.NDArray[np.float64]
-
-
 Affine = npt.NDArray[np.float64]
 
 

@@ -27,10 +27,8 @@ from .scene import Scene, SceneTruth
 
 JPEG_QUALITY = 95
 
-
 MIN_TRUTH_VISIBLE = 0.1
 """Figures of which less shows are flagged 0 in gt.txt: nobody is asked to find them."""
-
 
 _PEDESTRIAN = 1
 

@@ -28,25 +28,17 @@ from .scores import TARGET, score
 LAST_FRAME = {"sot": 80, "vos": 23, "mot": 80, "mots": 80, "posetrack": 80, "pose": 24}
 """How many frames each task is followed for; the image is the last of them."""
 
-
 SIZE_HW = 480, 854
 """Of the clip: that of DAVIS."""
-
 
 WIDTH = 640
 """Of the images."""
 
-
 GIVEN_ONCE = ("sot", "vos", "pose")
 """Tasks that are given the first frame alone: their images show it in a corner."""
 
-
 JPEG_QUALITY = 82
-
-
 _INSET = 0.28
-
-
 _BORDER = (255, 255, 255)
 
 

@@ -12,7 +12,6 @@ from ...records import FloatArray, UInt8Array
 SOLID = 128
 """From this opacity on a pixel belongs to the figure drawn there."""
 
-
 _Window = tuple[tuple[slice, slice], tuple[slice, slice]]
 
 

@@ -18,25 +18,16 @@ from ...records import UInt8Array
 from .background import value_noise
 
 Color = tuple[int, int, int]
-
-
 Image32 = npt.NDArray[np.float32]
-
-
 Grid = npt.NDArray[Any]
-
 
 TEXELS = 256
 """Texels for one body height at the finest level."""
 
-
 LEVELS = 4
 """Levels of detail of a sprite, each half as fine as the one before."""
 
-
 _OVERSAMPLE = 2
-
-
 _RIM = 0.05
 
 

@@ -26,7 +26,6 @@ from .table import Backbone, Layout
 # numpy's module was renamed, and files know the name of their day.
 _SCALAR = np.float64(0).__reduce__()[0]
 
-
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -35,10 +34,8 @@ _HARMLESS: list[Any] = [
     *(type(np.dtype(code)) for code in ("f4", "f8", "i4", "i8")),
 ]
 
-
 # What torch.load raises on damaged files, besides UnpicklingError.
 _DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
-
 
 _RENAMES: dict[Layout, tuple[tuple[str, str], ...]] = {
     "plain": (),

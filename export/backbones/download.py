@@ -22,14 +22,8 @@ from typing import IO
 from ...errors import ExportError
 
 CACHE_VARIABLE = "UNITRACK_CACHE"
-
-
 _CHUNK = 1 << 18
-
-
 _ATTEMPTS = 4
-
-
 _BY_HAND = "get the file elsewhere and pass it with --weights PATH"
 
 

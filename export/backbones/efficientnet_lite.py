@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _EPS = 1e-3
-
-
 _STEM = 32
-
 
 # Per stage: blocks, kernel, stride, expansion, output channels. Trained with strides
 # 1, 2, 2, 2, 1 behind the stem's 2; the fourth stage gives its stride up here, which leaves 8.

@@ -15,10 +15,7 @@ from torch.nn import functional as F
 from ...errors import ExportError
 
 Layer = Literal["layer3", "layer4"]
-
-
 ResNetArch = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-
 
 # Blocks in layer1 … layer4, and whether they are bottlenecks.
 DEPTHS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
@@ -28,10 +25,7 @@ DEPTHS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
     "resnet101": ((3, 4, 23, 3), True),
 }
 
-
 _WIDTHS = (64, 128, 256, 512)
-
-
 _STRIDES = (1, 2, 1, 1)
 
 

@@ -13,23 +13,11 @@ from typing import Literal
 from ...errors import ExportError
 
 Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "efficientnet-lite0"]
-
-
 Layout = Literal["plain", "conv-module", "wrapped-conv", "time-axis"]
-
-
 Color = Literal["rgb", "lab-l"]
-
-
 Triple = tuple[float, float, float]
-
-
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-
-
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-
-
 LAYERS = ("layer3", "layer4")
 
 
@@ -90,77 +78,31 @@ class Backbone:
 
 
 _LABELS = "supervised, ImageNet"
-
-
 _IMAGES = "self-supervised, images"
-
-
 _PIXELS = "self-supervised, pixels"
-
-
 _VIDEO = "self-supervised, video"
-
-
 _UNSTATED = "not stated"
-
-
 _MIT = "MIT (code)"
-
-
 _BSD = "BSD-2-Clause (code)"
-
-
 _APACHE = "Apache-2.0 (code)"
-
-
 _NC = "CC-BY-NC 4.0"
-
-
 _TV_TERMS = "BSD-3-Clause (code), ImageNet terms"
-
-
 _TV = "https://download.pytorch.org/models/"
-
-
 _VFS = "https://github.com/xvjiarui/VFS/releases/download/v0.1-rc1/"
-
-
 _MOCO = "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/"
-
-
 _SWAV = "https://dl.fbaipublicfiles.com/deepcluster/"
-
-
 _PCL = "https://storage.googleapis.com/sfr-pcl-data-research/PCL_checkpoint/"
-
-
 _DRIVE = "https://drive.google.com/file/d/"
-
-
 _PYCONTRAST = "https://www.dropbox.com/sh/87d24jqsl6ra7t2/AABdDXZZBTnMQCBrg1yrQKVCa"
-
 
 # For files of other frameworks; the toolkit does not convert, and never unpickles.
 _CONVERT = "convert it to a PyTorch file with torchvision's ResNet names"
-
-
 _MMCV = ("backbone.",)
-
-
 _WALK = ("encoder.model.", "module.encoder.model.")
-
-
 _QUERY = ("module.encoder_q.",)
-
-
 _ENCODER = ("module.encoder.",)
-
-
 _PARALLEL = ("module.",)
-
-
 _HALF: Triple = (128 / 255, 128 / 255, 128 / 255)
-
 
 # fmt: off
 # One row, one or two lines: the formatter would make eight of each and the table unreadable.

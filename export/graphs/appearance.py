@@ -13,7 +13,6 @@ from torch import Tensor, nn
 MASKED = -1.0e4
 """Added to what must not be chosen: fits in float16, and exp(MASKED) is 0 for every temperature."""
 
-
 NORM_FLOOR = 1.0e-12
 
 

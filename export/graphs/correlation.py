@@ -21,7 +21,6 @@ from torch import Tensor, nn
 GRID = 65
 """Cells of a crop's side: 520 pixels at stride 8."""
 
-
 PADDING = 3.5
 """A crop is this much wider than its target, in widths of the target."""
 

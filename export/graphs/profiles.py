@@ -13,15 +13,12 @@ from ...runtime.bundle.spec import TensorSpec
 Range = tuple[int, int, int]
 """Smallest, expected and largest size of a dynamic dimension."""
 
-
 ANY_SIZE = ((64, 64), (608, 1088), (736, 1280))
 """Image sizes that engines are built for where none were asked for: a larger one would cost memory
 on boards that have little, and can be asked for."""
 
-
 _TILE = (64, 80, 160)
 """Cells of a tile of local propagation; 64 to 80 in practice."""
-
 
 _AFFINITIES = 96_000_000
 """Most affinities that an engine of propagation holds at once, 384 MB: bounds its tiles."""

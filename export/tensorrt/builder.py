@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 
 
 PORTABLE = "portable"
-
-
 CURRENT = "current"
-
-
 MIB = 1 << 20
-
 
 Progress = Callable[[str], None]
 """Told what is being done, in a few words."""

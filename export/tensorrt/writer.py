@@ -18,8 +18,6 @@ from ..graphs.profiles import Range, dimension_ranges, profiled
 from .builder import CURRENT, PORTABLE, BuildOptions, BuiltEngine, build_engine
 
 ENGINES = "engines"
-
-
 _CACHE = "timing.cache"
 
 

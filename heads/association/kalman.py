@@ -13,42 +13,24 @@ import numpy.typing as npt
 from filterpy.kalman import KalmanFilter
 
 Float64 = npt.NDArray[np.float64]
-
-
 POSITION_WEIGHT = 1.0 / 20.0
-
-
 VELOCITY_WEIGHT = 1.0 / 160.0
-
 
 GATE_FOUR = 9.4877
 """χ² quantile 0.95 of 4 degrees of freedom: position, aspect and height count."""
 
-
 GATE_TWO = 5.9915
 """χ² quantile 0.95 of 2 degrees of freedom: only the position counts."""
 
-
 _TRANSITION = np.eye(8) + np.eye(8, k=4)
-
-
 _MEASURE = np.eye(4, 8)
-
 
 # Standard deviations, those that grow with the height as shares of it, become covariances
 # `height² · share + fixed`.
 _P, _V = POSITION_WEIGHT, VELOCITY_WEIGHT
-
-
 _PROCESS_SHARE = np.diag(np.square([_P, _P, 0, _P, _V, _V, 0, _V]))
-
-
 _PROCESS_FIXED = np.diag(np.square([0, 0, 1e-2, 0, 0, 0, 1e-5, 0]))
-
-
 _MEASURED_SHARE = np.diag(np.square([_P, _P, 0, _P]))
-
-
 _MEASURED_FIXED = np.diag(np.square([0, 0, 1e-1, 0]))
 
 

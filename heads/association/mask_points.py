@@ -18,8 +18,6 @@ from ...runtime.preprocessing import FeatureMap, Letterbox
 from .tracklets import ObjectFeatures
 
 Float32 = npt.NDArray[np.float32]
-
-
 TAPS = 4
 
 

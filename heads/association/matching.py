@@ -100,7 +100,7 @@ class Associator:
         self._elapsed = elapsed
         self._predict(elapsed)
         boxes = xyxy_to_xyah(detections.boxes_xyxy)
-        left = list(range(len(detections)))
+        left = list(range(len(boxes)))
         known = [t for t in self._tracklets if t.state is not State.UNCONFIRMED]
         unconfirmed = [t for t in self._tracklets if t.state is State.UNCONFIRMED]
 
@@ -144,7 +144,7 @@ class Associator:
         features: ObjectFeatures | None,
         boxes_xyah: npt.NDArray[np.float64],
     ) -> Cost:
-        cost = np.full((len(tracklets), len(detections)), np.inf)
+        cost = np.full((len(tracklets), len(boxes_xyah)), np.inf)
         bank = self._bank.features
         if bank is None or features is None or not cost.size:
             return cost

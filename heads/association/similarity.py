@@ -18,14 +18,10 @@ from .tracklets import ObjectFeatures
 _MOST_AFFINITIES = 8_000_000
 """Of one call: the graph holds about five arrays of so many float32, some 160 MB."""
 
-
 MOST_BOX_POINTS = 40
 """Objects of more points than this are compared by the graph for masks."""
 
-
 _FLOOR = np.float32(1e-12)
-
-
 Float32 = npt.NDArray[np.float32]
 
 
@@ -147,7 +143,6 @@ def _cosine_costs(tracks: Float32, detections: Float32) -> Float32:
 
 
 Costs = Callable[[GraphRunner, ObjectFeatures, ObjectFeatures, Float32], Float32]
-
 
 SIMILARITIES: dict[str, Costs] = {
     "rsm": rsm_costs,

@@ -17,31 +17,18 @@ from ...records import BoolArray
 from ...runtime.formats.keypoints import JOINTS, Keypoints, joint_box, seen_joints
 
 HEAD = (0, 1, 2, 3, 4)
-
-
 SHOULDERS = (5, 6)
-
-
 TORSO = (5, 6, 12, 11)
-
-
 LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
-
 
 LIMB_WIDTH = 0.08
 """Thickness of limbs and neck, in body sizes."""
 
-
 HEAD_WIDTH = 0.12
 """Thickness of what joins the joints of the head, in body sizes."""
 
-
 _FRACTION_BITS = 4
-
-
 _THICKEST = 32767
-
-
 Points = npt.NDArray[np.float64]
 
 

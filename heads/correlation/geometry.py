@@ -13,8 +13,6 @@ import numpy.typing as npt
 from ...records import UInt8Array
 
 Float32 = npt.NDArray[np.float32]
-
-
 Float64 = npt.NDArray[np.float64]
 
 

@@ -13,7 +13,6 @@ from ...records import FloatArray
 
 Float64 = npt.NDArray[np.float64]
 
-
 SMALLEST_VARIANCE = 0.25
 """Cells²: a narrower map would slip through between the cells."""
 

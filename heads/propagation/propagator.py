@@ -20,7 +20,6 @@ from .tiles import MASKED, TilePlan, best_tile, reach_of
 _CHUNK_VALUES = 8_000_000
 """Affinities held at once: 32 MB, so that a large image needs no more memory than a small one."""
 
-
 _QUERY_INDEX = 3
 """Which input of `propagate_global` and `propagate_local` says what is searched for."""
 

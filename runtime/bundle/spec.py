@@ -13,8 +13,6 @@ from typing import Any
 from ...errors import BundleError
 
 FORMAT_VERSION = 1
-
-
 DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
 
 

@@ -47,6 +47,5 @@ class Detector(Protocol):
 
 MOTION = "motion"
 
-
 PERSON = 0
 """The class of people in models of COCO."""

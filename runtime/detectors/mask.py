@@ -26,17 +26,14 @@ KIND = ModelKind(
     "exactly one output float32 (N, h, w, 1), (N, 1, h, w) or (N, h, w) of the input's ratio",
 )
 
-
 MARGIN = 0.25
 """What the crop is longer than the box, see `PersonCrop.about`; BlazePose was made for as much."""
-
 
 REACH = 0.1
 """How far a mask may reach beyond its box on each side, as a share of the box's width and height.
 
 With a detector's boxes on a real clip, cutting at the box itself costs 2 % of the person's joints,
 and not cutting doubles what is taken from neighbours."""
-
 
 _ROUNDING = 1e-3
 

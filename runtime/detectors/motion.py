@@ -117,8 +117,9 @@ class MotionDetector:
         Returns:
             Boxes and (N, H, W) masks in source pixels; empty while the background is learnt.
         """
-        if frame.size_hw != self._size_hw:
-            self._restart(frame.size_hw)
+        size_hw = frame.size_hw
+        if size_hw != self._size_hw:
+            self._restart(size_hw)
         self._learnt += 1
         moving = self._moving(_shrink(frame.image, self._config.work_width))
         if self._learnt <= self._config.learn_frames:
@@ -128,7 +129,7 @@ class MotionDetector:
             self._unsteady += 1
             return Detections.empty()
         labels, objects = self._label(moving)
-        return _detections(labels, objects, frame.size_hw)
+        return _detections(labels, objects, size_hw)
 
     def _moving(self, image: UInt8Array) -> UInt8Array:
         """(h, w) uint8, 255 where a pixel of the small frame is foreground."""
@@ -201,6 +202,6 @@ def _detections(labels: UInt8Array, objects: int, size_hw: tuple[int, int]) -> D
     masks = np.stack([large == number for number in range(1, objects + 1)])
     boxes = mask_boxes(masks)
     rows = valid_rows(boxes)
-    return Detections(boxes, np.ones(objects, np.float32), np.full(objects, -1, np.int64), masks)[
-        rows
-    ]
+    boxes, masks = boxes[rows], masks[rows]
+    count = len(boxes)
+    return Detections(boxes, np.ones(count, np.float32), np.full(count, -1, np.int64), masks)

@@ -30,7 +30,6 @@ KIND = ModelKind(
     "one float32 (N, 195), as BlazePose's",
 )
 
-
 MARGIN = 0.2
 """What the crop is longer than the box, see `PersonCrop.about`.
 
@@ -38,13 +37,10 @@ On a real clip either format is tracked best from it: with less, MoveNet takes t
 stands before the person; with more, joints are placed worse.
 """
 
-
 BLAZEPOSE_POINTS = 39
-
 
 BLAZEPOSE_JOINTS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """Where COCO's joints stand among BlazePose's."""
-
 
 Read = Callable[[FloatArray, tuple[int, int]], FloatArray]
 """An output and the crop's height and width to (N, 17, 3) x, y in crop pixels and score, COCO."""

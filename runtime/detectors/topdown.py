@@ -142,7 +142,6 @@ def _resized(image: npt.NDArray[Any], size_hw: tuple[int, int]) -> npt.NDArray[A
 BATCH = 16
 """Crops of one call at most, where the model takes any number."""
 
-
 RANGES = {"uint8": 255, "int32": 255, "float32": 1}
 """The value of white by the input's element type."""
 

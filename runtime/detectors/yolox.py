@@ -26,10 +26,7 @@ from ..inference.onnxruntime import OnnxRuntimeEngine
 from ..paths import is_file
 
 STRIDES = (8, 16, 32)
-
-
 PAD_VALUE = 114.0
-
 
 _MAX_LOG_SIZE = 20.0
 """exp of this is 485 million strides; beyond it the exponential would overflow."""

@@ -30,16 +30,9 @@ POSETRACK_LIMBS: tuple[tuple[int, int], ...] = (
 )
 """Pairs of PoseTrack18's 17 keypoints that are joined by a line; nose and ears are dots."""
 
-
 _MASK_OPACITY = 0.45
-
-
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-
-
 _FRACTION_BITS = 4
-
-
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 

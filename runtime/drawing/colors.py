@@ -11,10 +11,8 @@ from ...records import UInt8Array
 
 Color = tuple[int, int, int]
 
-
 DISTINCT_COLORS = 48
 """How many colours identities share out among themselves."""
-
 
 _FIRST = (51, 102, 255)
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 from ...records import FloatArray, Tracks
 
 TRAIL_FRAMES = 30
-
-
 _HALF_WINDOW = 5
 
 

@@ -25,10 +25,7 @@ from .text import TableFile, beyond_the_end, count, first_invalid
 LAST_FRAME = 10_000_000
 """A larger `image_id` does not count frames: at 25 FPS this is more than four days."""
 
-
 _BEGIN = re.compile(r"\s*\[\s*\{")
-
-
 _LOOK = 4096
 
 

@@ -16,11 +16,7 @@ from ..drawing.colors import davis_palette
 from ..writers.base import WriterBase, output_error, write_atomic
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
 _GREY, _PALETTE = 0, 3
-
-
 _COLOUR_TYPES = {2: "RGB", 4: "grey with alpha", 6: "RGB with alpha"}
 
 

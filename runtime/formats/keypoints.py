@@ -17,7 +17,6 @@ from .text import LARGEST, unreadable
 Keypoints = npt.NDArray[np.floating[Any]]
 """(..., K, 3): x, y in pixels, confidence (<= 0: not seen)."""
 
-
 _BODY = (
     "left_shoulder",
     "right_shoulder",
@@ -33,19 +32,12 @@ _BODY = (
     "right_ankle",
 )
 
-
 POSETRACK_JOINTS = ("nose", "head_bottom", "head_top", "left_ear", "right_ear", *_BODY)
-
-
 COCO_JOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", *_BODY)
-
-
 JOINTS = len(POSETRACK_JOINTS)
-
 
 BOX_MARGIN = 0.1
 """What a box about joints is larger on each side, as a share of its width and height."""
-
 
 CROWN = 1.6
 """How far the crown is from the shoulders, where nose, eyes and ears are at 1."""

@@ -17,8 +17,6 @@ from ..writers.base import RowWriter
 from .text import TableFile, first_invalid, parse_number, parse_whole, read_lines, row_error
 
 _SEPARATOR = re.compile(r"\s*,\s*|\s+")
-
-
 _COLUMNS = "frame,id,x,y,w,h[,score[,class,...]]"
 
 
@@ -98,11 +96,7 @@ def _rows(frame_number: int, tracks: Tracks) -> list[str]:
 
 
 _PEDESTRIAN = 1
-
-
 _LARGEST = 1e9
-
-
 IdRows = dict[int, tuple[IntArray, FloatArray]]
 
 

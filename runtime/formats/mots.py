@@ -17,7 +17,6 @@ from .text import DetectionFile, beyond_the_end, count, parse_whole, read_lines,
 
 IGNORE_CLASS = 10
 
-
 MAX_FRAME_BYTES = 1 << 31
 """The masks of one frame may take this much memory; 500 of 1920 × 1080 take half of it."""
 

@@ -16,7 +16,6 @@ from ..writers.base import RowWriter
 Box = tuple[float, float, float, float]
 """Left, top, width, height in source pixels, from 0."""
 
-
 _BETWEEN = re.compile(r"[\s,;]+")
 
 

@@ -167,11 +167,7 @@ def _read_persons(
 
 
 _HEAD = '{"annotations": [\n'
-
-
 _CHUNK = 1 << 20
-
-
 _PERSON = 1
 
 

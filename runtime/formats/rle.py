@@ -17,7 +17,6 @@ from ...records import BoolArray, IntArray
 MAX_PIXELS = 1 << 27
 """Larger masks (11,585 × 11,585) are refused, so that a damaged size cannot exhaust the memory."""
 
-
 _MAX_GROUPS = 7
 """35 bits with sign: more than a count of MAX_PIXELS, or a difference of two, ever needs."""
 

@@ -19,10 +19,7 @@ from ..boxes import rows_in_image, valid_rows
 LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
 
-
 _MIN_ROWS_TO_JUDGE_SIZE = 4
-
-
 _File = TypeVar("_File", bound="DetectionFile")
 
 

@@ -1,7 +1,7 @@
 """The one way in which every backend runs a graph.
 
 `Engine.run` checks what it is given, by name, dtype and shape, once for all backends; a backend
-implements `_run` and `_close`.
+implements `_run` and `close`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Engine(ABC):
             feeds: Every input by name, with the dtype and shape that `spec` gives.
 
         Returns:
-            Every output by name.
+            Every output by name, in the order of `spec`.
 
         Raises:
             BackendError: A feed is missing, unknown, or of another dtype or shape; or the

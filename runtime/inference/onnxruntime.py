@@ -28,10 +28,8 @@ PROVIDERS = {
     "ort-tensorrt": "TensorrtExecutionProvider",
 }
 
-
 _CUDA = "cuda"
 """ONNX Runtime's name of the memory that both GPU providers compute in."""
-
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -106,7 +104,10 @@ class OnnxRuntimeEngine(Engine):
             if self._bind:
                 return self._run_bound(self._session, feeds)
             names = [tensor.name for tensor in self.spec.outputs]
-            host = {name: to_host(feed) for name, feed in feeds.items()}
+            host = {
+                name: feed if isinstance(feed, np.ndarray) else feed.to_host()
+                for name, feed in feeds.items()
+            }
             return dict(zip(names, self._session.run(names, host), strict=True))
         except _failures() as error:
             raise BackendError(f"graph {self.spec.name}: {_one_line(error)}") from error

@@ -64,7 +64,7 @@ class GraphRunner:
         if len(names) != len(feeds):
             raise BackendError(f"graph {graph}: got {len(feeds)} inputs, expected {names}")
         outputs = engine.run(dict(zip(names, feeds, strict=True)))
-        return tuple(outputs[tensor.name] for tensor in engine.spec.outputs)
+        return tuple(outputs.values())
 
     def place(self, array: Array) -> Array:
         """The same array where the graphs compute: what is fed often is then copied once.

@@ -17,7 +17,6 @@ from ..writers.window import has_display
 SELECT = "select"
 """The word in place of a box that lets the user draw one."""
 
-
 _TITLE = "Draw a box around the object, then press Enter (c: cancel)"
 
 

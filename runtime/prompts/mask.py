@@ -157,10 +157,7 @@ def draw_object(image: UInt8Array, labels: UInt8Array) -> UInt8Array:  # noqa: A
 _REACH = 0.25
 """How far from the point the object may lie, as a share of the image's shorter side."""
 
-
 _ROUNDS = 5
-
-
 _LEAST, _MOST = 1.5, 0.95
 
 

@@ -13,11 +13,9 @@ from ...records import Frame, UInt8Array
 
 Kind = Literal["video", "images", "camera", "stream"]
 
-
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
 )
-
 
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
 """Told what happens to a live source, in a thread of its own; the text names no source."""

@@ -20,24 +20,13 @@ from .read_ahead import BrokenOffError, FileSource, size_change
 # count their frames are off by one or two; for the others the number comes from the duration,
 # which an audio track may stretch by a moment.
 _COUNTING_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi"})
-
-
 _MISSING_FRAMES = 2
-
-
 _MISSING_SECONDS = 2.0
-
-
 _DAY_S = 86_400
-
-
 _READ_TIMEOUT_S = 30.0
-
 
 # What FFmpeg takes for a recording of a text terminal, by the name alone.
 _TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".txt", ".vt"})
-
-
 _AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma"})
 
 

@@ -24,21 +24,12 @@ from .redact import redact
 
 _USUAL_FPS = 30.0
 
-
 # A connection begins with a burst of what was buffered; only what follows tells the rate, over
 # enough time that delays of single frames do not count.
 _BURST_S = 1.0
-
-
 _ENOUGH_S = 3.0
-
-
 _KEPT = 600  # arrivals that the rate is taken over
-
-
 _GAP_S = 1.0
-
-
 _GAP_INTERVALS = 5.0
 
 
@@ -107,8 +98,6 @@ class FrameCounter:
 
 
 _FIRST_READS = 10
-
-
 _RETRY_S = 0.02
 
 

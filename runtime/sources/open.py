@@ -14,20 +14,10 @@ from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
 from .redact import redact
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-
-
 _LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https"})
-
-
 _REMOTE_FILE = re.compile(r"https?://[^?#]+\.(mp4|mkv|avi|mov|webm)([?#].*)?$", re.IGNORECASE)
-
-
 _CAMERA = re.compile(r"(?:camera|/dev/video)(\d+)$")
-
-
 _CSI = re.compile(r"csi(\d+)$")
-
-
 _GST = "gst:"
 
 

@@ -22,7 +22,6 @@ _CSI = (
     "nvvidconv ! video/x-raw,format=BGRx"
 )
 
-
 # The queue of the sink is one frame deep: what nobody takes in time must not pile up in it.
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 

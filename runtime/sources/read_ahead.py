@@ -15,8 +15,6 @@ from .base import SourceInfo
 from .redact import redact
 
 _QUEUE = 2
-
-
 _JOIN_S = 2.0
 
 

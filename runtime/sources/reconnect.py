@@ -20,28 +20,18 @@ from .base import Capture
 from .redact import redact
 
 _JOIN_S = 2.0
-
-
 _FAILED_READS = 10  # in a row; a single one happens on radio links
-
-
 _RETRY_S = 0.02
-
 
 # Pauses double up to the longest, which bounds how late a camera that is back is noticed.
 _FIRST_PAUSE_S = 0.2
-
-
 _LONGEST_PAUSE_S = 1.0
-
 
 # Captures with a timeout of their own get the chance to report it first.
 _GRACE_S = 1.0
 
-
 Deliver = Callable[[UInt8Array, bool], None]
 """Takes an image, (H, W, 3) uint8 BGR, and whether it is the first one of a new connection."""
-
 
 Notify = Callable[[Literal["lost", "returned"], str], None]
 

@@ -11,13 +11,8 @@ from pathlib import Path
 # GStreamer's elements take it by. One slash is a typing error that must not give it away; one
 # letter before it is a Windows drive.
 _WHOLE = re.compile(r"^(\w[\w+.-]+:/{1,2}).*@", re.DOTALL)
-
-
 _CREDENTIALS = re.compile(r"(?<=\w\w)(:/{1,2})\S*@")
-
-
 _QUERY = re.compile(r"(?<=\w\w)(:/{1,2}[^\s?]*)\?\S*")
-
 
 _SECRETS = re.compile(
     r"\b((?:user|proxy)-(?:id|pw)|username|password|passphrase)(\s*=\s*)(\"[^\"]*\"|\S+)"

@@ -1,4 +1,4 @@
-"""What a writer of results is, and files that are whole or not there."""
+"""What a writer of results is, recordings that outlive a full disk, and files written at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -17,11 +18,7 @@ from ...errors import OutputError
 from ...records import Frame, Tracks
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 _PARTIAL = ".partial"
-
-
 _Self = TypeVar("_Self", bound="WriterBase")
 
 
@@ -47,6 +44,10 @@ class Writer(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+MakeWriter = Callable[[Path], Writer]
+"""Opens a writer, given the path of what it writes."""
 
 
 class WriterBase:
@@ -122,6 +123,45 @@ class RowWriter(WriterBase, ABC):
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+class Recording(WriterBase):
+    """A writer that may fail without ending the run: it stops, says so once, and stays stopped.
+
+    Args:
+        writer: What records.
+        say: Told once, in one line, why recording stopped.
+
+    Attributes:
+        error: Why it stopped, or None.
+    """
+
+    def __init__(self, writer: Writer, say: Callable[[str], None]) -> None:
+        self._writer = writer
+        self._say = say
+        self.error: OutputError | None = None
+
+    def write(self, frame: Frame, tracks: Tracks) -> None:
+        """Write one frame, unless recording has stopped."""
+        if self.error is None:
+            try:
+                self._writer.write(frame, tracks)
+            except OutputError as error:
+                self._stop(error)
+                with contextlib.suppress(OutputError):
+                    self._writer.close()
+
+    def close(self) -> None:
+        """Complete the output. May be called again."""
+        if self.error is None:
+            try:
+                self._writer.close()
+            except OutputError as error:
+                self._stop(error)
+
+    def _stop(self, error: OutputError) -> None:
+        self.error = error
+        self._say(f"{error}; tracking goes on without this recording")
 
 
 def write_atomic(path: Path, data: bytes, frames: int | None = None) -> None:

@@ -14,10 +14,7 @@ _WRITTEN = re.compile(
     r"video\.partial\.mp4|images\.json\.partial"
 )
 
-
 _MASKS = re.compile(r"masks(-\d{4,})?")
-
-
 _MASK = re.compile(r"\d{5,}\.png(\.partial)?")
 
 

@@ -1,16 +1,12 @@
-"""Recording for days: results cut into segments, and a full disk that does not end the tracking."""
+"""Recording for days: results cut into segments."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import OutputError, RequestError
+from ...errors import RequestError
 from ...records import Frame, Tracks
-from .base import Writer, WriterBase
-
-MakeWriter = Callable[[Path], Writer]
+from .base import MakeWriter, Writer, WriterBase
 
 
 def segment_path(path: Path, number: int) -> Path:
@@ -78,42 +74,3 @@ class Segments(WriterBase):
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
-
-
-class Recording(WriterBase):
-    """A writer that may fail without ending the run: it stops, says so once, and stays stopped.
-
-    Args:
-        writer: What records.
-        say: Told once, in one line, why recording stopped.
-
-    Attributes:
-        error: Why it stopped, or None.
-    """
-
-    def __init__(self, writer: Writer, say: Callable[[str], None]) -> None:
-        self._writer = writer
-        self._say = say
-        self.error: OutputError | None = None
-
-    def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write one frame, unless recording has stopped."""
-        if self.error is None:
-            try:
-                self._writer.write(frame, tracks)
-            except OutputError as error:
-                self._stop(error)
-                with contextlib.suppress(OutputError):
-                    self._writer.close()
-
-    def close(self) -> None:
-        """Complete the output. May be called again."""
-        if self.error is None:
-            try:
-                self._writer.close()
-            except OutputError as error:
-                self._stop(error)
-
-    def _stop(self, error: OutputError) -> None:
-        self.error = error
-        self._say(f"{error}; tracking goes on without this recording")

@@ -26,22 +26,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 Draw = Callable[[UInt8Array, Tracks], UInt8Array]
-
-
 _MAX_SIDE = 16_384  # of x264
-
-
 _LEAST_TICKS = 90_000  # a second
-
 
 # Without the table of fragments at the end, which would grow in memory for days.
 _FRAGMENTS = "frag_every_frame+empty_moov+default_base_moof+skip_trailer"
 
-
 # One thread: the same frames give the same bytes on every machine, and none is held back.
 _X264 = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
-
-
 _BT601, _LIMITED_RANGE = 6, 1  # as cv2.cvtColor makes it; ISO/IEC 23091-2 and FFmpeg's numbers
 
 

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
-from unitrack_edge.heads.association.roi import roi_weights
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
+from unitrack_edge.heads.mot import roi_weights
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.inference.runner import GraphRunner
 

@@ -13,10 +13,8 @@ from .cuda import Cuda
 MOST = 64
 """Recordings kept by one engine: the memory of five frames is met in some thirty constellations."""
 
-
 STALE_AFTER = 1000
 """Runs after which a recording that was not launched makes room for another one."""
-
 
 _REMEMBERED = 512
 """Keys that were met once and are remembered, to be recorded when they come again."""

@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 
 
 Shape = tuple[int, ...]
-
-
 Shapes = tuple[Shape, ...]
-
 
 _KNOWN_SHAPES = 256
 """Combinations of input shapes whose output shapes are remembered."""

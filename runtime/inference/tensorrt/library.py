@@ -71,7 +71,6 @@ VARIANT_TABLE = {
     )
 }
 
-
 VARIANTS = tuple(VARIANT_TABLE)
 """Names that `--engine` takes."""
 

@@ -23,9 +23,7 @@ from .cuda import MIB, Cuda, GpuMemoryError
 _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
 
-
 _PINNED_SMALLEST = 4096
-
 
 _PINNED_MOST = 128 * MIB
 """Pinned memory that may be kept: more is taken back from the system's other programs."""

@@ -19,17 +19,13 @@ from ...bundle.spec import GraphSpec
 
 UNSTATED = "unstated"
 
-
 PROMISED = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
 """Element type that a bundle's precision promises for convolutions and matrix products."""
 
-
 _PRODUCT = re.compile(r"conv(?!ert)|gemm|matrixmultiply|matmul|einsum", re.IGNORECASE)
-
 
 # Fused kinds say only in the name of their kernel that there is a product in them.
 _FUSED = re.compile(r"fusion", re.IGNORECASE)
-
 
 # In this order: `BFloat16` holds `Float`.
 _TYPES = (
@@ -39,7 +35,6 @@ _TYPES = (
     (re.compile(r"fp8", re.IGNORECASE), "float8"),
     (re.compile(r"float|fp32", re.IGNORECASE), "float32"),
 )
-
 
 _ONNX_NAME = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 

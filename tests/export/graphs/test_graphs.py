@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.heads.association.roi import roi_weights
+from unitrack_edge.heads.mot import roi_weights
 
 from ...reference.propagation_plain import propagate
 from ...reference.roi_align_plain import roi_align

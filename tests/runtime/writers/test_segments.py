@@ -22,9 +22,9 @@ from unitrack_edge.runtime.formats.mot import MotWriter
 from unitrack_edge.runtime.formats.rle import decode_rle
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 from unitrack_edge.runtime.signals import StopRequest
-from unitrack_edge.runtime.writers.base import WriterBase
+from unitrack_edge.runtime.writers.base import Recording, WriterBase
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
-from unitrack_edge.runtime.writers.segments import Recording, Segments, segment_path
+from unitrack_edge.runtime.writers.segments import Segments, segment_path
 from unitrack_edge.runtime.writers.video import VideoWriter
 
 from ...support.live_run import HEIGHT, WIDTH, event
@@ -226,7 +226,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.support.live_run import event
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
-from unitrack_edge.runtime.writers.segments import Recording
+from unitrack_edge.runtime.writers.base import Recording
 from unitrack_edge.runtime.writers.video import VideoWriter
 said = []
 with Recording(VideoWriter(Path(sys.argv[1]), 10.0, lambda image, _: image), said.append) as writer:
