@@ -1,4 +1,8 @@
-"""UniTrack Edge: one appearance model, two primitives, training-free tracking heads."""
+"""UniTrack Edge: one appearance model, two primitives, training-free tracking heads.
+
+`unitrack_edge.api` is the Python interface; its functions `export`, `build` and `evaluate` are not
+repeated here, where `export` is a package.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,31 @@ from typing import TYPE_CHECKING, Any
 from .errors import UnitrackError
 
 if TYPE_CHECKING:
+    from .api import Tracker
     from .records import Detections, Frame, Tracks
 
 __version__ = "0.1.0"
 
-__all__ = ["Detections", "Frame", "Tracks", "UnitrackError", "__version__"]
+__all__ = [
+    "Detections",
+    "Frame",
+    "Tracker",
+    "Tracks",
+    "UnitrackError",
+    "__version__",
+]
+
+_RECORDS = ("Detections", "Frame", "Tracks")
 
 
 def __getattr__(name: str) -> Any:
-    # The records need NumPy, which `cli --help` can do without.
-    if name in ("Frame", "Detections", "Tracks"):
+    # These need NumPy, which `cli --help` can do without.
+    if name in _RECORDS:
         from . import records
 
         return getattr(records, name)
+    if name == "Tracker":
+        from .api import Tracker
+
+        return Tracker
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

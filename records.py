@@ -1,4 +1,4 @@
-"""What travels between the rooms: frames, detections, tracks.
+"""What travels between the packages: frames, detections, tracks.
 
 All of them are frozen, slotted dataclasses that check themselves on construction, so that a wrong
 array is reported where it was made and not three calls later.  Arrays are not copied: who builds
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DetectionError, SourceError
+from .errors import DetectionError, SourceError, UnitrackError
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -124,6 +124,28 @@ class Detections:
         )
 
     @staticmethod
+    def from_supervision(detections: Any) -> Detections:
+        """Detections of a `supervision.Detections`, or of whatever has its attributes.
+
+        Args:
+            detections: `xyxy` (N, 4) in source pixels, `confidence` (N,) or None (then 1),
+                `class_id` (N,) or None (then -1: unknown), `mask` (N, H, W) bool or None.
+
+        Raises:
+            DetectionError: Shapes or values that are no detections.
+        """
+        boxes = np.ascontiguousarray(detections.xyxy, np.float32).reshape(-1, 4)
+        count = len(boxes)
+        scores, classes = detections.confidence, detections.class_id
+        mask = getattr(detections, "mask", None)
+        return Detections(
+            boxes,
+            np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+            np.full(count, -1, np.int64) if classes is None else np.asarray(classes, np.int64),
+            masks=None if mask is None else np.asarray(mask, np.bool_),
+        )
+
+    @staticmethod
     def empty() -> Detections:
         """No object at all."""
         return Detections(
@@ -155,3 +177,25 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def to_supervision(self) -> Any:
+        """These tracks as a `supervision.Detections`, identities in `tracker_id`.
+
+        Raises:
+            UnitrackError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise UnitrackError(
+                "to_supervision() needs supervision, which is not installed: "
+                "pip install supervision"
+            ) from None
+        seen = self.detections
+        return supervision.Detections(
+            xyxy=seen.boxes_xyxy.copy(),
+            mask=seen.masks,
+            confidence=seen.scores,
+            class_id=seen.classes.astype(int),
+            tracker_id=self.ids.astype(int),
+        )

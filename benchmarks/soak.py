@@ -26,8 +26,8 @@ from ..records import Frame, Tracks
 from ..runtime.pipeline import OnFrame
 from ..runtime.server.launch import LiveRequest, open_live
 from ..runtime.sources.base import SourceInfo
-from ..tracking.config import TrackRequest
-from ..tracking.session import track_all
+from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
+from ..tracking.session import track
 from .timing import limit_threads, machine, save
 
 SIZE_HW = 96, 128
@@ -86,19 +86,15 @@ def run(bundle: Path, frames: int) -> list[tuple[int, int, int, int]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = MotConfig(height=SIZE_HW[0], width=SIZE_HW[1], min_area=10.0)
-        request = TrackRequest(
-            source=str(write_clip(folder, frames)),
-            task="mot",
-            config=config,
-            bundle=bundle,
-            output=folder / "run",
-            detector="motion",
-            threads=1,
-            save_video=True,
+        wanted = TrackConfig(
+            (SourceConfig(str(write_clip(folder, frames))),),
+            (config,),
+            RunConfig(bundle=bundle, output=folder / "run", threads=1, save_video=True),
+            DetectorConfig("motion"),
         )
         live = LiveRequest(serve="0", jsonl=str(folder / "lines.jsonl"))
         with open_live(live, print) as outputs, viewer(outputs.url or ""):
-            track_all([request], request.output, watch, outputs.listeners, outputs.commands)
+            track(wanted, watch, listeners=outputs.listeners, commands=outputs.commands)
     return rows
 
 

@@ -20,8 +20,8 @@ from ..evaluation.synthetic.scene import Scene, SceneConfig
 from ..heads.config import MotConfig
 from ..runtime.events import SourceEvent
 from ..runtime.server.launch import LiveRequest, open_live
-from ..tracking.config import TrackRequest
-from ..tracking.session import track_all
+from ..tracking.config import RunConfig, SourceConfig, TrackConfig
+from ..tracking.session import track
 from .timing import limit_threads, machine, save
 
 FRAMES = 120
@@ -66,16 +66,16 @@ def ten_viewers(url: str, source: str) -> Iterator[None]:
             readers.communicate()
 
 
-def frames_per_second(request: TrackRequest, *, watched: bool) -> float:
+def frames_per_second(config: TrackConfig, *, watched: bool) -> float:
     """Of one run, with a live view, watched or not."""
     with open_live(LiveRequest(serve="0"), print) as live:
         if not watched:
-            return float(track_all([request], request.output, listeners=live.listeners).data["fps"])
+            return float(track(config, listeners=live.listeners).data["fps"])
         # The page of a source is there once it was opened: viewers come before the first frame.
         for listener in live.listeners:
             listener.on_source(SourceEvent("clip", "opened", ""))
         with ten_viewers(live.url or "", "clip"):
-            return float(track_all([request], request.output, listeners=live.listeners).data["fps"])
+            return float(track(config, listeners=live.listeners).data["fps"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,19 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as name:
             scene = Scene(SceneConfig(frames=FRAMES, height=SIZE_HW[0], width=SIZE_HW[1]))
             files = write_scene(scene, Path(name) / "clip")
-            request = TrackRequest(
-                source=str(files.source),
-                task="mot",
-                config=MotConfig(height=SIZE_HW[0], width=SIZE_HW[1]),
-                bundle=options.bundle,
-                output=Path(name) / "run",
-                detections=files.detections,
-                threads=1,
-                overwrite=True,
+            config = TrackConfig(
+                (SourceConfig(str(files.source), detections=files.detections),),
+                (MotConfig(height=SIZE_HW[0], width=SIZE_HW[1]),),
+                RunConfig(
+                    bundle=options.bundle, output=Path(name) / "run", threads=1, overwrite=True
+                ),
             )
             for number in range(options.rounds + 1):
                 order = (False, True) if number % 2 else (True, False)
-                fps = {watched: frames_per_second(request, watched=watched) for watched in order}
+                fps = {watched: frames_per_second(config, watched=watched) for watched in order}
                 if number:
                     pairs.append((fps[False], fps[True]))
     except UnitrackError as error:

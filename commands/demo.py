@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,7 @@ from ..errors import RequestError
 
 if TYPE_CHECKING:
     from ..evaluation.synthetic.files import SceneFiles
-    from ..tracking.config import TrackRequest
-    from ..tracking.session import TrackReport
+    from ..tracking.session import RunReport
 
 
 @click.command("demo")
@@ -84,10 +82,10 @@ def _demo_clip(bundle: Path, frames: int | None, output: Path) -> None:
 
     with Console().status("drawing the demo clip"):
         clip = write_scene(Scene(SceneConfig()), output / "clip", overwrite=True)
-    mot, vos = _requests(str(clip.source), bundle, frames, output)
+    source, mask = str(clip.source), str(clip.init_mask)
     reports = [
-        _track(replace(mot, detections=clip.detections)),
-        _track(replace(vos, init=str(clip.init_mask))),
+        _track("mot", bundle, frames, output, source, detections=clip.detections),
+        _track("vos", bundle, frames, output, source, init=mask),
     ]
     _summary(reports, _scores(clip, reports))
 
@@ -104,52 +102,55 @@ def _gallery(bundle: Path, folder: Path, frames: int | None, output: Path) -> No
 def _own_video(
     source: str, detector: str, init: str | None, bundle: Path, frames: int | None, output: Path
 ) -> None:
-    mot, vos = _requests(source, bundle, frames, output)
-    reports = [_track(replace(mot, detector=detector))]
+    reports = [_track("mot", bundle, frames, output, source, detector=detector)]
     if init is not None:
-        reports.append(_track(replace(vos, init=init)))
+        reports.append(_track("vos", bundle, frames, output, source, init=init))
     _summary(reports, [""] * len(reports))
     if init is None:
         click.echo("to carry an object's mask through the video as well, add --init X,Y,W,H")
 
 
-def _requests(
-    source: str, bundle: Path, frames: int | None, output: Path
-) -> tuple[TrackRequest, TrackRequest]:
-    """The runs for mot and vos, still without detections and first mask."""
-    from ..heads.config import MotConfig, VosConfig
-    from ..tracking.config import TrackRequest
-
-    mot = TrackRequest(
-        source,
-        "mot",
-        MotConfig(),
-        bundle,
-        output / "mot",
-        max_frames=frames,
-        save_video=True,
-        overwrite=True,
-    )
-    return mot, replace(mot, task="vos", config=VosConfig(), output=output / "vos")
-
-
-def _track(request: TrackRequest) -> TrackReport:
+def _track(
+    task: str,
+    bundle: Path,
+    frames: int | None,
+    output: Path,
+    source: str,
+    *,
+    init: str | None = None,
+    detections: Path | None = None,
+    detector: str | None = None,
+) -> RunReport:
+    from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
+    from ..tracking.registry import TASKS
     from ..tracking.session import track
     from .console.progress import watch_run
 
-    with watch_run(request.task) as watch:
-        report = track(request, watch)
+    config = TrackConfig(
+        (SourceConfig(source, init, detections),),
+        (TASKS[task].config(),),
+        RunConfig(
+            bundle=bundle,
+            output=output / task,
+            max_frames=frames,
+            save_video=True,
+            overwrite=True,
+        ),
+        DetectorConfig(detector),
+    )
+    with watch_run(task) as watch:
+        report = track(config, watch)
     _stop_if_interrupted(report)
     return report
 
 
-def _stop_if_interrupted(report: TrackReport) -> None:
+def _stop_if_interrupted(report: RunReport) -> None:
     if report.data["interrupted"]:
         click.echo(f"interrupted; the results so far are in {report.output}", err=True)
         sys.exit(130)
 
 
-def _scores(clip: SceneFiles, reports: list[TrackReport]) -> list[str]:
+def _scores(clip: SceneFiles, reports: list[RunReport]) -> list[str]:
     from ..evaluation.synthetic.scores import score_boxes, score_masks
 
     mot, vos = reports
@@ -162,7 +163,7 @@ def _scores(clip: SceneFiles, reports: list[TrackReport]) -> list[str]:
     ]
 
 
-def _summary(reports: list[TrackReport], scores: list[str]) -> None:
+def _summary(reports: list[RunReport], scores: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 

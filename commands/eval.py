@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DetectionError, RequestError, UnitrackError
+from ..tracking.config import DEFAULT_BACKBONE
 from .console.bundles import ensure_bundle
-from .options.track import DEFAULT_BACKBONE, SectionedCommand, head_config, head_options
+from .options.track import SectionedCommand, task_config, task_options
 
 if TYPE_CHECKING:
     from ..evaluation.datasets.base import Sequence
@@ -92,7 +93,7 @@ def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "[default: runs/eval-TASK-DATA-BUNDLE; with --results: none]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@head_options
+@task_options
 def command(task: str, format_name: str | None, as_json: bool, **values: Any) -> None:
     """Measure accuracy on a benchmark, as its official tool does.
 
@@ -187,7 +188,7 @@ def _track(
         raise RequestError("--bundle and --backbone name two bundles: give one of them")
     name = values["backbone"] or DEFAULT_BACKBONE
     bundle: Path = values["bundle"] or Path("bundles") / name
-    config = head_config(task, values)
+    config = task_config(task, values)
     check_trackable(sequences)
     ensure_bundle(bundle, None if values["bundle"] else name)
     default = f"eval-{task}-{values['data'].absolute().name}-{bundle.absolute().name}"
@@ -208,16 +209,10 @@ def _track(
 def _summary(
     row: DatasetFormat, records: list[SequenceRecord], failures: Failures, setting: dict[str, Any]
 ) -> dict[str, Any]:
-    from ..evaluation.runner.report import combined_rows, notes_of, row_data, sequence_rows
+    from ..evaluation.runner.report import summary_of
 
-    return {
-        **setting,
-        "sequences": [row_data(line) for r in records for line in sequence_rows(row, r)],
-        "combined": [row_data(line) for line in combined_rows(row, records)],
-        "recorded_before": [record.name for record in records if not record.fresh],
-        "failed": {name: str(error) for name, error in failures.items()},
-        "notes": notes_of(records),
-    }
+    failed = {name: str(error) for name, error in failures.items()}
+    return {**setting, **summary_of(row, records), "failed": failed}
 
 
 def _show(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from ..errors import RequestError
 
@@ -16,13 +16,18 @@ SIMILARITIES = ("rsm", "pooled", "flattened")
 
 
 @dataclass(frozen=True, slots=True)
-class TrackedConfig:
-    """Parameters of a task that gives identities to what a detector sees.
+class TaskConfig:
+    """Parameters of a task; the name of the task is a class attribute."""
+
+    task: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedConfig(TaskConfig):
+    """Parameters of a task that gives identities to detections.
 
     The defaults are the authors' for boxes and masks.
     """
-
-    task: ClassVar[str]
 
     confidence: float = field(
         default=0.5, metadata={"help": "Detections below this score are left out."}
@@ -91,7 +96,7 @@ SOT_HEADS = ("dcf", "xcorr")
 
 
 @dataclass(frozen=True, slots=True)
-class SotConfig:
+class SotConfig(TaskConfig):
     """Parameters of single-object tracking; the defaults are the authors'.
 
     The crop's size is none of them: it is that of the bundle's graphs, 65 × 65 cells.
@@ -191,55 +196,6 @@ def _check_area(config: MotsConfig | PosetrackConfig) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class PoseConfig:
-    """Parameters of pose propagation: those of mask propagation, and of belief maps."""
-
-    task: ClassVar[str] = "pose"
-
-    top_k: int = field(default=10, metadata={"help": "Keys kept per cell."})
-    temperature: float = field(default=0.05, metadata={"help": "Temperature of the softmax."})
-    radius: float = field(
-        default=12.0, metadata={"help": "Neighbourhood in recent frames, in feature cells."}
-    )
-    first_radius: float = field(
-        default=0.0, metadata={"help": "Neighbourhood in the first frame; 0: all of it."}
-    )
-    memory: int = field(default=5, metadata={"help": "Recent frames kept besides the first."})
-    short_side: int = field(
-        default=480, metadata={"help": "Short side of the network's image, in pixels; 0: source."}
-    )
-    sigma: float = field(
-        default=0.1,
-        metadata={"help": "Variance of a belief map (cells²) per body size (cells)."},
-    )
-    top_cells: int = field(
-        default=3, metadata={"help": "Cells of a belief map that a joint is read from."}
-    )
-    reach: float = field(
-        default=12.0, metadata={"help": "How far a joint moves in a frame, in cells; 0: anywhere."}
-    )
-
-    def __post_init__(self) -> None:
-        if min(self.top_k, self.top_cells) < 1 or min(self.memory, self.short_side) < 0:
-            raise RequestError(
-                f"pose: got top-k {self.top_k}, top cells {self.top_cells}, memory {self.memory}, "
-                f"short side {self.short_side}; expected at least 1, 1, 0 and 0"
-            )
-        if not (
-            0 < self.temperature < inf
-            and self.radius > 0
-            and self.first_radius >= 0
-            and 0 < self.sigma < inf
-            and 0 <= self.reach < inf
-        ):
-            raise RequestError(
-                f"pose: got temperature {self.temperature}, radius {self.radius}, first radius "
-                f"{self.first_radius}, sigma {self.sigma}, reach {self.reach}; expected positive "
-                "numbers (first radius and reach: 0 or more)"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class MotConfig(TrackedConfig):
     """Parameters of multi-object tracking; the defaults are the authors'."""
 
@@ -265,8 +221,11 @@ class MotConfig(TrackedConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class VosConfig:
-    """Parameters of mask propagation; the defaults are the authors'."""
+class PropagatedConfig(TaskConfig):
+    """Parameters of a task that carries the first frame's objects on by label propagation.
+
+    The defaults are the authors'.
+    """
 
     top_k: int = field(default=10, metadata={"help": "Keys kept per cell."})
     temperature: float = field(default=0.05, metadata={"help": "Temperature of the softmax."})
@@ -284,27 +243,44 @@ class VosConfig:
     def __post_init__(self) -> None:
         if self.top_k < 1 or not 0 <= self.memory <= 100 or not 0 <= self.short_side <= 8192:
             raise RequestError(
-                f"vos: got top-k {self.top_k}, memory {self.memory}, short side {self.short_side}; "
-                "expected at least 1, 0 to 100 and 0 to 8192"
+                f"{self.task}: got top-k {self.top_k}, memory {self.memory}, short side "
+                f"{self.short_side}; expected at least 1, 0 to 100 and 0 to 8192"
             )
         if not (0 < self.temperature < inf and self.radius > 0 and self.first_radius >= 0):
             raise RequestError(
-                f"vos: got temperature {self.temperature}, radius {self.radius}, first radius "
-                f"{self.first_radius}; expected positive numbers (first radius: 0 or more)"
+                f"{self.task}: got temperature {self.temperature}, radius {self.radius}, first "
+                f"radius {self.first_radius}; expected positive numbers (first radius: 0 or more)"
             )
 
 
-HeadConfig: TypeAlias = (
-    MotConfig | VosConfig | MotsConfig | PosetrackConfig | PoseConfig | SotConfig
-)
+@dataclass(frozen=True, slots=True)
+class VosConfig(PropagatedConfig):
+    """Parameters of mask propagation."""
+
+    task: ClassVar[str] = "vos"
 
 
-CONFIGS: dict[str, type[HeadConfig]] = {
-    "sot": SotConfig,
-    "vos": VosConfig,
-    "mot": MotConfig,
-    "mots": MotsConfig,
-    "posetrack": PosetrackConfig,
-    "pose": PoseConfig,
-}
-"""By task."""
+@dataclass(frozen=True, slots=True)
+class PoseConfig(PropagatedConfig):
+    """Parameters of pose propagation: those of mask propagation, and of belief maps."""
+
+    task: ClassVar[str] = "pose"
+
+    sigma: float = field(
+        default=0.1,
+        metadata={"help": "Variance of a belief map (cells²) per body size (cells)."},
+    )
+    top_cells: int = field(
+        default=3, metadata={"help": "Cells of a belief map that a joint is read from."}
+    )
+    reach: float = field(
+        default=12.0, metadata={"help": "How far a joint moves in a frame, in cells; 0: anywhere."}
+    )
+
+    def __post_init__(self) -> None:
+        PropagatedConfig.__post_init__(self)
+        if self.top_cells < 1 or not (0 < self.sigma < inf and 0 <= self.reach < inf):
+            raise RequestError(
+                f"pose: got top cells {self.top_cells}, sigma {self.sigma}, reach {self.reach}; "
+                "expected at least 1, above 0, and 0 or more"
+            )

@@ -13,7 +13,7 @@ from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap
 from ..runtime.prompts.mask import cut_out, cutter_at, filled_box
 from ..runtime.server.commands import Commands, StartCommand
-from .config import HeadConfig, SotConfig, VosConfig
+from .config import SotConfig, TaskConfig, VosConfig
 
 MakeHead = Callable[[StartCommand, tuple[int, int]], Head]
 """Makes the head of a command, for frames of a height and width."""
@@ -123,9 +123,8 @@ class StartedHead(Head):
 
 
 def started_head(
-    task: str,
+    config: TaskConfig,
     graphs: GraphRunner,
-    config: HeadConfig,
     commands: Commands,
     source: str,
     say: Callable[[str], None],
@@ -134,9 +133,8 @@ def started_head(
     """A head that viewers start.
 
     Args:
-        task: A key of `STARTS`.
+        config: Of a task in `STARTS`.
         graphs: Runs the task's graphs.
-        config: The task's parameters.
         commands: Where viewers' wishes come from.
         source: Short name of the source.
         say: Told in one line why a wish was not followed.
@@ -145,11 +143,11 @@ def started_head(
     Raises:
         UnitrackError: The bundle does not fit the task.
     """
-    make, graphs_used = STARTS[task](graphs, config)
-    return StartedHead(make, graphs_used, commands, source, task, say, head)
+    make, graphs_used = STARTS[config.task](graphs, config)
+    return StartedHead(make, graphs_used, commands, source, config.task, say, head)
 
 
-def _sot(graphs: GraphRunner, config: HeadConfig) -> tuple[MakeHead, tuple[str, ...]]:
+def _sot(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, tuple[str, ...]]:
     from .sot import SotHead, check_first_box
 
     if not isinstance(config, SotConfig):
@@ -165,7 +163,7 @@ def _sot(graphs: GraphRunner, config: HeadConfig) -> tuple[MakeHead, tuple[str, 
     return make, SotHead(graphs, (0.0, 0.0, 1.0, 1.0), config).graphs_used
 
 
-def _vos(graphs: GraphRunner, config: HeadConfig) -> tuple[MakeHead, tuple[str, ...]]:
+def _vos(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, tuple[str, ...]]:
     from .vos import VosHead
 
     if not isinstance(config, VosConfig):
@@ -183,7 +181,7 @@ def _vos(graphs: GraphRunner, config: HeadConfig) -> tuple[MakeHead, tuple[str, 
     return make, VosHead(graphs, np.ones((1, 1), np.uint8), config).graphs_used
 
 
-STARTS: dict[str, Callable[[GraphRunner, HeadConfig], tuple[MakeHead, tuple[str, ...]]]] = {
+STARTS: dict[str, Callable[[GraphRunner, TaskConfig], tuple[MakeHead, tuple[str, ...]]]] = {
     "sot": _sot,
     "vos": _vos,
 }

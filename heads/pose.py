@@ -7,11 +7,11 @@ import numpy as np
 from ..errors import DetectionError
 from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.formats.keypoints import pose_boxes, seen_joints
-from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap
 from .association.skeleton import body_size
 from .config import PoseConfig
+from .propagated import PropagatedHead
 from .propagation.belief_maps import Float64, belief_maps, read_points, within_reach
 from .propagation.propagator import Propagator
 
@@ -27,7 +27,7 @@ _CHANNELS = 256
 """Maps that are propagated together; the graphs serve no more at once."""
 
 
-class PoseHead(Head):
+class PoseHead(PropagatedHead[PoseConfig]):
     """Propagates keypoints.
 
     Args:
@@ -41,8 +41,6 @@ class PoseHead(Head):
         DetectionError: No keypoint is given, or more top-k than the bundle was exported for.
     """
 
-    graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
-
     def __init__(
         self,
         graphs: GraphRunner,
@@ -50,12 +48,7 @@ class PoseHead(Head):
         config: PoseConfig,
         ids: IntArray | None = None,
     ) -> None:
-        most = graphs.spec.parameters["top_k"]
-        if config.top_k > most:
-            raise DetectionError(
-                f"pose: top-k {config.top_k} is more than the bundle keeps ({most}): "
-                f"export one with `cli export --top-k {config.top_k}`"
-            )
+        super().__init__(graphs, config)
         self._given = seen_joints(keypoints)
         if not self._given.any():
             raise DetectionError(
@@ -63,18 +56,9 @@ class PoseHead(Head):
             )
         self._ids = np.arange(1, len(keypoints) + 1) if ids is None else ids
         self._keypoints = keypoints
-        self._graphs = graphs
-        self._config = config
         self._propagators: list[Propagator] = []
         self._last: Float64 = np.zeros((0, 2))
         self._frames_weak: IntArray = np.zeros(0, np.int64)
-
-    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
-        """The source's ratio with the configured short side; small sources are not enlarged."""
-        short = min(source_hw)
-        target = min(self._config.short_side or short, short)
-        height, width = (max(8, round(side * target / short)) for side in source_hw)
-        return height, width
 
     def reset(self) -> None:
         """Forget the video; the poses stay and belong to the next frame again."""
@@ -121,22 +105,11 @@ class PoseHead(Head):
         return points, np.where(shown, np.minimum(heights, 1.0), 0.0)
 
     def _start(self, features: FeatureMap) -> None:
-        rows, cols = features.grid_hw
-        config = self._config
         self._last, variances = self._placed(features)
         self._frames_weak = np.zeros(len(variances), np.int64)
         maps = belief_maps(self._last, variances, stride=features.stride, grid_hw=features.grid_hw)
         for first in range(0, maps.shape[1], _CHANNELS):
-            propagator = Propagator(
-                self._graphs,
-                rows,
-                cols,
-                top_k=config.top_k,
-                temperature=config.temperature,
-                radius=config.radius,
-                memory=config.memory,
-                first_radius=config.first_radius or None,
-            )
+            propagator = self._propagator(features)
             part = np.ascontiguousarray(maps[:, first : first + _CHANNELS])
             propagator.start(features.array, part)
             self._propagators.append(propagator)

@@ -10,16 +10,16 @@ import numpy.typing as npt
 
 from ..errors import DetectionError
 from ..records import Detections, Frame, Tracks, UInt8Array
-from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .config import VosConfig
+from .propagated import PropagatedHead
 from .propagation.propagator import Propagator
 
 Float32 = npt.NDArray[np.float32]
 
 
-class VosHead(Head):
+class VosHead(PropagatedHead[VosConfig]):
     """Propagates a label map.
 
     Args:
@@ -33,9 +33,6 @@ class VosHead(Head):
         DetectionError: No object in `labels`, or more top-k than the bundle was exported for.
     """
 
-    needs_labels = True
-    graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
-
     def __init__(
         self,
         graphs: GraphRunner,
@@ -43,31 +40,17 @@ class VosHead(Head):
         config: VosConfig,
         refine: Callable[[UInt8Array, UInt8Array], UInt8Array] | None = None,
     ) -> None:
-        most = graphs.spec.parameters["top_k"]
-        if config.top_k > most:
-            raise DetectionError(
-                f"vos: top-k {config.top_k} is more than the bundle keeps ({most}): "
-                f"export one with `cli export --top-k {config.top_k}`"
-            )
+        super().__init__(graphs, config)
         self._ids = np.unique(labels[labels > 0])
         if not len(self._ids):
             raise DetectionError("the first frame's mask holds no object: every pixel is 0")
-        self._graphs = graphs
         self._labels = labels
         self._refine = refine
-        self._config = config
-        self._propagator: Propagator | None = None
-
-    def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
-        """The source's ratio with the configured short side; small sources are not enlarged."""
-        short = min(source_hw)
-        target = min(self._config.short_side or short, short)
-        height, width = (max(8, round(side * target / short)) for side in source_hw)
-        return height, width
+        self._memory: Propagator | None = None
 
     def reset(self) -> None:
         """Forget the video; the label map stays and belongs to the next frame again."""
-        self._propagator = None
+        self._memory = None
 
     def step(
         self,
@@ -76,11 +59,11 @@ class VosHead(Head):
         detections: Detections | None = None,  # noqa: ARG002
     ) -> Tracks:
         """Label the next frame; the first one keeps the labels it was given."""
-        if self._propagator is None:
+        if self._memory is None:
             labels = self._start(frame, features)
         else:
             rows, cols = features.grid_hw
-            scores = self._propagator.step(features.array).reshape(rows, cols, -1)
+            scores = self._memory.step(features.array).reshape(rows, cols, -1)
             which = upsample_labels(scores, features.letterbox).argmax(axis=2)
             labels = np.concatenate([np.zeros(1, np.uint8), self._ids])[which]
         return tracks_of_labels(frame.index, labels)
@@ -95,19 +78,9 @@ class VosHead(Head):
         if self._refine is not None:
             labels = self._refine(frame.image, labels)
         rows, cols = features.grid_hw
-        config = self._config
-        self._propagator = Propagator(
-            self._graphs,
-            rows,
-            cols,
-            top_k=config.top_k,
-            temperature=config.temperature,
-            radius=config.radius,
-            memory=config.memory,
-            first_radius=config.first_radius or None,
-        )
+        self._memory = self._propagator(features)
         scores = downsample_labels(labels, self._ids, features.letterbox, (rows, cols))
-        self._propagator.start(features.array, scores.reshape(rows * cols, -1))
+        self._memory.start(features.array, scores.reshape(rows * cols, -1))
         return labels
 
 

@@ -15,13 +15,11 @@ class Head(ABC):
         needs_detections: Whether `step` wants what a detector saw.
         needs_features: Whether `step` wants the backbone's view of the whole frame; a head that
             runs the backbone on crops of its own does not.
-        needs_labels: Whether the first frame must come with a label map.
         graphs_used: The graphs that it runs, besides `backbone`.
     """
 
     needs_detections: bool = False
     needs_features: bool = True
-    needs_labels: bool = False
     graphs_used: tuple[str, ...] = ()
 
     @abstractmethod

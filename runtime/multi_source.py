@@ -59,7 +59,7 @@ class MultiSource:
 
     Args:
         graphs: Runs `backbone`.
-        members: The sources.
+        streams: The sources.
         overlap: Whether heads may run in a thread of their own. Windows cannot be opened there, and
             backends that compute on a device take work from one thread only.
         batch: Most frames in one pass of the backbone. On two cores, where one image keeps both
@@ -75,22 +75,25 @@ class MultiSource:
         batch: int = 1,
     ) -> None:
         self._graphs = graphs
-        self._members = streams
+        self._streams = streams
         self._batch = batch
         self._overlap = overlap and on_host(graphs)
         self._in_hand: dict[int, Future[None]] = {}
 
     def run(self, stop: StopRequest) -> None:
         """Work until every source has ended or the user stops."""
+        if len(self._streams) == 1:
+            self._run_alone(self._streams[0], stop)
+            return
         start = time.perf_counter()
         turn = 0
         with ThreadPoolExecutor(1, "heads") as worker:
             try:
-                while not stop.is_set and not all(m.done for m in self._members):
+                while not stop.is_set and not all(m.done for m in self._streams):
                     ready = self._ready(turn)
                     if ready:
                         turn = ready[-1] + 1
-                        self._round([self._members[row] for row in ready], worker)
+                        self._round([self._streams[row] for row in ready], worker)
                     else:
                         with stop.waiting():
                             wait(self._in_hand.values(), _NAP_S)
@@ -100,21 +103,30 @@ class MultiSource:
             except KeyboardInterrupt:
                 stop.is_set = True
         self._settle(time.perf_counter() - start)
-        for stream in self._members:
+        for stream in self._streams:
             if not stream.done:
                 stream.pipeline.interrupted = stop.is_set
                 stream.end()
 
+    def _run_alone(self, stream: Stream, stop: StopRequest) -> None:
+        """One source can be waited for, and nobody else has work for a second thread."""
+        error: UnitrackError | None = None
+        try:
+            stream.pipeline.run(stop, max_frames=stream.max_frames, on_frame=stream.on_frame)
+        except UnitrackError as failure:
+            error = failure
+        stream.end(error)
+
     def _ready(self, turn: int) -> list[int]:
-        """Rows of the next members that have a frame and nothing in hand, in turns."""
-        count = len(self._members)
+        """Rows of the next streams that have a frame and nothing in hand, in turns."""
+        count = len(self._streams)
         rows = [(turn + step) % count for step in range(count)]
         ready = (
             row
             for row in rows
-            if not self._members[row].done
-            and id(self._members[row]) not in self._in_hand
-            and self._members[row].source.ready()
+            if not self._streams[row].done
+            and id(self._streams[row]) not in self._in_hand
+            and self._streams[row].source.ready()
         )
         return list(islice(ready, self._batch))
 
@@ -145,7 +157,7 @@ class MultiSource:
 
     def _settle(self, elapsed_s: float) -> None:
         """Take note of what the heads have finished."""
-        for stream in self._members:
+        for stream in self._streams:
             work = self._in_hand.get(id(stream))
             if work is None or not work.done():
                 continue

@@ -21,7 +21,7 @@ import unitrack_edge
 from click.testing import CliRunner
 from unitrack_edge.cli import COMMANDS
 from unitrack_edge.export.backbones.table import BACKBONES
-from unitrack_edge.heads.config import CONFIGS
+from unitrack_edge.tracking.registry import TASKS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -367,7 +367,8 @@ def test_every_parameter_of_every_head_is_an_option_of_track():
     command = dict(commands())["track"]
     options = {opt for parameter in command.params for opt in parameter.opts}
     shown = CliRunner().invoke(command, ["--help"], terminal_width=200).output
-    for task, config in CONFIGS.items():
+    for task, spec in TASKS.items():
+        config = spec.config
         assert fields(config)
         for parameter in fields(config):
             flag = f"--{task}-{parameter.name.replace('_', '-')}"

@@ -1,156 +1,472 @@
-"""What a run of `cli track` is asked for: the run, its sources, its tasks."""
+"""What a run is asked for: one `RunConfig`, a `SourceConfig` a source, a `TaskConfig` a task.
+
+Every option of `cli track` is a field of one of these classes (a task's parameters: of its class in
+`heads.config`), with its help text beside it: the command line, `--config FILE` and `run.json` are
+made from the fields. Adding an option means adding a field.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from ..errors import RequestError
-from ..heads.config import (
-    HeadConfig,
-)
-from ..heads.interactive import STARTS
+from ..heads.config import TaskConfig
 from ..runtime.detectors.base import MOTION
+from ..runtime.inference.registry import BACKENDS
+from ..runtime.sources.redact import redact, short_names
 from ..runtime.writers.segments import check_minutes
+from .registry import TASKS, TaskSpec
+
+DEFAULT_BACKBONE = "efficientnet-lite0"
+DETECTOR_BACKENDS = ("cpu", "cuda")
+
+
+def option(
+    help_text: str,
+    default: Any = None,
+    *,
+    flag: str | None = None,
+    metavar: str | None = None,
+    choices: Sequence[str] = (),
+    least: int | None = None,
+    recorded: bool = True,
+) -> Any:
+    """A field that is an option of `cli track`.
+
+    Args:
+        help_text: One or two sentences.
+        default: Shown in the help where it is neither None nor a switch that is off.
+        flag: Of the command line; None: made from the field's name.
+        metavar: Stands for the value in the help.
+        choices: The only values there are.
+        least: The smallest whole number.
+        recorded: Whether `run.json` keeps it, so that `--config run.json` does it again.
+    """
+    metadata = {
+        "help": help_text,
+        "flag": flag,
+        "metavar": metavar,
+        "choices": tuple(choices),
+        "least": least,
+        "recorded": recorded,
+    }
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class TrackRequest:
-    """What the user asked for.
+class SourceConfig:
+    """One source and what belongs to it.
 
     Attributes:
-        source: As on the command line.
-        task: A key of `HEADS`.
-        config: The task's parameters.
-        bundle: Folder of the bundle.
-        output: Folder of the results.
-        backend: One of `runtime.backends.BACKENDS`.
-        threads: CPU threads; 0 takes all that the process may use.
-        init: Mask, box or pose file, `X,Y,W,H` or `select`, for tasks that start from the first
-            frame.
-        detections: File of detections.
-        detector: `motion` or an ONNX model.
-        detector_classes: Classes that a model's detections are kept of; None: all, or people alone
-            with a model of persons.
-        detector_confidence: Lowest score of a model's detections; None: its default.
-        detector_backend: What runs ONNX models besides the bundle's, `cpu` or `cuda`; None: as the
-            backend's row of the table has it.
-        person_pose_model: ONNX model that says the pose in every box.
-        person_mask_model: ONNX model that says the person's mask in every box.
-        fps: Frames per second of images, or in place of what a video says.
-        max_frames: How many frames at most.
-        save_video: Whether `video.mp4` is written.
-        segment_minutes: Length of the files that results and video are cut into; None: one file.
-        show: Whether a window is opened.
-        overwrite: Whether results of an earlier run are replaced.
-        startable: Whether viewers may start the task, so that `init` can be left out.
-        realtime: Whether a file plays at its own pace, dropping what is not taken in time.
-        freeze_s: A live source is reconnected after so long without a frame.
-        give_up_s: A live source has ended after so long without a frame; None: it never does.
-        batch: Most frames of several sources in one pass of the backbone.
+        source: As `runtime.sources.open.open_source` takes it.
     """
 
     source: str
-    task: str
-    config: HeadConfig
-    bundle: Path
-    output: Path
-    backend: str = "cpu"
-    threads: int = 0
-    init: str | None = None
-    detections: Path | None = None
-    detector: str | None = None
-    detector_classes: tuple[int, ...] | None = None
-    detector_confidence: float | None = None
-    detector_backend: str | None = None
-    person_pose_model: Path | None = None
-    person_mask_model: Path | None = None
-    fps: float | None = None
-    max_frames: int | None = None
-    save_video: bool = False
-    segment_minutes: float | None = None
-    show: bool = False
-    overwrite: bool = False
-    startable: bool = False
-    realtime: bool = False
-    freeze_s: float = 5.0
-    give_up_s: float | None = None
-    batch: int = 1
+    init: str | None = option(
+        "vos: the first frame's mask (PNG; several values are several objects), or a box "
+        "X,Y,W,H (or 'select' to draw it) in which the object is cut out. sot: the box X,Y,W,H "
+        "(pixels from 0), a file whose first row is x,y,w,h (OTB, pixels from 1), or 'select' to "
+        "draw it. pose: the first frame's keypoints, PoseTrack18 JSON or COCO results."
+    )
+    detections: Path | None = option(
+        "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
+        "or COCO results); without a model for them, mots needs masks and posetrack keypoints. "
+        "For several sources as --init."
+    )
+    fps: float | None = option("Frame rate of images, or instead of the video's own.")
+    realtime: bool = option(
+        "Play files at their own pace; frames that are late are dropped.", False
+    )
+    freeze_s: float = option(
+        "Reconnect to a camera or stream that gives no frame for so long.",
+        5.0,
+        flag="--reconnect-after",
+        metavar="SECONDS",
+    )
+    give_up_s: float | None = option(
+        "End a camera or stream that gives no frame for so long; 0: at its first failure.  "
+        "[default: never]",
+        flag="--give-up",
+        metavar="SECONDS",
+    )
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
+            raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
+        give_up_s = self.give_up_s
+        if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
+            raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")
+
+    @property
+    def shown(self) -> str:
+        """The source without user names, passwords and queries."""
+        return redact(self.source)
 
 
-FIRST_FRAME = {
-    "sot": "object's box in the first frame: give --init X,Y,W,H, a file, or select to draw it",
-    "vos": "object's mask in the first frame: give --init MASK.png, X,Y,W,H, or select "
-    "to draw a box",
-    "pose": "people's joints in the first frame: give --init FILE.json (PoseTrack18 or COCO)",
-}
-"""What tasks that see no detections start from."""
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """Where the detections of each frame come from, where no file has them."""
+
+    detector: str | None = option(
+        "mot, mots, posetrack: 'motion' (camera that stands still) or a YOLOX .onnx model. It "
+        "gives boxes (motion: masks too); for poses or masks of people add one of the next two."
+    )
+    pose_model: Path | None = option(
+        "posetrack: ONNX model that finds the joints in every box (MoveNet or BlazePose), "
+        "with --detector or --detections."
+    )
+    mask_model: Path | None = option(
+        "mots: ONNX model that finds the person's mask in every box (BlazePose, for instance), "
+        "with --detector or --detections."
+    )
+    detector_classes: str | None = option(
+        "Class numbers of the model to keep; 0 is COCO's person.  [default: all; 0 with "
+        "--pose-model or --mask-model]",
+        metavar="N,N,…",
+    )
+    detector_confidence: float | None = option("Lowest score of the model's detections.")
+    detector_backend: str | None = option(
+        "What runs the ONNX models of --detector, --pose-model and --mask-model.  "
+        "[default: cpu with --backend cpu, cuda with all others]",
+        choices=DETECTOR_BACKENDS,
+    )
+
+    def __post_init__(self) -> None:
+        if self.detector in (None, MOTION) and (
+            self.detector_classes is not None or self.detector_confidence is not None
+        ):
+            raise RequestError(
+                "--detector-classes and --detector-confidence belong to --detector MODEL.onnx"
+            )
+        self.classes()
+
+    def classes(self) -> tuple[int, ...] | None:
+        """The class numbers to keep; None: the default.
+
+        Raises:
+            RequestError: Not whole numbers.
+        """
+        if self.detector_classes is None:
+            return None
+        try:
+            return tuple(int(part) for part in self.detector_classes.split(","))
+        except ValueError:
+            raise RequestError(
+                f"--detector-classes {self.detector_classes}: expected whole numbers such as 0 or "
+                "0,2,7"
+            ) from None
+
+    def person_model(self, spec: TaskSpec) -> Path | None:
+        """The model that a task has for looking at one person at a time."""
+        return {"pose": self.pose_model, "mask": self.mask_model}.get(spec.person_model or "")
 
 
-PERSON_MODELS = {
-    "posetrack": ("--pose-model", "person_pose_model"),
-    "mots": ("--mask-model", "person_mask_model"),
-}
-"""Which model of persons a task may have: its flag, and its field of `TrackRequest`."""
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What belongs to the whole run, whatever its sources and tasks."""
+
+    bundle: Path | None = option("Folder written by `cli export`.")
+    backbone: str | None = option(
+        f"Use bundles/BACKBONE, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]"
+    )
+    backend: str = option(
+        "What runs the graphs; never replaced by another one. tensorrt and tensorrt-rtx run what "
+        "`cli build` built.",
+        "cpu",
+        choices=tuple(BACKENDS),
+    )
+    rebuild: bool = option(
+        "Build TensorRT engines that are missing or do not fit this machine first.",
+        False,
+        recorded=False,
+    )
+    threads: int = option("CPU threads; 0: all.", 0, least=0)
+    output: Path | None = option(
+        "Folder of the results; with several sources, of a folder each.  [default: "
+        "runs/SOURCE-TASK, numbered]",
+        recorded=False,
+    )
+    save_video: bool = option("Write video.mp4 with the tracks drawn in.", False)
+    show: bool = option("Show the tracks in a window; q ends.", False)
+    max_frames: int | None = option("Stop after so many frames.")
+    batch: int = option(
+        "Frames of several sources in one pass of the backbone, at most; for CPUs of many cores.",
+        1,
+        least=1,
+    )
+    overwrite: bool = option("Replace the results of an earlier run.", False, recorded=False)
+    serve: str | None = option(
+        "Show the run in a browser, and let it start tracks of sot and vos. Without HOST, this "
+        "machine alone can look; another one needs a token.",
+        metavar="[HOST:]PORT",
+    )
+    serve_token: str | None = option(
+        "What viewers must know.  [default: the variable UNITRACK_TOKEN]",
+        metavar="TOKEN",
+        recorded=False,
+    )
+    jsonl: str | None = option(
+        "Write a line of JSON a frame to a file, or with - to the standard output.",
+        metavar="FILE|-",
+    )
+    segment_minutes: float | None = option(
+        "Cut results and video into files of so many minutes of the source.",
+        flag="--segment",
+        metavar="MINUTES",
+    )
+
+    def __post_init__(self) -> None:
+        if self.bundle is not None and self.backbone is not None:
+            raise RequestError("--bundle and --backbone name two bundles: give one of them")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise RequestError(f"--max-frames {self.max_frames}: expected 1 or more")
+        if self.segment_minutes is not None:
+            check_minutes(self.segment_minutes)
+
+    @property
+    def bundle_path(self) -> Path:
+        """Folder of the bundle that runs."""
+        return self.bundle or Path("bundles") / (self.backbone or DEFAULT_BACKBONE)
 
 
-def check_request(request: TrackRequest) -> None:
-    """Find what contradicts itself before anything is opened.
+@dataclass(frozen=True, slots=True)
+class TrackConfig:
+    """Everything that a run is asked for; what contradicts itself is refused when it is made.
+
+    Attributes:
+        sources: One or more.
+        tasks: One or more; each at most once.
+        run: What belongs to the run.
+        detector: Where detections come from.
 
     Raises:
         RequestError: Names the flags.
     """
-    if request.task in FIRST_FRAME:
-        if request.init is None and not (request.startable and request.task in STARTS):
-            raise RequestError(f"task {request.task} starts from the {FIRST_FRAME[request.task]}")
-        if request.detections is not None or request.detector is not None:
+
+    sources: tuple[SourceConfig, ...]
+    tasks: tuple[TaskConfig, ...]
+    run: RunConfig = field(default_factory=RunConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+
+    def __post_init__(self) -> None:
+        if not self.sources or not self.tasks:
+            raise RequestError("nothing to track: give a SOURCE and --task NAME")
+        for source in self.sources:
+            self._check_inputs(source)
+        self._check_person_models()
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Of the tasks, in their order."""
+        return tuple(config.task for config in self.tasks)
+
+    @property
+    def output(self) -> Path:
+        """Folder of the results; the first of the default ones that is free."""
+        return self.run.output or default_output(
+            [source.source for source in self.sources], "-".join(self.task_names)
+        )
+
+    def _check_inputs(self, source: SourceConfig) -> None:
+        prompted = [task for task in self.task_names if TASKS[task].prompt is not None]
+        detected = [task for task in self.task_names if TASKS[task].prompt is None]
+        for task in prompted:
+            started = self.run.serve is not None and TASKS[task].interactive
+            if source.init is None and not started:
+                raise RequestError(f"task {task} starts from the {TASKS[task].prompt}")
+        if source.init is not None and not prompted:
             raise RequestError(
-                f"task {request.task} takes no detections: leave out --detections/--detector"
+                f"task {detected[0]} takes no --init: give --detections FILE or --detector NAME"
             )
-    elif request.init is not None:
-        raise RequestError(
-            f"task {request.task} takes no --init: give --detections FILE or --detector NAME"
-        )
-    elif (request.detections is None) == (request.detector is None):
-        got = "none" if request.detector is None else "both"
-        raise RequestError(
-            f"task {request.task} takes --detections FILE or --detector motion|MODEL.onnx, "
-            f"got {got}"
-        )
-    if request.segment_minutes is not None:
-        check_minutes(request.segment_minutes)
-    _check_person_models(request)
-    if request.detector in (None, MOTION) and (
-        request.detector_classes is not None or request.detector_confidence is not None
-    ):
-        raise RequestError(
-            "--detector-classes and --detector-confidence belong to --detector MODEL.onnx"
-        )
-    if request.max_frames is not None and request.max_frames < 1:
-        raise RequestError(f"--max-frames {request.max_frames}: expected 1 or more")
-    if not (math.isfinite(request.freeze_s) and request.freeze_s > 0):
-        raise RequestError(f"--reconnect-after {request.freeze_s:g}: expected seconds above 0")
-    if request.give_up_s is not None and not (
-        math.isfinite(request.give_up_s) and request.give_up_s >= 0
-    ):
-        raise RequestError(f"--give-up {request.give_up_s:g}: expected seconds of 0 or more")
+        given = (source.detections is not None) + (self.detector.detector is not None)
+        if given and not detected:
+            raise RequestError(
+                f"task {prompted[0]} takes no detections: leave out --detections/--detector"
+            )
+        if detected and given != 1:
+            raise RequestError(
+                f"task {detected[0]} takes --detections FILE or --detector motion|MODEL.onnx, got "
+                f"{'both' if given else 'none'}"
+            )
+
+    def _check_person_models(self) -> None:
+        detector = self.detector
+        for kind, model in (("pose", detector.pose_model), ("mask", detector.mask_model)):
+            takers = [task for task, spec in TASKS.items() if spec.person_model == kind]
+            if model is not None and not set(takers) & set(self.task_names):
+                raise RequestError(
+                    f"--{kind}-model belongs to --task {'|'.join(takers)}, got --task "
+                    f"{self.task_names[0]}"
+                )
+        if detector.detector is None:
+            return
+        for task in self.task_names:
+            spec = TASKS[task]
+            if not spec.needs_person_model or detector.person_model(spec) is not None:
+                continue
+            if spec.person_model == "pose":
+                raise RequestError(
+                    f"task {task} tracks poses, and --detector gives boxes: add --pose-model "
+                    "FILE.onnx"
+                )
+            if detector.detector != MOTION:
+                raise RequestError(
+                    f"task {task} tracks masks, and --detector MODEL.onnx gives boxes: add "
+                    "--mask-model FILE.onnx, or give --detector motion"
+                )
 
 
-def _check_person_models(request: TrackRequest) -> None:
-    """Find a model that the task does not take, and a detector that needs one."""
-    for task, (flag, name) in PERSON_MODELS.items():
-        if task != request.task and getattr(request, name) is not None:
-            raise RequestError(f"{flag} belongs to --task {task}, got --task {request.task}")
-    _, name = PERSON_MODELS.get(request.task, ("", "detector"))
-    if request.detector is None or getattr(request, name) is not None:
-        return
-    if request.task == "posetrack":
+def default_output(sources: Sequence[str], task: str) -> Path:
+    """`runs/NAME-TASK`, or the first of `runs/NAME-TASK-2`, … that is free."""
+    name = short_names(sources)[0] if len(sources) == 1 else f"{len(sources)}-sources"
+    first = Path("runs") / f"{name}-{task}"
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+# The same in a file.
+#
+#     sources: [street.mp4, {source: camera0, freeze_s: 3}]
+#     tasks: {mot: {confidence: 0.4}}
+#     detector: {detector: motion}
+#     run: {backend: cpu, save_video: true}
+
+SECTIONS: dict[str, type[Any]] = {"run": RunConfig, "detector": DetectorConfig}
+
+
+PER_SOURCE = ("init", "detections")
+"""Fields of `SourceConfig` that the command line takes once for each source."""
+
+
+def config_data(
+    track: TrackConfig, sources: Sequence[SourceConfig] | None = None
+) -> dict[str, Any]:
+    """What reproduces a run: every field that is not at its default.
+
+    Args:
+        track: What the run was asked for.
+        sources: Of them these; None: all.
+    """
+    chosen = track.sources if sources is None else sources
+    return {
+        "sources": [{**_changed(s), "source": redact(s.source)} for s in chosen],
+        "tasks": {config.task: _changed(config) for config in track.tasks},
+        "detector": _changed(track.detector),
+        "run": _changed(track.run),
+    }
+
+
+def _changed(config: Any) -> dict[str, Any]:
+    changed = {}
+    for parameter in fields(config):
+        value = getattr(config, parameter.name)
+        if parameter.metadata.get("recorded", True) and value != parameter.default:
+            changed[parameter.name] = str(value) if isinstance(value, Path) else value
+    return changed
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values of a file by the names of the command line's parameters.
+
+    Args:
+        path: YAML or JSON.
+
+    Returns:
+        `sources`, `tasks`, and fields by their names; a task's parameters as `TASK_PARAMETER`, a
+        source's own fields as lists with one value a source where not all have the same.
+
+    Raises:
+        RequestError: It cannot be read, or names something that does not exist.
+    """
+    data = _load(path)
+    data = data.get("config", data)
+    unknown = set(data) - {"sources", "tasks", *SECTIONS}
+    if unknown:
         raise RequestError(
-            "task posetrack tracks poses, and --detector gives boxes: add --pose-model FILE.onnx"
+            f"--config {path}: unknown section {min(unknown)!r}, expected sources, tasks, "
+            f"{', '.join(SECTIONS)}"
         )
-    if request.detector != MOTION:
+    values: dict[str, Any] = {}
+    for section, config in SECTIONS.items():
+        given = _mapping(path, section, data.get(section))
+        values |= _checked(path, section, given, fields(config))
+    tasks = _mapping(path, "tasks", data.get("tasks"))
+    for task, given in tasks.items():
+        if task not in TASKS:
+            raise RequestError(
+                f"--config {path}: unknown task {task!r}, expected one of {', '.join(TASKS)}"
+            )
+        known = fields(TASKS[task].config)
+        parameters = _checked(path, f"tasks: {task}", _mapping(path, task, given), known)
+        values |= {f"{task}_{name}": value for name, value in parameters.items()}
+    if tasks:
+        values["tasks"] = tuple(tasks)
+    return values | _sources(path, data.get("sources"))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"--config {path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise RequestError(f"--config {path}: not YAML or JSON ({reason})") from None
+    return _mapping(path, "the file", data)
+
+
+def _mapping(path: Path, what: str, data: object) -> dict[str, Any]:
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
+        raise RequestError(f"--config {path}: {what}: expected names with values")
+    return dict(data)
+
+
+def _checked(
+    path: Path, section: str, given: dict[str, Any], known: Sequence[Field[Any]]
+) -> dict[str, Any]:
+    names = {parameter.name for parameter in known if parameter.default is not MISSING}
+    unknown = set(given) - names
+    if unknown:
         raise RequestError(
-            "task mots tracks masks, and --detector MODEL.onnx gives boxes: add --mask-model "
-            "FILE.onnx, or give --detector motion"
+            f"--config {path}: {section} has no field {min(unknown)!r}, expected one of "
+            f"{', '.join(sorted(names))}"
         )
+    return given
+
+
+def _sources(path: Path, data: object) -> dict[str, Any]:
+    if data is None:
+        return {}
+    rows = data if isinstance(data, list) else [data]
+    sources: list[dict[str, Any]] = []
+    for row in rows:
+        given = {"source": row} if isinstance(row, str) else _mapping(path, "sources", row)
+        own = {name: value for name, value in given.items() if name != "source"}
+        sources.append(_checked(path, "sources", own, fields(SourceConfig)))
+        if not isinstance(given.get("source"), str):
+            raise RequestError(f"--config {path}: sources: expected a text under 'source'")
+        sources[-1]["source"] = given["source"]
+    values: dict[str, Any] = {"sources": tuple(row.pop("source") for row in sources)}
+    for name in sorted({name for row in sources for name in row}):
+        column = [row.get(name) for row in sources]
+        if name in PER_SOURCE:
+            values[name] = tuple("" if value is None else str(value) for value in column)
+        elif any(value != column[0] for value in column):
+            raise RequestError(
+                f"--config {path}: sources: {name} is one value for all sources, got "
+                f"{', '.join(map(str, column))}"
+            )
+        else:
+            values[name] = column[0]
+    return values

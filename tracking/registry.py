@@ -1,118 +1,185 @@
-"""The tasks: one row each with its head, its results and what it starts from."""
+"""The tasks: one row each with its parameters, its head, its results and what it starts from.
+
+A new task is one row of `TASKS` and one head. Heads, readers of prompts and writers are imported
+when they are made, so that a run loads what it uses and nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from ..errors import RequestError
 from ..heads.config import (
     MotConfig,
     MotsConfig,
     PoseConfig,
     PosetrackConfig,
     SotConfig,
+    TaskConfig,
     VosConfig,
 )
-from ..runtime.detectors.base import Detector
-from ..runtime.detectors.open import open_detector
-from ..runtime.formats.davis import MaskWriter
-from ..runtime.formats.mot import MotWriter
-from ..runtime.formats.mots import MotsWriter
-from ..runtime.formats.otb import OtbWriter
-from ..runtime.formats.posetrack import PoseTrackWriter
+from ..records import FloatArray, UInt8Array
 from ..runtime.head import Head
-from ..runtime.inference.registry import find_backend
 from ..runtime.inference.runner import GraphRunner
-from ..runtime.prompts.mask import labels_to_start
-from ..runtime.prompts.pose import poses_from_file
 from ..runtime.sources.base import SourceInfo
 from ..runtime.writers.base import Writer
-from .config import TrackRequest
+
+DEFAULT_FPS = 30.0
+"""Taken for a source that does not say how fast it is."""
+
+Init: TypeAlias = str | Path | Sequence[float] | UInt8Array | FloatArray | None
+"""What a task starts from: a text or file as `--init` takes it, or the thing itself: a box (x, y,
+w, h) in source pixels from 0, an (H, W) uint8 label map, (N, K, 3) float32 keypoints."""
+
+MakeHead = Callable[[GraphRunner, Any, Init, SourceInfo], Head]
+"""Makes a head of the graphs, the task's config, what it starts from, and the source's facts."""
 
 
-def _mot(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task.
+
+    Attributes:
+        config: Class of its parameters, which become options `--TASK-PARAMETER`.
+        make_head: See `MakeHead`.
+        result: Name of its file or folder of results.
+        open_writer: Opens the writer of the results, given their path.
+        prompt: What it needs of the first frame and how `--init` gives it; None for tasks that take
+            detections of every frame.
+        person_model: Which of the models that look at one person at a time it may have: `pose`,
+            `mask`, or None.
+        needs_person_model: Whether boxes alone do not do, so that a detector of boxes needs that
+            model.
+        interactive: Whether a viewer of the live page can start it.
+    """
+
+    config: type[TaskConfig]
+    make_head: MakeHead
+    result: str
+    open_writer: Callable[[Path], Writer]
+    prompt: str | None = None
+    person_model: str | None = None
+    needs_person_model: bool = False
+    interactive: bool = False
+
+
+def _mot(graphs: GraphRunner, config: MotConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.mot import MotHead
 
-    if not isinstance(request.config, MotConfig):
-        raise TypeError(f"task mot with {type(request.config).__name__}")
-    return MotHead(graphs, request.config, info.fps or 30.0)
+    return MotHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _vos(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
-    from ..heads.vos import VosHead
+def _mots(graphs: GraphRunner, config: MotsConfig, _init: Init, info: SourceInfo) -> Head:
+    from ..heads.mots import MotsHead
 
-    if not isinstance(request.config, VosConfig) or request.init is None or info.size_hw is None:
-        raise TypeError(f"task vos with {type(request.config).__name__} and init {request.init}")
-    labels, refine = labels_to_start(request.init, info.size_hw)
-    return VosHead(graphs, labels, request.config, refine)
+    return MotsHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _sot(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:  # noqa: ARG001
+def _posetrack(graphs: GraphRunner, config: PosetrackConfig, _init: Init, info: SourceInfo) -> Head:
+    from ..heads.posetrack import PosetrackHead
+
+    return PosetrackHead(graphs, config, info.fps or DEFAULT_FPS)
+
+
+def _sot(graphs: GraphRunner, config: SotConfig, init: Init, _info: SourceInfo) -> Head:
     from ..heads.sot import SotHead
     from ..runtime.prompts.box import box_from_text
 
-    if not isinstance(request.config, SotConfig) or request.init is None:
-        raise TypeError(f"task sot with {type(request.config).__name__} and init {request.init}")
-    return SotHead(graphs, box_from_text(request.init), request.config)
+    box = box_from_text(str(init)) if isinstance(init, str | Path) else _four(init)
+    return SotHead(graphs, box, config)
 
 
-def _mots(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
-    from ..heads.mots import MotsHead
+def _vos(graphs: GraphRunner, config: VosConfig, init: Init, info: SourceInfo) -> Head:
+    from ..heads.vos import VosHead
+    from ..runtime.prompts.mask import labels_to_start
 
-    if not isinstance(request.config, MotsConfig):
-        raise TypeError(f"task mots with {type(request.config).__name__}")
-    return MotsHead(graphs, request.config, info.fps or 30.0)
-
-
-def _posetrack(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
-    from ..heads.posetrack import PosetrackHead
-
-    if not isinstance(request.config, PosetrackConfig):
-        raise TypeError(f"task posetrack with {type(request.config).__name__}")
-    return PosetrackHead(graphs, request.config, info.fps or 30.0)
+    if isinstance(init, np.ndarray):
+        return VosHead(graphs, np.asarray(init, np.uint8), config)
+    text = str(init) if isinstance(init, str | Path) else ",".join(map(str, _four(init)))
+    # Who opens a source reads its first frame.
+    labels, refine = labels_to_start(text, info.size_hw or (0, 0))
+    return VosHead(graphs, labels, config, refine)
 
 
-def _pose(graphs: GraphRunner, request: TrackRequest, info: SourceInfo) -> Head:
+def _pose(graphs: GraphRunner, config: PoseConfig, init: Init, info: SourceInfo) -> Head:
     from ..heads.pose import PoseHead
+    from ..runtime.prompts.pose import poses_from_file
 
-    if not isinstance(request.config, PoseConfig) or request.init is None:
-        raise TypeError(f"task pose with {type(request.config).__name__} and init {request.init}")
-    people = poses_from_file(Path(request.init), info.size_hw)
-    return PoseHead(graphs, people.keypoints, request.config, people.ids)
+    if isinstance(init, np.ndarray):
+        return PoseHead(graphs, np.asarray(init, np.float32), config)
+    people = poses_from_file(Path(str(init)), info.size_hw)
+    return PoseHead(graphs, people.keypoints, config, people.ids)
 
 
-HEADS: dict[str, Callable[[GraphRunner, TrackRequest, SourceInfo], Head]] = {
-    "sot": _sot,
-    "mot": _mot,
-    "vos": _vos,
-    "mots": _mots,
-    "posetrack": _posetrack,
-    "pose": _pose,
+def _four(init: Init) -> tuple[float, float, float, float]:
+    """A box that was given as numbers."""
+    if init is None or isinstance(init, str | Path) or len(init) != 4:
+        raise RequestError(f"a task starts from a box of four numbers x, y, w, h, got {init!r}")
+    x, y, width, height = (float(value) for value in init)
+    return x, y, width, height
+
+
+def _mot_rows(path: Path) -> Writer:
+    from ..runtime.formats.mot import MotWriter
+
+    return MotWriter(path)
+
+
+def _mots_rows(path: Path) -> Writer:
+    from ..runtime.formats.mots import MotsWriter
+
+    return MotsWriter(path)
+
+
+def _poses(path: Path) -> Writer:
+    from ..runtime.formats.posetrack import PoseTrackWriter
+
+    return PoseTrackWriter(path)
+
+
+def _boxes(path: Path) -> Writer:
+    from ..runtime.formats.otb import OtbWriter
+
+    return OtbWriter(path)
+
+
+def _masks(path: Path) -> Writer:
+    from ..runtime.formats.davis import MaskWriter
+
+    return MaskWriter(path)
+
+
+TASKS: dict[str, TaskSpec] = {
+    "sot": TaskSpec(
+        *(SotConfig, _sot, "tracks.txt", _boxes),
+        prompt="object's box in the first frame: give --init X,Y,W,H, a file, or select to draw it",
+        interactive=True,
+    ),
+    "vos": TaskSpec(
+        *(VosConfig, _vos, "masks", _masks),
+        prompt="object's mask in the first frame: give --init MASK.png, X,Y,W,H, or select "
+        "to draw a box",
+        interactive=True,
+    ),
+    "mot": TaskSpec(MotConfig, _mot, "tracks.txt", _mot_rows),
+    "mots": TaskSpec(
+        *(MotsConfig, _mots, "tracks.txt", _mots_rows),
+        person_model="mask",
+        needs_person_model=True,
+    ),
+    "posetrack": TaskSpec(
+        *(PosetrackConfig, _posetrack, "tracks.json", _poses),
+        person_model="pose",
+        needs_person_model=True,
+    ),
+    "pose": TaskSpec(
+        *(PoseConfig, _pose, "tracks.json", _poses),
+        prompt="people's joints in the first frame: give --init FILE.json (PoseTrack18 or COCO)",
+    ),
 }
-"""How the head of each task is made."""
-
-
-RESULTS: dict[str, tuple[str, Callable[[Path], Writer]]] = {
-    "sot": ("tracks.txt", OtbWriter),
-    "mot": ("tracks.txt", MotWriter),
-    "vos": ("masks", MaskWriter),
-    "mots": ("tracks.txt", MotsWriter),
-    "posetrack": ("tracks.json", PoseTrackWriter),
-    "pose": ("tracks.json", PoseTrackWriter),
-}
-"""Where the results of each task go."""
-
-
-def detector_of(request: TrackRequest, head: Head) -> Detector | None:
-    if not head.needs_detections:
-        return None
-    return open_detector(
-        detections=request.detections,
-        detector=request.detector,
-        confidence=request.detector_confidence,
-        classes=request.detector_classes,
-        pose_model=request.person_pose_model,
-        mask_model=request.person_mask_model,
-        device=request.detector_backend or find_backend(request.backend).onnx_device,
-        threads=request.threads,
-    )
+"""By name, in the order in which documents list them."""

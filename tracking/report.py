@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from .. import __version__
@@ -16,11 +17,14 @@ from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
-from .config import TrackRequest
+from .config import SourceConfig, TrackConfig, config_data
+from .registry import TASKS
 
 
 def run_report(
-    requests: Sequence[TrackRequest],
+    track: TrackConfig,
+    config: SourceConfig,
+    outputs: Mapping[str, Path],
     source: Source,
     bundle: Bundle,
     graphs: GraphRunner,
@@ -28,45 +32,71 @@ def run_report(
     task_runners: Sequence[TaskRunner],
     log: SourceLog,
 ) -> dict[str, Any]:
-    """The contents of `run.json`; no credentials are among them."""
-    info, request = source.info, requests[0]
+    """The contents of a source's `run.json`; no credentials are among them.
+
+    Args:
+        track: What the run was asked for.
+        config: The source.
+        outputs: Folder of results by task.
+        source: Where the frames came from.
+        bundle: Whose graphs ran.
+        graphs: What ran them.
+        pipeline: What drove the tasks.
+        task_runners: One a task, in the order of `track.tasks`.
+        log: What happened to the source.
+    """
     return {
         "toolkit": __version__,
-        "task": "+".join(r.task for r in requests),
+        "task": "+".join(track.task_names),
         "source": {
-            **asdict(info),
+            **asdict(source.info),
             "dropped": source.dropped,
             "outages": log.outages,
             "ended_early": source.ended_early,
         },
         "bundle": {
-            "path": str(request.bundle),
+            "path": str(track.run.bundle_path),
             "backbone": bundle.spec.backbone,
             "layer": bundle.spec.layer,
             "precision": bundle.spec.precision,
             "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
         },
-        "backend": {"asked": request.backend, "in_use": graphs.backends_in_use},
+        "backend": {"asked": track.run.backend, "in_use": graphs.backends_in_use},
         "engines": graphs.reports,
-        "threads": request.threads or "all",
+        "threads": track.run.threads or "all",
         "tasks": {
-            r.task: {
-                "parameters": asdict(r.config),
-                "detections": str(r.detections or r.detector or r.init),
-                "models": _models(r),
-                "identities": len(task_runner.ids),
-                "output": str(r.output),
+            parameters.task: {
+                "parameters": asdict(parameters),
+                **_inputs(parameters.task, track, config),
+                "identities": len(runner.ids),
+                "output": str(outputs[parameters.task]),
             }
-            for r, task_runner in zip(requests, task_runners, strict=True)
+            for parameters, runner in zip(track.tasks, task_runners, strict=True)
         },
         "frames": pipeline.frames,
-        "identities": sum(len(task_runner.ids) for task_runner in task_runners),
+        "identities": sum(len(runner.ids) for runner in task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),
         "fps": frames_per_second(pipeline),
         "stages_ms": pipeline.times.summary_ms(),
         "peak_memory_mb": peak_memory_mb(),
         "versions": _versions(),
+        "config": config_data(track, (config,)),
+    }
+
+
+def source_summary(
+    source: Source, pipeline: Pipeline, task_runners: Sequence[TaskRunner], log: SourceLog
+) -> dict[str, Any]:
+    """What the common `run.json` of several sources says of one that was opened."""
+    return {
+        "frames": pipeline.frames,
+        "fps": frames_per_second(pipeline),
+        "elapsed_s": round(pipeline.elapsed_s, 3),
+        "identities": sum(len(runner.ids) for runner in task_runners),
+        "dropped": source.dropped,
+        "outages": log.outages,
+        "ended_early": source.ended_early,
     }
 
 
@@ -99,15 +129,19 @@ def multi_source_report(
     }
 
 
-def _models(request: TrackRequest) -> dict[str, str]:
-    """The models besides the bundle's that ran for a task, by their flag's name."""
-    detector = None if request.detector == MOTION else request.detector
-    named = {
-        "detector": detector,
-        "pose_model": request.person_pose_model,
-        "mask_model": request.person_mask_model,
+def _inputs(task: str, track: TrackConfig, config: SourceConfig) -> dict[str, Any]:
+    """Where a task's first frame or detections came from, and the models besides the bundle's."""
+    spec, chosen = TASKS[task], track.detector
+    if spec.prompt is not None:
+        return {"init": config.init}
+    models = {
+        "detector": None if chosen.detector == MOTION else chosen.detector,
+        f"{spec.person_model}_model": chosen.person_model(spec),
     }
-    return {name: str(path) for name, path in named.items() if path is not None}
+    return {
+        "detections": str(config.detections or chosen.detector),
+        "models": {name: str(path) for name, path in models.items() if path is not None},
+    }
 
 
 def peak_memory_mb() -> float | None:

@@ -1,4 +1,7 @@
-"""Runs of `cli track`, from requests to folders of results: one source, or several at once."""
+"""Runs of `cli track`, from a `TrackConfig` to folders of results.
+
+One source is many sources of which there is one: both go through `track`.
+"""
 
 from __future__ import annotations
 
@@ -8,55 +11,187 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, SourceError, UnitrackError
-from ..heads.interactive import STARTS, started_head
+from ..heads.config import TaskConfig
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.drawing.annotate import draw_tracks
+from ..runtime.detectors.base import Detector
 from ..runtime.events import RunListener, SourceLog
 from ..runtime.head import Head
+from ..runtime.inference.registry import find_backend
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
-from ..runtime.prompts.box import SELECT
-from ..runtime.server.commands import Commands
 from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
-from ..runtime.sources.redact import redact, short_name
+from ..runtime.sources.redact import short_names
 from ..runtime.writers.base import Writer, write_json_atomic
 from ..runtime.writers.run_folder import OutputFolder
 from ..runtime.writers.segments import MakeWriter, Recording, Segments
-from ..runtime.writers.video import VideoWriter
-from ..runtime.writers.window import Window
-from .config import TrackRequest, check_request
-from .registry import HEADS, RESULTS, detector_of
-from .report import frames_per_second, multi_source_report, run_report
+from .config import SourceConfig, TrackConfig
+from .registry import DEFAULT_FPS, TASKS
+from .report import multi_source_report, run_report, source_summary
+
+if TYPE_CHECKING:
+    from ..runtime.server.commands import Commands
+
+Watch = Callable[[SourceInfo], OnFrame]
+"""Called with a source before its first frame; its answer is called with every frame."""
 
 
 @dataclass(frozen=True, slots=True)
-class TrackReport:
-    """What a run came to; `data` is the contents of `run.json`."""
+class SourceReport:
+    """What came of one source.
+
+    Attributes:
+        output: Folder of its results.
+        data: The contents of its `run.json`.
+        notes: One-line remarks for people.
+    """
 
     output: Path
     data: dict[str, Any]
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What came of a run.
+
+    Attributes:
+        output: Folder of the results.
+        data: The contents of its `run.json`: the source's own where there is one, figures of all
+            where there are several.
+        sources: By short name, of those that gave a frame.
+    """
+
+    output: Path
+    data: dict[str, Any]
+    sources: dict[str, SourceReport]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One-line remarks on all sources."""
+        return tuple(note for report in self.sources.values() for note in report.notes)
+
+
+def _ignore(_info: SourceInfo) -> OnFrame:
+    return lambda _frame, _tracks: None
+
+
+def track(
+    config: TrackConfig,
+    watch: Watch = _ignore,
+    *,
+    listeners: Sequence[RunListener] = (),
+    commands: Commands | None = None,
+) -> RunReport:
+    """Track the sources of a config on one bundle, with one pass of the backbone a frame.
+
+    Of several sources, a camera or stream that cannot be opened, or dies, leaves the others
+    running, and so does whatever goes wrong in one source after the first frame. What is wrong
+    before it (a file that is not there, a detector that does not load) ends the run before anything
+    is tracked.
+
+    Args:
+        config: What is asked for.
+        watch: For progress, called once a source.
+        listeners: Called with every frame and with what happens to the sources.
+        commands: What viewers want to track; None where there are none.
+
+    Returns:
+        The report, which was also written to `run.json`.
+
+    Raises:
+        UnitrackError: One line that says what is wrong: nothing could be tracked, or the only
+            source failed; results up to there are kept.
+    """
+    output, run = config.output, config.run
+    alone = len(config.sources) == 1
+    started = time.perf_counter()
+    names = short_names([source.source for source in config.sources])
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(
+                SourceRun(name, config, source, output if alone else output / name, listeners)
+            )
+            for name, source in zip(names, config.sources, strict=True)
+        ]
+        present = [run for run in runs if _is_there(run)]
+        if not present:
+            raise runs[0].error or SourceError("no source could be opened")
+        bundle = Bundle.load(run.bundle_path)
+        graphs = stack.enter_context(GraphRunner(bundle, run.backend, run.threads))
+        check_batch(graphs, run.batch)
+        for source_run in present:
+            source_run.open_task_runners(graphs, commands)
+        stop = stack.enter_context(StopRequest())
+        folder = OutputFolder(output, overwrite=run.overwrite)
+        try:
+            for source_run in present:
+                source_run.open_writers(stop, folder)
+        except UnitrackError:
+            for source_run in present:
+                source_run.discard()
+            folder.discard()
+            raise
+        reports: dict[str, SourceReport] = {}
+
+        def stream(source_run: SourceRun) -> Stream:
+            def finish(error: UnitrackError | None) -> None:
+                report = source_run.finish(error, bundle, graphs)
+                if report is not None:
+                    reports[source_run.name] = report
+
+            on_frame = watch(source_run.source.info)
+            return Stream(source_run.source, source_run.pipeline, run.max_frames, on_frame, finish)
+
+        # OpenCV's windows belong to the thread that the program began in.
+        windows = run.show or any(source.init == "select" for source in config.sources)
+        streams = [stream(source_run) for source_run in present]
+        MultiSource(graphs, streams, overlap=not windows, batch=run.batch).run(stop)
+        if alone:
+            if runs[0].name not in reports:
+                folder.discard()
+            if runs[0].error is not None:
+                raise runs[0].error
+            return RunReport(output, reports[runs[0].name].data, reports)
+        data = multi_source_report(
+            {source_run.name: source_run.summary() for source_run in runs},
+            time.perf_counter() - started,
+            interrupted=stop.is_set,
+        )
+        write_json_atomic(output / "run.json", data)
+    return RunReport(output, data, reports)
+
+
+def _is_there(run: SourceRun) -> bool:
+    """Open a source; one that lives elsewhere may be absent."""
+    try:
+        run.open_source()
+    except SourceError as error:
+        if not is_live(run.config.source):
+            raise
+        run.fail(error)
+        return False
+    return True
+
+
 class SourceRun:
     """The life of one source in a run; a context manager that gives everything back.
 
-    Called in this order: `open_source`, `open_task_runners`, `open_folders`, `open_writers`, then
-    whoever drives `pipeline`, then `finish`.
+    Called in this order: `open_source`, `open_task_runners`, `open_writers`, then whoever drives
+    `pipeline`, then `finish`.
 
     Args:
-        name: The source's short name; empty where it is the only one.
-        requests: One a task; all with the same source.
+        name: The source's short name, unique in the run.
+        track: What the run is asked for.
+        config: The source.
         output: Folder of its `run.json`.
-        listeners: Told of every frame and of what happens to the source.
-        commands: What viewers want to track; None where there are none.
+        listeners: Called with every frame and with what happens to the source.
 
     Attributes:
         source: Once `open_source` was called.
@@ -64,25 +199,26 @@ class SourceRun:
         error: What ended it, or None.
     """
 
+    source: PolledSource
+    pipeline: Pipeline
+
     def __init__(
         self,
         name: str,
-        requests: Sequence[TrackRequest],
+        track: TrackConfig,
+        config: SourceConfig,
         output: Path,
-        listeners: Sequence[RunListener] = (),
-        commands: Commands | None = None,
+        listeners: Sequence[RunListener],
     ) -> None:
         self.name = name
-        self.requests = requests
+        self.config = config
         self.output = output
         self.error: UnitrackError | None = None
-        self.source: PolledSource
-        self.pipeline: Pipeline
-        self.log = SourceLog(name or short_name(requests[0].source), listeners)
+        self.log = SourceLog(name, listeners)
+        self.task_runners: list[TaskRunner] = []
+        self._track = track
         self._listeners = listeners
-        self._commands = commands
         self._recordings: list[Recording] = []
-        self._task_runners: list[TaskRunner] = []
         self._folders: list[OutputFolder] = []
         self._held = ExitStack()
         self._writers = ExitStack()
@@ -101,57 +237,65 @@ class SourceRun:
         finally:
             self._held.close()
 
+    def task_output(self, task: str) -> Path:
+        """Folder of a task's results."""
+        return self.output if len(self._track.tasks) == 1 else self.output / task
+
     def open_source(self) -> None:
         """Open the source.
 
         Raises:
             SourceError: It cannot be opened.
         """
-        request = self.requests[0]
-        options = LiveOptions(
-            request.realtime, request.freeze_s, request.give_up_s, self.log.notify
-        )
-        self.source = open_source(request.source, fps=request.fps, options=options)
+        config = self.config
+        options = LiveOptions(config.realtime, config.freeze_s, config.give_up_s, self.log.notify)
+        self.source = open_source(config.source, fps=config.fps, options=options)
         self._held.callback(self.source.close)
 
-    def open_task_runners(self, graphs: GraphRunner) -> None:
+    def open_task_runners(self, graphs: GraphRunner, commands: Commands | None) -> None:
         """Make the heads and detectors, and load the graphs that they run.
+
+        Args:
+            graphs: Runs the bundle's graphs.
+            commands: What viewers want to track; None where there are none.
 
         Raises:
             UnitrackError: A head, a detector or a graph cannot be had.
         """
-        self._task_runners = [
-            self._task_runner(request, graphs, self.source.info) for request in self.requests
-        ]
-        used = (name for task_runner in self._task_runners for name in task_runner.head.graphs_used)
+        for config in self._track.tasks:
+            head = self._head(config, graphs, commands)
+            detector = self._detector(config.task) if head.needs_detections else None
+            self.task_runners.append(TaskRunner(config.task, head, detector, []))
+        used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
             graphs.engine(graph)
         self.pipeline = Pipeline(
-            self.source, graphs, self._task_runners, name=self.log.name, listeners=self._listeners
+            self.source, graphs, self.task_runners, name=self.log.name, listeners=self._listeners
         )
         self.log.opened(self.source.info)
 
-    def open_folders(self) -> None:
-        """Make the folders of the results, or clear them.
+    def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:
+        """Make the folders of the results, or clear them, and open what the results go to.
+
+        Args:
+            stop: The window's key to end the run sets it.
+            common: The run's own folder, which is made already.
 
         Raises:
-            OutputError: One holds something else.
+            UnitrackError: A folder holds something else, or a writer cannot be opened.
         """
-        self._folders = [OutputFolder(r.output, overwrite=r.overwrite) for r in self.requests]
-
-    def open_writers(self, stop: StopRequest) -> None:
-        """Open what the results go to.
-
-        Raises:
-            UnitrackError: One cannot be opened.
-        """
-        for task_runner, request in zip(self._task_runners, self.requests, strict=True):
-            task_runner.writers = self._writers_of(request, self.source.info, stop)
+        overwrite = self._track.run.overwrite
+        folders = dict.fromkeys((self.output, *map(self.task_output, self._track.task_names)))
+        for path in folders:
+            if path != common.path:
+                self._folders.append(OutputFolder(path, overwrite=overwrite))
+        for runner in self.task_runners:
+            runner.writers = self._writers_of(runner.task, self.source.info, stop)
 
     def discard(self) -> None:
         """Remove what was written: the run gave no result."""
         self._writers.close()
-        for folder in self._folders:
+        for folder in reversed(self._folders):
             folder.discard()
 
     def fail(self, error: UnitrackError) -> None:
@@ -161,7 +305,7 @@ class SourceRun:
 
     def finish(
         self, error: UnitrackError | None, bundle: Bundle, graphs: GraphRunner
-    ) -> TrackReport | None:
+    ) -> SourceReport | None:
         """Complete and close everything, and write `run.json`.
 
         Args:
@@ -177,8 +321,7 @@ class SourceRun:
             self._writers.close()
         except UnitrackError as failure:
             error = error or failure
-        stopped = next((r.error for r in self._recordings if r.error is not None), None)
-        error = error or stopped
+        error = error or next((r.error for r in self._recordings if r.error is not None), None)
         if self.pipeline.frames == 0 and (error is not None or not self.pipeline.interrupted):
             self.discard()
             self.fail(error or OutputError("the source gave no frame: nothing was tracked"))
@@ -194,33 +337,25 @@ class SourceRun:
     def summary(self) -> dict[str, Any]:
         """What the common `run.json` of several sources says of this one."""
         data: dict[str, Any] = {
-            "source": redact(self.requests[0].source),
+            "source": self.config.shown,
             "output": str(self.output),
             "error": None if self.error is None else str(self.error),
         }
-        if self._task_runners:
-            pipeline = self.pipeline
-            data |= {
-                "frames": pipeline.frames,
-                "fps": frames_per_second(pipeline),
-                "elapsed_s": round(pipeline.elapsed_s, 3),
-                "identities": sum(len(task_runner.ids) for task_runner in self._task_runners),
-                "dropped": self.source.dropped,
-                "outages": self.log.outages,
-                "ended_early": self.source.ended_early,
-            }
+        if self.task_runners:
+            data |= source_summary(self.source, self.pipeline, self.task_runners, self.log)
         return data
 
     def _report(
         self, error: UnitrackError | None, bundle: Bundle, graphs: GraphRunner
-    ) -> TrackReport:
-        pipeline = self.pipeline
+    ) -> SourceReport:
         if error is not None:
-            kept = f"the results of {pipeline.frames} frames before it are in {self.output}"
+            kept = f"the results of {self.pipeline.frames} frames before it are in {self.output}"
             error = type(error)(f"{error}; {kept}")
         notes = self._notes()
+        outputs = {task: self.task_output(task) for task in self._track.task_names}
         data = run_report(
-            self.requests, self.source, bundle, graphs, pipeline, self._task_runners, self.log
+            *(self._track, self.config, outputs, self.source, bundle, graphs),
+            *(self.pipeline, self.task_runners, self.log),
         )
         data["notes"] = list(notes)
         data["error"] = None if error is None else str(error)
@@ -231,46 +366,67 @@ class SourceRun:
             error = error or failure
         if error is not None:
             self.fail(error)
-        return TrackReport(self.output, data, notes)
+        return SourceReport(self.output, data, notes)
 
-    def _task_runner(
-        self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo
-    ) -> TaskRunner:
-        head = self._head(request, graphs, info)
-        detector = detector_of(request, head)
-        if detector is not None:
-            self._held.enter_context(detector)
-        return TaskRunner(request.task, head, detector, [])
+    def _head(self, config: TaskConfig, graphs: GraphRunner, commands: Commands | None) -> Head:
+        spec, init = TASKS[config.task], self.config.init
 
-    def _head(self, request: TrackRequest, graphs: GraphRunner, info: SourceInfo) -> Head:
-        if self._commands is None or request.task not in STARTS:
-            return HEADS[request.task](graphs, request, info)
-        first = None if request.init is None else HEADS[request.task](graphs, request, info)
-        name, task, config = self.log.name, request.task, request.config
-        return started_head(task, graphs, config, self._commands, name, self.log.warn, first)
+        def make() -> Head:
+            return spec.make_head(graphs, config, init, self.source.info)
 
-    def _writers_of(
-        self, request: TrackRequest, info: SourceInfo, stop: StopRequest
-    ) -> list[Writer]:
+        if commands is None or not spec.interactive:
+            return make()
+        from ..heads.interactive import started_head
+
+        first = None if init is None else make()
+        return started_head(config, graphs, commands, self.log.name, self.log.warn, first)
+
+    def _detector(self, task: str) -> Detector:
+        from ..runtime.detectors.open import open_detector
+
+        spec, run, chosen = TASKS[task], self._track.run, self._track.detector
+        models = {f"{spec.person_model}_model": chosen.person_model(spec)}
+        detector = open_detector(
+            detections=self.config.detections,
+            detector=chosen.detector,
+            confidence=chosen.detector_confidence,
+            classes=chosen.classes(),
+            device=chosen.detector_backend or find_backend(run.backend).onnx_device,
+            threads=run.threads,
+            **(models if spec.person_model else {}),
+        )
+        return self._held.enter_context(detector)
+
+    def _writers_of(self, task: str, info: SourceInfo, stop: StopRequest) -> list[Writer]:
+        run, output, enter = self._track.run, self.task_output(task), self._writers.enter_context
+
         def draw(image: UInt8Array, tracks: Tracks) -> UInt8Array:
-            return draw_tracks(image, tracks, caption=request.task)
+            from ..runtime.drawing.annotate import draw_tracks
 
-        name, make = RESULTS[request.task]
-        enter = self._writers.enter_context
-        results = _segmented(request, request.output / name, make)
+            return draw_tracks(image, tracks, caption=task)
+
+        spec = TASKS[task]
+        results = self._segmented(output / spec.result, spec.open_writer)
         # A camera is watched on although its results can be written no longer; a file is not.
         writers = [enter(self._recording(results, info) if info.live else results)]
-        if request.save_video:
+        if run.save_video:
+            from ..runtime.writers.video import VideoWriter
 
             def video(path: Path) -> Writer:
-                return VideoWriter(path, info.fps or 30.0, draw)
+                return VideoWriter(path, info.fps or DEFAULT_FPS, draw)
 
-            whole = _segmented(request, request.output / "video.mp4", video)
+            whole = self._segmented(output / "video.mp4", video)
             writers.append(enter(self._recording(whole, info)))
-        if request.show:
-            title = f"{self.name} {request.task}".strip()
+        if run.show:
+            from ..runtime.writers.window import Window
+
+            title = task if len(self._track.sources) == 1 else f"{self.name} {task}"
             writers.append(enter(Window(title, draw, stop)))
         return writers
+
+    def _segmented(self, path: Path, make: MakeWriter) -> Writer:
+        minutes = self._track.run.segment_minutes
+        return make(path) if minutes is None else Segments(path, make, minutes)
 
     def _recording(self, writer: Writer, info: SourceInfo) -> Recording:
         # Of a camera it is said at once, since it may run for days; of a file at the end.
@@ -283,203 +439,12 @@ class SourceRun:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
         frames = pipeline.frames if pipeline.exhausted else None
-        for task_runner in self._task_runners:
-            if task_runner.detector is not None:
-                notes += [note for note in task_runner.detector.notes(frames) if note not in notes]
+        for runner in self.task_runners:
+            if runner.detector is not None:
+                notes += [note for note in runner.detector.notes(frames) if note not in notes]
         notes += self.log.notes()
         if source.dropped:
             notes.append(
                 f"{source.dropped} frames of the live source came too fast and were dropped"
             )
         return tuple(notes)
-
-
-def _segmented(request: TrackRequest, path: Path, make: MakeWriter) -> Writer:
-    minutes = request.segment_minutes
-    return make(path) if minutes is None else Segments(path, make, minutes)
-
-
-__all__ = ["MultiSourceReport", "SourceJob", "TrackReport", "TrackRequest", "track", "track_all"]
-
-
-__all__ += ["Watch", "track_sources"]
-
-
-Watch = Callable[[SourceInfo], OnFrame]
-"""Told of a source before its first frame; its answer is told of every frame."""
-
-
-def _nobody(_info: SourceInfo) -> OnFrame:
-    return lambda _frame, _tracks: None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceJob:
-    """What is to be done with one source of several.
-
-    Attributes:
-        name: Short and unique in the run; see `runtime.source_names`.
-        requests: One a task; all with the same source, bundle and backend.
-        output: Folder of its results.
-    """
-
-    name: str
-    requests: Sequence[TrackRequest]
-    output: Path
-
-
-@dataclass(frozen=True, slots=True)
-class MultiSourceReport:
-    """What a run over several sources came to.
-
-    Attributes:
-        output: The folder that holds those of the sources.
-        data: The contents of its `run.json`.
-        reports: By the source's name, of those that gave a frame.
-    """
-
-    output: Path
-    data: dict[str, Any]
-    reports: dict[str, TrackReport]
-
-
-def track(request: TrackRequest, watch: Watch = _nobody) -> TrackReport:
-    """Do one task on one source; see `track_all`."""
-    return track_all([request], request.output, watch)
-
-
-def track_all(
-    requests: Sequence[TrackRequest],
-    output: Path,
-    watch: Watch = _nobody,
-    listeners: Sequence[RunListener] = (),
-    commands: Commands | None = None,
-) -> TrackReport:
-    """Do several tasks on one source, with one pass of the backbone a frame.
-
-    Args:
-        requests: One a task; all with the same source, bundle and backend.
-        output: Folder of `run.json`.
-        watch: For progress.
-        listeners: Told of every frame and of what happens to the source.
-        commands: What viewers want to track.
-
-    Returns:
-        The report, which was also written to `run.json`.
-
-    Raises:
-        UnitrackError: One line that says what is wrong.  Results up to there are kept.
-    """
-    for request in requests:
-        check_request(request)
-    with ExitStack() as stack:
-        run = stack.enter_context(SourceRun("", requests, output, listeners, commands))
-        run.open_source()
-        bundle, graphs = _load(requests[0], stack)
-        run.open_task_runners(graphs)
-        stop = stack.enter_context(StopRequest())
-        run.open_folders()
-        error: UnitrackError | None = None
-        try:
-            run.open_writers(stop)
-            limit = requests[0].max_frames
-            run.pipeline.run(stop, max_frames=limit, on_frame=watch(run.source.info))
-        except UnitrackError as failure:
-            error = failure
-        report = run.finish(error, bundle, graphs)
-    if report is None or run.error is not None:
-        raise run.error or OutputError("nothing was tracked")
-    return report
-
-
-def track_sources(
-    jobs: Sequence[SourceJob],
-    output: Path,
-    watch: Watch = _nobody,
-    listeners: Sequence[RunListener] = (),
-    commands: Commands | None = None,
-) -> MultiSourceReport:
-    """Track several sources at once, on one loaded bundle.
-
-    A camera or stream that cannot be opened, or dies, leaves the others running, and so does
-    whatever goes wrong in one source after the first frame.  What is wrong before it (a file that
-    is not there, a detector that does not load) ends the run before anything is tracked.
-
-    Args:
-        jobs: The sources; all with the same bundle and backend.
-        output: Folder of the common `run.json`.
-        watch: For progress, called once a source.
-        listeners: Told of every frame and of what happens to the sources.
-        commands: What viewers want to track.
-
-    Raises:
-        UnitrackError: Nothing could be tracked at all.
-    """
-    for job in jobs:
-        for request in job.requests:
-            check_request(request)
-    first = jobs[0].requests[0]
-    started = time.perf_counter()
-    with ExitStack() as stack:
-        runs = [
-            stack.enter_context(SourceRun(job.name, job.requests, job.output, listeners, commands))
-            for job in jobs
-        ]
-        present = [run for run in runs if _is_there(run)]
-        if not present:
-            raise runs[0].error or SourceError("no source could be opened")
-        bundle, graphs = _load(first, stack)
-        check_batch(graphs, first.batch)
-        for run in present:
-            run.open_task_runners(graphs)
-        stop = stack.enter_context(StopRequest())
-        folder = OutputFolder(output, overwrite=first.overwrite)
-        try:
-            for run in present:
-                run.open_folders()
-                run.open_writers(stop)
-        except UnitrackError:
-            for run in present:
-                run.discard()
-            folder.discard()
-            raise
-        reports: dict[str, TrackReport] = {}
-
-        def stream(run: SourceRun) -> Stream:
-            def finish(error: UnitrackError | None) -> None:
-                report = run.finish(error, bundle, graphs)
-                if report is not None:
-                    reports[run.name] = report
-
-            limit = run.requests[0].max_frames
-            return Stream(run.source, run.pipeline, limit, watch(run.source.info), finish)
-
-        # OpenCV's windows belong to the thread that the program began in.
-        windows = any(r.show or r.init == SELECT for job in jobs for r in job.requests)
-        streams = [stream(run) for run in present]
-        multi_source = MultiSource(graphs, streams, overlap=not windows, batch=first.batch)
-        multi_source.run(stop)
-        data = multi_source_report(
-            {run.name: run.summary() for run in runs},
-            time.perf_counter() - started,
-            interrupted=stop.is_set,
-        )
-        write_json_atomic(output / "run.json", data)
-    return MultiSourceReport(output, data, reports)
-
-
-def _is_there(run: SourceRun) -> bool:
-    """Open a source; one that lives elsewhere may be absent."""
-    try:
-        run.open_source()
-    except SourceError as error:
-        if not is_live(run.requests[0].source):
-            raise
-        run.fail(error)
-        return False
-    return True
-
-
-def _load(request: TrackRequest, stack: ExitStack) -> tuple[Bundle, GraphRunner]:
-    bundle = Bundle.load(request.bundle)
-    return bundle, stack.enter_context(GraphRunner(bundle, request.backend, request.threads))

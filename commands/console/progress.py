@@ -16,7 +16,7 @@ from ...records import Frame, Tracks
 from ...runtime.events import FrameEvent, SourceEvent
 from ...runtime.pipeline import OnFrame
 from ...runtime.sources.base import SourceInfo
-from ...tracking.session import MultiSourceReport, TrackReport, Watch
+from ...tracking.session import RunReport, SourceReport, Watch
 
 _WINDOW = 30
 """Frames that the shown FPS is taken over."""
@@ -54,7 +54,16 @@ def watch_run(task: str) -> Iterator[Watch]:
         yield watch
 
 
-def show_report(report: TrackReport, *, err: bool = False) -> None:
+def show_run(report: RunReport, *, err: bool = False) -> None:
+    """Print what a run came to."""
+    if "source" in report.data:
+        (alone,) = report.sources.values()
+        show_source(alone, err=err)
+    else:
+        show_sources(report, err=err)
+
+
+def show_source(report: SourceReport, *, err: bool = False) -> None:
     """Print what a run came to, in a few lines."""
     data = report.data
     console = Console(highlight=False, stderr=err)
@@ -94,7 +103,7 @@ class SourceLines:
             click.echo(f"{event.source}: {event.message}", err=True)
 
 
-def show_multi_source(report: MultiSourceReport, *, err: bool = False) -> None:
+def show_sources(report: RunReport, *, err: bool = False) -> None:
     """Print what a run over several sources came to: a row each."""
     data = report.data
     console = Console(highlight=False, stderr=err)
@@ -102,10 +111,10 @@ def show_multi_source(report: MultiSourceReport, *, err: bool = False) -> None:
     for column in ("frames", "FPS", "objects", "dropped", "outages", "latency p50 / p99 ms"):
         table.add_column(column, justify="right")
     for name, row in data["sources"].items():
-        if name not in report.reports:
+        if name not in report.sources:
             table.add_row(name, "none")
             continue
-        latency = report.reports[name].data["stages_ms"]["latency"]
+        latency = report.sources[name].data["stages_ms"]["latency"]
         figures = (row["frames"], f"{row['fps']:.1f}", row["identities"], row["dropped"])
         table.add_row(
             name,
@@ -115,7 +124,7 @@ def show_multi_source(report: MultiSourceReport, *, err: bool = False) -> None:
     console.print(table)
     ended = " (interrupted)" if data["interrupted"] else ""
     console.print(f"{data['frames']} frames{ended}, {data['fps']:.1f} FPS together")
-    for name, single in report.reports.items():
+    for name, single in report.sources.items():
         for note in single.notes:
             if note != single.data["source"]["ended_early"]:
                 console.print(f"note: {name}: {note}", soft_wrap=True, markup=False)

@@ -1,205 +1,150 @@
-"""Options of `cli track`, and those of every head, made from the configuration classes."""
+"""Options made from configuration classes: a field is an option, its help text beside it."""
 
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 
 from ...errors import RequestError
-from ...heads.config import CONFIGS, HeadConfig
-from ...runtime.inference.registry import BACKENDS
-
-DEFAULT_BACKBONE = "efficientnet-lite0"
-
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-_OPTIONS = (
-    click.option(
-        "--task",
-        "tasks",
-        type=click.Choice(["sot", "vos", "mot", "mots", "posetrack", "pose"]),
-        multiple=True,
-        required=True,
-        help="What to track; repeat it to do several tasks with one pass of the backbone a frame.",
-    ),
-    click.option(
-        "--bundle", type=click.Path(path_type=Path), help="Folder written by `cli export`."
-    ),
-    click.option(
-        "--backbone",
-        help="Use bundles/BACKBONE, exported first if it is missing.  [default: "
-        f"{DEFAULT_BACKBONE}]",
-    ),
-    click.option(
-        "--backend",
-        type=click.Choice(list(BACKENDS)),
-        default="cpu",
-        show_default=True,
-        help="What runs the graphs; never replaced by another one. tensorrt and tensorrt-rtx run "
-        "what `cli build` built.",
-    ),
-    click.option(
-        "--rebuild",
-        is_flag=True,
-        help="Build TensorRT engines that are missing or do not fit this machine first.",
-    ),
-    click.option(
-        "--detector-backend",
-        type=click.Choice(["cpu", "cuda"]),
-        help="What runs the ONNX models of --detector, --pose-model and --mask-model.  "
-        "[default: cpu with --backend cpu, cuda with all others]",
-    ),
-    click.option(
-        "--threads", type=click.IntRange(min=0), default=0, help="CPU threads.  [default: all]"
-    ),
-    click.option(
-        "--init",
-        "inits",
-        multiple=True,
-        help="vos: the first frame's mask (PNG; several values are several objects), or a box "
-        "X,Y,W,H (or 'select' to draw it) in which the object is cut out. sot: the box X,Y,W,H "
-        "(pixels from 0), a file whose first row is x,y,w,h (OTB, pixels from 1), or 'select' to "
-        "draw it. pose: the first frame's keypoints, PoseTrack18 JSON or COCO results.",
-    ),
-    click.option(
-        "--detections",
-        multiple=True,
-        help="mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 "
-        "JSON or COCO results); without a model for them, mots needs masks and posetrack "
-        "keypoints. For several sources as --init.",
-    ),
-    click.option(
-        "--detector",
-        help="mot, mots, posetrack: 'motion' (camera that stands still) or a YOLOX .onnx model. It "
-        "gives boxes (motion: masks too); for poses or masks of people add one of the next two.",
-    ),
-    click.option(
-        "--pose-model",
-        "person_pose_model",  # what begins with a task's name is a parameter of that task
-        type=click.Path(path_type=Path),
-        help="posetrack: ONNX model that finds the joints in every box (MoveNet or BlazePose), "
-        "with --detector or --detections.",
-    ),
-    click.option(
-        "--mask-model",
-        "person_mask_model",
-        type=click.Path(path_type=Path),
-        help="mots: ONNX model that finds the person's mask in every box (BlazePose, for "
-        "instance), with --detector or --detections.",
-    ),
-    click.option(
-        "--detector-classes",
-        metavar="N,N,…",
-        help="Class numbers of the model to keep; 0 is COCO's person.  [default: all; 0 with "
-        "--pose-model or --mask-model]",
-    ),
-    click.option(
-        "--detector-confidence", type=float, help="Lowest score of the model's detections."
-    ),
-    click.option(
-        "--output",
-        type=click.Path(path_type=Path),
-        help="Folder of the results; with several sources, of a folder each.  [default: "
-        "runs/SOURCE-TASK, numbered]",
-    ),
-    click.option("--save-video", is_flag=True, help="Write video.mp4 with the tracks drawn in."),
-    click.option("--show", is_flag=True, help="Show the tracks in a window; q ends."),
-    click.option("--max-frames", type=int, help="Stop after so many frames."),
-    click.option("--fps", type=float, help="Frame rate of images, or instead of the video's own."),
-    click.option(
-        "--realtime",
-        is_flag=True,
-        help="Play files at their own pace; frames that are late are dropped.",
-    ),
-    click.option(
-        "--reconnect-after",
-        "freeze_s",
-        type=float,
-        default=5.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Reconnect to a camera or stream that gives no frame for so long.",
-    ),
-    click.option(
-        "--give-up",
-        "give_up_s",
-        type=float,
-        metavar="SECONDS",
-        help="End a camera or stream that gives no frame for so long; 0: at its first failure.  "
-        "[default: never]",
-    ),
-    click.option(
-        "--batch",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Frames of several sources in one pass of the backbone, at most; for CPUs of many "
-        "cores.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run."),
-)
-
-
-def run_options(function: _Function) -> _Function:
-    """Add the options of the tasks, the bundle, the detections, the sources and the results."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
-LIVE = ("serve", "serve_token", "jsonl")
-"""The parameters that `runtime.live_outputs.LiveRequest` takes, by the same names."""
-
-
-def live_options(function: _Function) -> _Function:
-    """Add --serve, --serve-token, --jsonl and --segment to a command."""
-    options = (
-        click.option(
-            "--serve",
-            metavar="[HOST:]PORT",
-            help="Show the run in a browser, and let it start tracks of sot and vos. Without "
-            "HOST, this machine alone can look; another one needs a token.",
-        ),
-        click.option(
-            "--serve-token",
-            metavar="TOKEN",
-            help="What viewers must know.  [default: the variable UNITRACK_TOKEN]",
-        ),
-        click.option(
-            "--jsonl",
-            metavar="FILE|-",
-            help="Write a line of JSON a frame to a file, or with - to the standard output.",
-        ),
-        click.option(
-            "--segment",
-            "segment_minutes",
-            type=float,
-            metavar="MINUTES",
-            help="Cut results and video into files of so many minutes of the source.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
+from ...heads.config import TaskConfig
+from ...tracking.config import PER_SOURCE
+from ...tracking.registry import TASKS
 
 NAME = "{name}"
-"""Stands for a source's short name."""
+"""Stands for a source's short name in an option that is given once for each source."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Config = TypeVar("_Config")
+
+
+class SectionedOption(click.Option):
+    """An option that the help text lists under a heading of its own."""
+
+    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """Shows each `SectionedOption` under its heading, and all others under 'Options'."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the option sections of the help text."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None or isinstance(parameter, click.Argument):
+                continue
+            sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def config_options(
+    config: type[Any], section: str, prefix: str = ""
+) -> Callable[[_Function], _Function]:
+    """Add an option for every field of a configuration class that has a help text.
+
+    Args:
+        config: A dataclass.
+        section: Heading in the help text.
+        prefix: Put before the names of fields, as `mot_`.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        hints = get_type_hints(config)
+        for parameter in reversed(fields(config)):
+            if "help" in parameter.metadata:
+                function = _option(parameter, hints[parameter.name], section, prefix)(function)
+        return function
+
+    return decorate
+
+
+def task_options(function: _Function) -> _Function:
+    """Add `--TASK-PARAMETER` for every parameter of every task."""
+    for task, spec in reversed(TASKS.items()):
+        title = f"Parameters of --task {task}"
+        function = config_options(spec.config, title, f"{task}_")(function)
+    return function
+
+
+def _option(
+    parameter: Field[Any], hint: Any, section: str, prefix: str
+) -> Callable[[_Function], _Function]:
+    name = prefix + parameter.name
+    metadata, default = parameter.metadata, parameter.default
+    flag = metadata.get("flag") or f"--{name.replace('_', '-')}"
+    attributes: dict[str, Any] = {"help": metadata["help"], "metavar": metadata.get("metavar")}
+    kind = _kind_of(hint)
+    if parameter.name in PER_SOURCE and not prefix:
+        attributes |= {"multiple": True, "type": str}
+    elif kind is bool:
+        if default:
+            flag = f"{flag}/--{prefix.replace('_', '-')}no-{parameter.name.replace('_', '-')}"
+        attributes |= {"is_flag": True, "default": default, "show_default": default}
+    else:
+        attributes["type"] = _type_of(kind, metadata)
+        if default is not None and default is not MISSING:
+            attributes |= {"default": default, "show_default": True}
+    return click.option(flag, name, cls=SectionedOption, section=section, **attributes)
+
+
+def _kind_of(hint: Any) -> Any:
+    """`float | None` is float."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(kind for kind in get_args(hint) if kind is not type(None))
+    return hint
+
+
+def _type_of(kind: Any, metadata: Any) -> Any:
+    if metadata.get("choices"):
+        return click.Choice(metadata["choices"])
+    if metadata.get("least") is not None:
+        return click.IntRange(min=metadata["least"])
+    return click.Path(path_type=Path) if kind is Path else kind
+
+
+def config_from(config: type[_Config], values: dict[str, Any], prefix: str = "") -> _Config:
+    """A configuration from the values of the options that `config_options` made.
+
+    Raises:
+        RequestError: A value is out of range.
+    """
+    chosen = {}
+    for parameter in fields(config):  # type: ignore[arg-type]
+        name = prefix + parameter.name
+        if name not in values:
+            continue
+        value = chosen[parameter.name] = values[name]
+        if isinstance(value, float) and not math.isfinite(value):
+            flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
+            raise RequestError(f"{flag} {value}: expected a finite number")
+    return config(**chosen)
+
+
+def task_config(task: str, values: dict[str, Any]) -> TaskConfig:
+    """The parameters of a task from the values of all options.
+
+    Raises:
+        RequestError: A value is out of range.
+    """
+    return config_from(TASKS[task].config, values, f"{task}_")
 
 
 def one_each(flag: str, values: Sequence[str], names: Sequence[str]) -> list[str | None]:
-    """What a repeated option says for each source.
+    """What an option that is repeated for each source says for each of them.
 
     Args:
         flag: The option, for messages.
-        values: As given, in their order.
+        values: As given, in their order; an empty one says nothing.
         names: The sources' short names, in theirs.
 
     Returns:
@@ -217,65 +162,4 @@ def one_each(flag: str, values: Sequence[str], names: Sequence[str]) -> list[str
             f"{flag} was given {len(values)} times for {len(names)} sources: give it once each, in "
             f"their order, or once with {NAME} in it ({NAME} is {names[0]} for the first)"
         )
-    return [value.replace(NAME, name) for value, name in zip(values, names, strict=True)]
-
-
-def head_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--TASK-PARAMETER` for every parameter of every task."""
-    for task, config in reversed(CONFIGS.items()):
-        for parameter in reversed(fields(config)):
-            name = f"--{task}-{parameter.name.replace('_', '-')}"
-            if isinstance(parameter.default, bool):
-                name = f"{name}/--{task}-no-{parameter.name.replace('_', '-')}"
-            option = click.option(
-                name,
-                f"{task}_{parameter.name}",
-                default=parameter.default,
-                show_default=True,
-                type=type(parameter.default),
-                help=parameter.metadata["help"],
-            )
-            function = option(function)
-    return function
-
-
-def head_config(task: str, values: dict[str, Any]) -> HeadConfig:
-    """The configuration of a task from the values of all options.
-
-    Raises:
-        RequestError: A value is out of range.
-    """
-    config = CONFIGS[task]
-    chosen = {p.name: values[f"{task}_{p.name}"] for p in fields(config)}
-    for name, value in chosen.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            flag = f"--{task}-{name.replace('_', '-')}"
-            raise RequestError(f"{flag} {value}: expected a finite number")
-    return config(**chosen)
-
-
-def is_head_option(name: str) -> bool:
-    """Whether an option of a command was made by `head_options`."""
-    return any(
-        name == f"{task}_{parameter.name}"
-        for task, config in CONFIGS.items()
-        for parameter in fields(config)
-    )
-
-
-class SectionedCommand(click.Command):
-    """Shows the options of each task under a heading of their own."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the option sections of the help text."""
-        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is None or isinstance(parameter, click.Argument):
-                continue
-            task = (parameter.name or "").split("_")[0]
-            title = f"Parameters of --task {task}" if task in CONFIGS else "Options"
-            sections.setdefault(title, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+    return [value.replace(NAME, name) or None for value, name in zip(values, names, strict=True)]

@@ -16,12 +16,12 @@ import numpy as np
 
 from ...errors import SourceError
 from ...heads.config import (
-    HeadConfig,
     MotConfig,
     MotsConfig,
     PoseConfig,
     PosetrackConfig,
     SotConfig,
+    TaskConfig,
     VosConfig,
 )
 from ...records import Detections, FloatArray, Frame, IntArray, UInt8Array
@@ -170,7 +170,7 @@ def _detected(scene: Scene, task: str, truth: Sequence[SceneTruth]) -> Iterator[
             yield noisy_poses(real.keypoints, real.visible, noise, rng)
 
 
-def configs_at(size_hw: tuple[int, int] | None) -> dict[str, HeadConfig]:
+def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
     """The parameters of every task, with the network's image of a size; None: their defaults."""
     tracked: dict[str, Any] = {}
     carried: dict[str, Any] = {}
@@ -206,7 +206,7 @@ def make_task_runner(
     return TaskRunner(task, head, detector, [])
 
 
-def _make_head(config: HeadConfig, graphs: GraphRunner, workload: Workload) -> Head:
+def _make_head(config: TaskConfig, graphs: GraphRunner, workload: Workload) -> Head:
     if isinstance(config, MotConfig):
         from ...heads.mot import MotHead
 
@@ -227,9 +227,11 @@ def _make_head(config: HeadConfig, graphs: GraphRunner, workload: Workload) -> H
         from ...heads.pose import PoseHead
 
         return PoseHead(graphs, workload.poses, config, workload.pose_ids)
-    from ...heads.sot import SotHead
+    if isinstance(config, SotConfig):
+        from ...heads.sot import SotHead
 
-    return SotHead(graphs, workload.box_xywh, config)
+        return SotHead(graphs, workload.box_xywh, config)
+    raise TypeError(f"no workload for task {config.task}")
 
 
 def there_and_back(index: int, count: int) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RequestError
-from ...heads.config import CONFIGS, HeadConfig, SotConfig, TrackedConfig
+from ...heads.config import SotConfig, TaskConfig, TrackedConfig
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle
+from ...tracking.registry import TASKS as TASK_TABLE
 from ..datasets.base import Sequence, choose, first_frames, why_not_trackable
 from ..datasets.registry import FORMAT_OF_TASK, FORMATS
 from ..runner.executors import threads_of
@@ -148,9 +149,9 @@ def grid_jobs(
     return jobs
 
 
-def _config(task: str, similarity: str, values: dict[str, Any]) -> HeadConfig:
+def _config(task: str, similarity: str, values: dict[str, Any]) -> TaskConfig:
 
-    config = CONFIGS[task]()
+    config = TASK_TABLE[task].config()
     if isinstance(config, TrackedConfig):
         return replace(config, use_motion=values["motion"], similarity=similarity)
     return replace(config, head=values["sot_head"]) if isinstance(config, SotConfig) else config

@@ -16,13 +16,13 @@ from typing import Any
 
 from ... import __version__
 from ...errors import OutputError, UnitrackError
-from ...heads.config import HeadConfig
+from ...heads.config import TaskConfig
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.drawing.colors import davis_palette
 from ...runtime.formats.davis import encode_palette_png
 from ...runtime.sources.images import images_in_folder
 from ...runtime.writers.base import output_error, write_atomic, write_json_atomic
-from ...tracking.config import TrackRequest, check_request
+from ...tracking.config import RunConfig, SourceConfig, TrackConfig
 from ...tracking.session import track
 from ..datasets.base import Sequence, fingerprint
 from ..datasets.davis import ONE_OBJECT, read_labels
@@ -47,7 +47,7 @@ class SequenceJob:
 
     sequence: Sequence
     format: str
-    config: HeadConfig
+    config: TaskConfig
     bundle: Path
     backend: str
     threads: int
@@ -56,7 +56,7 @@ class SequenceJob:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What `cli track` is given for a sequence; see `tasks.TrackRequest`."""
+    """What `cli track` is given for a sequence; see `tracking.config.SourceConfig`."""
 
     source: str
     detections: Path | None
@@ -255,22 +255,19 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
         UnitrackError: The sequence cannot be tracked.
         KeyboardInterrupt: The user asked to stop.
     """
-    request = TrackRequest(
-        source=inputs.source,
-        task=FORMATS[job.format].task,
-        config=job.config,
-        bundle=job.bundle,
-        output=output,
-        backend=job.backend,
-        threads=job.threads,
-        init=inputs.init,
-        detections=inputs.detections,
-        fps=job.sequence.fps,
-        max_frames=inputs.max_frames,
-        overwrite=True,
+    config = TrackConfig(
+        (SourceConfig(inputs.source, inputs.init, inputs.detections, job.sequence.fps),),
+        (job.config,),
+        RunConfig(
+            bundle=job.bundle,
+            output=output,
+            backend=job.backend,
+            threads=job.threads,
+            max_frames=inputs.max_frames,
+            overwrite=True,
+        ),
     )
-    check_request(request)
-    report = track(request)
+    report = track(config)
     if report.data["interrupted"]:
         # What is half tracked is neither scored nor recorded.
         raise KeyboardInterrupt

@@ -109,3 +109,13 @@ def cell(column: str, value: float) -> str:
 def notes_of(records: Iterable[SequenceRecord]) -> list[str]:
     """All remarks, each once."""
     return list(dict.fromkeys(note for record in records for note in record.notes))
+
+
+def summary_of(row: DatasetFormat, records: Sequence[SequenceRecord]) -> dict[str, Any]:
+    """Scores of all sequences and of all together as plain data."""
+    return {
+        "sequences": [row_data(line) for r in records for line in sequence_rows(row, r)],
+        "combined": [row_data(line) for line in combined_rows(row, records)],
+        "recorded_before": [record.name for record in records if not record.fresh],
+        "notes": notes_of(records),
+    }

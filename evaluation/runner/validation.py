@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RequestError, UnitrackError
-from ...heads.config import CONFIGS, MotConfig
-from ...runtime.detectors.open import find_format
+from ...heads.config import MotConfig
+from ...runtime.formats.detections import find_format
 from ...runtime.formats.mot import read_mot_results
 from ...runtime.sources.open import open_source
-from ...tracking.config import TrackRequest
+from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
+from ...tracking.registry import TASKS
 from ...tracking.session import track
 from ..datasets.base import Sequence, check_trackable, first_frames
 from ..datasets.mot import is_challenge_folder
@@ -175,7 +176,7 @@ def compare_bundles(
     records, results = [], []
     for name, bundle in (("before", reference), ("after", other)):
         output = work / item.format / name
-        config = CONFIGS[row.task]()
+        config = TASKS[row.task].config()
         job = SequenceJob(sequence, item.format, config, bundle, "cpu", threads, output)
         records.append(run_job(job))
         results.append(output / "results" / row.result.format(sequence.name))
@@ -209,18 +210,19 @@ def _compare_videos(
 def _track_video(
     item: ValidationItem, bundle: Path, output: Path, threads: int
 ) -> tuple[Path, dict[str, Any]]:
-    request = TrackRequest(
-        source=item.source,
-        task="mot",
-        config=MotConfig(),
-        bundle=bundle,
-        output=output,
-        threads=threads,
-        detector="motion",
-        max_frames=item.max_frames,
-        overwrite=True,
+    config = TrackConfig(
+        (SourceConfig(item.source),),
+        (MotConfig(),),
+        RunConfig(
+            bundle=bundle,
+            output=output,
+            threads=threads,
+            max_frames=item.max_frames,
+            overwrite=True,
+        ),
+        DetectorConfig("motion"),
     )
-    report = track(request)
+    report = track(config)
     if report.data["interrupted"]:
         raise KeyboardInterrupt
     return output, report.data

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ...errors import OutputError
-from ...heads.config import CONFIGS
 from ...records import Frame, Tracks, UInt8Array
 from ...runtime.drawing.annotate import draw_tracks
 from ...runtime.drawing.trails import Trails
 from ...runtime.pipeline import OnFrame
 from ...runtime.sources.base import SourceInfo
 from ...runtime.writers.base import write_atomic
-from ...tracking.config import TrackRequest
-from ...tracking.session import TrackReport, Watch, track
+from ...tracking.config import RunConfig, SourceConfig, TrackConfig
+from ...tracking.registry import TASKS
+from ...tracking.session import RunReport, Watch, track
 from .files import write_scene, write_task_files
 from .scene import Scene, SceneConfig
 from .scores import TARGET, score
@@ -109,7 +109,7 @@ def _scaled(image: UInt8Array, factor: float) -> UInt8Array:
 class Hung:
     """An image of the gallery: its file and size, and what the run came to."""
 
-    report: TrackReport
+    report: RunReport
     score: str
     path: Path
     size_bytes: int
@@ -144,15 +144,16 @@ def make_gallery(
     except OSError as error:
         raise OutputError(f"--gallery {folder}: cannot be made ({error.strerror})") from None
     hung: list[Hung] = []
-    for request in _requests(scene, bundle, output):
-        exhibit = Exhibit(request.task)
-        with progress(request.task) as watch:
-            report = _track(request, exhibit, watch)
-        path = folder / f"{request.task}.jpg"
+    for config in _runs(scene, bundle, output):
+        (task,) = config.task_names
+        exhibit = Exhibit(task)
+        with progress(task) as watch:
+            report = _track(config, exhibit, watch)
+        path = folder / f"{task}.jpg"
         if report.data["interrupted"]:
             return [*hung, Hung(report, "", path, 0)]
         size = exhibit.write(path)
-        hung.append(Hung(report, score(scene, request.task, exhibit.tracks), path, size))
+        hung.append(Hung(report, score(scene, task, exhibit.tracks), path, size))
     return hung
 
 
@@ -169,7 +170,7 @@ def show_gallery(hung: Sequence[Hung]) -> None:
     Console(highlight=False).print(table)
 
 
-def _requests(scene: Scene, bundle: Path, output: Path) -> list[TrackRequest]:
+def _runs(scene: Scene, bundle: Path, output: Path) -> list[TrackConfig]:
     """The clip on disk, and a run of every task on it."""
     clip = write_scene(scene, output / "clip", form="images", overwrite=True)
     starts = write_task_files(scene, clip.folder, target=TARGET)
@@ -182,20 +183,29 @@ def _requests(scene: Scene, bundle: Path, output: Path) -> list[TrackRequest]:
         "pose": {"init": starts.init_poses},
     }
     return [
-        replace(
-            TrackRequest(str(clip.source), task, CONFIGS[task](), bundle, output / task),
-            init=str(start["init"]) if "init" in start else None,
-            detections=start.get("detections"),
-            fps=scene.config.fps,
-            max_frames=LAST_FRAME[task],
-            save_video=True,
-            overwrite=True,
+        TrackConfig(
+            (
+                SourceConfig(
+                    str(clip.source),
+                    init=str(start["init"]) if "init" in start else None,
+                    detections=start.get("detections"),
+                    fps=scene.config.fps,
+                ),
+            ),
+            (TASKS[task].config(),),
+            RunConfig(
+                bundle=bundle,
+                output=output / task,
+                max_frames=LAST_FRAME[task],
+                save_video=True,
+                overwrite=True,
+            ),
         )
         for task, start in given.items()
     ]
 
 
-def _track(request: TrackRequest, exhibit: Exhibit, watch: Watch) -> TrackReport:
+def _track(config: TrackConfig, exhibit: Exhibit, watch: Watch) -> RunReport:
     def gather(info: SourceInfo) -> OnFrame:
         show = watch(info)
 
@@ -205,4 +215,4 @@ def _track(request: TrackRequest, exhibit: Exhibit, watch: Watch) -> TrackReport
 
         return on_frame
 
-    return track(request, gather)
+    return track(config, gather)

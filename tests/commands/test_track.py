@@ -18,14 +18,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.commands.console import bundles
-from unitrack_edge.commands.track import default_output
+from unitrack_edge.commands.console import bundles as console_bundles
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
+from unitrack_edge.tracking.config import default_output
 
 from ..support.command_line import check_error, report_of, rows_of, run_cli, video_of
 
@@ -594,12 +594,12 @@ def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, 
     pytest.importorskip("torch")
     asked = []
 
-    def export_bundle(backbone, output, *, layer):
+    def export_bundle(backbone, output, layer):
         asked.append(backbone)
         assert layer == "layer3"
         shutil.copytree(graph_bundle.path, output)
 
-    monkeypatch.setattr(bundles, "export_bundle", export_bundle)
+    monkeypatch.setattr(console_bundles, "export_bundle", export_bundle)
     said = track_backbone(clip, here, "--backbone", "random-r18", "--max-frames", 1)
     assert asked == ["random-r18"]
     assert "bundles/random-r18 does not exist yet: exporting random-r18" in said

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.config import (
-    CONFIGS,
     MotConfig,
     MotsConfig,
     PoseConfig,
@@ -29,6 +28,7 @@ from unitrack_edge.heads.sot import SotHead
 from unitrack_edge.heads.vos import VosHead
 from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.preprocessing import FeatureMap
+from unitrack_edge.tracking.registry import TASKS
 
 from ..support.people import noise_features, people, person
 from .test_sot import Eyes
@@ -89,7 +89,7 @@ BOTH = (0, 1)
 
 
 def test_no_task_is_left_out():
-    assert set(CASES) == set(CONFIGS)
+    assert set(CASES) == set(TASKS)
 
 
 @pytest.fixture(params=sorted(CASES))

@@ -13,6 +13,7 @@ from unitrack_edge.runtime.head import Head
 from unitrack_edge.runtime.preprocessing import FeatureExtractor, network_size
 from unitrack_edge.runtime.prompts.mask import cutter_at, object_at
 from unitrack_edge.runtime.server.commands import Commands, StartCommand
+from unitrack_edge.tracking.registry import TASKS
 
 SIZE_HW = (120, 160)
 
@@ -163,7 +164,7 @@ def test_commands_check_themselves():
 )
 def test_viewers_start_the_real_heads(graph_runner, task, config, place):
     commands, said = Commands(), []
-    head = started_head(task, graph_runner, config, commands, "door", said.append)
+    head = started_head(config, graph_runner, commands, "door", said.append)
     assert set(head.graphs_used) <= set(graph_runner.spec.graphs)
     extractor = FeatureExtractor(graph_runner)
     image, truth = scene()
@@ -188,4 +189,4 @@ def test_viewers_start_the_real_heads(graph_runner, task, config, place):
 
 
 def test_what_viewers_can_start():
-    assert set(STARTS) == {"sot", "vos"}
+    assert set(STARTS) == {"sot", "vos"} == {n for n, spec in TASKS.items() if spec.interactive}

@@ -17,7 +17,7 @@ from unitrack_edge.heads.correlation.geometry import crop_window, find_peak
 from unitrack_edge.heads.sot import SotHead
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.formats.otb import read_otb_boxes
-from unitrack_edge.tracking.config import TrackRequest, check_request
+from unitrack_edge.tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
 from unitrack_edge.tracking.session import track as track_source
 
 HEADS = ["dcf", "xcorr"]
@@ -427,9 +427,10 @@ def test_nonsense_is_refused(wrong):
 # --- the command's way
 
 
-def sot_request(source, bundle, output, **more):
-    values = {"init": "100,80,60,40", "threads": 2, **more}
-    return TrackRequest(str(source), "sot", SotConfig(), bundle, output, **values)
+def sot_run(source, bundle, output, init="100,80,60,40", detector=None):
+    run = RunConfig(bundle=bundle, output=output, threads=2)
+    source = SourceConfig(str(source), init)
+    return TrackConfig((source,), (SotConfig(),), run, DetectorConfig(detector))
 
 
 @pytest.fixture
@@ -443,7 +444,7 @@ def images(tmp_path):
 
 def test_a_run_writes_a_row_a_frame(graph_bundle, images, tmp_path):
     """Without a pass of the backbone over whole frames."""
-    report = track_source(sot_request(images, graph_bundle.path, tmp_path / "out"))
+    report = track_source(sot_run(images, graph_bundle.path, tmp_path / "out"))
     rows = read_otb_boxes(tmp_path / "out/tracks.txt")
     assert rows[0].tolist() == list(BOX)
     assert rows.shape == (3, 4)
@@ -455,9 +456,9 @@ def test_a_run_writes_a_row_a_frame(graph_bundle, images, tmp_path):
 
 
 def test_a_box_outside_leaves_no_results(graph_bundle, images, tmp_path):
-    request = sot_request(images, graph_bundle.path, tmp_path / "out", init="400,10,5,5")
+    config = sot_run(images, graph_bundle.path, tmp_path / "out", init="400,10,5,5")
     with pytest.raises(DetectionError, match="outside the image"):
-        track_source(request)
+        track_source(config)
     assert not (tmp_path / "out").exists()
 
 
@@ -470,7 +471,7 @@ def test_a_box_outside_leaves_no_results(graph_bundle, images, tmp_path):
 )
 def test_a_request_that_contradicts_itself(tmp_path, more, message):
     with pytest.raises(RequestError, match=message):
-        check_request(sot_request("nowhere", tmp_path, tmp_path, **more))
+        sot_run("nowhere", tmp_path, tmp_path, **more)
 
 
 # --- real sequences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from unitrack_edge.runtime.detectors.open import open_detections
+from unitrack_edge.runtime.formats.detections import open_detections
 
 
 @pytest.fixture

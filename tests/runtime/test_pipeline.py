@@ -22,7 +22,7 @@ from unitrack_edge.runtime.preprocessing import FeatureMap, network_size
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import SourceInfo
 from unitrack_edge.tracking import session
-from unitrack_edge.tracking import session as source_run
+from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
 
 SIZE = (48, 64)
 CHANNELS = 4
@@ -297,18 +297,15 @@ def test_live_frames_keep_their_numbers_and_latency_counts_from_the_capture():
 
 def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch):
     source = FakeSource([0, 3, 4, 9], started_s=time.monotonic())
-    monkeypatch.setattr(source_run, "open_source", lambda _text, **_options: source)
+    monkeypatch.setattr(session, "open_source", lambda _text, **_options: source)
     rows = "".join(f"{n},-1,10,8,20,30,0.9\n" for n in range(1, 12))
     (tmp_path / "det.txt").write_text(rows)
-    request = session.TrackRequest(
-        "camera0",
-        "mot",
-        MotConfig(height=48, width=64),
-        graph_bundle.path,
-        tmp_path / "out",
-        detections=tmp_path / "det.txt",
+    config = TrackConfig(
+        (SourceConfig("camera0", detections=tmp_path / "det.txt"),),
+        (MotConfig(height=48, width=64),),
+        RunConfig(bundle=graph_bundle.path, output=tmp_path / "out"),
     )
-    report = session.track(request)
+    report = session.track(config)
     written = (tmp_path / "out" / "tracks.txt").read_text().splitlines()
     assert [int(row.split(",")[0]) for row in written] == [1, 4, 5, 10]
     data = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -343,15 +340,15 @@ def test_an_error_leaves_what_was_written_before_it():
 def test_a_source_without_frames_is_an_error_and_leaves_no_folder(
     graph_bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(source_run, "open_source", lambda _text, **_options: FakeSource([]))
+    monkeypatch.setattr(session, "open_source", lambda _text, **_options: FakeSource([]))
     (tmp_path / "det.txt").write_text("")
-    request = session.TrackRequest(
-        *("x", "mot", MotConfig(), graph_bundle.path, tmp_path / "out"),
-        detections=tmp_path / "det.txt",
-        save_video=True,
+    config = TrackConfig(
+        (SourceConfig("x", detections=tmp_path / "det.txt"),),
+        (MotConfig(),),
+        RunConfig(bundle=graph_bundle.path, output=tmp_path / "out", save_video=True),
     )
     with pytest.raises(OutputError, match="the source gave no frame"):
-        session.track(request)
+        session.track(config)
     assert not (tmp_path / "out").exists()
 
 

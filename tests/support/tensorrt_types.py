@@ -39,15 +39,15 @@ CONFIG = """
 strict = true
 python_version = 3.10
 explicit_package_bases = true
-[mypy-cuda.*,onnxruntime.*]
+[mypy-cuda.*,filterpy.*,lap,onnxruntime.*,supervision.*]
 ignore_missing_imports = true
 [mypy-tensorrt.*,tensorrt_bindings.*,tensorrt_rtx_bindings.*]
 ignore_errors = true
 """
 
 
-def rebuild_command(folder: Path) -> None:
-    """Mend every stub below a folder."""
+def correct_stubs(folder: Path) -> None:
+    """Correct every stub below a folder."""
     for path in folder.rglob("*.pyi"):
         text = path.read_text(encoding="utf-8")
         for pattern, instead in CORRECTED:
@@ -86,7 +86,7 @@ def check(make: Callable[[Path], None], folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     make(folder)
-    rebuild_command(folder)
+    correct_stubs(folder)
     (folder / "unitrack_edge").symlink_to(ROOT)
     (folder / "mypy.ini").write_text(CONFIG, encoding="utf-8")
     modules = [word for name in MODULES for word in ("-m", f"unitrack_edge.{name}")]

@@ -15,7 +15,7 @@ from unitrack_edge.evaluation.datasets.base import first_frames
 from unitrack_edge.evaluation.datasets.registry import FORMATS
 from unitrack_edge.evaluation.runner import jobs as sequence_jobs
 from unitrack_edge.evaluation.runner.jobs import SequenceJob, prepare, run_sequence
-from unitrack_edge.heads.config import CONFIGS, MotConfig
+from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig, SotConfig, VosConfig
 from unitrack_edge.runtime.formats.davis import read_label_png
 
 from ...support.command_line import run_cli
@@ -197,7 +197,7 @@ def test_mots_frames_count_from_zero_in_kitti(tmp_path, bundle):
     write_lines(tmp_path / "data" / "1" / "det" / "det.txt", late)
     write_images(tmp_path / "data" / "1" / "image_02", range(12), ending="png")
     (sequence,) = FORMATS["mots"].read(tmp_path / "data", None)
-    job = SequenceJob(sequence, "mots", CONFIGS["mots"](), bundle, "cpu", 1, tmp_path / "out")
+    job = SequenceJob(sequence, "mots", MotsConfig(), bundle, "cpu", 1, tmp_path / "out")
     tracker = Tracker(lambda run: shutil.copy(run / "detections.txt", run / "tracks.txt"))
     record = run_sequence(job, tracker)
     assert (tmp_path / "out" / "results" / "1.txt").read_text().splitlines() == late
@@ -207,7 +207,7 @@ def test_mots_frames_count_from_zero_in_kitti(tmp_path, bundle):
 def test_a_sequence_within_its_folder_is_linked(tmp_path, bundle):
     write_otb(tmp_path / "data", "David", BOXES, images=[298, 299, *range(300, 304)])
     (sequence,) = FORMATS["otb"].read(tmp_path / "data", None)
-    job = SequenceJob(sequence, "otb", CONFIGS["sot"](), bundle, "cpu", 1, tmp_path / "out")
+    job = SequenceJob(sequence, "otb", SotConfig(), bundle, "cpu", 1, tmp_path / "out")
     tracker = Tracker(lambda run: write_rows(run / "tracks.txt", BOXES))
     for _ in range(2):
         run_sequence(job, tracker)
@@ -223,7 +223,7 @@ def test_davis_of_2016_starts_from_one_object(tmp_path, bundle):
     write_davis(tmp_path / "data", "cows", masks)
     write_lines(tmp_path / "data" / "ImageSets" / "2016" / "val.txt", ["cows"])
     (sequence,) = FORMATS["davis"].read(tmp_path / "data", "val")
-    job = SequenceJob(sequence, "davis", CONFIGS["vos"](), bundle, "cpu", 1, tmp_path / "out")
+    job = SequenceJob(sequence, "davis", VosConfig(), bundle, "cpu", 1, tmp_path / "out")
 
     def write(run):
         (run / "masks").mkdir(exist_ok=True)
@@ -241,7 +241,7 @@ def test_davis_of_2016_starts_from_one_object(tmp_path, bundle):
 def test_posetrack_results_have_the_data_sets_image_ids(tmp_path, bundle):
     write_posetrack(tmp_path / "data")
     (sequence,) = FORMATS["posetrack"].read(tmp_path / "data", "val")
-    config = CONFIGS["posetrack"]()
+    config = PosetrackConfig()
     job = SequenceJob(sequence, "posetrack", config, bundle, "cpu", 1, tmp_path / "out")
     images = [{"id": n + 1, "file_name": f"{n:06d}.jpg"} for n in range(4)]
     tracker = Tracker(lambda run: write_json(run / "tracks.json", pose_file(2, images)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from unitrack_edge.evaluation.synthetic.detector import DetectorNoise, noisy_mas
 from unitrack_edge.evaluation.synthetic.files import write_task_files
 from unitrack_edge.evaluation.synthetic.gallery import GIVEN_ONCE, LAST_FRAME, Exhibit
 from unitrack_edge.evaluation.synthetic.scores import TARGET, score
+from unitrack_edge.heads.config import TrackedConfig
 from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.keypoints import pose_boxes
@@ -162,11 +164,10 @@ def test_the_command_writes_six_pictures(lite_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gallery_command, "SIZE_HW", (96, 170))
     small = {"height": 96, "width": 160}
-    configs = {
-        task: functools.partial(config, **small) if hasattr(config, "rsm_scale") else config
-        for task, config in gallery_command.CONFIGS.items()
-    }
-    monkeypatch.setattr(gallery_command, "CONFIGS", configs)
+    for task, spec in gallery_command.TASKS.items():
+        if issubclass(spec.config, TrackedConfig):
+            smaller = replace(spec, config=functools.partial(spec.config, **small))
+            monkeypatch.setitem(gallery_command.TASKS, task, smaller)
     said = run_cli("demo", "--gallery", "shown", "--frames", 3, "--output", "out")
     for task in LAST_FRAME:
         path = tmp_path / "shown" / f"{task}.jpg"

@@ -9,8 +9,9 @@ import pytest
 from unitrack_edge.errors import BackendError, DetectionError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.boxes import iou_matrix
-from unitrack_edge.runtime.detectors.open import open_detections, open_detector
+from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.detectors.yolox import YoloxConfig, YoloxDetector, grid_cells
+from unitrack_edge.runtime.formats.detections import open_detections
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")

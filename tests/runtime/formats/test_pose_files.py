@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import DetectionError, OutputError
 from unitrack_edge.records import Detections, Frame, Tracks
-from unitrack_edge.runtime.detectors.open import find_format, open_detections
+from unitrack_edge.runtime.formats.detections import find_format, open_detections
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS, POSETRACK_JOINTS
 from unitrack_edge.runtime.formats.posetrack import PoseTrackWriter
 from unitrack_edge.runtime.prompts.pose import poses_from_file

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import DetectionError, UnitrackError
 from unitrack_edge.records import Detections
-from unitrack_edge.runtime.detectors.open import find_format, open_detections, open_detector
+from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.formats.detections import find_format, open_detections
 from unitrack_edge.runtime.formats.rle import encode_rle
 
 from ...support.frames import frame
-from ..formats.test_mots import EMPTY, MASK, mots_row
+from .test_mots import EMPTY, MASK, mots_row
 
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[4] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}")

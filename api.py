@@ -1,0 +1,388 @@
+"""The Python interface: what the command line does, as functions and one class.
+
+    from unitrack_edge import Tracker
+
+    with Tracker("mot", bundle="bundles/efficientnet-lite0", detector="motion") as tracker:
+        for frame, tracks in tracker.track("street.mp4"):
+            print(frame.index, tracks.ids, tracks.detections.boxes_xyxy)
+
+Everything raises `UnitrackError` with one line that says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .errors import ExportError, RequestError
+from .records import Detections, Frame, Tracks, UInt8Array
+from .runtime.bundle.bundle import Bundle
+from .runtime.detectors.open import open_detector
+from .runtime.head import Head
+from .runtime.inference.registry import find_backend
+from .runtime.inference.runner import GraphRunner
+from .runtime.preprocessing import FeatureExtractor, network_size
+from .runtime.sources.base import SourceInfo
+from .runtime.sources.open import open_source
+from .tracking.config import DEFAULT_BACKBONE, DetectorConfig
+from .tracking.registry import DEFAULT_FPS, TASKS, Init
+
+if TYPE_CHECKING:
+    from .runtime.bundle.spec import EngineSpec
+
+
+class Tracker:
+    """One task over one video at a time; a context manager.
+
+    `track` reads a source by itself; `update` is for people with a loop of their own. A tracker is
+    not for several threads at once.
+
+    Args:
+        task: sot, vos, mot, mots, posetrack or pose.
+        bundle: Folder written by `cli export` or `export`; None: that of `backbone`.
+        backbone: Use bundles/BACKBONE, which must be there.
+        backend: What runs the graphs: cpu, cuda, ort-tensorrt, tensorrt, tensorrt-rtx.
+        threads: CPU threads; 0: all.
+        init: For sot, vos and pose: what `update` starts from; see `start`.
+        detector: For mot, mots and posetrack: what `track` finds the objects with, `motion` or the
+            path of an ONNX model.
+        pose_model: ONNX model that finds the joints in every box.
+        mask_model: ONNX model that finds the person's mask in every box.
+        detector_confidence: Lowest score of the model's detections.
+        detector_classes: Class numbers of the model to keep.
+        fps: Frames per second that `update` assumes where it is given no timestamps.
+        **parameters: Of the task: the options `--TASK-NAME` of `cli track`, without the task's
+            name, such as `confidence=0.4`.
+
+    Raises:
+        UnitrackError: An unknown task, parameter or backend, or a bundle that cannot be used.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        bundle: str | Path | None = None,
+        backbone: str = DEFAULT_BACKBONE,
+        backend: str = "cpu",
+        threads: int = 0,
+        init: Init = None,
+        detector: str | Path | None = None,
+        pose_model: str | Path | None = None,
+        mask_model: str | Path | None = None,
+        detector_confidence: float | None = None,
+        detector_classes: Sequence[int] | None = None,
+        fps: float = DEFAULT_FPS,
+        **parameters: Any,
+    ) -> None:
+        if task not in TASKS:
+            raise RequestError(f"unknown task {task!r}, expected one of {', '.join(TASKS)}")
+        self.task = task
+        self._spec = TASKS[task]
+        try:
+            self._config = self._spec.config(**parameters)
+        except TypeError as error:
+            reason = str(error).replace("__init__() ", "")
+            raise RequestError(f"task {task}: {reason}; see `cli track --help`") from None
+        self._detection = DetectorConfig(
+            None if detector is None else str(detector),
+            None if pose_model is None else Path(pose_model),
+            None if mask_model is None else Path(mask_model),
+            None if detector_classes is None else ",".join(map(str, detector_classes)),
+            detector_confidence,
+        )
+        self._backend, self._threads, self._fps = backend, threads, fps
+        self._init = init
+        self._held = ExitStack()
+        loaded = Bundle.load(Path(bundle) if bundle is not None else Path("bundles") / backbone)
+        self._graphs = self._held.enter_context(GraphRunner(loaded, backend, threads))
+        self._extractor = FeatureExtractor(self._graphs)
+        self._head: Head | None = None
+        self._last_index = -1
+        self._first_s: float | None = None
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give memory and devices back; may be called twice."""
+        self._held.close()
+
+    def reset(self) -> None:
+        """Forget the video: the next frame is the first one, and identities start again from 1."""
+        self._head, self._last_index, self._first_s = None, -1, None
+
+    def start(self, init: Init) -> None:
+        """Forget the video, and start from something in the next frame; for sot, vos and pose.
+
+        Args:
+            init: sot: (x, y, w, h) in source pixels from 0. vos: (H, W) uint8 label map (0 is
+                background), or a box in which the object is cut out. pose: (N, K, 3) float32
+                x, y, confidence. Or a text or file as `--init` takes it.
+
+        Raises:
+            RequestError: The task starts from detections.
+        """
+        if self._spec.prompt is None:
+            raise RequestError(f"task {self.task} starts from detections: give them to update()")
+        self._init = init
+        self.reset()
+
+    def update(
+        self,
+        image: UInt8Array,
+        detections: Detections | None = None,
+        *,
+        timestamp: float | None = None,
+    ) -> Tracks:
+        """Take in the next frame.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+            detections: For mot, mots (with masks) and posetrack (with keypoints): what is to be
+                seen in the frame, in source pixels; nothing where it is None.
+            timestamp: Seconds on any clock that does not go back; None: frames come at the
+                tracker's `fps`. Frames that are missing in between count as time.
+
+        Returns:
+            The tracks of this frame, in source pixels.
+
+        Raises:
+            UnitrackError: The frame, its detections or the first frame's object cannot be used.
+        """
+        if detections is not None and self._spec.prompt is not None:
+            raise RequestError(f"task {self.task} takes no detections")
+        index, time_s = self._next_index(timestamp)
+        return self._step(Frame(index, time_s, image), detections, None)
+
+    def track(
+        self,
+        source: str | Path,
+        *,
+        init: Init = None,
+        detections: str | Path | None = None,
+        fps: float | None = None,
+        max_frames: int | None = None,
+    ) -> Iterator[tuple[Frame, Tracks]]:
+        """Track a source from its first frame to its end.
+
+        Args:
+            source: As `cli track` takes it: a video, a folder of images, camera0, a URL, ….
+            init: For sot, vos and pose; None: what the tracker was made with.
+            detections: File of detections, in place of the tracker's `detector`.
+            fps: Frames per second of images, or in place of what a video says.
+            max_frames: How many frames at most.
+
+        Yields:
+            Each frame with its tracks.
+
+        Raises:
+            UnitrackError: The source cannot be opened, or ends before its time.
+        """
+        if init is not None:
+            self.start(init)
+        self.reset()
+        with ExitStack() as stack:
+            opened = stack.enter_context(open_source(str(source), fps=fps))
+            detector = None
+            if self._spec.prompt is None:
+                detector = stack.enter_context(self._open_detector(detections))
+            for count, frame in enumerate(opened):
+                if count == max_frames:
+                    return
+                seen = None if detector is None else detector.detect(frame)
+                yield frame, self._step(frame, seen, opened.info)
+
+    def _open_detector(self, detections: str | Path | None) -> Any:
+        chosen, kind = self._detection, self._spec.person_model
+        if detections is None and chosen.detector is None:
+            raise RequestError(
+                f"task {self.task} needs detections: give track() a file of them, or make the "
+                "tracker with detector='motion' or a model"
+            )
+        models = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
+        return open_detector(
+            detections=None if detections is None else Path(detections),
+            detector=None if detections is not None else chosen.detector,
+            confidence=None if detections is not None else chosen.detector_confidence,
+            classes=None if detections is not None else chosen.classes(),
+            device=find_backend(self._backend).onnx_device,
+            threads=self._threads,
+            **models,
+        )
+
+    def _next_index(self, timestamp: float | None) -> tuple[int, float]:
+        """Number and time of the next frame; motion models take a frame's number for its time."""
+        index = self._last_index + 1
+        if timestamp is None:
+            return index, index / self._fps
+        if self._first_s is None:
+            self._first_s = timestamp
+        time_s = timestamp - self._first_s
+        return max(index, round(time_s * self._fps)), time_s
+
+    def _step(self, frame: Frame, detections: Detections | None, info: SourceInfo | None) -> Tracks:
+        head = self._head
+        if head is None:
+            head = self._make_head(frame, info)
+        features: Any = None
+        if head.needs_features:
+            wanted = head.network_hw(frame.size_hw)
+            size = network_size(self._graphs.spec.sizes_hw, wanted, frame.size_hw)
+            features = self._extractor.extract(*self._extractor.prepare(frame, size))
+        seen = (detections or Detections.empty()) if head.needs_detections else None
+        tracks = head.step(frame, features, seen)
+        # Only now: a first frame that could not be used leaves the tracker as it was.
+        self._head, self._last_index = head, frame.index
+        return tracks
+
+    def _make_head(self, frame: Frame, info: SourceInfo | None) -> Head:
+        if self._spec.prompt is not None and self._init is None:
+            raise RequestError(
+                f"task {self.task} starts from something in the first frame: give it as init=… or "
+                "with start()"
+            )
+        facts = info or SourceInfo("update", "images", frame.size_hw, self._fps, None, live=False)
+        return self._spec.make_head(self._graphs, self._config, self._init, facts)
+
+
+def export(
+    backbone: str = DEFAULT_BACKBONE,
+    output: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    layer: str = "layer3",
+    sizes_hw: Sequence[tuple[int, int]] = (),
+    precision: str = "fp32",
+    top_k: int = 10,
+    force: bool = False,
+) -> Bundle:
+    """Export a backbone and the tracking graphs to ONNX, as `cli export` does.
+
+    Args:
+        backbone: A name that `cli backbones` lists.
+        output: Folder of the bundle; None: bundles/BACKBONE.
+        weights: Checkpoint in place of the published one.
+        layer: Where the backbone is cut.
+        sizes_hw: Fixed image sizes, height and width; empty: any size.
+        precision: fp32 or fp16.
+        top_k: Keys that propagation keeps.
+        force: Replace a bundle that is there.
+
+    Raises:
+        ExportError: PyTorch is not installed, the weights cannot be had, or the export failed.
+    """
+    try:
+        from .export.bundle_writer import ExportRequest, write_bundle
+    except ImportError as error:
+        raise ExportError(
+            f"exporting needs {error.name}, which is not installed: "
+            "pip install 'unitrack-edge[export]'"
+        ) from error
+    request = ExportRequest(
+        *(backbone, layer, None if weights is None else Path(weights), tuple(sizes_hw)),
+        *(precision, top_k, force),
+    )
+    return write_bundle(request, Path("bundles") / backbone if output is None else Path(output))
+
+
+def build(
+    bundle: str | Path,
+    variant: str,
+    *,
+    targets: Sequence[str] = (),
+    workspace_mib: int | None = None,
+    sizes_hw: Sequence[tuple[int, int]] = (),
+    graphs: Sequence[str] = (),
+    force: bool = False,
+) -> tuple[EngineSpec, ...]:
+    """Build TensorRT engines from a bundle's graphs, as `cli build` does.
+
+    Args:
+        bundle: Folder of the bundle.
+        variant: tensorrt or tensorrt-rtx.
+        targets: GPUs, such as sm86; empty: that of this machine.
+        workspace_mib: Most memory of a layer; None: TensorRT's default.
+        sizes_hw: Image sizes to build for; empty: those of the bundle.
+        graphs: Only these; empty: all.
+        force: Build those again that are there.
+
+    Raises:
+        BuildError: Building failed, or an engine is not of the precision that the bundle promises.
+        BackendError: TensorRT or a GPU is missing.
+    """
+    from .export.tensorrt.writer import EngineRequest, build_engines
+
+    request = EngineRequest(
+        *(variant, tuple(targets), tuple(sizes_hw), workspace_mib, tuple(graphs), force)
+    )
+    return build_engines(Bundle.load(Path(bundle)), request)
+
+
+def evaluate(
+    task: str,
+    data: str | Path,
+    *,
+    bundle: str | Path | None = None,
+    backbone: str = DEFAULT_BACKBONE,
+    split: str | None = None,
+    sequences: Sequence[str] = (),
+    max_frames: int | None = None,
+    backend: str = "cpu",
+    threads: int = 0,
+    output: str | Path | None = None,
+    **parameters: Any,
+) -> dict[str, Any]:
+    """Track and score a benchmark's sequences one after the other, as `cli eval` does.
+
+    Args:
+        task: sot, vos, mot, mots or posetrack.
+        data: Root of the data set in its official layout.
+        bundle: Folder of the bundle; None: bundles/BACKBONE.
+        backbone: See `bundle`.
+        split: Of the data set.
+        sequences: Only these; empty: all.
+        max_frames: First frames of every sequence; None: all.
+        backend: What runs the graphs.
+        threads: CPU threads; 0: all.
+        output: Folder of results and records; None: runs/eval-TASK-DATA-BUNDLE. What is recorded
+            there is not done again.
+        **parameters: Of the task, as in `Tracker`.
+
+    Returns:
+        `sequences` and `combined`: lists of name, frames and scores by their official names; and
+        `notes`.
+
+    Raises:
+        UnitrackError: A sequence cannot be read, tracked or scored.
+    """
+    from .evaluation.datasets.base import check_trackable, choose, first_frames
+    from .evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+    from .evaluation.runner.jobs import SequenceJob, run_job
+    from .evaluation.runner.report import summary_of
+
+    if task not in FORMAT_OF_TASK:
+        expected = ", ".join(FORMAT_OF_TASK)
+        raise RequestError(f"no benchmark for task {task!r}, expected one of {expected}")
+    folder = Path(bundle) if bundle is not None else Path("bundles") / backbone
+    root, name = Path(data), FORMAT_OF_TASK[task]
+    row = FORMATS[name]
+    chosen = choose(row.read(root, split), tuple(sequences))
+    chosen = [first_frames(sequence, max_frames) for sequence in chosen]
+    check_trackable(chosen)
+    default = Path("runs") / f"eval-{task}-{root.absolute().name}-{folder.absolute().name}"
+    place = default if output is None else Path(output)
+    config = TASKS[task].config(**parameters)
+    jobs = (SequenceJob(s, name, config, folder, backend, threads, place) for s in chosen)
+    return summary_of(row, [run_job(job) for job in jobs])

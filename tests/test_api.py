@@ -1,0 +1,218 @@
+"""The Python interface: the same results as the command line, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import unitrack_edge
+from unitrack_edge import Detections, Tracker, UnitrackError
+from unitrack_edge.api import build, evaluate, export
+from unitrack_edge.evaluation.synthetic.files import write_scene, write_task_files
+from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
+from unitrack_edge.runtime.formats.davis import read_label_png
+from unitrack_edge.runtime.formats.detections import open_detections
+from unitrack_edge.runtime.sources.open import open_source
+
+from .support.command_line import run_cli
+from .support.eval_data import write_small_data
+
+SMALL = {"height": 64, "width": 96}
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A clip with what every task starts from."""
+    made = Scene(SceneConfig(frames=FRAMES, height=64, width=96, objects=2))
+    folder = tmp_path_factory.mktemp("api")
+    clip = write_scene(made, folder / "clip", form="images")
+    return SimpleNamespace(clip=clip, starts=write_task_files(made, clip.folder, target=1))
+
+
+def inputs_of(task, scene):
+    """How a task is given its objects on the command line and in Python."""
+    return {
+        "sot": {"init": scene.starts.init_box},
+        "vos": {"init": scene.clip.init_mask},
+        "pose": {"init": scene.starts.init_poses},
+        "mot": {"detections": scene.clip.detections},
+        "mots": {"detections": scene.starts.masks},
+        "posetrack": {"detections": scene.starts.poses},
+    }[task]
+
+
+def parameters_of(task):
+    return SMALL if task in ("mot", "mots", "posetrack") else {}
+
+
+@pytest.mark.parametrize("task", ["sot", "vos", "mot", "mots", "posetrack", "pose"])
+def test_track_gives_what_the_command_writes(task, scene, graph_bundle, tmp_path):
+    given = inputs_of(task, scene)
+    (flag, path), output = next(iter(given.items())), tmp_path / "out"
+    options = [f"--{task}-{name}={value}" for name, value in parameters_of(task).items()]
+    run_cli(
+        *("track", scene.clip.source, "--task", task, f"--{flag}", path, *options),
+        *("--bundle", graph_bundle.path, "--output", output, "--threads", 2),
+    )
+    with Tracker(task, bundle=graph_bundle.path, threads=2, **parameters_of(task)) as tracker:
+        results = list(tracker.track(scene.clip.source, **given))
+        again = list(tracker.track(scene.clip.source, **given))
+    assert [frame.index for frame, _ in results] == list(range(FRAMES))
+    for (_, one), (_, two) in zip(results, again, strict=True):
+        assert (one.ids == two.ids).all()
+        assert (one.detections.boxes_xyxy == two.detections.boxes_xyxy).all()
+    identities = {int(i) for _, tracks in results for i in tracks.ids}
+    data = json.loads((output / "run.json").read_text())
+    assert len(identities) == data["identities"] > 0
+    if task == "vos":
+        for frame, tracks in results:
+            written = read_label_png(output / "masks" / f"{frame.index:05d}.png")
+            assert (tracks.label_map == written).all()
+    if task == "mot":
+        rows = [line.split(",") for line in (output / "tracks.txt").read_text().splitlines()]
+        assert [(int(r[0]), int(r[1])) for r in rows] == [
+            (frame.index + 1, int(i)) for frame, tracks in results for i in tracks.ids
+        ]
+
+
+def test_update_is_track_with_a_loop_of_ones_own(scene, graph_bundle):
+    with Tracker("mot", bundle=graph_bundle.path, **SMALL) as tracker:
+        whole = [t for _, t in tracker.track(scene.clip.source, detections=scene.clip.detections)]
+        tracker.reset()
+        with open_source(str(scene.clip.source)) as source:
+            detector = open_detections(scene.clip.detections)
+            single = [tracker.update(f.image, detector.detect(f)) for f in source]
+    assert [t.ids.tolist() for t in single] == [t.ids.tolist() for t in whole]
+
+
+def test_update_starts_from_arrays(scene, graph_bundle):
+    images = [frame.image for frame in open_source(str(scene.clip.source))]
+    labels = read_label_png(scene.clip.init_mask)
+    with Tracker("vos", bundle=graph_bundle.path, init=labels) as tracker:
+        assert (tracker.update(images[0]).label_map == labels).all()
+        assert tracker.update(images[1]).label_map.shape == labels.shape
+    with Tracker("sot", bundle=graph_bundle.path) as tracker:
+        tracker.start((20, 10, 15, 30))
+        first = tracker.update(images[0])
+        np.testing.assert_allclose(first.detections.boxes_xyxy, [[20, 10, 35, 40]], atol=1e-3)
+    joints = np.ones((1, 17, 3), np.float32) * [40, 30, 1]
+    joints[0, :, :2] += np.arange(17)[:, None]
+    with Tracker("pose", bundle=graph_bundle.path, init=joints.astype(np.float32)) as tracker:
+        assert tracker.update(images[0]).detections.keypoints.shape == (1, 17, 3)
+
+
+def test_timestamps_count_missing_frames_as_time(scene, graph_bundle):
+    images = [frame.image for frame in open_source(str(scene.clip.source))]
+    with Tracker("mot", bundle=graph_bundle.path, fps=10, **SMALL) as tracker:
+        indices = [
+            tracker.update(images[0], timestamp=t).frame_index for t in (100.0, 100.1, 100.5, 100.5)
+        ]
+        assert indices == [0, 1, 5, 6]
+        tracker.reset()
+        assert tracker.update(images[0], timestamp=7.0).frame_index == 0
+
+
+def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, graph_bundle):
+    image = next(iter(open_source(str(scene.clip.source)))).image
+    with Tracker("sot", bundle=graph_bundle.path, init=(500, 500, 5, 5)) as tracker:
+        with pytest.raises(UnitrackError, match="outside the image"):
+            tracker.update(image)
+        tracker.start((20, 10, 15, 30))
+        assert tracker.update(image).frame_index == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda b: Tracker("dance", bundle=b), "unknown task 'dance', expected one of sot, vos"),
+        (lambda b: Tracker("mot", bundle=b, tempo=3), "task mot: .*'tempo'"),
+        (lambda b: Tracker("mot", bundle=b / "none"), "does not exist"),
+        (lambda b: Tracker("mot", bundle=b, backend="tpu"), "tpu"),
+        (lambda b: next(Tracker("mot", bundle=b).track("x.mp4")), "no file or folder"),
+        (lambda b: Tracker("mot", bundle=b).start((1, 2, 3, 4)), "starts from detections"),
+        (lambda b: Tracker("sot", bundle=b).update(np.zeros((9, 9, 3), np.uint8)), "init="),
+        (
+            lambda b: Tracker("sot", bundle=b, init=(1, 2, 3)).update(
+                np.zeros((9, 9, 3), np.uint8)
+            ),
+            "four numbers",
+        ),
+        (
+            lambda b: Tracker("sot", bundle=b).update(
+                np.zeros((9, 9, 3), np.uint8), Detections.empty()
+            ),
+            "takes no detections",
+        ),
+        (lambda b: evaluate("pose", b, bundle=b), "no benchmark for task 'pose'"),
+        (lambda b: build(b, "tensorflow"), "tensorflow"),
+        (lambda _b: export("vfs-r19"), "did you mean"),
+    ],
+)
+def test_errors_are_one_line(make, message, graph_bundle):
+    with pytest.raises(UnitrackError, match=message) as caught:
+        make(graph_bundle.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tracker_without_detections_says_what_it_needs(scene, graph_bundle):
+    with (
+        Tracker("mot", bundle=graph_bundle.path) as tracker,
+        pytest.raises(UnitrackError, match="detector='motion'"),
+    ):
+        next(tracker.track(scene.clip.source))
+
+
+def test_evaluate_scores_as_the_command_does(graph_bundle, tmp_path):
+    pytest.importorskip("trackeval", reason="scoring is TrackEval's: extra 'eval'")
+    write_small_data(tmp_path / "data")
+    found = evaluate(
+        "mot",
+        tmp_path / "data" / "mot",
+        bundle=graph_bundle.path,
+        output=tmp_path / "out",
+        max_frames=2,
+        **SMALL,
+    )
+    assert [row["name"] for row in found["sequences"]] == ["A"]
+    assert found["combined"][0]["scores"]["HOTA"] > 0
+
+
+# supervision.
+
+
+def boxes_of_supervision(**more):
+    given = {"xyxy": np.array([[1.0, 2, 5, 9]]), "confidence": None, "class_id": None, **more}
+    return SimpleNamespace(**{"mask": None, **given})
+
+
+def test_detections_from_supervision():
+    seen = Detections.from_supervision(boxes_of_supervision())
+    assert seen.boxes_xyxy.tolist() == [[1, 2, 5, 9]]
+    assert (seen.scores.tolist(), seen.classes.tolist()) == ([1.0], [-1])
+    full = boxes_of_supervision(
+        confidence=np.array([0.25]), class_id=np.array([3]), mask=np.ones((1, 9, 9), bool)
+    )
+    seen = Detections.from_supervision(full)
+    assert (seen.scores.tolist(), seen.classes.tolist()) == ([0.25], [3])
+    assert seen.masks.all()
+    empty = boxes_of_supervision(xyxy=np.zeros((0, 4)))
+    assert len(Detections.from_supervision(empty)) == 0
+    with pytest.raises(UnitrackError):
+        Detections.from_supervision(boxes_of_supervision(xyxy=np.array([[5.0, 2, 1, 9]])))
+
+
+def test_tracks_to_supervision(monkeypatch):
+    tracks = unitrack_edge.Tracks(
+        0, np.array([7]), Detections.from_supervision(boxes_of_supervision())
+    )
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    made = tracks.to_supervision()
+    assert made.tracker_id.tolist() == [7]
+    assert made.xyxy.tolist() == [[1, 2, 5, 9]]
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(UnitrackError, match="pip install supervision"):
+        tracks.to_supervision()

@@ -1,0 +1,164 @@
+"""`TrackConfig`: what contradicts itself is refused; `--config`: what was done is done again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from unitrack_edge.commands.track import track_config
+from unitrack_edge.errors import RequestError
+from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig, SotConfig, VosConfig
+from unitrack_edge.tracking.config import (
+    DetectorConfig,
+    RunConfig,
+    SourceConfig,
+    TrackConfig,
+    config_data,
+    default_output,
+    read_config,
+)
+
+MOT, SOT, VOS = MotConfig(), SotConfig(), VosConfig()
+CLIP, PROMPTED = SourceConfig("clip.mp4"), SourceConfig("clip.mp4", init="1,2,3,4")
+FILE = SourceConfig("clip.mp4", detections=Path("det.txt"))
+MOTION, MODEL = DetectorConfig("motion"), DetectorConfig("yolox.onnx")
+
+
+@pytest.mark.parametrize(
+    ("sources", "tasks", "detector", "message"),
+    [
+        ((), (MOT,), MOTION, "nothing to track"),
+        ((CLIP,), (), MOTION, "nothing to track"),
+        ((CLIP,), (SOT,), DetectorConfig(), r"task sot starts from .*--init X,Y,W,H"),
+        ((PROMPTED, CLIP), (VOS,), DetectorConfig(), "task vos starts from"),
+        ((PROMPTED,), (SOT,), MOTION, "task sot takes no detections"),
+        ((PROMPTED,), (MOT,), MOTION, "task mot takes no --init"),
+        ((CLIP,), (MOT,), DetectorConfig(), "got none"),
+        ((FILE,), (MOT,), MOTION, "got both"),
+        ((CLIP,), (MOT,), DetectorConfig("motion", Path("p.onnx")), "--pose-model belongs to"),
+        ((FILE,), (MOT,), DetectorConfig(mask_model=Path("m.onnx")), "--mask-model belongs to"),
+        ((CLIP,), (PosetrackConfig(),), MOTION, "add --pose-model"),
+        ((CLIP,), (MotsConfig(),), MODEL, "add --mask-model"),
+    ],
+)
+def test_contradictions_name_the_flags(sources, tasks, detector, message):
+    with pytest.raises(RequestError, match=message):
+        TrackConfig(sources, tasks, RunConfig(), detector)
+
+
+@pytest.mark.parametrize(
+    ("sources", "tasks", "run", "detector"),
+    [
+        ((CLIP,), (MOT,), RunConfig(), MOTION),
+        ((FILE,), (MOT, MotsConfig()), RunConfig(), DetectorConfig(mask_model=Path("m.onnx"))),
+        ((CLIP,), (MotsConfig(),), RunConfig(), MOTION),
+        ((PROMPTED,), (MOT, VOS), RunConfig(), MOTION),
+        ((CLIP,), (SOT,), RunConfig(serve="8080"), DetectorConfig()),
+    ],
+)
+def test_what_fits_together(sources, tasks, run, detector):
+    assert TrackConfig(sources, tasks, run, detector).task_names == tuple(t.task for t in tasks)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RunConfig(bundle=Path("b"), backbone="vfs-r18"), "give one of them"),
+        (lambda: RunConfig(max_frames=0), "--max-frames 0"),
+        (lambda: RunConfig(segment_minutes=0.0), "--segment 0"),
+        (lambda: SourceConfig("a", freeze_s=0.0), "--reconnect-after 0"),
+        (lambda: SourceConfig("a", give_up_s=-1.0), "--give-up -1"),
+        (lambda: DetectorConfig("motion", detector_confidence=0.1), "belong to --detector MODEL"),
+        (lambda: DetectorConfig("m.onnx", detector_classes="cat"), "expected whole numbers"),
+    ],
+)
+def test_values_out_of_range(make, message):
+    with pytest.raises(RequestError, match=message):
+        make()
+
+
+def test_default_output_is_the_first_that_is_free(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_output(["a/street.mp4"], "mot") == Path("runs/street-mot")
+    Path("runs/street-mot").mkdir(parents=True)
+    Path("runs/street-mot-2").mkdir()
+    assert default_output(["a/street.mp4"], "mot") == Path("runs/street-mot-3")
+    assert default_output(["a", "b"], "mot-vos") == Path("runs/2-sources-mot-vos")
+
+
+# Files.
+
+
+def rebuilt(path):
+    """The config that `cli track --config` makes of a file."""
+    given = read_config(path)
+    values = {"init": (), "detections": ()} | given
+    for task in ("mot", "vos", "sot", "mots", "posetrack", "pose"):
+        from unitrack_edge.tracking.registry import TASKS
+
+        for parameter in fields(TASKS[task].config):
+            values.setdefault(f"{task}_{parameter.name}", parameter.default)
+    return track_config(values.pop("sources"), values.pop("tasks"), values)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrackConfig((CLIP,), (MOT,), RunConfig(), MOTION),
+        TrackConfig(
+            (SourceConfig("a.mp4", "1,2,3,4", fps=12.5), SourceConfig("b.mp4", "m.png", fps=12.5)),
+            (VosConfig(memory=3), MotConfig(confidence=0.4, use_motion=False)),
+            RunConfig(backend="cuda", save_video=True, max_frames=7),
+            DetectorConfig("yolox.onnx", detector_classes="0,2", detector_confidence=0.3),
+        ),
+        TrackConfig((FILE, SourceConfig("b", detections=Path("b.txt"))), (MOT,)),
+    ],
+)
+def test_what_is_recorded_does_it_again(config, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"frames": 3, "config": config_data(config)}))
+    assert rebuilt(path) == config
+
+
+def test_the_record_holds_no_secret_and_no_place_for_results():
+    source = SourceConfig("rtsp://me:secret@host/live?key=1")
+    run = RunConfig(serve="0.0.0.0:80", serve_token="hush", output=Path("x"), overwrite=True)
+    text = json.dumps(config_data(TrackConfig((source,), (MOT,), run, MOTION)))
+    assert not any(word in text for word in ("secret", "hush", "key=1", "output", "overwrite"))
+
+
+def test_yaml_in_short(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("sources: clip.mp4\ntasks: {mot: }\ndetector: {detector: motion}\n")
+    assert rebuilt(path) == TrackConfig((CLIP,), (MOT,), RunConfig(), MOTION)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "the file: expected names with values"),
+        ("{", "not YAML or JSON"),
+        ("colour: red", "unknown section 'colour'"),
+        ("tasks: {dance: {}}", "unknown task 'dance'"),
+        ("tasks: {mot: {tempo: 1}}", "tasks: mot has no field 'tempo'"),
+        ("run: {speed: 1}", "run has no field 'speed'"),
+        ("run: 3", "run: expected names with values"),
+        ("sources: [{init: a}]", "expected a text under 'source'"),
+        ("sources: [{source: a, fps: 1}, {source: b, fps: 2}]", "one value for all sources"),
+        ("sources: [3]", "sources: expected names"),
+    ],
+)
+def test_files_that_say_something_else(text, message, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=message) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(RequestError, match="cannot be read: No such file"):
+        read_config(tmp_path / "none.yaml")
