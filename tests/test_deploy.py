@@ -8,10 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
 import unitrack_edge
-from unitrack_edge.commands.options.track import live_options
 from unitrack_edge.commands.track import command
 
 ROOT = Path(unitrack_edge.__file__).parent
@@ -21,8 +19,7 @@ FLAG = re.compile(r"--[a-z][a-z-]+")
 
 
 def flags_of_track():
-    both = (command, click.command(live_options(lambda: None)))
-    return {flag for one in both for option in one.params for flag in option.opts}
+    return {flag for option in command.params for flag in option.opts}
 
 
 @pytest.mark.parametrize("path", CONTAINERS, ids=lambda path: path.name)
