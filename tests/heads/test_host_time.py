@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
 from unitrack_edge.heads.association.roi import roi_weights
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
+pytestmark = pytest.mark.alone
 OBJECTS, FRAMES = 50, 80
 LIMIT_MS = 5.0
 
