@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import UnitrackError
+from .version import __version__
 
 if TYPE_CHECKING:
     from .api import Tracker
     from .records import Detections, Frame, Tracks
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Detections",

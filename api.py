@@ -24,10 +24,11 @@ from .runtime.detectors.open import open_detector
 from .runtime.head import Head
 from .runtime.inference.registry import find_backend
 from .runtime.inference.runner import GraphRunner
+from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.preprocessing import FeatureExtractor, network_size
 from .runtime.sources.base import SourceInfo
 from .runtime.sources.open import open_source
-from .tracking.config import DEFAULT_BACKBONE, DetectorConfig
+from .tracking.config import DetectorConfig
 from .tracking.registry import DEFAULT_FPS, TASKS, Init
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Tracker:
         self._backend, self._threads, self._fps = backend, threads, fps
         self._init = init
         self._held = ExitStack()
-        loaded = Bundle.load(Path(bundle) if bundle is not None else Path("bundles") / backbone)
+        loaded = Bundle.load(Path(bundle) if bundle is not None else default_bundle(backbone))
         self._graphs = self._held.enter_context(GraphRunner(loaded, backend, threads))
         self._extractor = FeatureExtractor(self._graphs)
         self._head: Head | None = None
@@ -294,7 +295,7 @@ def export(
         *(backbone, layer, None if weights is None else Path(weights), tuple(sizes_hw)),
         *(precision, top_k, force),
     )
-    return write_bundle(request, Path("bundles") / backbone if output is None else Path(output))
+    return write_bundle(request, default_bundle(backbone) if output is None else Path(output))
 
 
 def build(
@@ -375,7 +376,7 @@ def evaluate(
     if task not in FORMAT_OF_TASK:
         expected = ", ".join(FORMAT_OF_TASK)
         raise RequestError(f"no benchmark for task {task!r}, expected one of {expected}")
-    folder = Path(bundle) if bundle is not None else Path("bundles") / backbone
+    folder = Path(bundle) if bundle is not None else default_bundle(backbone)
     root, name = Path(data), FORMAT_OF_TASK[task]
     row = FORMATS[name]
     chosen = choose(row.read(root, split), tuple(sequences))

@@ -10,23 +10,33 @@ from importlib import import_module
 
 import click
 
-from . import __version__
 from .errors import RequestError, UnitrackError
+from .version import __version__
 
-COMMANDS = {
-    "track": "Track objects in a video, a folder of images, a camera or a stream.",
-    "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
-    "build": "Build TensorRT engines from the graphs of a bundle.",
-    "eval": "Measure accuracy on a benchmark, as its official tool does.",
-    "compare": "Compare representations over tasks, as the paper does with its fifteen.",
-    "bench": "Measure latency, memory and energy of a task, backends side by side.",
-    "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
-    "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
-    "doctor": "Show what this machine has, which bundles run on it, and what mends the rest.",
-    "backbones": "List the backbones that can be exported.",
-    "demo": "Track a demo clip or your own video, and score it where the truth is known.",
+GROUPS = {
+    "Track": {
+        "track": "Track objects in a video, a folder of images, a camera or a stream.",
+    },
+    "Prepare models": {
+        "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
+        "build": "Build TensorRT engines from the graphs of a bundle.",
+        "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
+        "backbones": "List the backbones that can be exported.",
+    },
+    "Measure": {
+        "eval": "Measure accuracy on a benchmark, as its official tool does.",
+        "compare": "Compare representations over tasks, as the paper does with its fifteen.",
+        "bench": "Measure latency, memory and energy of a task, backends side by side.",
+        "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
+    },
+    "This machine": {
+        "doctor": "Show what this machine has, which bundles run on it, and how to fix the rest.",
+        "demo": "Track a demo clip or your own video, and score it where the truth is known.",
+    },
 }
-"""Name and one-line help of each module in `commands`."""
+"""Title of each group in the help text → name and one-line help of its modules in `commands`."""
+
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 class WrongUsage(click.ClickException):
@@ -50,9 +60,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """List the commands by group, without importing them."""
+        width = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", text) for name, text in group.items()])
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of this project becomes one line and an exit status."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import onnx
 
-from .. import __version__
 from ..errors import CalibrationError
 from ..records import UInt8Array
 from ..runtime.bundle.bundle import Bundle
+from ..version import __version__
 from .frames import Sample, sample_frames, shrunk
 from .histograms import Histogram
 from .layers import Layer, check_names, layers_of

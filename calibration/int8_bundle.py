@@ -13,9 +13,9 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from .. import __version__
 from ..runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from ..runtime.bundle.spec import GraphSpec
+from ..version import __version__
 from .outcome import Calibration
 
 REPORT_FILES = ("report.md", "report.json", "drift.png")

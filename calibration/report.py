@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import CalibrationError
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.tables import TextTable, markdown
 from .int8_bundle import REPORT_FILES
 from .outcome import Calibration, CalibrationRequest, LayerFacts
 from .quantisation import LEVELS
@@ -190,8 +191,7 @@ def _layers(data: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(TextTable(head, list(rows), left=len(head)))
 
 
 _INT8, _FLOAT, _ALONE = "#2f6db3", "#c2c8d0", "#d9822b"

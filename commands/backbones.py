@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
-from rich.console import Console
-from rich.table import Table
 
 from ..export.backbones.table import BACKBONES
+from ..runtime.tables import TextTable
+from .console.report import Report, ReportOutput
+from .options.shared import report_options
 
 
 @click.command("backbones")
-def command() -> None:
+@report_options
+def command(report_to: ReportOutput) -> None:
     """List the backbones that `cli export --backbone NAME` takes.
 
     "manual" sources cannot be downloaded by a program: `cli export` says where to get the file,
     and takes it with --weights.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("name", "architecture", "weights", "licence of the weights", "trained"):
-        table.add_column(column, no_wrap=True)
-    for row in BACKBONES.values():
-        table.add_row(row.name, row.arch, row.source, row.licence, row.note)
-    console = Console()
-    if not console.is_terminal:
-        # A pipe has no width: nothing is cut off.
-        console = Console(width=160)
-    console.print(table)
+    head = ("name", "architecture", "weights", "licence of the weights", "trained")
+    rows = [(b.name, b.arch, b.source, b.licence, b.note) for b in BACKBONES.values()]
+    data = [{**asdict(row), "source": row.source} for row in BACKBONES.values()]
+    report_to.show(Report(data, [TextTable(head, rows, left=len(head))]))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,22 +9,29 @@ import click
 
 from ..errors import RequestError
 from ..runtime.inference.registry import BACKENDS
-from .options.shared import backend_option, check_size, read_size, threads_option, weights_option
+from .console.report import Report, ReportOutput
+from .options.shared import (
+    FormerReportFiles,
+    backends_option,
+    bundle_argument,
+    check_size,
+    report_options,
+    size_option,
+    threads_option,
+    weights_option,
+)
 
 if TYPE_CHECKING:
-    from ..evaluation.benchmark.measure import BenchRequest, Side
-    from ..evaluation.benchmark.report import BenchReport, Progress
+    from ..evaluation.benchmark.measure import Side
     from ..runtime.bundle.bundle import Bundle
 
 
 TASKS = ("mot", "mots", "posetrack", "vos", "pose", "sot")
-
-
 DEFAULT_OBJECTS = 10
 
 
-@click.command("bench")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.command("bench", cls=FormerReportFiles)
+@bundle_argument
 @click.option("--task", type=click.Choice(TASKS), required=True, help="What to measure.")
 @click.option(
     "--source",
@@ -39,15 +43,11 @@ DEFAULT_OBJECTS = 10
     type=click.IntRange(min=1, max=64),
     help=f"Figures in the scene, or made up on --source.  [default: {DEFAULT_OBJECTS}]",
 )
-@click.option(
-    "--size",
-    "size_hw",
-    callback=read_size,
-    metavar="HxW",
-    help="Size of the scene's frames and of the network's image.  [default: what the task works "
-    "at: 608x1088, or 480x854 for vos, pose and sot]",
+@size_option(
+    "Size of the scene's frames and of the network's image.  [default: what the task works at: "
+    "608x1088, or 480x854 for vos, pose and sot]"
 )
-@backend_option("cpu")
+@backends_option("cpu")
 @click.option(
     "--against",
     metavar="pytorch|BUNDLE2",
@@ -55,24 +55,24 @@ DEFAULT_OBJECTS = 10
 )
 @weights_option
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=5, show_default=True, help="How many."
+    "--rounds", type=click.IntRange(min=2), default=5, show_default=True, help="Rounds of frames."
 )
 @click.option(
     "--frames",
     type=click.IntRange(min=2),
     default=12,
     show_default=True,
-    help="Of a round, for each backend: there and back over half as many.",
+    help="Frames of a round, for each backend: there and back over half as many.",
 )
 @threads_option
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
-@click.option("--markdown", "text_file", type=click.Path(path_type=Path), help="Write the tables.")
 @click.option(
     "--plot",
     "plot_file",
     type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Draw latency over time: a .png, .svg or .pdf.",
 )
+@report_options
 def command(
     bundle: Path,
     task: str,
@@ -85,9 +85,8 @@ def command(
     rounds: int,
     frames: int,
     threads: int,
-    json_file: Path | None,
-    text_file: Path | None,
     plot_file: Path | None,
+    report_to: ReportOutput,
 ) -> None:
     """Measure latency, memory and energy of a task, backends side by side.
 
@@ -99,16 +98,16 @@ def command(
     Examples:
       cli bench bundles/efficientnet-lite0 --task mot --objects 30
       cli bench bundles/imagenet-r18 --task vos --against pytorch --plot vos.png
-      cli bench bundles/mine --task mot --backend cpu --backend tensorrt --json mine.json
+      cli bench bundles/mine --task mot --backend cpu --backend tensorrt --json-file mine.json
     """
+    from ..evaluation.benchmark import report as bench
     from ..evaluation.benchmark.measure import BenchRequest
     from ..runtime.bundle.bundle import Bundle
+    from .console.steps import progress_bar
 
     _check(task, source, objects, size_hw, against, weights)
     if plot_file is not None:
-        from ..evaluation.benchmark.report import check_plotting
-
-        check_plotting(plot_file)
+        bench.check_plotting(plot_file)
     sides = _sides(bundle, tuple(dict.fromkeys(backends or ("cpu",))), against, weights)
     loaded = [Bundle.load(path) for path in dict.fromkeys(side.bundle for side in sides)]
     request = BenchRequest(
@@ -121,9 +120,19 @@ def command(
         frames,
         threads=threads,
     )
-    report = _measure(request)
-    _show(report)
-    _write(report, json_file, text_file, plot_file)
+    with progress_bar(lambda: "nothing was written") as progress:
+        measured = bench.run_bench(request, progress)
+    if plot_file is not None:
+        bench.plot_latency(measured, plot_file)
+    report_to.show(
+        Report(
+            bench.report_data(measured),
+            [bench.stage_table(measured), bench.side_table(measured)],
+            [bench.headline(measured)],
+            measured.notes(),
+            document=bench.report_markdown(measured),
+        )
+    )
 
 
 def _check(
@@ -177,58 +186,3 @@ def _image_size(
     for bundle in bundles:
         check_size(bundle, size)
     return size
-
-
-def _measure(request: BenchRequest) -> BenchReport:
-    from ..evaluation.benchmark.report import run_bench
-
-    try:
-        with _progress_bar() as progress:
-            return run_bench(request, progress)
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing was written", err=True)
-        sys.exit(130)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        row = bars.add_task("preparing frames", total=None)
-
-        def progress(step: str, done: int, of: int) -> None:
-            bars.update(row, description=step, completed=done, total=of)
-
-        yield progress
-
-
-def _show(report: BenchReport) -> None:
-    from ..evaluation.benchmark.report import headline, side_table, stage_table
-    from .console.tables import print_table, wide_console
-
-    console = wide_console()
-    console.print(headline(report), soft_wrap=True, markup=False)
-    for table in (stage_table(report), side_table(report)):
-        console.print()
-        print_table(console, table)
-    for note in report.notes():
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-
-
-def _write(
-    report: BenchReport, json_file: Path | None, text_file: Path | None, plot_file: Path | None
-) -> None:
-    from ..evaluation.benchmark.report import report_data, report_markdown
-    from ..runtime.writers.base import write_atomic, write_json_atomic
-
-    if json_file is not None:
-        write_json_atomic(json_file, report_data(report))
-    if text_file is not None:
-        write_atomic(text_file, report_markdown(report).encode())
-    if plot_file is not None:
-        from ..evaluation.benchmark.report import plot_latency
-
-        plot_latency(report, plot_file)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import CalibrationError, RequestError
+from ..runtime.tables import TextTable
+from .console.report import Report, ReportOutput
+from .options.shared import bundle_argument, force_option, output_option, report_options
 
 if TYPE_CHECKING:
     from ..calibration.outcome import Calibration, CalibrationRequest
     from ..evaluation.runner.validation import Comparison, ValidationItem
     from ..runtime.bundle.bundle import Bundle
-
-
-Progress = Callable[[str, int, int | None], None]
+    from .console.steps import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Bounds:
 
 
 @click.command("calibrate")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @click.option(
     "--frames",
     multiple=True,
@@ -84,12 +82,9 @@ class Bounds:
     show_default=True,
     help="Without truth: lowest IDF1 or mask IoU of the int8 tracks against the float ones.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder of the int8 bundle.  [default: BUNDLE-int8]",
-)
-@click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
+@output_option("Folder of the int8 bundle.  [default: BUNDLE-int8]")
+@force_option
+@report_options
 def command(
     bundle: Path,
     frames: tuple[str, ...],
@@ -103,6 +98,7 @@ def command(
     min_agreement: float,
     output: Path | None,
     force: bool,
+    report_to: ReportOutput,
 ) -> None:
     """Make the backbone of BUNDLE int8, and say what that costs.
 
@@ -128,6 +124,7 @@ def command(
         ) from error
     from ..evaluation.runner.validation import validation_items
     from ..runtime.bundle.staging import check_replaceable
+    from .console.steps import progress_bar
 
     output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
     request = CalibrationRequest(bundle, frames, output, count, method, keep_float, min_cosine)
@@ -135,13 +132,9 @@ def command(
     check_plotting()
     loaded, model = load_float_bundle(bundle)
     items = validation_items(validate, validate_frames)
-    try:
-        with _progress_bar() as progress:
-            result, comparisons = _run(request, loaded, model, items, bounds, progress)
-    except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on from there", err=True)
-        sys.exit(130)
-    _show(loaded, request, result, comparisons)
+    with progress_bar(lambda: "the same command goes on from there") as progress:
+        result, comparisons, data = _run(request, loaded, model, items, bounds, progress)
+    report_to.show(_report(request, result, comparisons, data))
 
 
 def _run(
@@ -151,7 +144,7 @@ def _run(
     items: list[ValidationItem],
     bounds: Bounds,
     progress: Progress,
-) -> tuple[Calibration, list[Comparison]]:
+) -> tuple[Calibration, list[Comparison], dict[str, Any]]:
     from ..calibration.calibration import calibrate
     from ..calibration.int8_bundle import write_int8_bundle
     from ..calibration.report import quantization_facts, report_data
@@ -177,7 +170,7 @@ def _run(
         _write_report(folder, data, result)
         move_into_place(folder, request.output)
     saved.discard()
-    return result, comparisons
+    return result, comparisons, data
 
 
 def check_bounds(
@@ -214,69 +207,42 @@ def _write_report(folder: Path, data: dict[str, Any], result: Calibration) -> No
     plot_drift(result.facts, f"{data['backbone']}, int8: feature cosine {lowest:.4f}", plot)
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn())
-    with Bars(
-        *columns,
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bars:
-        rows: dict[str, Any] = {}
-
-        def progress(step: str, done: int, of: int | None) -> None:
-            if step not in rows:
-                for row in rows.values():
-                    bars.update(row, visible=False)
-                rows[step] = bars.add_task(step, total=of)
-            bars.update(rows[step], completed=done, total=of)
-
-        yield progress
-
-
-def _show(
-    bundle: Bundle,
+def _report(
     request: CalibrationRequest,
     result: Calibration,
     comparisons: list[Comparison],
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    data: dict[str, Any],
+) -> Report:
+    from ..calibration.report import report_text, scores_text
 
-    from ..calibration.report import scores_text
-    from ..runtime.bundle.bundle import Bundle as Loaded
-
-    output = request.output
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A pipe has no width: nothing is folded.
-        console = Console(highlight=False, width=160)
-    sizes = [b.spec.graphs["backbone"].size_bytes for b in (bundle, Loaded.load(output))]
-    in_float = [fact.name for fact in result.facts if fact.in_float]
-    notes = [
-        f"features: cosine {min(result.cosines):.4f} on the worst of "
-        f"{len(result.cosines)} held-out frames, {len(result.sample.images)} frames used",
-        f"in float: {', '.join(in_float)}",
-        f"backbone: {sizes[0] / 1e6:.2f} → {sizes[1] / 1e6:.2f} MB ({sizes[1] / sizes[0]:.0%}), "
-        f"{result.float_ms:.0f} → {result.int8_ms:.0f} ms on this CPU, which does not compute in "
-        "int8: measure on the device",
+    size, latency = data["size_bytes"], data["cpu_latency_ms"]
+    heading = [
+        f"features: cosine {data['cosine']['lowest']:.4f} on the worst of {len(result.cosines)} "
+        f"held-out frames, {data['frames']['used']} frames used",
+        f"in float: {', '.join(data['float_layers'])}",
+        f"backbone: {size['float'] / 1e6:.2f} → {size['int8'] / 1e6:.2f} MB "
+        f"({size['int8'] / size['float']:.0%}), {latency['float']:.0f} → {latency['int8']:.0f} ms "
+        "on this CPU, which does not compute in int8: measure on the device",
     ]
-    for note in [*notes, *(f"note: {note}" for note in result.sample.notes(request.count))]:
-        console.print(note, soft_wrap=True, markup=False)
-    if comparisons:
-        table = Table("sequence", "frames", "float → int8", "agreement", box=None, pad_edge=False)
-        for row in comparisons:
-            scores = scores_text(row.before, row.after)
-            alike = "–" if row.agreement is None else f"{row.agreement:.3f}"
-            table.add_row(row.name, str(row.frames), scores or "no truth", alike)
-        console.print(table)
-    else:
-        console.print("note: without --validate, nothing is known of what this does to tracks")
-    console.print(f"bundle written: {output}, see {output / 'report.md'}", soft_wrap=True)
+    notes = list(data["frames"]["notes"])
+    if not comparisons:
+        notes.append("without --validate, nothing is known of what this does to tracks")
+    rows = [
+        (
+            row.name,
+            str(row.frames),
+            scores_text(row.before, row.after) or "no truth",
+            "–" if row.agreement is None else f"{row.agreement:.3f}",
+        )
+        for row in comparisons
+    ]
+    table = TextTable(("sequence", "frames", "float → int8", "agreement"), rows)
+    output = request.output
+    return Report(
+        data,
+        [table] if rows else [],
+        heading,
+        notes,
+        [f"bundle written: {output}, see {output / 'report.md'}"],
+        report_text(data),
+    )

@@ -9,7 +9,16 @@ import click
 
 from ..errors import RequestError, UnitrackError
 from .console.bundles import ensure_bundle
-from .eval import TASKS, executor_options
+from .console.report import Report, ReportOutput
+from .eval import TASKS
+from .options.shared import (
+    executor_options,
+    layer_option,
+    onnx_backend_option,
+    output_option,
+    report_options,
+    sequence_options,
+)
 
 if TYPE_CHECKING:
     from ..evaluation.datasets.base import Sequence
@@ -27,15 +36,7 @@ if TYPE_CHECKING:
     help="Name as in `cli backbones` (bundles/NAME, exported first if it is missing), or the "
     "folder of a bundle; repeat it.",
 )
-@click.option(
-    "--layer",
-    "layers",
-    type=click.Choice(["layer3", "layer4"]),
-    multiple=True,
-    default=["layer3"],
-    show_default=True,
-    help="Where named backbones are cut; give both to compare them.",
-)
+@layer_option(multiple=True)
 @click.option(
     "--data",
     "roots",
@@ -45,10 +46,10 @@ if TYPE_CHECKING:
     help="Data of a task, such as vos=DAVIS; repeat it. Without TASK: a folder that has some of "
     "the folders sot, vos, mot, mots, posetrack.",
 )
-@click.option("--task", "tasks", type=click.Choice(TASKS), multiple=True, help="Only this one.")
-@click.option("--split", help="Part of every data set, such as train or val.")
-@click.option("--sequence", "names", multiple=True, help="Only this one; repeatable.")
-@click.option("--max-frames", type=click.IntRange(min=1), help="First frames of every sequence.")
+@click.option(
+    "--task", "tasks", type=click.Choice(TASKS), multiple=True, help="This task only; repeatable."
+)
+@sequence_options
 @click.option(
     "--similarity",
     "similarities",
@@ -77,18 +78,14 @@ if TYPE_CHECKING:
     help="CSV of name,number: another accuracy to correlate with, such as ImageNet's top-1.",
 )
 @click.option("--accuracy-label", default="accuracy", show_default=True, help="What that is.")
-@click.option("--backend", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
-              help="What runs the graphs; never replaced by another one.")  # fmt: skip
+@onnx_backend_option
 @executor_options
 @click.option("--plots/--no-plots", default=True, help="Whether images are drawn.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs/compare"),
-    show_default=True,
-    help="Tables, images, page and records; what is recorded there is not done again.",
+@output_option(
+    "Tables, images, page and records; what is recorded there is not done again.", "runs/compare"
 )
-def command(backbones: tuple[str, ...], **values: Any) -> None:
+@report_options
+def command(backbones: tuple[str, ...], report_to: ReportOutput, **values: Any) -> None:
     """Compare representations over tasks, as the paper does with its fifteen.
 
     Runs every backbone on every sequence of every task, association without motion cues, and
@@ -102,11 +99,15 @@ def command(backbones: tuple[str, ...], **values: Any) -> None:
       cli compare --backbone vfs-r18 --layer layer3 --layer layer4 --data vos=DAVIS --jobs 2
       cli compare --backbone bundles/mine --data DATA --similarity rsm --similarity pooled
     """
+    from ..evaluation.representations.comparison import (
+        comparison_data,
+        correlation_table,
+        rank_table,
+    )
     from ..evaluation.representations.files import write_comparison
     from ..evaluation.representations.grid import Entry, find_bundles, grid_jobs, read_sequences
     from ..evaluation.representations.plots import check_matplotlib
-    from .console.jobs import raise_failures, run_jobs, show_notes
-    from .console.tables import wide_console
+    from .console.jobs import raise_failures, run_jobs
 
     if values["plots"]:
         check_matplotlib()
@@ -130,12 +131,19 @@ def command(backbones: tuple[str, ...], **values: Any) -> None:
     notes += [note for record in records.values() for note in record.notes]
     notes += [f"{_places_of(places[jobs[n]])}: no score, failed: {e}" for n, e in failed.items()]
     notes = list(dict.fromkeys(notes))
-    write_comparison(values["output"], comparison, correlations, _setting(values, data), notes,
-                     plots=values["plots"], label=values["accuracy_label"])  # fmt: skip
-    console = wide_console()
-    _show(console, comparison, correlations)
-    show_notes(console, notes)
-    console.print(f"results: {values['output']}", soft_wrap=True, markup=False)
+    document = write_comparison(
+        values["output"],
+        comparison,
+        correlations,
+        _setting(values, data),
+        notes,
+        plots=values["plots"],
+        label=values["accuracy_label"],
+    )
+    tables = [rank_table(comparison)] + ([correlation_table(correlations)] if correlations else [])
+    closing = [f"results: {values['output']}"]
+    result = comparison_data(comparison, correlations, notes)
+    report_to.show(Report(result, tables, notes=notes, closing=closing, document=document))
     raise_failures(
         {f"{jobs[n].bundle.name} {jobs[n].sequence.name}": e for n, e in failed.items()}, len(jobs)
     )
@@ -201,12 +209,3 @@ def _setting(values: dict[str, Any], data: dict[str, list[Sequence]]) -> dict[st
         "sot head": values["sot_head"],
         "backend": values["backend"],
     }
-
-
-def _show(console: Any, comparison: Comparison, correlations: list[Correlation]) -> None:
-    from ..evaluation.representations.comparison import correlation_table, rank_table
-    from .console.tables import print_table
-
-    print_table(console, rank_table(comparison))
-    if correlations:
-        print_table(console, correlation_table(correlations))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import RequestError
+from ..runtime.paths import DEFAULT_BACKBONE
+from ..runtime.tables import TextTable
+from .console.report import Report, ReportOutput
+from .options.shared import output_option, report_options
 
 if TYPE_CHECKING:
     from ..evaluation.synthetic.files import SceneFiles
@@ -23,23 +28,19 @@ if TYPE_CHECKING:
 @click.option("--init", help="For --source: mask PNG or X,Y,W,H of an object in the first frame.")
 @click.option(
     "--backbone",
-    default="efficientnet-lite0",
+    default=DEFAULT_BACKBONE,
     show_default=True,
     help="Appearance model; `cli backbones` lists them.",
 )
 @click.option("--frames", type=int, help="Stop after so many frames.  [default: all]")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("demo-output"),
-    show_default=True,
-    help="Folder of the results; those of an earlier demo are replaced.",
-)
+@output_option("Folder of the results; those of an earlier demo are replaced.", "demo-output")
 @click.option(
     "--gallery",
     type=click.Path(path_type=Path),
+    metavar="FOLDER",
     help="Do all six tasks on the demo clip, and write an image of each to this folder.",
 )
+@report_options
 def command(
     source: str | None,
     detector: str | None,
@@ -48,6 +49,7 @@ def command(
     frames: int | None,
     output: Path,
     gallery: Path | None,
+    report_to: ReportOutput,
 ) -> None:
     """Track a demo clip or your own video, and score it where the truth is known.
 
@@ -67,47 +69,48 @@ def command(
     bundle = Path("bundles") / backbone
     ensure_bundle(bundle, backbone)
     if gallery is not None:
-        _gallery(bundle, gallery, frames, output)
+        report = _gallery(bundle, gallery, frames, output)
     elif source is None:
-        _demo_clip(bundle, frames, output)
+        report = _demo_clip(bundle, frames, output)
     else:
-        _own_video(source, detector or "motion", init, bundle, frames, output)
+        report = _own_video(source, detector or "motion", init, bundle, frames, output)
+    report_to.show(report)
 
 
-def _demo_clip(bundle: Path, frames: int | None, output: Path) -> None:
+def _demo_clip(bundle: Path, frames: int | None, output: Path) -> Report:
     from rich.console import Console
 
     from ..evaluation.synthetic.files import write_scene
     from ..evaluation.synthetic.scene import Scene, SceneConfig
 
-    with Console().status("drawing the demo clip"):
+    with Console(stderr=True).status("drawing the demo clip"):
         clip = write_scene(Scene(SceneConfig()), output / "clip", overwrite=True)
     source, mask = str(clip.source), str(clip.init_mask)
     reports = [
         _track("mot", bundle, frames, output, source, detections=clip.detections),
         _track("vos", bundle, frames, output, source, init=mask),
     ]
-    _summary(reports, _scores(clip, reports))
+    return _summary(reports, _scores(clip, reports))
 
 
-def _gallery(bundle: Path, folder: Path, frames: int | None, output: Path) -> None:
-    from ..evaluation.synthetic.gallery import make_gallery, show_gallery
+def _gallery(bundle: Path, folder: Path, frames: int | None, output: Path) -> Report:
+    from ..evaluation.synthetic.gallery import gallery_table, make_gallery
     from .console.progress import watch_run
 
-    hung = make_gallery(bundle, folder, frames, output, watch_run)
-    _stop_if_interrupted(hung[-1].report)
-    show_gallery(hung)
+    images = make_gallery(bundle, folder, frames, output, watch_run)
+    _stop_if_interrupted(images[-1].report)
+    data = [{"image": one.path, "score": one.score, "run": one.report.data} for one in images]
+    return Report(data, [gallery_table(images)])
 
 
 def _own_video(
     source: str, detector: str, init: str | None, bundle: Path, frames: int | None, output: Path
-) -> None:
+) -> Report:
     reports = [_track("mot", bundle, frames, output, source, detector=detector)]
     if init is not None:
         reports.append(_track("vos", bundle, frames, output, source, init=init))
-    _summary(reports, [""] * len(reports))
-    if init is None:
-        click.echo("to carry an object's mask through the video as well, add --init X,Y,W,H")
+    hint = [] if init else ["to track an object's mask through the video too, add --init X,Y,W,H"]
+    return _summary(reports, [{} for _ in reports], hint)
 
 
 def _track(
@@ -150,42 +153,50 @@ def _stop_if_interrupted(report: RunReport) -> None:
         sys.exit(130)
 
 
-def _scores(clip: SceneFiles, reports: list[RunReport]) -> list[str]:
+def _scores(clip: SceneFiles, reports: list[RunReport]) -> list[dict[str, float]]:
     from ..evaluation.synthetic.scores import score_boxes, score_masks
 
     mot, vos = reports
     boxes = score_boxes(clip, mot.output / "tracks.txt", mot.data["frames"])
     masks = score_masks(clip, vos.output / "masks", vos.data["frames"])
     return [
-        f"HOTA {boxes.hota:.3f}  IDF1 {boxes.idf1:.3f}  MOTA {boxes.mota:.3f}  "
-        f"{boxes.id_switches} id switches",
-        f"J {masks.j_mean:.3f} over {masks.objects} objects",
+        {
+            "HOTA": boxes.hota,
+            "IDF1": boxes.idf1,
+            "MOTA": boxes.mota,
+            "id switches": boxes.id_switches,
+        },
+        {"J": masks.j_mean, "objects": masks.objects},
     ]
 
 
-def _summary(reports: list[RunReport], scores: list[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _summary(
+    reports: list[RunReport], scores: list[dict[str, float]], closing: Sequence[str] = ()
+) -> Report:
+    """A row a run.
 
-    table = Table("task", "frames", "objects", "FPS", "latency p50/p95/p99 ms", box=None)
-    if any(scores):
-        table.add_column("score against the truth")
+    Args:
+        reports: Of the runs.
+        scores: Of each run against the truth, by name; empty where it is unknown.
+        closing: More lines for the end.
+    """
+    rows, files = [], []
     for report, score in zip(reports, scores, strict=True):
-        data = report.data
+        data, folder = report.data, report.output
         latency = data["stages_ms"].get("latency", {"p50": 0.0, "p95": 0.0, "p99": 0.0})
         cells = [data["task"], str(data["frames"]), str(data["identities"]), f"{data['fps']:.1f}"]
         cells.append(" / ".join(f"{latency[p]:.0f}" for p in ("p50", "p95", "p99")))
-        table.add_row(*cells, *([score] if any(scores) else []))
-    console = Console(highlight=False)
-    console.print(table)
-    for report in reports:
-        for note in report.notes:
-            console.print(f"note: {note}", soft_wrap=True, markup=False)
-        folder = report.output
-        results = "tracks.txt" if report.data["task"] == "mot" else "masks/"
-        console.print(
-            f"{report.data['task']}: {folder / 'video.mp4'}  {folder / results}  "
-            f"{folder / 'run.json'}",
-            soft_wrap=True,
-            markup=False,
-        )
+        numbers = (f"{k} {v}" if isinstance(v, int) else f"{k} {v:.3f}" for k, v in score.items())
+        rows.append([*cells, "  ".join(numbers)])
+        results = "tracks.txt" if data["task"] == "mot" else "masks/"
+        paths = (folder / name for name in ("video.mp4", results, "run.json"))
+        files.append(f"{data['task']}: " + "  ".join(map(str, paths)))
+    head = ["task", "frames", "objects", "FPS", "latency p50/p95/p99 ms", "score against the truth"]
+    if not any(scores):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return Report(
+        [{"scores": score, "run": one.data} for one, score in zip(reports, scores, strict=True)],
+        [TextTable(head, rows)],
+        notes=[note for report in reports for note in report.notes],
+        closing=[*files, *closing],
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,39 +9,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DetectionError, RequestError, UnitrackError
-from ..tracking.config import DEFAULT_BACKBONE
+from ..runtime.paths import DEFAULT_BACKBONE
 from .console.bundles import ensure_bundle
+from .console.report import Report, ReportOutput
+from .options.shared import (
+    bundle_options,
+    executor_options,
+    onnx_backend_option,
+    output_option,
+    report_options,
+    sequence_options,
+)
 from .options.track import SectionedCommand, task_config, task_options
 
 if TYPE_CHECKING:
     from ..evaluation.datasets.base import Sequence
     from ..evaluation.datasets.registry import DatasetFormat
     from ..evaluation.runner.jobs import SequenceRecord
-    from ..evaluation.runner.report import TextTable
+    from ..runtime.tables import TextTable
 
 
 TASKS = ("sot", "vos", "mot", "mots", "posetrack")
-
-
 Failures = dict[str, UnitrackError]
-
-
-def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--executor` and `--jobs`."""
-    executor = click.option(
-        "--executor",
-        type=click.Choice(["serial", "processes", "ray"]),
-        help="Where sequences are worked on; ray: the cluster at RAY_ADDRESS, or one on this "
-        "machine.  [default: serial, or processes with --jobs]",
-    )
-    jobs = click.option(
-        "--jobs",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Sequences at the same time; the cores are shared out among them.",
-    )
-    return executor(jobs(function))
 
 
 @click.command("eval", cls=SectionedCommand)
@@ -60,14 +47,8 @@ def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["otb", "davis", "mot", "mots", "posetrack"]),
     help="Layout of the data.  [default: the task's]",
 )
-@click.option("--split", help="Part of the data set, such as train, val or 2017/val.")
-@click.option("--sequence", "names", multiple=True, help="Only this one; repeatable.")
-@click.option("--max-frames", type=click.IntRange(min=1), help="First frames of every sequence.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder written by `cli export`.")
-@click.option(
-    "--backbone",
-    help=f"Use bundles/BACKBONE, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]",
-)
+@sequence_options
+@bundle_options
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -78,23 +59,15 @@ def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Path(path_type=Path),
     help="Folder of SEQUENCE.txt or .json, in place of the data set's own detections.",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="What runs the graphs; never replaced by another one.",
-)
+@onnx_backend_option
 @executor_options
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Results and records; what is recorded there is not done again.  "
-    "[default: runs/eval-TASK-DATA-BUNDLE; with --results: none]",
+@output_option(
+    "Results and records; what is recorded there is not done again.  "
+    "[default: runs/eval-TASK-DATA-BUNDLE; with --results: none]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@report_options
 @task_options
-def command(task: str, format_name: str | None, as_json: bool, **values: Any) -> None:
+def command(task: str, format_name: str | None, report_to: ReportOutput, **values: Any) -> None:
     """Measure accuracy on a benchmark, as its official tool does.
 
     Tracks every sequence and scores it, or only scores with --results. Finished sequences are
@@ -122,9 +95,11 @@ def command(task: str, format_name: str | None, as_json: bool, **values: Any) ->
     sequences = _chosen_sequences(row, values)
     records, failures, setting = measure(sequences, task, format_name, values)
     summary = _summary(row, records, failures, {"task": task, "format": format_name, **setting})
-    _show(row, records, summary, as_json)
     if setting["output"] is not None:
         _write_summary(Path(setting["output"]), summary)
+    before = len(summary["recorded_before"])
+    earlier = [f"{before} of {len(records)} sequences are from an earlier run"] if before else []
+    report_to.show(Report(summary, [_table(row, records)], notes=[*earlier, *summary["notes"]]))
     raise_failures(failures, len(sequences))
 
 
@@ -215,25 +190,9 @@ def _summary(
     return {**setting, **summary_of(row, records), "failed": failed}
 
 
-def _show(
-    row: DatasetFormat, records: list[SequenceRecord], summary: dict[str, Any], as_json: bool
-) -> None:
-    from .console.jobs import show_notes
-    from .console.tables import print_table, wide_console
-
-    if as_json:
-        click.echo(json.dumps(summary, indent=2, ensure_ascii=False))
-        return
-    console = wide_console()
-    print_table(console, _table(row, records))
-    before = len(summary["recorded_before"])
-    if before:
-        console.print(f"{before} of {len(records)} sequences are from an earlier run")
-    show_notes(console, summary["notes"])
-
-
 def _table(row: DatasetFormat, records: list[SequenceRecord]) -> TextTable:
-    from ..evaluation.runner.report import TextTable, cell, combined_rows, sequence_rows
+    from ..evaluation.runner.report import cell, combined_rows, sequence_rows
+    from ..runtime.tables import TextTable
 
     lines = [line for record in records for line in sequence_rows(row, record)]
     lines += combined_rows(row, records)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from ..errors import RequestError
-from ..runtime.inference.tensorrt.library import VARIANTS, load_library
-from .console.bundles import build_with_progress, export_bundle
-from .options.shared import engine_options, read_sizes
+from ..runtime.inference.tensorrt.library import VARIANTS
+from ..runtime.tables import TextTable
+from .console.report import Report, ReportOutput
+from .options.shared import (
+    engine_options,
+    force_option,
+    layer_option,
+    output_option,
+    report_options,
+    size_option,
+)
 
 
 @click.command("export")
@@ -19,21 +28,8 @@ from .options.shared import engine_options, read_sizes
     type=click.Path(path_type=Path),
     help="Checkpoint to use instead of the official one.",
 )
-@click.option(
-    "--layer",
-    type=click.Choice(["layer3", "layer4"]),
-    default="layer3",
-    show_default=True,
-    help="Where a ResNet is cut.",
-)
-@click.option(
-    "--size",
-    "sizes",
-    callback=read_sizes,
-    multiple=True,
-    metavar="HxW",
-    help="Image size; repeatable.  [default: any]",
-)
+@layer_option()
+@size_option("Image size; repeatable.  [default: any]", multiple=True)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16"]),
@@ -47,13 +43,10 @@ from .options.shared import engine_options, read_sizes
     show_default=True,
     help="Most keys that mask propagation can keep per cell.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder of the bundle.  [default: bundles/BACKBONE]",
-)
 @engine_options(required=False)
-@click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
+@output_option("Folder of the bundle.  [default: bundles/BACKBONE]")
+@force_option
+@report_options
 def command(
     backbone: str,
     weights: Path | None,
@@ -61,11 +54,12 @@ def command(
     sizes: tuple[tuple[int, int], ...],
     precision: str,
     top_k: int,
-    output: Path | None,
     engine: str | None,
     targets: tuple[str, ...],
     workspace: int | None,
+    output: Path | None,
     force: bool,
+    report_to: ReportOutput,
 ) -> None:
     """Export a backbone and the tracking graphs to ONNX, as a bundle.
 
@@ -73,23 +67,36 @@ def command(
     differ at most. An interrupted export leaves nothing behind. With --engine, TensorRT engines are
     built as well, as `cli build` does it for a bundle that is there already.
     """
+    from ..runtime.inference.tensorrt.library import load_library
+    from .console.bundles import (
+        build_with_progress,
+        check_exportable,
+        engine_table,
+        export_with_progress,
+    )
+
     if engine is None and (targets or workspace is not None):
         raise RequestError(
             f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
     if engine is not None:
-        # What is not installed should be said before the minutes that an export may take.
+        # A missing library is an error before the minutes that an export may take.
         load_library(engine)
+    check_exportable(backbone)
+    from ..export.bundle_writer import ExportRequest, error_table
+    from ..export.tensorrt.writer import EngineRequest
+
     output = output or Path("bundles") / backbone
-    bundle = export_bundle(
-        backbone,
-        output,
-        weights=weights,
-        layer=layer,
-        sizes_hw=sizes,
-        precision=precision,
-        top_k=top_k,
-        force=force,
-    )
+    request = ExportRequest(backbone, layer, weights, sizes, precision, top_k, force)
+    bundle = export_with_progress(output, request)
+    head = ("graph", "size", "max error vs PyTorch")
+    tables = [TextTable(head, error_table(bundle.spec))]
+    closing = [f"bundle written: {output}"]
+    data = {"bundle": str(output), **bundle.spec.to_json()}
     if engine is not None:
-        build_with_progress(bundle, variant=engine, targets=targets, workspace_mib=workspace)
+        wanted = EngineRequest(engine, targets, workspace_mib=workspace)
+        engines = build_with_progress(bundle, wanted)
+        tables.append(engine_table(engines))
+        closing.append(f"engines are in {output / 'engines'}")
+        data["engines"] = [asdict(one) for one in engines]
+    report_to.show(Report(data, tables, closing=closing))

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import BackendError, ExportError, RequestError, UnitrackError
-from .options.shared import backend_option, read_size, threads_option, weights_option
+from .console.report import Report, ReportOutput
+from .options.shared import (
+    backends_option,
+    bundle_argument,
+    check_size,
+    report_options,
+    size_option,
+    threads_option,
+    weights_option,
+)
 
 if TYPE_CHECKING:
     from ..evaluation.benchmark.workload import Workload
@@ -21,7 +30,7 @@ _OBJECTS = 5
 
 
 @click.command("parity")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @click.option(
     "--frames",
     "source",
@@ -36,15 +45,11 @@ _OBJECTS = 5
     show_default=True,
     help="Frames that tasks are compared on.",
 )
-@click.option(
-    "--size",
-    "size_hw",
-    callback=read_size,
-    metavar="HxW",
-    help="Network image of the tasks, and size of the scene's frames.  [default: 288x512, or the "
-    "bundle's own size]",
+@size_option(
+    "Network image of the tasks, and size of the scene's frames.  [default: 288x512, or the "
+    "bundle's own size]"
 )
-@backend_option("every one that runs here")
+@backends_option("every one that runs here")
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
@@ -54,6 +59,7 @@ _OBJECTS = 5
 @weights_option
 @threads_option
 @click.option("--graphs-only", is_flag=True, help="Compare no whole tasks.")
+@report_options
 def command(
     bundle: Path,
     source: str | None,
@@ -64,6 +70,7 @@ def command(
     weights: Path | None,
     threads: int,
     graphs_only: bool,
+    report_to: ReportOutput,
 ) -> None:
     """Compare a bundle with PyTorch, graph by graph and task by task.
 
@@ -107,7 +114,9 @@ def command(
                 progress=lambda step: status.update(f"comparing {step}"),
             )
     path = write_report(report, loaded)
-    _show(report, loaded, skipped=[t for t in TASKS if t not in tasks and not graphs_only])
+    report_to.show(
+        _report(report, loaded, skipped=[t for t in TASKS if t not in tasks and not graphs_only])
+    )
     excesses = report.excesses()
     if excesses:
         more = f" ({len(excesses)} bounds in all)" if len(excesses) > 1 else ""
@@ -118,8 +127,6 @@ def command(
 
 
 def _image_size(bundle: Bundle, size_hw: tuple[int, int] | None) -> tuple[int, int]:
-    from .options.shared import check_size
-
     sizes = bundle.spec.sizes_hw
     if size_hw is None:
         return sizes[0] if sizes else (288, 512)
@@ -200,26 +207,19 @@ def check_comparable(bundle: Bundle, other: Bundle) -> None:
             )
 
 
-def _show(report: ParityReport, bundle: Bundle, skipped: list[str]) -> None:
+def _report(report: ParityReport, bundle: Bundle, skipped: list[str]) -> Report:
     from ..evaluation.parity.report import graph_table, task_table
-    from .console.tables import print_table, wide_console
 
-    console = wide_console()
     clip = report.clip
-    console.print(
-        f"{bundle.path} ({report.precision}) against {report.reference}; {clip['frames']} frames "
-        f"of {clip['size']}, {clip['name']}",
-        soft_wrap=True,
-        markup=False,
-    )
-    tables: list[Any] = [graph_table(report)]
-    if report.tasks:
-        tables.append(task_table(report))
-    for table in tables:
-        console.print()
-        print_table(console, table)
     absent = ", ".join(report.absent)
     notes = [f"not here: {absent}; `cli doctor` says why"] if absent else []
     notes += [f"not compared: {task}, whose crops this bundle does not take" for task in skipped]
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    return Report(
+        report.to_json(bundle),
+        [graph_table(report), *([task_table(report)] if report.tasks else [])],
+        [
+            f"{bundle.path} ({report.precision}) against {report.reference}; {clip['frames']} "
+            f"frames of {clip['size']}, {clip['name']}"
+        ],
+        notes,
+    )

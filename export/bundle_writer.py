@@ -12,11 +12,11 @@ import onnx
 import onnxruntime
 import torch
 
-from .. import __version__
 from ..errors import ExportError
 from ..runtime.bundle.bundle import SPEC_FILE, Bundle
 from ..runtime.bundle.spec import BundleSpec, GraphSpec
 from ..runtime.bundle.staging import check_replaceable, move_into_place, partial_folder
+from ..version import __version__
 from .backbones.table import Backbone, find_backbone
 from .backbones.weights import WeightsInfo, build_backbone
 from .graphs.appearance import BackboneGraph

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+DEFAULT_BACKBONE = "efficientnet-lite0"
+"""The appearance model of runs that name none: small, and its weights come from a package."""
+
+
+def default_bundle(backbone: str) -> Path:
+    """Folder in which a backbone's bundle is looked for, and exported to."""
+    return Path("bundles") / backbone
+
 
 def exists(path: Path) -> bool:
     """Whether there is such a file or folder; no for names too long or with a null byte."""

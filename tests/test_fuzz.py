@@ -26,8 +26,8 @@ from unitrack_edge.runtime.formats.rle import decode_rle, encode_rle
 from unitrack_edge.runtime.prompts.box import box_from_text
 from unitrack_edge.runtime.prompts.mask import labels_from_text
 from unitrack_edge.runtime.prompts.pose import poses_from_file
-from unitrack_edge.runtime.server.app import read_command
 from unitrack_edge.runtime.server.auth import parse_address
+from unitrack_edge.runtime.server.commands import read_command
 from unitrack_edge.runtime.sources.open import SOURCES, open_source
 from unitrack_edge.runtime.sources.redact import redact
 

@@ -17,11 +17,11 @@ from ..errors import RequestError
 from ..heads.config import TaskConfig
 from ..runtime.detectors.base import MOTION
 from ..runtime.inference.registry import BACKENDS
+from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
 from ..runtime.sources.redact import redact, short_names
 from ..runtime.writers.segments import check_minutes
 from .registry import TASKS, TaskSpec
 
-DEFAULT_BACKBONE = "efficientnet-lite0"
 DETECTOR_BACKENDS = ("cpu", "cuda")
 
 
@@ -230,7 +230,7 @@ class RunConfig:
     @property
     def bundle_path(self) -> Path:
         """Folder of the bundle that runs."""
-        return self.bundle or Path("bundles") / (self.backbone or DEFAULT_BACKBONE)
+        return self.bundle or default_bundle(self.backbone or DEFAULT_BACKBONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import MOTION
 from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
+from ..version import __version__
 from .config import SourceConfig, TrackConfig, config_data
 from .registry import TASKS
 
@@ -156,7 +156,16 @@ def peak_memory_mb() -> float | None:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version(), "platform": platform.platform()}
-    packages = ("numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "filterpy", "lap")
+    packages = (
+        "numpy",
+        "opencv-python",
+        "av",
+        "pillow",
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "filterpy",
+        "lap",
+    )
     for package in packages:
         try:
             versions[package] = metadata.version(package)

@@ -438,6 +438,7 @@ class SourceRun:
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
+        notes += source.notes()
         frames = pipeline.frames if pipeline.exhausted else None
         for runner in self.task_runners:
             if runner.detector is not None:

@@ -1,4 +1,4 @@
-"""Writing bundles and engines with progress on the terminal."""
+"""Writes bundles and engines, with progress on standard error."""
 
 from __future__ import annotations
 
@@ -11,99 +11,88 @@ import click
 
 from ...errors import BackendError, BundleError, ExportError, RequestError
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.bundle.spec import EngineSpec
 from ...runtime.inference.registry import find_backend
+from ...runtime.tables import TextTable
+from .steps import progress_bar
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ...export.bundle_writer import ExportRequest
+    from ...export.tensorrt.writer import EngineRequest
+    from ...runtime.bundle.spec import EngineSpec
 
 
-def build_with_progress(
-    bundle: Bundle,
-    *,
-    variant: str,
-    targets: tuple[str, ...] = (),
-    workspace_mib: int | None = None,
-    sizes_hw: tuple[tuple[int, int], ...] = (),
-    graphs: tuple[str, ...] = (),
-    force: bool = False,
-) -> tuple[EngineSpec, ...]:
-    """Build engines into a bundle, with progress and the proof of precision on the terminal.
+def build_with_progress(bundle: Bundle, request: EngineRequest) -> tuple[EngineSpec, ...]:
+    """Build engines into a bundle.
+
+    Returns:
+        Those that were asked for; those that were there already and fit included.
 
     Raises:
         UnitrackError: See `export.tensorrt.writer.build_engines`.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from ...export.tensorrt.writer import build_engines
 
-    from ...export.tensorrt.writer import EngineRequest, build_engines
-
-    request = EngineRequest(variant, targets, sizes_hw, workspace_mib, graphs, force)
-    console = Console()
-    columns = (
-        TextColumn("building {task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[phase]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        row = bar.add_task("engines", phase="")
-
-        def progress(label: str, done: int, total: int, phase: str) -> None:
-            bar.update(row, description=label, completed=done, total=total, phase=phase)
-
-        engines = build_engines(bundle, request, progress)
-    console.print(_table(engines))
-    console.print(f"engines are in {bundle.path / 'engines'}", highlight=False, soft_wrap=True)
-    return engines
+    with progress_bar(lambda: "finished engines are in the bundle") as progress:
+        return build_engines(
+            bundle,
+            request,
+            lambda label, done, of, phase: progress(
+                "building engines", done, of, f"{label} {phase}"
+            ),
+        )
 
 
-def export_bundle(
-    backbone: str,
-    output: Path,
-    *,
-    weights: Path | None = None,
-    layer: str = "layer3",
-    sizes_hw: tuple[tuple[int, int], ...] = (),
-    precision: str = "fp32",
-    top_k: int = 10,
-    force: bool = False,
-) -> Bundle:
-    """Export with progress and the table of errors on the terminal.
+def engine_table(engines: Sequence[EngineSpec]) -> TextTable:
+    """A row an engine, with the proof of its precision."""
+    rows = [
+        (
+            engine.graph,
+            engine.target,
+            f"{engine.size_bytes / 1e6:.2f} MB",
+            f"{engine.build_s:.2f} s",
+            ", ".join(f"{count} {kind}" for kind, count in engine.products.items()) or "none",
+        )
+        for engine in engines
+    ]
+    return TextTable(("graph", "target", "size", "built in", "products computed in"), rows, left=2)
+
+
+def export_with_progress(output: Path, request: ExportRequest) -> Bundle:
+    """Export a backbone.
 
     Raises:
-        ExportError: PyTorch is not installed, or the export failed.
+        ExportError: The export failed.
+    """
+    from rich.console import Console
+
+    from ...export.bundle_writer import write_bundle
+
+    doing = f"exporting {request.backbone}"
+    with Console(stderr=True).status(doing) as status:
+        return write_bundle(request, output, lambda step: status.update(f"{doing}: {step}"))
+
+
+def check_exportable(backbone: str) -> None:
+    """Find out before the work whether a backbone can be exported here.
+
+    Raises:
+        ExportError: Its name is unknown, or PyTorch is not installed.
     """
     from ...export.backbones.table import find_backbone
 
     # A wrong name should not cost the seconds that PyTorch takes to load.
     find_backbone(backbone)
     try:
-        from ...export.bundle_writer import ExportRequest, error_table, write_bundle
+        from ...export import bundle_writer  # noqa: F401
     except ImportError as error:
         raise ExportError(
             f"exporting needs {error.name}, which is not installed: "
             "pip install 'unitrack-edge[export]', or export on another machine and copy the folder"
         ) from error
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    request = ExportRequest(backbone, layer, weights, sizes_hw, precision, top_k, force)
-    with console.status(f"exporting {backbone}") as status:
-        bundle = write_bundle(
-            request, output, lambda step: status.update(f"exporting {backbone}: {step}")
-        )
-    table = Table("graph", "size", "max error vs PyTorch", box=None, pad_edge=False)
-    for row in error_table(bundle.spec):
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"bundle written: {output}", highlight=False, soft_wrap=True)
-    return bundle
 
 
 def ensure_bundle(path: Path, backbone: str | None, layer: str = "layer3") -> None:
-    """Export a missing bundle of the table, where PyTorch is there to do it.
+    """Export a bundle that is missing, where PyTorch is installed.
 
     Args:
         path: Where the bundle should be.
@@ -111,14 +100,14 @@ def ensure_bundle(path: Path, backbone: str | None, layer: str = "layer3") -> No
         layer: Where the backbone is cut.
 
     Raises:
-        BundleError: It is missing and PyTorch is not there.
+        BundleError: It is missing and PyTorch is not installed.
         ExportError: Unknown name, or the export failed.
     """
     if backbone is None or path.exists():
         return
     from ...export.backbones.table import find_backbone
 
-    # A wrong name is told before anything is promised.
+    # A wrong name is an error before anything is announced.
     find_backbone(backbone)
     if importlib.util.find_spec("torch") is None:
         raise BundleError(
@@ -127,8 +116,11 @@ def ensure_bundle(path: Path, backbone: str | None, layer: str = "layer3") -> No
             "pip install 'unitrack-edge[export]' and copy the folder here"
         )
     where = "" if layer == "layer3" else f" up to {layer}"
-    click.echo(f"{path} does not exist yet: exporting {backbone}{where} (once)")
-    export_bundle(backbone, path, layer=layer)
+    click.echo(f"{path} does not exist yet: exporting {backbone}{where} (once)", err=True)
+    check_exportable(backbone)
+    from ...export.bundle_writer import ExportRequest
+
+    export_with_progress(path, ExportRequest(backbone, layer))
 
 
 def rebuild_engines(path: Path, backend: str) -> None:
@@ -158,20 +150,7 @@ def rebuild_engines(path: Path, backend: str) -> None:
     bundle = Bundle.load(path)
     stale = unusable_engines(bundle, library, gpu.target)
     if stale:
-        build_with_progress(bundle, variant=variant, graphs=tuple(stale))
+        from ...export.tensorrt.writer import EngineRequest
 
-
-def _table(engines: Sequence[EngineSpec]) -> Table:
-    from rich.table import Table
-
-    table = Table("graph", "target", "size", "built in", "products computed in", box=None)
-    for engine in engines:
-        products = ", ".join(f"{count} {kind}" for kind, count in engine.products.items())
-        table.add_row(
-            engine.graph,
-            engine.target,
-            f"{engine.size_bytes / 1e6:.2f} MB",
-            f"{engine.build_s:.2f} s",
-            products or "none",
-        )
-    return table
+        build_with_progress(bundle, EngineRequest(variant, graphs=tuple(stale)))
+        click.echo(f"built {len(stale)} engines in {path / 'engines'}", err=True)

@@ -1,18 +1,13 @@
-"""What `cli eval` and `cli compare` share: options of executors, progress, errors of sequences."""
+"""What `cli eval` and `cli compare` share: progress over sequences, and errors of some of them."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ...errors import UnitrackError
 from ...evaluation.runner.executors import EXECUTORS, threads_of
 from ...evaluation.runner.jobs import SequenceJob, SequenceRecord, run_job
+from .steps import progress_bar
 
 
 def run_jobs(
@@ -21,7 +16,7 @@ def run_jobs(
     workers: int,
     name_of: Callable[[SequenceJob], str],
 ) -> tuple[dict[int, SequenceRecord], dict[int, UnitrackError]]:
-    """Do jobs with progress on the terminal; Ctrl-C ends with status 130.
+    """Do jobs with progress on standard error; Ctrl-C ends with status 130.
 
     Args:
         jobs: What to do.
@@ -35,32 +30,20 @@ def run_jobs(
     run = EXECUTORS[executor or ("serial" if workers == 1 else "processes")]
     records: dict[int, SequenceRecord] = {}
     failures: dict[int, UnitrackError] = {}
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+    with progress_bar(
+        lambda: (
+            f"{len(records)} of {len(jobs)} sequences are recorded, and the same command goes "
+            "on from there"
+        )
     ) as progress:
-        bar = progress.add_task("sequences", total=len(jobs))
-        try:
-            for number, result in run(run_job, jobs, workers, threads_of(workers)):
-                if isinstance(result, UnitrackError):
-                    failures[number] = result
-                else:
-                    records[number] = result
-                progress.update(bar, advance=1, description=f"last: {name_of(jobs[number])}")
-        except KeyboardInterrupt:
-            progress.stop()
-            click.echo(
-                f"interrupted; {len(records)} of {len(jobs)} sequences are recorded, and the same "
-                "command goes on from there",
-                err=True,
-            )
-            sys.exit(130)
+        progress("sequences", 0, len(jobs))
+        for number, result in run(run_job, jobs, workers, threads_of(workers)):
+            if isinstance(result, UnitrackError):
+                failures[number] = result
+            else:
+                records[number] = result
+            done = len(records) + len(failures)
+            progress("sequences", done, len(jobs), f"last: {name_of(jobs[number])}")
     return dict(sorted(records.items())), dict(sorted(failures.items()))
 
 
@@ -78,9 +61,3 @@ def raise_failures(failures: Mapping[str, UnitrackError], count: int) -> None:
         name, error = next(iter(failures.items()))
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise type(error)(f"{len(failures)} of {count} sequences failed: {name}{more}: {error}")
-
-
-def show_notes(console: Any, notes: Sequence[str]) -> None:
-    """Print remarks, one a line."""
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)

@@ -13,12 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...errors import RequestError, UnitrackError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.signals import StopRequest
+from ...runtime.tables import TextTable, markdown
 from ...runtime.writers.base import write_atomic
-from ..runner.report import TextTable, markdown
+from ...version import __version__
 from .figures import NOISY, PERCENTILES, Ratio, SideFigures, noise_notes, ratio, side_figures
 from .isolated import Alone, measure_alone
 from .measure import BenchRequest, Runner, Side, interleave, load_workload, model_bytes, open_graphs

@@ -293,6 +293,10 @@ class EndlessClip(_InMemory):
         self._frames = workload.frames
         self._next = 0
 
+    def notes(self) -> list[str]:
+        """Nothing."""
+        return []
+
     def __iter__(self) -> EndlessClip:
         return self
 

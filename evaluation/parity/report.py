@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...errors import BackendError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
+from ...runtime.tables import TextTable
 from ...runtime.writers.base import write_json_atomic
+from ...version import __version__
 from ..benchmark.workload import TASKS, Workload
-from ..runner.report import TextTable
 from .feeds import SHARES, feeds_of
 from .graphs import GRAPH_BOUNDS, TASK_BOUNDS, GraphBounds, GraphParity, bounds_of, compare_graph
 from .tasks import TaskParity, bound_of, compare_tasks, run_tasks

@@ -12,12 +12,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...errors import DetectionError
+from ...runtime.tables import TextTable
 from ..datasets.registry import FORMAT_OF_TASK, FORMATS
-from ..runner.report import Row, TextTable, cell
+from ..runner.report import Row, cell, plain_number, row_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,38 @@ def _value(comparison: Comparison, entry: str, task: str, column: str, group: st
         if row.group == group and row.score is not None:
             return row.score.values.get(column, math.nan)
     return math.nan
+
+
+def comparison_data(
+    comparison: Comparison, correlations: list[Correlation], notes: list[str]
+) -> dict[str, Any]:
+    """Everything as plain data, best mean rank first; NaN as null."""
+    means = comparison.mean_ranks()
+    ranks = {task: comparison.ranks(task) for task in comparison.tasks}
+    return {
+        "entries": [
+            {
+                "name": entry,
+                "mean_rank": plain_number(means[entry]),
+                "ranks": {task: found[entry] for task, found in ranks.items() if entry in found},
+                "scores": {
+                    task: [row_data(row) for row in comparison.cells.get((entry, task), [])]
+                    for task in comparison.tasks
+                },
+            }
+            for entry in comparison.in_order()
+        ],
+        "correlations": [
+            {
+                "task": one.task,
+                "points": {name: list(point) for name, point in one.points.items()},
+                "pearson": plain_number(one.pearson),
+                "spearman": plain_number(one.spearman),
+            }
+            for one in correlations
+        ],
+        "notes": notes,
+    }
 
 
 def rank_table(comparison: Comparison) -> TextTable:

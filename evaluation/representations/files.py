@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from ...runtime.tables import TextTable, markdown
 from ...runtime.writers.base import make_folder, write_atomic
-from ..runner.report import TextTable, markdown
 from .comparison import (
     Comparison,
     Correlation,
@@ -37,7 +37,7 @@ def write_comparison(
     *,
     plots: bool,
     label: str,
-) -> None:
+) -> str:
     """Write all files.
 
     Args:
@@ -48,6 +48,9 @@ def write_comparison(
         notes: Remarks.
         plots: Whether images are drawn.
         label: Of the other accuracy.
+
+    Returns:
+        The content of `comparison.md`.
 
     Raises:
         OutputError: A file cannot be written.
@@ -60,9 +63,11 @@ def write_comparison(
     warnings = "".join(f"\n* {note}" for note in notes)
     lines = "".join(f"* {name}: {value}\n" for name, value in setting.items())
     write_atomic(output / "comparison.csv", to_csv(comparison).encode())
-    write_atomic(output / "comparison.md", f"# {title}\n\n{lines}\n{text}{warnings}\n".encode())
+    document = f"# {title}\n\n{lines}\n{text}{warnings}\n"
+    write_atomic(output / "comparison.md", document.encode())
     page = comparison_page(title, setting, tables, images, notes)
     write_atomic(output / "comparison.html", page.encode())
+    return document
 
 
 def _tables(

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...errors import OutputError, UnitrackError
 from ...heads.config import TaskConfig
 from ...runtime.bundle.bundle import Bundle
@@ -24,6 +23,7 @@ from ...runtime.sources.images import images_in_folder
 from ...runtime.writers.base import output_error, write_atomic, write_json_atomic
 from ...tracking.config import RunConfig, SourceConfig, TrackConfig
 from ...tracking.session import track
+from ...version import __version__
 from ..datasets.base import Sequence, fingerprint
 from ..datasets.davis import ONE_OBJECT, read_labels
 from ..datasets.registry import FORMATS

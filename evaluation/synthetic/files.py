@@ -21,6 +21,7 @@ from ...runtime.formats.davis import encode_palette_png
 from ...runtime.formats.mots import MotsWriter
 from ...runtime.formats.otb import OtbWriter
 from ...runtime.formats.posetrack import PoseTrackWriter
+from ...runtime.writers.video import VideoWriter
 from .detector import DetectorNoise, noisy_masks, noisy_poses
 from .scene import Scene, SceneTruth
 
@@ -79,7 +80,7 @@ def write_scene(
     Args:
         scene: What to write.
         folder: Where to; its parent is made if need be.
-        form: "video" for `clip.mp4` (MPEG-4 part 2), "images" for JPEGs in `img1`.
+        form: "video" for `clip.mp4` (H.264), "images" for JPEGs in `img1`.
         detection_seed: Seed of the detector's errors.
         overwrite: Whether a folder that is there already may be replaced.
         progress: Called with the number of frames written and of all frames.
@@ -115,8 +116,6 @@ def write_scene(
         paths.detections.write_text("".join(detections), encoding="ascii")
         paths.truth.write_text("".join(truth), encoding="ascii")
         shutil.copyfile(paths.masks / "00000.png", paths.init_mask)
-        if form == "video":
-            _check_video(paths.source, len(scene))
     return scene_files(target, form)
 
 
@@ -184,28 +183,11 @@ def _write_images(scene: Scene, folder: Path) -> Generator[Frame, None, None]:
 
 
 def _write_video(scene: Scene, path: Path) -> Generator[Frame, None, None]:
-    config = scene.config
-    fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), fourcc, config.fps, (config.width, config.height))
-    try:
-        if not writer.isOpened():
-            raise OutputError(f"{path}: no video can be written here; write images in its place")
+    nobody = Tracks(0, np.zeros(0, np.int64))
+    with VideoWriter(path, scene.config.fps, lambda image, _: image) as writer:
         for frame in scene:
-            writer.write(frame.image)
+            writer.write(frame, nobody)
             yield frame
-    finally:
-        writer.release()
-
-
-def _check_video(path: Path, frames: int) -> None:
-    """OpenCV does not report a failed write, on a full disk for instance: count what arrived."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        written = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    finally:
-        capture.release()
-    if written != frames:
-        raise OutputError(f"{path}: {written} of {frames} frames arrived; is the disk full?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ...runtime.drawing.annotate import draw_tracks
 from ...runtime.drawing.trails import Trails
 from ...runtime.pipeline import OnFrame
 from ...runtime.sources.base import SourceInfo
+from ...runtime.tables import TextTable
 from ...runtime.writers.base import write_atomic
 from ...tracking.config import RunConfig, SourceConfig, TrackConfig
 from ...tracking.registry import TASKS
@@ -106,7 +107,7 @@ def _scaled(image: UInt8Array, factor: float) -> UInt8Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Hung:
+class GalleryImage:
     """An image of the gallery: its file and size, and what the run came to."""
 
     report: RunReport
@@ -121,7 +122,7 @@ def make_gallery(
     frames: int | None,
     output: Path,
     progress: Callable[[str], AbstractContextManager[Watch]],
-) -> list[Hung]:
+) -> list[GalleryImage]:
     """Track the demo clip with every task, and write one image of each.
 
     Stops where a run was interrupted, whose report comes last.
@@ -143,7 +144,7 @@ def make_gallery(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"--gallery {folder}: cannot be made ({error.strerror})") from None
-    hung: list[Hung] = []
+    hung: list[GalleryImage] = []
     for config in _runs(scene, bundle, output):
         (task,) = config.task_names
         exhibit = Exhibit(task)
@@ -151,23 +152,25 @@ def make_gallery(
             report = _track(config, exhibit, watch)
         path = folder / f"{task}.jpg"
         if report.data["interrupted"]:
-            return [*hung, Hung(report, "", path, 0)]
+            return [*hung, GalleryImage(report, "", path, 0)]
         size = exhibit.write(path)
-        hung.append(Hung(report, score(scene, task, exhibit.tracks), path, size))
+        hung.append(GalleryImage(report, score(scene, task, exhibit.tracks), path, size))
     return hung
 
 
-def show_gallery(hung: Sequence[Hung]) -> None:
-    """Print a table of the images and scores."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("task", "frames", "FPS", "score against the truth", "image", box=None)
-    for one in hung:
-        data = one.report.data
-        image = f"{one.path}  {one.size_bytes / 1000:.0f} kB"
-        table.add_row(data["task"], str(data["frames"]), f"{data['fps']:.1f}", one.score, image)
-    Console(highlight=False).print(table)
+def gallery_table(images: Sequence[GalleryImage]) -> TextTable:
+    """A row an image: its run, score and file."""
+    rows = [
+        (
+            one.report.data["task"],
+            str(one.report.data["frames"]),
+            f"{one.report.data['fps']:.1f}",
+            one.score,
+            f"{one.path}  {one.size_bytes / 1000:.0f} kB",
+        )
+        for one in images
+    ]
+    return TextTable(("task", "frames", "FPS", "score against the truth", "image"), rows)
 
 
 def _runs(scene: Scene, bundle: Path, output: Path) -> list[TrackConfig]:

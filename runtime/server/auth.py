@@ -1,4 +1,4 @@
-"""Where the live server listens, who may look, and what is answered to all others."""
+"""Where the live server listens, and who may use it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,15 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...errors import RequestError
 
-if TYPE_CHECKING:
-    from starlette.responses import Response
-    from starlette.types import ASGIApp
-
-
 TOKEN_VARIABLE = "UNITRACK_TOKEN"
-
-
 DEFAULT_HOST = "127.0.0.1"
 
-
 _ADDRESS = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[\w.-]+):)?(\d{1,5})")
-
-
-_MIN_TOKEN = 8
-
-
+_MIN_TOKEN_LENGTH = 8
 _BEARER = "bearer "
 
 
@@ -63,13 +50,13 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read `--serve`.
+    """Read the value of `--serve`.
 
     Args:
-        text: `PORT`, `HOST:PORT` or `[IPv6]:PORT`; without a host, this machine alone.
+        text: `PORT`, `HOST:PORT` or `[IPv6]:PORT`; without a host: 127.0.0.1.
 
     Raises:
-        RequestError: Something else.
+        RequestError: Anything else.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match[2]) > 65535:
@@ -78,18 +65,18 @@ def parse_address(text: str) -> Address:
 
 
 def token_for(address: Address, token: str | None) -> str | None:
-    """The token that an address asks for.
+    """The token that requests to an address need.
 
     Args:
         address: Where to listen.
-        token: Of `--serve-token`; None: what the variable UNITRACK_TOKEN says.
+        token: Of `--serve-token`; None: the value of the variable UNITRACK_TOKEN.
 
     Returns:
         The token; None where everybody on this machine may look.
 
     Raises:
-        RequestError: The address can be reached from elsewhere and there is no token, or it is
-            too short.
+        RequestError: The address can be reached from other machines and there is no token, or the
+            token is too short.
     """
     token = os.environ.get(TOKEN_VARIABLE) if token is None else token
     if not token:
@@ -97,44 +84,54 @@ def token_for(address: Address, token: str | None) -> str | None:
             return None
         raise RequestError(
             f"--serve {address} can be reached from other machines: give --serve-token TOKEN (or "
-            f"the variable {TOKEN_VARIABLE}), or serve this machine alone with --serve "
-            f"{address.port}"
+            f"set {TOKEN_VARIABLE}), or serve this machine alone with --serve {address.port}"
         )
-    if len(token) < _MIN_TOKEN or not (token.isascii() and token.isprintable()):
+    if len(token) < _MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()):
         raise RequestError(
-            f"--serve-token: got {len(token)} characters, expected {_MIN_TOKEN} printable ASCII "
-            "ones or more"
+            f"--serve-token: got {len(token)} characters, expected {_MIN_TOKEN_LENGTH} printable "
+            "ASCII ones or more"
         )
     return token
 
 
 class Access:
-    """Decides about requests.
+    """Decides which requests are answered.
 
     Args:
         address: Where the server listens.
-        token: As `token_for` gives it.
+        token: As `token_for` returns it.
+
+    Attributes:
+        cookie: Name and value of the cookie of a browser that has given the token. The value is a
+            hash, so that the browser does not store the token itself.
     """
 
     def __init__(self, address: Address, token: str | None) -> None:
         self._address = address
         self._token = token
-        # The token itself does not lie about in a browser.
-        self._cookie_value = hashlib.sha256((token or "").encode()).hexdigest()
-        self._cookie_name = f"unitrack_{address.port}"
+        digest = hashlib.sha256((token or "").encode()).hexdigest()
+        self.cookie = (f"unitrack_{address.port}", digest)
 
-    @property
-    def cookie(self) -> tuple[str, str]:
-        """Name and value of the cookie of those who gave the token."""
-        return self._cookie_name, self._cookie_value
-
-    def knows(self, headers: Mapping[str, str], query_token: str | None) -> bool:
-        """Whether a request comes with the token, or needs none.
+    def refusal(
+        self, method: str, headers: Mapping[str, str], query_token: str | None
+    ) -> tuple[int, str] | None:
+        """HTTP status and reason for refusing a request; None where it is allowed.
 
         Args:
+            method: `GET`, `POST` …
             headers: By lower-case name.
-            query_token: `token` of the query.
+            query_token: `token` of the query string.
         """
+        if self._token is None and not self._host_allowed(headers.get("host", "")):
+            return 403, "this server answers to localhost only"
+        if not self.has_token(headers, query_token):
+            return 401, "a token is needed: open http://HOST:PORT/?token=TOKEN"
+        if method == "POST" and _may_be_cross_site(headers):
+            return 403, "expected JSON, sent by this server's own page or by a program"
+        return None
+
+    def has_token(self, headers: Mapping[str, str], query_token: str | None) -> bool:
+        """Whether a request carries the token, or needs none; see `refusal`."""
         if self._token is None:
             return True
         given = query_token
@@ -143,32 +140,31 @@ class Access:
             given = authorization[len(_BEARER) :].strip()
         if given is not None:
             return secrets.compare_digest(given.encode(), self._token.encode())
-        cookie = _cookies(headers.get("cookie", "")).get(self._cookie_name, "")
-        return secrets.compare_digest(cookie.encode(), self._cookie_value.encode())
+        name, value = self.cookie
+        return secrets.compare_digest(
+            _cookies(headers.get("cookie", "")).get(name, "").encode(), value.encode()
+        )
 
-    def is_asked_by_name(self, headers: Mapping[str, str]) -> bool:
-        """Whether the Host header names this machine, where no token protects the server.
-
-        A page elsewhere can make its own name mean 127.0.0.1 and then read what is served here.
-        """
-        if self._token is not None:
-            return True
+    def _host_allowed(self, host: str) -> bool:
+        # Without a token, DNS rebinding must not work: a web page can make its own name resolve to
+        # 127.0.0.1 and then read what is served here. The Host header still holds that name.
         try:
-            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return host == self._address.host or Address(host, 0).is_loopback
+        return name == self._address.host or Address(name, 0).is_loopback
 
 
-def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
-    """Whether a browser sends this for a page that came from another server."""
+def _may_be_cross_site(headers: Mapping[str, str]) -> bool:
+    """Whether a page of another server may have made a browser send this."""
+    # A browser asks (CORS preflight) before it sends JSON to another server, and is refused.
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
     origin = headers.get("origin")
-    if origin is None:
-        return False
     try:
-        return urlsplit(origin).netloc != headers.get("host")
+        other = origin is not None and urlsplit(origin).netloc != headers.get("host")
     except ValueError:
         return True
+    return other or kind != "application/json"
 
 
 def _cookies(text: str) -> dict[str, str]:
@@ -176,57 +172,3 @@ def _cookies(text: str) -> dict[str, str]:
         return {name: morsel.value for name, morsel in SimpleCookie(text).items()}
     except CookieError:
         return {}
-
-
-_HEADERS = [
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-]
-
-
-class Gate:
-    """Lets through who may look."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.datastructures import QueryParams
-
-        if scope["type"] != "http":
-            return
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        token = QueryParams(scope["query_string"]).get("token")
-        refusal = None
-        if not self._access.is_asked_by_name(headers):
-            refusal = refuse(403, "this server answers to localhost only")
-        elif not self._access.knows(headers, token):
-            refusal = refuse(401, "a token is needed: open http://HOST:PORT/?token=TOKEN")
-        elif scope["method"] == "POST" and is_foreign(headers):
-            refusal = refuse(403, "expected JSON, sent by this server's own page or a program")
-
-        async def send_safely(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
-            await send(message)
-
-        await (refusal or self._app)(scope, receive, send_safely)
-
-
-def is_foreign(headers: dict[str, str]) -> bool:
-    """Whether another server's page may have made a browser send this."""
-    # A browser asks before it sends JSON to another server, and is told no.
-    kind = headers.get("content-type", "").split(";")[0].strip().lower()
-    return kind != "application/json" or is_from_elsewhere(headers)
-
-
-def refuse(status: int, text: str) -> Response:
-    """An answer that says in one line why not."""
-    from starlette.responses import JSONResponse
-
-    return JSONResponse({"error": text}, status)

@@ -1,7 +1,7 @@
-"""The newest of every source, kept for viewers in a way that costs the tracker nothing.
+"""Keeps the newest frame and the statistics of every source for viewers, at no cost to the tracker.
 
-The thread that tracks only leaves a reference behind. A thread of the board's own draws and encodes
-the newest frame, once for all viewers, and only while somebody watches; whoever is slow gets fewer
+The thread that tracks only stores a reference to each frame. A thread of the hub draws and encodes
+the newest frame, once for all viewers, and only while somebody watches; a slow viewer gets fewer
 images, and lines of tracks wait in a queue of bounded length.
 """
 
@@ -10,37 +10,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ...records import Frame, Tracks, UInt8Array
+from ...records import UInt8Array
 from ..drawing.annotate import draw_tracks
 from ..events import FrameEvent, SourceEvent
 from ..formats.jsonl import track_line
-from .stats import SourceFigures, metrics_text
-
-Draw = Callable[[Frame, Mapping[str, Tracks]], UInt8Array]
-
+from .stats import SourceStats, metrics_text
 
 PREVIEW_SIDE = 960
-"""The longer side of an image that viewers get, in pixels."""
-
+"""The longer side of the images that viewers get, in pixels, at most."""
 
 PREVIEWS_PER_S = 15.0
-"""Of one source at most."""
+"""Of one source, at most."""
 
-
-_QUALITY = 80
-
-
-_WATCHED_S = 2.0  # who asked for an image is taken to want the next ones for so long
-
-
-_LINES = 256
+_JPEG_QUALITY = 80
+_WATCHED_S = 2.0  # after a request for an image, more requests are expected for so long
+_MAX_LINES = 256  # lines of tracks that wait for a subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class Preview:
     Attributes:
         number: From 1, rising.
         jpeg: The encoded image.
-        source_hw: Height and width of the frame, in whose pixels viewers point at things.
+        source_hw: Height and width of the source's frame; viewers mark objects in its pixels.
     """
 
     number: int
@@ -62,76 +54,55 @@ class _Channel:
     """One source."""
 
     def __init__(self, source: str) -> None:
-        self.figures = SourceFigures(source)
+        self.stats = SourceStats(source)
         self.newest: FrameEvent | None = None
-        self.image: Preview | None = None
+        self.preview: Preview | None = None
         self.is_new = False
-        self.wanted_until = 0.0
+        self.watched_until = 0.0
 
 
-class LineReader:
-    """A reader of tracks as lines of JSON.
-
-    Attributes:
-        lines: Those not yet read, the oldest first; the oldest are lost where too many wait.
-    """
+class LiveHub:
+    """Stands between a run and its viewers; a context manager and a `RunListener`."""
 
     def __init__(self) -> None:
-        self.lines: deque[str] = deque(maxlen=_LINES)
-
-
-class LiveBoard:
-    """Watches a run for viewers; a context manager and a `RunListener`.
-
-    Args:
-        draw: Makes the image (H, W, 3) uint8 BGR of a frame and each task's tracks.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self, draw: Draw | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._draw = draw or draw_all
-        self._clock = clock
         self._channels: dict[str, _Channel] = {}
-        self._lines: deque[FrameEvent] = deque(maxlen=_LINES)
-        self._readers: list[LineReader] = []
-        self._listener: Callable[[], None] = lambda: None
+        self._events: deque[FrameEvent] = deque(maxlen=_MAX_LINES)
+        self._subscribers: list[deque[str]] = []
+        self._callback: Callable[[], None] = lambda: None
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="live view", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
         self._thread.start()
 
     def on_frame(self, event: FrameEvent) -> None:
         """Keep a frame; takes microseconds."""
-        now = self._clock()
         with self._changed:
             channel = self._channel(event.source)
-            channel.figures.add_frame(event, now)
+            channel.stats.add_frame(event, time.monotonic())
             channel.newest, channel.is_new = event, True
-            if self._readers:
-                self._lines.append(event)
+            if self._subscribers:
+                self._events.append(event)
 
     def on_source(self, event: SourceEvent) -> None:
         """Keep what happened to a source."""
         with self._changed:
-            self._channel(event.source).figures.add_event(event)
+            self._channel(event.source).stats.add_event(event)
 
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Name who is told, from the board's thread, of new images and lines."""
-        self._listener = listener
+    def set_callback(self, callback: Callable[[], None]) -> None:
+        """Set what is called, in the hub's thread, when there are new images or lines."""
+        self._callback = callback
 
-    def want(self, source: str) -> Preview | None:
-        """Say that somebody wants to see a source; its newest image so far.
+    def watch(self, source: str) -> Preview | None:
+        """The newest image of a source, if any; newer ones are made for the next seconds.
 
         Raises:
             KeyError: There is no such source.
         """
         with self._changed:
             channel = self._channels[source]
-            channel.wanted_until = self._clock() + _WATCHED_S
+            channel.watched_until = time.monotonic() + _WATCHED_S
             self._changed.notify()
-            return channel.image
+            return channel.preview
 
     def sources(self) -> list[str]:
         """Names of the sources, in the order in which they appeared."""
@@ -139,32 +110,39 @@ class LiveBoard:
             return list(self._channels)
 
     def tasks(self, source: str) -> list[str]:
-        """Names of the tasks that were done in a source's last frame."""
+        """Names of the tasks of a source's last frame.
+
+        Raises:
+            KeyError: There is no such source.
+        """
         with self._changed:
-            return list(self._channels[source].figures.tracks)
+            return list(self._channels[source].stats.tracks)
 
     def state(self) -> list[dict[str, Any]]:
-        """Every source's figures as plain data; see `SourceFigures.state`."""
+        """Every source's statistics as plain data; see `SourceStats.state`."""
         with self._changed:
-            return [channel.figures.state(self._clock()) for channel in self._channels.values()]
+            return [channel.stats.state(time.monotonic()) for channel in self._channels.values()]
 
-    def metrics(self) -> str:
-        """Every source's figures in Prometheus' text format."""
+    def metrics(self) -> bytes:
+        """Every source's statistics in Prometheus' text format."""
         with self._changed:
-            return metrics_text([c.figures for c in self._channels.values()], self._clock())
+            return metrics_text([c.stats for c in self._channels.values()], time.monotonic())
 
-    def add_reader(self) -> LineReader:
-        """A reader of lines, from the next frame on; give it back with `remove_reader`."""
-        reader = LineReader()
+    @contextmanager
+    def subscribe(self) -> Iterator[deque[str]]:
+        """A queue of lines of JSON, one a frame from the next frame on; the caller takes them out.
+
+        The oldest lines are lost where too many wait.
+        """
+        lines: deque[str] = deque(maxlen=_MAX_LINES)
         with self._changed:
-            self._readers.append(reader)
+            self._subscribers.append(lines)
             self._changed.notify()
-        return reader
-
-    def remove_reader(self, reader: LineReader) -> None:
-        """No more lines for a reader."""
-        with self._changed:
-            self._readers.remove(reader)
+        try:
+            yield lines
+        finally:
+            with self._changed:
+                self._subscribers = [other for other in self._subscribers if other is not lines]
 
     @property
     def closed(self) -> bool:
@@ -177,9 +155,9 @@ class LiveBoard:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-        self._listener()
+        self._callback()
 
-    def __enter__(self) -> LiveBoard:
+    def __enter__(self) -> LiveHub:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -190,57 +168,54 @@ class LiveBoard:
             self._channels[source] = _Channel(source)
         return self._channels[source]
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._is_watched())
                 if self._closed:
                     return
-                events = list(self._lines)
-                self._lines.clear()
-                work = self._take_images()
+                events = list(self._events)
+                self._events.clear()
+                frames = self._take_frames()
+                subscribers = tuple(self._subscribers)
             for event in events:
                 line = track_line(event)
-                for reader in tuple(self._readers):
-                    reader.lines.append(line)
-            for channel, frame_event in work:
-                channel.image = self._image(channel, frame_event)
-            if events or work:
-                self._listener()
-            # Looking at a steady pace costs the tracker less than being woken at every frame.
+                for lines in subscribers:
+                    lines.append(line)
+            for channel, event in frames:
+                number = 1 if channel.preview is None else channel.preview.number + 1
+                channel.preview = make_preview(event, number)
+            if events or frames:
+                self._callback()
+            # A steady pace costs the tracker less than waking this thread at every frame.
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, 1 / PREVIEWS_PER_S)
 
     def _is_watched(self) -> bool:
-        now = self._clock()
-        return bool(self._readers) or any(
-            channel.wanted_until > now for channel in self._channels.values()
+        now = time.monotonic()
+        return bool(self._subscribers) or any(
+            channel.watched_until > now for channel in self._channels.values()
         )
 
-    def _take_images(self) -> list[tuple[_Channel, FrameEvent]]:
-        now = self._clock()
-        work = []
+    def _take_frames(self) -> list[tuple[_Channel, FrameEvent]]:
+        now = time.monotonic()
+        frames = []
         for channel in self._channels.values():
-            if channel.is_new and channel.wanted_until > now and channel.newest is not None:
+            if channel.is_new and channel.watched_until > now and channel.newest is not None:
                 channel.is_new = False
-                work.append((channel, channel.newest))
-        return work
-
-    def _image(self, channel: _Channel, event: FrameEvent) -> Preview:
-        drawn = self._draw(event.frame, event.tracks)
-        scale = PREVIEW_SIDE / max(drawn.shape[:2])
-        if scale < 1:
-            height, width = (max(1, round(side * scale)) for side in drawn.shape[:2])
-            small = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
-            drawn = small.astype(np.uint8, copy=False)
-        _, jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        number = 1 if channel.image is None else channel.image.number + 1
-        return Preview(number, jpeg.tobytes(), event.frame.size_hw)
+                frames.append((channel, channel.newest))
+        return frames
 
 
-def draw_all(frame: Frame, tracks: Mapping[str, Tracks]) -> UInt8Array:
-    """A frame with the tracks of every task drawn in; (H, W, 3) uint8 BGR, a new array."""
-    image: UInt8Array = frame.image.copy()
-    for found in tracks.values():
-        image = draw_tracks(image, found)
-    return image
+def make_preview(event: FrameEvent, number: int) -> Preview:
+    """Draw the tracks of every task into a frame, and encode it at `PREVIEW_SIDE` or less."""
+    image: UInt8Array = event.frame.image.copy()
+    for tracks in event.tracks.values():
+        image = draw_tracks(image, tracks)
+    scale = PREVIEW_SIDE / max(image.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        image = small.astype(np.uint8, copy=False)
+    _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return Preview(number, jpeg.tobytes(), event.frame.size_hw)

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: the live view and lines for programs, opened together."""
+"""Opens the live outputs of a run: the live view (`--serve`) and lines of JSON (`--jsonl`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from ...errors import OutputError
 from ..events import RunListener
 from .auth import parse_address, token_for
 from .commands import Commands
@@ -18,8 +19,8 @@ class LiveRequest:
 
     Attributes:
         serve: `[HOST:]PORT` of the live view; None for none.
-        serve_token: What viewers must know; None: what UNITRACK_TOKEN says.
-        jsonl: File of the lines, or `-`; None for none.
+        serve_token: What requests must contain; None: the value of UNITRACK_TOKEN.
+        jsonl: File of the lines, or `-` for standard output; None for none.
     """
 
     serve: str | None = None
@@ -27,10 +28,10 @@ class LiveRequest:
     jsonl: str | None = None
 
     def check(self) -> None:
-        """Find what contradicts itself before anything is opened.
+        """Check the address and the token before anything is opened.
 
         Raises:
-            RequestError: The address is none, or needs a token.
+            RequestError: The address cannot be read, or needs a token.
         """
         if self.serve is not None:
             token_for(parse_address(self.serve), self.serve_token)
@@ -41,10 +42,10 @@ class LiveOutputs:
     """What was opened.
 
     Attributes:
-        listeners: To be told of every frame and source.
+        listeners: To be called for every frame and event of a source.
         commands: What viewers want to track; None without a live view.
         url: Of the page; None without a live view.
-        takes_stdout: Whether the standard output is for lines alone.
+        takes_stdout: Whether standard output is for lines of JSON alone.
     """
 
     listeners: list[RunListener] = field(default_factory=list)
@@ -55,13 +56,13 @@ class LiveOutputs:
 
 @contextmanager
 def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[LiveOutputs]:
-    """Open the live view and the lines, as far as they are asked for.
+    """Open the live view and the lines, where they are asked for.
 
-    A reader of the standard output who goes away ends the run as SIGTERM does.
+    When the program that reads standard output goes away, the run ends as on SIGTERM.
 
     Args:
-        request: What is asked for.
-        say: Told in one line, once, where lines can be written no longer.
+        request: What the user asked for.
+        say: Called with one line, once, when lines can no longer be written.
 
     Raises:
         RequestError: See `LiveRequest.check`.
@@ -74,20 +75,25 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
         if request.jsonl is not None:
             from ..formats.jsonl import JsonLinesWriter
 
-            lines = JsonLinesWriter(request.jsonl, _end_the_run, say)
+            lines = JsonLinesWriter(request.jsonl, _end_run, say)
             listeners.append(stack.enter_context(lines))
         if request.serve is not None:
-            from .app import LiveServer
-            from .hub import LiveBoard
-
-            commands = Commands()
-            board = stack.enter_context(LiveBoard())
             address = parse_address(request.serve)
-            server = LiveServer(board, commands, address, request.serve_token)
+            try:
+                from .app import LiveServer
+                from .hub import LiveHub
+            except ImportError as error:
+                raise OutputError(
+                    f"--serve needs {error.name}, which is not installed: "
+                    "pip install 'unitrack-edge[serve]'"
+                ) from None
+            commands = Commands()
+            hub = stack.enter_context(LiveHub())
+            server = LiveServer(hub, commands, address, request.serve_token)
             url = stack.enter_context(server).url
-            listeners.append(board)
+            listeners.append(hub)
         yield LiveOutputs(listeners, commands, url, request.jsonl == "-")
 
 
-def _end_the_run() -> None:
+def _end_run() -> None:
     signal.raise_signal(signal.SIGTERM)

@@ -1,22 +1,30 @@
-"""The figures of a source while it runs, for the page and for Prometheus."""
+"""The statistics of a source while it runs, for the page and for Prometheus.
+
+Imported only when serving: prometheus-client belongs to the extra `serve`.
+"""
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from ..events import FrameEvent, SourceEvent
 
-_WINDOW = 64
+METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""Content type of `metrics_text`."""
+
+_WINDOW = 64  # frames that FPS and mean stage times are taken over …
+_WINDOW_S = 10.0  # … and no older than this
 
 
-_WINDOW_S = 10.0
-
-
-class SourceFigures:
-    """What is known of one source; not locked, its owner does that.
+class SourceStats:
+    """Counts and recent times of one source. Not thread-safe: the hub locks.
 
     Args:
         source: Its short name.
@@ -62,14 +70,22 @@ class SourceFigures:
         self.losses += event.kind == "lost"
 
     def fps(self, now: float) -> float:
-        """Frames per second over the last seconds; falls towards 0 where none come."""
-        times = [t for t in self._times if now - t <= _WINDOW_S] or list(self._times)[-1:]
+        """Frames per second over the last seconds; falls towards 0 while none come.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        times = [t for t in self._times if now - t <= _WINDOW_S]
         if len(times) < 2:
             return 0.0
         return (len(times) - 1) / max(times[-1] - times[0], now - times[-1], 1e-6)
 
     def state(self, now: float) -> dict[str, Any]:
-        """For the page: plain data; stages are mean milliseconds over the last frames."""
+        """Plain data for the page; stages are mean milliseconds over the last frames.
+
+        Args:
+            now: Monotonic seconds.
+        """
         return {
             "source": self.source,
             "up": self.up,
@@ -86,50 +102,55 @@ class SourceFigures:
         }
 
 
-METRICS: dict[str, tuple[str, str]] = {
-    "unitrack_up": ("gauge", "Whether frames of the source are coming."),
-    "unitrack_frames_total": ("counter", "Frames tracked."),
-    "unitrack_dropped_frames_total": ("counter", "Frames that nobody had time for."),
-    "unitrack_source_losses_total": ("counter", "Times that the source was lost."),
-    "unitrack_fps": ("gauge", "Frames tracked per second, over the last seconds."),
-    "unitrack_tracks": ("gauge", "Tracks in the last frame."),
-    "unitrack_stage_seconds_total": ("counter", "Seconds spent in a stage, over all frames."),
-}
-"""Name, type and meaning of each metric."""
+class _SourceCollector(Collector):
+    def __init__(self, sources: Sequence[SourceStats], now: float) -> None:
+        self._sources = sources
+        self._now = now
+
+    def collect(self) -> list[Metric]:
+        by_source = ["source"]
+        up = GaugeMetricFamily(
+            "unitrack_up", "Whether frames of the source are coming.", labels=by_source
+        )
+        frames = CounterMetricFamily("unitrack_frames", "Frames tracked.", labels=by_source)
+        dropped = CounterMetricFamily(
+            "unitrack_dropped_frames", "Frames dropped to keep up.", labels=by_source
+        )
+        losses = CounterMetricFamily(
+            "unitrack_source_losses", "Times that the source was lost.", labels=by_source
+        )
+        fps = GaugeMetricFamily(
+            "unitrack_fps", "Frames tracked per second, over the last seconds.", labels=by_source
+        )
+        tracks = GaugeMetricFamily(
+            "unitrack_tracks", "Tracks in the last frame.", labels=["source", "task"]
+        )
+        stages = CounterMetricFamily(
+            "unitrack_stage_seconds",
+            "Seconds spent in a stage, over all frames.",
+            labels=["source", "stage"],
+        )
+        for stats in self._sources:
+            label = [stats.source]
+            up.add_metric(label, stats.up)
+            frames.add_metric(label, stats.frames)
+            dropped.add_metric(label, stats.dropped)
+            losses.add_metric(label, stats.losses)
+            fps.add_metric(label, stats.fps(self._now))
+            for task, count in stats.tracks.items():
+                tracks.add_metric([stats.source, task], count)
+            for stage, seconds in stats.stage_sums_s.items():
+                stages.add_metric([stats.source, stage], seconds)
+        return [up, frames, dropped, losses, fps, tracks, stages]
 
 
-def metrics_text(sources: Iterable[SourceFigures], now: float) -> str:
-    """The figures in Prometheus' text format, version 0.0.4.
+def metrics_text(sources: Sequence[SourceStats], now: float) -> bytes:
+    """The statistics in Prometheus' text format; its content type is `METRICS_TYPE`.
 
     Args:
         sources: Of the run.
         now: Monotonic seconds.
     """
-    samples: dict[str, list[str]] = {name: [] for name in METRICS}
-
-    def add(name: str, value: float, **labels: str) -> None:
-        inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        samples[name].append(f"{name}{{{inside}}} {value:.10g}\n")
-
-    for figures in sources:
-        source = figures.source
-        add("unitrack_up", figures.up, source=source)
-        add("unitrack_frames_total", figures.frames, source=source)
-        add("unitrack_dropped_frames_total", figures.dropped, source=source)
-        add("unitrack_source_losses_total", figures.losses, source=source)
-        add("unitrack_fps", figures.fps(now), source=source)
-        _add_each(add, "unitrack_tracks", "task", figures.tracks, source)
-        _add_each(add, "unitrack_stage_seconds_total", "stage", figures.stage_sums_s, source)
-    return "".join(
-        f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n" + "".join(samples[name])
-        for name, (kind, meaning) in METRICS.items()
-    )
-
-
-def _add_each(add: Any, name: str, label: str, values: Mapping[str, float], source: str) -> None:
-    for key, value in values.items():
-        add(name, value, source=source, **{label: key})
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r'[\\"]', r"\\\g<0>", text).replace("\n", r"\n")
+    registry = CollectorRegistry()
+    registry.register(_SourceCollector(sources, now))
+    return generate_latest(registry)

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
-from ...records import Frame
+from ...records import Frame, UInt8Array
 
 Kind = Literal["video", "images", "camera", "stream"]
 
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+)
 
 
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
@@ -67,7 +69,8 @@ class Source(Protocol):
         dropped: Frames captured but never handed over, up to the last one handed over; 0 for files.
         ended_early: One line that says where and why the frames ended before their time, or None.
         started_s: `time.monotonic()` at `Frame.time_s` 0 for live sources (None before the first
-            frame); always None for files, whose `time_s` is index / fps.
+            frame); always None for files, whose `time_s` is that of the container, or
+            index / fps where it has none or the user gave a rate.
     """
 
     @property
@@ -92,12 +95,37 @@ class Source(Protocol):
     def close(self) -> None:
         """Frees the device or file and its thread; returns soon whatever they are doing."""
 
+    def notes(self) -> list[str]:
+        """Remarks on the frames handed over so far, one line each."""
+
 
 class PolledSource(Source, Protocol):
     """A source that can be asked whether it has something to say."""
 
     def ready(self) -> bool:
         """Whether `next` would answer at once, be it with a frame or the end."""
+
+
+class Capture(Protocol):
+    """An open connection to a camera or stream.
+
+    Attributes:
+        fps: Announced frames per second; None where unknown.
+    """
+
+    @property
+    def fps(self) -> float | None: ...
+
+    def read(self) -> UInt8Array | None:
+        """Waits for the next image, (H, W, 3) uint8 BGR, contiguous; None where none came."""
+
+    def release(self) -> None:
+        """Frees the device or connection; called by the thread that reads, or before it starts."""
+
+
+def known_fps(announced: float | None) -> float | None:
+    """An announced frame rate, or None where it is not a plausible one (above 0, up to 1000)."""
+    return float(announced) if announced is not None and 0 < announced <= 1000 else None
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:

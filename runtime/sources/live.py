@@ -17,9 +17,8 @@ import cv2
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from ..preprocessing import Letterbox
-from .base import LiveOptions, SourceCallback, SourceInfo, natural_key
-from .capture import Capture, next_image, silence_opencv
-from .gstreamer import open_pipeline
+from .base import Capture, LiveOptions, SourceCallback, SourceInfo, natural_key
+from .opencv import OpenCVCapture, open_pipeline, silence_opencv
 from .reconnect import Connection, Timeouts
 from .redact import redact
 
@@ -119,8 +118,7 @@ class LiveSource:
     Numbers and times start with the first frame that is handed over: what a camera sent while a
     model was still loading is not part of the run. Numbers go on over a lost connection as if the
     frames of that time had come. Images of another size than the first are scaled into it, the
-    rest padded, so that coordinates keep their meaning. (Within one connection OpenCV's FFmpeg does
-    so itself and says nothing, stretching what is of another shape.)
+    rest padded, so that coordinates keep their meaning.
 
     Attributes:
         info: What is known of the source.
@@ -159,17 +157,15 @@ class LiveSource:
         if first is None:
             capture.release()
             raise SourceError(f"{name}: opened, but gives no frame; is another program using it?")
-        fps = capture.get(cv2.CAP_PROP_FPS)
         size_hw = (int(first.shape[0]), int(first.shape[1]))
-        known_fps = float(fps) if 0 < fps <= 1000 else None
-        self.info = SourceInfo(name, kind, size_hw, known_fps, None, live=True)
+        self.info = SourceInfo(name, kind, size_hw, capture.fps, None, live=True)
         self.dropped = 0
         self.ended_early: str | None = None
         self.started_s: float | None = None
         self._size_hw, self._shown_hw = size_hw, size_hw
         self._notify = notify
         self._clock = clock
-        self._counter = FrameCounter(known_fps)
+        self._counter = FrameCounter(capture.fps)
         self._changed = threading.Condition()
         now = clock()
         self._newest: tuple[int, float, UInt8Array] | None = (self._counter.count(now), now, first)
@@ -182,6 +178,10 @@ class LiveSource:
             capture, reopen, self._store, self._notify_connection, timeouts or Timeouts()
         )
         self._connection.start(self._give_up)
+
+    def notes(self) -> list[str]:
+        """Nothing: what happens is told at once, see `notify`."""
+        return []
 
     def ready(self) -> bool:
         """Whether `next` would answer at once."""
@@ -265,14 +265,11 @@ class LiveSource:
 
 def _first_frame(capture: Capture) -> UInt8Array | None:
     for _ in range(_FIRST_READS):
-        image = next_image(capture)
+        image = capture.read()
         if image is not None:
             return image
         time.sleep(_RETRY_S)
     return None
-
-
-_OPEN_TIMEOUT_MS = 10_000
 
 
 def open_camera(index: int, options: LiveOptions | None = None) -> LiveSource:
@@ -291,9 +288,11 @@ def open_stream(url: str, options: LiveOptions | None = None) -> LiveSource:
     Raises:
         SourceError: It does not answer within ten seconds, or cannot be decoded.
     """
+    from .decoder import OPEN_TIMEOUT_S
+
     options = options or LiveOptions()
     nothing = (
-        f"{redact(url)}: no stream there (no answer within {_OPEN_TIMEOUT_MS // 1000} s, refused, "
+        f"{redact(url)}: no stream there (no answer within {OPEN_TIMEOUT_S:g} s, refused, "
         "wrong user or password, or not a video); check it with another player"
     )
     attempt = partial(_stream, url, options.freeze_s)
@@ -314,7 +313,7 @@ def open_gstreamer(
     silence_opencv()
     first = [open_pipeline(pipeline, name)]
 
-    def attempt() -> cv2.VideoCapture | None:
+    def attempt() -> Capture | None:
         if first:
             return first.pop()
         try:
@@ -328,7 +327,7 @@ def open_gstreamer(
 def _live(
     name: str,
     kind: Literal["camera", "stream"],
-    attempt: Callable[[], cv2.VideoCapture | None],
+    attempt: Callable[[], Capture | None],
     options: LiveOptions | None,
     nothing: str,
 ) -> LiveSource:
@@ -341,23 +340,23 @@ def _live(
     return LiveSource(name, kind, capture, reopen=attempt, timeouts=timeouts, notify=options.notify)
 
 
-def _camera(index: int) -> cv2.VideoCapture | None:
-    return _if_open(cv2.VideoCapture(index))
-
-
-def _stream(url: str, read_timeout_s: float) -> cv2.VideoCapture | None:
-    # One decoding thread: FFmpeg's several hold back a frame each.
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS]
-    limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, round(1000 * read_timeout_s))]
-    limits += [cv2.CAP_PROP_N_THREADS, 1]
-    return _if_open(cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits))
-
-
-def _if_open(capture: cv2.VideoCapture) -> cv2.VideoCapture | None:
+def _camera(index: int) -> Capture | None:
+    capture = cv2.VideoCapture(index)
     if capture.isOpened():
-        return capture
+        return OpenCVCapture(capture)
     capture.release()
     return None
+
+
+def _stream(url: str, read_timeout_s: float) -> Capture | None:
+    import av
+
+    from .decoder import StreamCapture
+
+    try:
+        return StreamCapture(url, read_timeout_s)
+    except (av.FFmpegError, LookupError):
+        return None
 
 
 def video_devices() -> list[Path]:

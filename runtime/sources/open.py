@@ -13,9 +13,6 @@ from ..paths import at_home, exists, is_folder
 from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
 from .redact import redact
 
-DEFAULT_IMAGE_FPS = 25.0
-
-
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -55,11 +52,13 @@ def open_source(
     """Opens the source that a text names.
 
     Args:
-        text: A video file, an image, a folder of images, a pattern such as 'frames/*.jpg',
+        text: A video file, an image (of one or several pages), a folder of images, a pattern such
+            as 'frames/*.jpg',
             camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
             that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
             other one as live.
-        fps: Frames per second of a file source, in place of what it announces (25 for images).
+        fps: Frames per second of a file source, in place of its own timestamps (of images: 25 a
+            second, where they have none).
         options: Of sources that do not wait.
 
     Returns:
@@ -123,8 +122,8 @@ def _open_camera(text: str, fps: float | None, options: LiveOptions) -> PolledSo
 
 
 def _open_csi(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
-    from .gstreamer import csi_pipeline
     from .live import open_gstreamer
+    from .opencv import csi_pipeline
 
     _refuse_fps(text, fps)
     match = _CSI.match(text)
@@ -132,8 +131,8 @@ def _open_csi(text: str, fps: float | None, options: LiveOptions) -> PolledSourc
 
 
 def _open_gst(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
-    from .gstreamer import with_sink
     from .live import open_gstreamer
+    from .opencv import with_sink
 
     _refuse_fps(text, fps)
     pipeline = text[len(_GST) :].strip()
@@ -159,19 +158,19 @@ def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSou
 def _open_image(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import open_images
 
-    return open_images([at_home(text)], text, fps=fps or DEFAULT_IMAGE_FPS)
+    return open_images([at_home(text)], text, fps=fps)
 
 
 def _open_folder(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import images_in_folder, open_images
 
-    return open_images(images_in_folder(at_home(text), text), text, fps=fps or DEFAULT_IMAGE_FPS)
+    return open_images(images_in_folder(at_home(text), text), text, fps=fps)
 
 
 def _open_pattern(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import images_of_pattern, open_images
 
-    return open_images(images_of_pattern(text), text, fps=fps or DEFAULT_IMAGE_FPS)
+    return open_images(images_of_pattern(text), text, fps=fps)
 
 
 def _refuse_fps(text: str, fps: float | None) -> None:

@@ -54,6 +54,10 @@ class PacedSource:
         """Why the file ended before its time, or None."""
         return self._source.ended_early
 
+    def notes(self) -> list[str]:
+        """The file's."""
+        return self._source.notes()
+
     def ready(self) -> bool:
         """Whether `next` would answer at once."""
         if self._closed.is_set():

@@ -35,16 +35,25 @@ class FileSource:
         dropped: Always 0.
         ended_early: Why the frames ended before their time, or None.
         started_s: Always None.
+        notes: Remarks on the frames, one line each.
     """
 
     dropped: int = 0
     started_s: float | None = None
 
     def __init__(
-        self, info: SourceInfo, frames: Iterator[Frame], release: Callable[[], object]
+        self,
+        info: SourceInfo,
+        frames: Iterator[Frame],
+        release: Callable[[], object],
+        notes: Callable[[], list[str]] = list,
     ) -> None:
-        """Takes the frames and what frees their file; the thread starts with the first `next`."""
+        """Takes the frames, what frees their file, and what is to be said of them in the end.
+
+        The thread starts with the first `next`.
+        """
         self.info = info
+        self.notes = notes
         self.ended_early: str | None = None
         self._frames = frames
         self._release = release
@@ -135,27 +144,10 @@ class FileSource:
                 self._changed.notify_all()
 
 
-def _size_change(info: SourceInfo, index: int, got_hw: Sequence[int], frame: str = "") -> str:
+def size_change(info: SourceInfo, index: int, got_hw: Sequence[int], frame: str = "") -> str:
+    """The message for a source that ends at frame `index` since its size becomes `got_hw`."""
     height, width = info.size_hw or (0, 0)
     return (
         f"{info.name} changes size at frame {index}{frame} from {width}x{height} to "
         f"{got_hw[1]}x{got_hw[0]} (width x height); the {index} frames before it were kept"
     )
-
-
-def jpeg_size(data: bytes) -> tuple[tuple[int, int] | None, bool]:
-    """Height and width of a JPEG from its header, and whether its end marker is there."""
-    size, at = None, 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # padding before a marker
-            at += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(data[at + 5 : at + 7], "big")
-            size = (height, int.from_bytes(data[at + 7 : at + 9], "big"))
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xDA:  # the image itself: the byte pair of the end marker is escaped in it
-            return size, data.find(b"\xff\xd9", at + 2 + length) >= 0
-        at += 2 + length
-    return size, False

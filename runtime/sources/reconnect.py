@@ -16,7 +16,7 @@ from typing import Literal
 import cv2
 
 from ...records import UInt8Array
-from .capture import Capture, next_image
+from .base import Capture
 from .redact import redact
 
 _JOIN_S = 2.0
@@ -81,7 +81,7 @@ class _Reader:
         failed = 0
         try:
             while not self.left_alone.is_set() and failed <= _FAILED_READS:
-                image = next_image(self._capture)
+                image = self._capture.read()
                 if image is None:
                     failed += 1
                     self.left_alone.wait(_RETRY_S)

@@ -146,16 +146,29 @@ def write_atomic(path: Path, data: bytes, frames: int | None = None) -> None:
 
 
 def write_json_atomic(path: Path, data: Any) -> None:
-    """Writes JSON, indented, keys in their order; NumPy numbers and paths are converted.
+    """Writes `json_text` to a whole file or none.
 
     Raises:
-        OutputError: It cannot be written, or holds what JSON cannot (NaN, unknown types).
+        OutputError: It cannot be written, or `data` has no place in JSON.
+    """
+    try:
+        text = json_text(data)
+    except OutputError as error:
+        raise OutputError(f"cannot write {path}: {error}") from None
+    write_atomic(path, text.encode())
+
+
+def json_text(data: Any) -> str:
+    """JSON, indented, keys in their order, with a line end; NumPy numbers and paths are converted.
+
+    Raises:
+        OutputError: `data` holds what JSON cannot (NaN, unknown types).
     """
     try:
         text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False, default=_plain)
     except (TypeError, ValueError) as error:
-        raise OutputError(f"cannot write {path}: {error}") from None
-    write_atomic(path, (text + "\n").encode())
+        raise OutputError(str(error)) from None
+    return text + "\n"
 
 
 def _plain(value: object) -> object:

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.commands.console import bundles as console_bundles
+from unitrack_edge.commands.console import bundles
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
@@ -594,15 +594,14 @@ def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, 
     pytest.importorskip("torch")
     asked = []
 
-    def export_bundle(backbone, output, layer):
-        asked.append(backbone)
-        assert layer == "layer3"
+    def export(output, request):
+        asked.append(request.backbone)
         shutil.copytree(graph_bundle.path, output)
 
-    monkeypatch.setattr(console_bundles, "export_bundle", export_bundle)
-    said = track_backbone(clip, here, "--backbone", "random-r18", "--max-frames", 1)
+    monkeypatch.setattr(bundles, "export_with_progress", export)
+    told = "bundles/random-r18 does not exist yet: exporting random-r18 (once)\n"
+    track_backbone(clip, here, "--backbone", "random-r18", "--max-frames", 1, stderr=told)
     assert asked == ["random-r18"]
-    assert "bundles/random-r18 does not exist yet: exporting random-r18" in said
     said = track_backbone(clip, here, "--backbone=random-r18", "--max-frames=1", "--overwrite")
     assert asked == ["random-r18"]
     assert "does not exist" not in said
@@ -676,7 +675,11 @@ def test_disk_full_in_the_video_keeps_the_rows(mot, here):
         said = mot("--save-video", status=1)
     assert "disk full while writing" in said
     assert "leave out --save-video" in said
-    assert {path.name for path in (here / "out").iterdir()} == {"tracks.txt", "run.json"}
+    names = {path.name for path in (here / "out").iterdir()}
+    assert names == {"tracks.txt", "run.json", "video.mp4"}
+    kept = len(video_of(here / "out" / "video.mp4"))
+    assert 2 < kept < FRAMES
+    assert f"video.mp4, {kept} frames kept" in said
     report = report_of(here / "out")
     assert rows_of(here / "out")[-1, 0] == report["frames"] == FRAMES
     assert "disk full" in report["error"]

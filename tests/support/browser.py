@@ -90,6 +90,9 @@ class Browser:
 
     def drag(self, start, end):
         """The left button pressed at one place of the page and let go at another."""
+        # Chromium drops input that arrives before the page was painted.
+        painted = "requestAnimationFrame(() => requestAnimationFrame(done))"
+        self.value(f"new Promise(done => {painted}).then(() => true)")
         places = [("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)]
         for kind, (x, y) in places:
             self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

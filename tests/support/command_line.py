@@ -15,15 +15,21 @@ from unitrack_edge.cli import main
 ROW = re.compile(r"\d+,\d+,-?\d+\.\d\d,-?\d+\.\d\d,\d+\.\d\d,\d+\.\d\d,-?\d\.\d{4},-?\d+,-1")
 
 
-def run_cli(*arguments, status=0):
-    """What a command says: its standard output, or its error, which must be one line."""
+def run_cli(*arguments, status=0, stderr=""):
+    """What a command says: its standard output, or its error, which must be one line.
+
+    Args:
+        arguments: Of the command line.
+        status: The exit status that is expected.
+        stderr: What a command without an error says on standard error.
+    """
     ran = CliRunner().invoke(
         main, [os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments]
     )
     assert ran.exit_code == status, ran.output
     assert "Traceback" not in ran.output
     if not status:
-        assert ran.stderr == ""
+        assert ran.stderr == stderr
         return ran.stdout
     check_error(ran.stderr)
     return ran.stderr

@@ -21,8 +21,8 @@ from unitrack_edge.evaluation.benchmark.workload import (
     scene_workload,
     there_and_back,
 )
-from unitrack_edge.evaluation.runner.report import TextTable, markdown
 from unitrack_edge.runtime.signals import StopRequest
+from unitrack_edge.runtime.tables import TextTable, markdown
 
 from ...support.command_line import check_error, run_cli
 
@@ -221,7 +221,7 @@ def measured(graph_bundle, tmp_path_factory):
     said = run_cli(
         *("bench", graph_bundle.path, "--task", "mot", "--size", "64x96", "--objects", "2"),
         *("--against", "pytorch", "--rounds", "2", "--frames", "2", "--threads", "1"),
-        *("--json", folder / "all.json", "--markdown", folder / "tables.md"),
+        *("--json-file", folder / "all.json", "--markdown-file", folder / "tables.md"),
         *("--plot", folder / "latency.png"),
     )
     return said, folder

@@ -24,11 +24,12 @@ from unitrack_edge.evaluation.representations.comparison import (
     to_csv,
 )
 from unitrack_edge.evaluation.representations.files import comparison_page
-from unitrack_edge.evaluation.runner.report import Row, TextTable, markdown
+from unitrack_edge.evaluation.runner.report import Row
 from unitrack_edge.heads import config as tracked_config
 from unitrack_edge.heads.association import similarity
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
 from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig
+from unitrack_edge.runtime.tables import TextTable, markdown
 
 from ...support.command_line import run_cli
 from ...support.eval_data import write_small_data

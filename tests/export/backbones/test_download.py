@@ -14,6 +14,8 @@ from unitrack_edge.errors import ExportError
 from unitrack_edge.export.backbones import download
 from unitrack_edge.export.backbones.download import cache_directory, cached_path, fetch, file_sha256
 
+from ...support.http_server import TestServer
+
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
@@ -70,9 +72,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
+class Server(TestServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.tag, self.content_type = CONTENT, '"v1"', "application/octet-stream"

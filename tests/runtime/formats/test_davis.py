@@ -1,4 +1,4 @@
-"""Indexed PNGs against Pillow, and damaged ones."""
+"""Indexed PNGs against OpenCV and the specification, and damaged ones."""
 
 import struct
 import zlib
@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
@@ -20,7 +21,7 @@ def _chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
 
-def _png(values, bits, colour, filter_of_line, interlaced=0):
+def _png(values, bits, colour, filter_of_line):
     """A PNG by the letter of its specification: packs bits and applies the line filters."""
     height, width = values.shape
     as_bits = np.unpackbits(values[:, :, None], axis=2)[:, :, 8 - bits :]
@@ -37,18 +38,21 @@ def _png(values, bits, colour, filter_of_line, interlaced=0):
             paeth = min((left, up, corner), key=lambda v: abs(guess - v))
             predicted = (0, left, up, (left + up) // 2, paeth)[kind]
             raw.append((packed[y, x] - predicted) % 256)
+    return _file(height, width, bits, colour, bytes(raw))
+
+
+def _file(height, width, bits, colour, lines, interlaced=0):
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
     palette = _chunk(b"PLTE", bytes(3 * 2**bits)) if colour == 3 else b""
-    data = _chunk(b"IHDR", header) + palette + _chunk(b"IDAT", zlib.compress(bytes(raw)))
+    data = _chunk(b"IHDR", header) + palette + _chunk(b"IDAT", zlib.compress(lines))
     return b"\x89PNG\r\n\x1a\n" + data + _chunk(b"IEND", b"")
 
 
 def test_written_file_is_what_pillow_understands(tmp_path):
-    image_module = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     labels, palette = _labels(), davis_palette()
     path = tmp_path / "a.png"
     path.write_bytes(encode_palette_png(labels, palette))
-    with image_module.open(path) as image:
+    with Image.open(path) as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.array(image), labels)
         np.testing.assert_array_equal(np.array(image.getpalette()).reshape(-1, 3), palette)
@@ -78,13 +82,24 @@ def test_every_depth_and_filter(tmp_path, bits, colour, line_filter):
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_reads_what_pillow_writes(tmp_path, bits):
-    image_module = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
     values = np.sort(_labels(3, (64, 81), 2**bits), axis=1)
-    image = image_module.fromarray(values, "L")
+    image = Image.fromarray(values, "L")
     image.putpalette(davis_palette()[: 2**bits].tobytes())
     path = tmp_path / "a.png"
     image.save(path, bits=bits, optimize=False)
     assert path.read_bytes()[24:26] == bytes((bits, 3))
+    np.testing.assert_array_equal(read_label_png(path), values)
+
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
+
+
+def test_interlaced(tmp_path):
+    values = _labels(7, (11, 13))
+    passes = [values[y::dy, x::dx] for y, x, dy, dx in (*ADAM7, (1, 0, 2, 1))]
+    lines = b"".join(b"\0" + line.tobytes() for rows in passes for line in rows if line.size)
+    path = tmp_path / "a.png"
+    path.write_bytes(_file(11, 13, 8, 3, lines, interlaced=1))
     np.testing.assert_array_equal(read_label_png(path), values)
 
 
@@ -109,18 +124,17 @@ def _damaged():
     good = encode_palette_png(_labels(5), davis_palette())
     flipped = bytearray(good)
     flipped[-20] ^= 1
-    values = _labels(6, (5, 5))
-    short = _png(values, 8, 3, lambda _: 0)[:-12]
+    short = _png(_labels(6, (5, 5)), 8, 3, lambda _: 0)[:-12]
     yield "not a PNG", b"\xff\xd8 jpeg"
     yield "not a PNG", b""
     yield "cut off", good[: len(good) // 2]
     yield "cut off", short
     yield "checksum", bytes(flipped)
     yield "16 bits", _png_header(16, 0)
-    yield "interlaced", _png(values, 8, 3, lambda _: 0, interlaced=1)
-    yield "line filter 5", _with_lines(bytes([5, 0, 0]) * 2)
-    yield "0 bytes of image, expected 6", _with_lines(b"")
-    yield "more bytes", _with_lines(bytes(7))
+    yield "damaged PNG: unrecognized data", _with_lines(bytes([5, 0, 0]) * 2)
+    yield "damaged PNG: .*truncated", _with_lines(b"")
+    yield "damaged PNG: .*truncated", _with_lines(bytes(4))
+    yield "no proper header", b"\x89PNG\r\n\x1a\n" + _chunk(b"IEND", b"")
     yield "2\\^28", _png_header(8, 3, 1 << 20, 1 << 20)
 
 

@@ -1,4 +1,4 @@
-"""The live view: the board, who may look, what is served, and a browser that looks."""
+"""The live view: the hub, who may look, what is served, and a browser that looks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,20 +20,21 @@ import pytest
 from unitrack_edge.errors import OutputError, RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.events import FrameEvent, SourceEvent
-from unitrack_edge.runtime.server import app as live_server
-from unitrack_edge.runtime.server import app as live_site
-from unitrack_edge.runtime.server.app import LiveServer
 from unitrack_edge.runtime.server.auth import Access, Address, parse_address, token_for
-from unitrack_edge.runtime.server.commands import WAITING, Commands, StartCommand
-from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, LiveBoard
+from unitrack_edge.runtime.server.commands import MAX_WAITING, Commands, StartCommand
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
-from unitrack_edge.runtime.server.stats import SourceFigures
 
 from ...support.browser import Browser
 from ...support.live_run import HEIGHT, WIDTH, Producer, event, opened
 
-pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
-pytest.importorskip("starlette", reason="the extra 'serve' is not installed")
+for package in ("prometheus_client", "starlette", "uvicorn"):
+    pytest.importorskip(package, reason="the extra 'serve' is not installed")
+
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+from unitrack_edge.runtime.server import app  # noqa: E402
+from unitrack_edge.runtime.server.app import LiveServer  # noqa: E402
+from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, LiveHub  # noqa: E402
+from unitrack_edge.runtime.server.stats import SourceStats  # noqa: E402
 
 HERE = Address("127.0.0.1", 0)
 TOKEN = "correct horse battery"
@@ -40,8 +42,8 @@ TOKEN = "correct horse battery"
 
 @contextlib.contextmanager
 def serving(commands=None, address=HERE, token=None):
-    with LiveBoard() as board, LiveServer(board, commands, address, token) as server:
-        yield board, server.url
+    with LiveHub() as hub, LiveServer(hub, commands, address, token) as server:
+        yield hub, server.url
 
 
 @pytest.fixture
@@ -117,19 +119,19 @@ def test_who_knows_the_token():
     access = Access(Address("0.0.0.0", 80), TOKEN)
     name, value = access.cookie
     assert TOKEN not in value
-    assert access.knows({"authorization": f"Bearer {TOKEN}"}, None)
-    assert access.knows({}, TOKEN)
-    assert access.knows({"cookie": f"a=b; {name}={value}"}, None)
+    assert access.has_token({"authorization": f"Bearer {TOKEN}"}, None)
+    assert access.has_token({}, TOKEN)
+    assert access.has_token({"cookie": f"a=b; {name}={value}"}, None)
     for headers in ({}, {"authorization": TOKEN}, {"authorization": "Bearer x"}, {"cookie": name}):
-        assert not access.knows(headers, None)
-    assert not access.knows({"cookie": f"{name}={TOKEN}"}, None)
-    assert not access.knows({"cookie": f"{name}={value}"}, "wrong")
-    assert not access.knows({}, "wröng")
+        assert not access.has_token(headers, None)
+    assert not access.has_token({"cookie": f"{name}={TOKEN}"}, None)
+    assert not access.has_token({"cookie": f"{name}={value}"}, "wrong")
+    assert not access.has_token({}, "wröng")
 
 
 def test_a_server_with_a_token_shows_nothing_without_it():
-    with serving(Commands(), token=TOKEN) as (board, url):
-        board.on_frame(event(0))
+    with serving(Commands(), token=TOKEN) as (hub, url):
+        hub.on_frame(event(0))
         for path in ("", "state", "metrics", "tracks", "image/door", "stream/door", "nowhere"):
             assert get(url + path)[0] == 401, path
             assert get(url + path + "?token=wrong")[0] == 401, path
@@ -157,8 +159,8 @@ def test_another_name_for_this_machine_is_refused(site):
 
 
 def test_another_servers_page_can_start_nothing(site):
-    board, url = site
-    board.on_frame(event(0))
+    hub, url = site
+    hub.on_frame(event(0))
     good = {"source": "door", "task": "sot", "box": [1, 2, 30, 40]}
     assert post(url + "start", good, Origin="http://evil.example")[0] == 403
     assert post(url + "start", good, Origin="http://[::1")[0] == 403
@@ -167,21 +169,32 @@ def test_another_servers_page_can_start_nothing(site):
 
 
 def test_a_port_in_use(site):
-    board, url = site
+    hub, url = site
     with pytest.raises(OutputError) as told:
-        LiveServer(board, None, Address("127.0.0.1", urlsplit(url).port))
+        LiveServer(hub, None, Address("127.0.0.1", urlsplit(url).port))
     assert "is in use by another program; give another --serve PORT" in str(told.value)
     assert "\n" not in str(told.value)
 
 
-def test_addresses_that_are_not_ours(monkeypatch):
-    with LiveBoard() as board:
+def test_addresses_that_are_not_ours():
+    with LiveHub() as hub:
         for host in ("192.0.2.1", "no-such-host.invalid"):
             with pytest.raises(OutputError, match=rf"--serve {host}:80"):
-                LiveServer(board, None, Address(host, 80), TOKEN)
-        monkeypatch.setattr(live_server.importlib.util, "find_spec", lambda _: None)
-        with pytest.raises(OutputError, match=r"pip install 'unitrack-edge\[serve\]'"):
-            LiveServer(board, None, HERE)
+                LiveServer(hub, None, Address(host, 80), TOKEN)
+
+
+@pytest.mark.parametrize("package", ["prometheus_client", "starlette", "uvicorn"])
+def test_a_missing_package_is_named(package, monkeypatch):
+    for module in ("app", "hub", "stats"):
+        monkeypatch.delitem(sys.modules, f"unitrack_edge.runtime.server.{module}")
+    for module in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with (
+        pytest.raises(OutputError, match=rf"{package}.* pip install 'unitrack-edge\[serve\]'"),
+        open_live(LiveRequest(serve="0"), print),
+    ):
+        pass
 
 
 # What is served.
@@ -198,12 +211,12 @@ def test_the_page_comes_with_nothing_from_elsewhere(site):
 
 
 def test_state_and_metrics(site):
-    board, url = site
+    hub, url = site
     assert json.loads(get(url + "state")[2]) == {"can_start": True, "sources": []}
-    board.on_source(opened())
+    hub.on_source(opened())
     for index in range(5):
-        board.on_frame(event(index, dropped=index))
-    board.on_frame(event(0, 'a"b\\c', "mot"))
+        hub.on_frame(event(index, dropped=index))
+    hub.on_frame(event(0, 'a"b\\c', "mot"))
     first, second = json.loads(get(url + "state")[2])["sources"]
     assert first["source"] == "door"
     assert (first["frames"], first["dropped"], first["tracks"]) == (5, 4, {"sot": 1})
@@ -211,43 +224,57 @@ def test_state_and_metrics(site):
     assert first["stages_ms"]["backbone"] == 20
     assert first["up"]
     assert second["tracks"] == {"mot": 1}
-    board.on_source(SourceEvent("door", "lost", "door: no frame for 5 s"))
-    text = get(url + "metrics")[2].decode()
-    lines = set(text.splitlines())
-    assert 'unitrack_frames_total{source="door"} 5' in lines
-    assert 'unitrack_dropped_frames_total{source="door"} 4' in lines
-    assert 'unitrack_up{source="door"} 0' in lines
-    assert 'unitrack_source_losses_total{source="door"} 1' in lines
-    assert 'unitrack_stage_seconds_total{source="door",stage="backbone"} 0.1' in lines
-    assert 'unitrack_tracks{source="a\\"b\\\\c",task="mot"} 1' in lines
-    assert text.endswith("\n")
-    for line in lines:
-        assert line.startswith(("# HELP unitrack_", "# TYPE unitrack_", "unitrack_"))
+    hub.on_source(SourceEvent("door", "lost", "door: no frame for 5 s"))
+    _, headers, body = get(url + "metrics")
+    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {family.name: family for family in text_string_to_metric_families(body.decode())}
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    assert samples["unitrack_frames_total", "door"] == 5
+    assert samples["unitrack_dropped_frames_total", "door"] == 4
+    assert samples["unitrack_up", "door"] == 0
+    assert samples["unitrack_source_losses_total", "door"] == 1
+    assert samples["unitrack_stage_seconds_total", "door", "backbone"] == pytest.approx(0.1)
+    assert samples["unitrack_tracks", 'a"b\\c', "mot"] == 1
+    assert samples["unitrack_fps", "door"] > 0
+    assert {name: family.type for name, family in families.items()} == {
+        "unitrack_up": "gauge",
+        "unitrack_frames": "counter",
+        "unitrack_dropped_frames": "counter",
+        "unitrack_source_losses": "counter",
+        "unitrack_fps": "gauge",
+        "unitrack_tracks": "gauge",
+        "unitrack_stage_seconds": "counter",
+    }
+    assert all(family.documentation for family in families.values())
 
 
 def test_frames_per_second():
-    figures = SourceFigures("door")
-    assert figures.fps(0.0) == 0
+    stats = SourceStats("door")
+    assert stats.fps(0.0) == 0
     for index in range(200):
-        figures.add_frame(event(index), index / 20)
-    assert figures.fps(199 / 20) == pytest.approx(20)
-    assert 0 < figures.fps(199 / 20 + 8) <= 5
-    assert figures.fps(199 / 20 + 100) == 0
+        stats.add_frame(event(index), index / 20)
+    assert stats.fps(199 / 20) == pytest.approx(20)
+    assert 0 < stats.fps(199 / 20 + 8) <= 5
+    assert stats.fps(199 / 20 + 100) == 0
 
 
-def test_pictures_show_the_tracks_and_are_encoded_once(monkeypatch):
+def test_images_show_the_tracks_and_are_encoded_once(monkeypatch):
     encoded = []
     encode = cv2.imencode
     monkeypatch.setattr(cv2, "imencode", lambda *a: encoded.append(1) or encode(*a))
-    with serving() as (board, url):
+    with serving() as (hub, url):
         for index in range(20):
-            board.on_frame(event(index))
+            hub.on_frame(event(index))
         time.sleep(0.1)
         assert encoded == []  # nobody watches
         for _ in range(3):
             status, headers, body = get(url + "image/door")
             assert (status, headers["content-type"]) == (200, "image/jpeg")
-            assert headers["x-image"] == "1"
+            assert headers["x-image-number"] == "1"
             assert headers["x-source-size"] == f"{WIDTH}x{HEIGHT}"
         assert encoded == [1]
         image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
@@ -255,24 +282,24 @@ def test_pictures_show_the_tracks_and_are_encoded_once(monkeypatch):
         bare = event(19).frame.image
         changed = np.abs(image.astype(int) - bare).max(axis=2) > 60
         assert 300 < changed.sum() < 6000  # a box and its label
-        board.on_frame(event(20))
-        assert get(url + "image/door?after=1")[1]["x-image"] == "2"
+        hub.on_frame(event(20))
+        assert get(url + "image/door?after=1")[1]["x-image-number"] == "2"
 
 
-def test_pictures_are_of_a_bounded_size(site):
-    board, url = site
+def test_images_are_of_a_bounded_size(site):
+    hub, url = site
     image = np.zeros((1200, 1600, 3), np.uint8)
-    board.on_frame(FrameEvent("wide", Frame(0, 0.0, image), {}, {}, 0))
+    hub.on_frame(FrameEvent("wide", Frame(0, 0.0, image), {}, {}, 0))
     _, headers, body = get(url + "image/wide")
     preview = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
     assert preview.shape == (PREVIEW_SIDE * 3 // 4, PREVIEW_SIDE, 3)
     assert headers["x-source-size"] == "1600x1200"
 
 
-def test_a_picture_is_waited_for(site, monkeypatch):
-    board, url = site
-    monkeypatch.setattr(live_site, "_WAIT_S", 0.3)
-    board.on_source(opened())
+def test_an_image_is_waited_for(site, monkeypatch):
+    hub, url = site
+    monkeypatch.setattr(app, "_IMAGE_WAIT_S", 0.3)
+    hub.on_source(opened())
     assert get(url + "image/door")[0] == 204
     assert get(url + "image/nobody")[0] == 404
     assert get(url + "stream/nobody")[0] == 404
@@ -280,8 +307,8 @@ def test_a_picture_is_waited_for(site, monkeypatch):
 
 
 def test_the_stream_is_mjpeg(site):
-    board, url = site
-    with Producer(board, 40), urllib.request.urlopen(url + "stream/door", timeout=10) as stream:
+    hub, url = site
+    with Producer(hub, 40), urllib.request.urlopen(url + "stream/door", timeout=10) as stream:
         kind = stream.headers["content-type"]
         assert kind == "multipart/x-mixed-replace; boundary=frame"
         for _ in range(3):
@@ -295,8 +322,8 @@ def test_the_stream_is_mjpeg(site):
 
 
 def test_tracks_are_lines_of_json(site):
-    board, url = site
-    with Producer(board, 50), urllib.request.urlopen(url + "tracks", timeout=10) as stream:
+    hub, url = site
+    with Producer(hub, 50), urllib.request.urlopen(url + "tracks", timeout=10) as stream:
         lines = [json.loads(stream.readline()) for _ in range(10)]
     assert [line["source"] for line in lines] == ["door"] * 10
     assert {line["tracks"][0]["id"] for line in lines} == {7}
@@ -306,10 +333,10 @@ def test_tracks_are_lines_of_json(site):
     assert lines[0]["tracks"][0]["box"] == box.tolist()
     # A reader that has gone is forgotten, and lines are made no longer.
     end = time.monotonic() + 5
-    while board._readers and time.monotonic() < end:
-        board.on_frame(event(0))
+    while hub._subscribers and time.monotonic() < end:
+        hub.on_frame(event(0))
         time.sleep(0.05)
-    assert board._readers == []
+    assert hub._subscribers == []
 
 
 # What viewers start.
@@ -317,9 +344,9 @@ def test_tracks_are_lines_of_json(site):
 
 def test_a_viewer_starts_a_track():
     commands = Commands()
-    with serving(commands) as (board, url):
-        board.on_frame(event(0))
-        board.on_frame(event(0, "yard", "vos"))
+    with serving(commands) as (hub, url):
+        hub.on_frame(event(0))
+        hub.on_frame(event(0, "yard", "vos"))
         box = {"source": "door", "task": "sot", "box": [1, 2, 30, 40.5]}
         point = {"source": "yard", "task": "vos", "point": [10, 20]}
         assert post(url + "start", box) == (202, {"accepted": True})
@@ -329,10 +356,10 @@ def test_a_viewer_starts_a_track():
         assert command == StartCommand("door", "sot", box_xywh=(1, 2, 30, 40.5))
         assert commands.take("yard", "vos") == [StartCommand("yard", "vos", point_xy=(10, 20))]
         assert commands.take("door", "sot") == []
-        for _ in range(WAITING):
+        for _ in range(MAX_WAITING):
             assert post(url + "start", box)[0] == 202
         assert post(url + "start", box)[0] == 503
-        assert len(commands.take("door", "sot")) == WAITING
+        assert len(commands.take("door", "sot")) == MAX_WAITING
 
 
 @pytest.mark.parametrize(
@@ -356,8 +383,8 @@ def test_a_viewer_starts_a_track():
     ],
 )
 def test_what_starts_nothing(site, data, status):
-    board, url = site
-    board.on_frame(event(0))
+    hub, url = site
+    hub.on_frame(event(0))
     got, said = post(url + "start", data)
     assert got == status
     assert said["error"]
@@ -365,8 +392,8 @@ def test_what_starts_nothing(site, data, status):
 
 
 def test_a_run_without_anything_to_start():
-    with serving() as (board, url):
-        board.on_frame(event(0))
+    with serving() as (hub, url):
+        hub.on_frame(event(0))
         box = {"source": "door", "task": "sot", "box": [1, 2, 30, 40]}
         assert post(url + "start", box)[0] == 409
         assert not json.loads(get(url + "state")[2])["can_start"]
@@ -385,13 +412,14 @@ def never_reading(url, path):
 
 
 def test_ten_viewers_of_whom_one_never_reads_cost_the_tracker_nothing(site):
-    board, url = site
+    hub, url = site
     fps, seconds = 40, 1.5
     with contextlib.ExitStack() as stack:
-        alone = stack.enter_context(Producer(board, fps))
-        time.sleep(0.4)
+        alone = stack.enter_context(Producer(hub, fps))
+        while len(alone.times_s) < 16:
+            time.sleep(0.01)
         stack.pop_all().close()
-        producer = stack.enter_context(Producer(board, fps))
+        producer = stack.enter_context(Producer(hub, fps))
         for path in ("stream/door", "tracks"):
             stack.enter_context(contextlib.closing(never_reading(url, path)))
         for _ in range(8):
@@ -406,11 +434,11 @@ def test_ten_viewers_of_whom_one_never_reads_cost_the_tracker_nothing(site):
 
 
 def test_the_server_ends_at_once_and_quietly_whoever_still_watches(site, caplog):
-    board, url = site
-    with Producer(board, 40):
+    hub, url = site
+    with Producer(hub, 40):
         watching = [never_reading(url, path) for path in ("stream/door", "tracks", "state")]
         time.sleep(0.2)
-    with LiveBoard() as other, LiveServer(other, None, HERE) as server:
+    with LiveHub() as other, LiveServer(other, None, HERE) as server:
         with Producer(other, 40):
             watching += [never_reading(server.url, path) for path in ("stream/door", "tracks")]
             time.sleep(0.2)
@@ -419,7 +447,7 @@ def test_the_server_ends_at_once_and_quietly_whoever_still_watches(site, caplog)
         assert time.monotonic() - start < 4
         assert other.closed
         port = urlsplit(server.url).port
-        with LiveServer(board, None, Address("127.0.0.1", port)):
+        with LiveServer(hub, None, Address("127.0.0.1", port)):
             pass
     for connection in watching:
         connection.close()
@@ -476,9 +504,9 @@ PIXELS = f"""(() => {{
 def test_the_page_in_chromium():
     commands = Commands()
     with (
-        serving(commands) as (board, url),
-        Producer(board, 20),
-        Producer(board, 20, "yard", "vos"),
+        serving(commands) as (hub, url),
+        Producer(hub, 20),
+        Producer(hub, 20, "yard", "vos"),
         Browser(url) as browser,
     ):
         before = browser.until(PIXELS)

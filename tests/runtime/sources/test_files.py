@@ -10,10 +10,10 @@ import wave
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from unitrack_edge.errors import SourceError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.sources.base import SourceInfo
-from unitrack_edge.runtime.sources.files import _size_header
 from unitrack_edge.runtime.sources.open import SOURCES, open_source
 from unitrack_edge.runtime.sources.read_ahead import FileSource
 from unitrack_edge.runtime.sources.redact import redact
@@ -148,6 +148,83 @@ def test_image_kinds_become_bgr_uint8(tmp_path):
     ]
 
 
+def pages(count=5, mode="RGB"):
+    return [Image.fromarray(make_image(n)[..., ::-1].copy()).convert(mode) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "times_s"),
+    [
+        ("a.tif", {}, [0, 0.04, 0.08, 0.12, 0.16]),
+        ("a.gif", {"duration": [100, 300, 100, 200, 50], "loop": 0}, [0, 0.1, 0.4, 0.5, 0.7]),
+        ("a.png", {"duration": [100, 300, 100, 200, 50]}, [0, 0.1, 0.4, 0.5, 0.7]),
+        ("a.webp", {"duration": [100, 300, 100, 200, 50]}, [0, 0.1, 0.4, 0.5, 0.7]),
+    ],
+)
+def test_every_page_is_a_frame(tmp_path, name, options, times_s):
+    first, *others = pages()
+    path = tmp_path / "in" / name
+    path.parent.mkdir()
+    first.save(path, save_all=True, append_images=others, **options)
+    with open_source(str(path)) as source:
+        assert (source.info.kind, source.info.frame_count) == ("images", 5)
+        frames = list(source)
+    assert [number_in(frame.image) for frame in frames] == list(range(5))
+    assert [frame.time_s for frame in frames] == pytest.approx(times_s)
+    assert {frame.name for frame in frames} == {""}
+    with open_source(str(path), fps=10) as source:
+        assert [frame.time_s for frame in source] == pytest.approx([n / 10 for n in range(5)])
+    cv2.imwrite(str(path.parent / "b.png"), make_image(7))
+    with open_source(str(path.parent)) as source:
+        frames = list(source)
+        assert source.info.frame_count == (2 if name == "a.png" else 6)  # a PNG is not looked into
+    assert [frame.index for frame in frames] == list(range(6))
+    assert [number_in(frame.image) for frame in frames] == [0, 1, 2, 3, 4, 7]
+    assert frames[5].name == "b.png"
+    assert frames[5].time_s == pytest.approx(0.2)
+
+
+def test_pages_of_other_pixels(tmp_path):
+    grey16 = [np.full((20, 30), (n + 1) * 10 * 257, np.uint16) for n in range(3)]
+    assert cv2.imwritemulti(str(tmp_path / "a.tiff"), grey16)
+    palette = pages(3, "P")
+    palette[0].save(tmp_path / "b.tif", save_all=True, append_images=palette[1:])
+    with open_source(str(tmp_path / "a.tiff")) as source:
+        assert [int(frame.image[0, 0, 0]) for frame in source] == [10, 20, 30]
+    with open_source(str(tmp_path / "b.tif")) as source:
+        assert [number_in(frame.image) for frame in source] == [0, 1, 2]
+    real = [Image.fromarray(np.full((4, 6), n, np.float32)) for n in range(2)]
+    real[0].save(tmp_path / "c.tif", save_all=True, append_images=real[1:])
+    with pytest.raises(SourceError, match=r"c\.tif: image 1 of 2 cannot be decoded \(pixels of 32"):
+        open_source(str(tmp_path / "c.tif"))
+
+
+def test_a_damaged_page_is_named(tmp_path):
+    first, *others = pages()
+    path = tmp_path / "a.tif"
+    first.save(path, save_all=True, append_images=others, compression="tiff_lzw")
+    with Image.open(path) as image:
+        image.seek(3)
+        at = image.tag_v2[273][0]
+    data = bytearray(path.read_bytes())
+    data[at : at + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    with open_source(str(path)) as source:
+        assert [number_in(next(source).image) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(SourceError, match=r"a\.tif: image 4 of 5 cannot be decoded") as caught:
+            next(source)
+    one_line(caught)
+
+
+def test_a_folder_of_images_needs_no_video_decoder(folder):
+    code = (
+        "import sys; from unitrack_edge.runtime.sources.open import open_source\n"
+        "list(open_source(sys.argv[1])); print('av' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    assert subprocess.check_output(command, text=True) == "False\n"
+
+
 def test_video_that_breaks_off_is_finished_and_said_so(tmp_path):
     data = make_video(tmp_path / "a.avi", 40).read_bytes()
     cut = tmp_path / "cut.avi"
@@ -227,18 +304,6 @@ def test_mpeg4_that_changes_size(tmp_path):
         assert source.ended_early is None
 
 
-@pytest.mark.parametrize(
-    ("stream", "unit"),
-    [(".h264", b"\x67\x42\x01"), (".hevc", b"\x42\x01\x77"), (".m4v", b"\x20\x08\x99")],
-)
-def test_header_that_states_the_size(stream, unit):
-    other = b"\x00\x00\x01\x09\xf0"
-    assert _size_header(other + b"\x00\x00\x00\x01" + unit + other, stream) == unit
-    assert _size_header(b"\x00\x00\x01" + unit, stream) == unit
-    assert _size_header(other, stream) is None
-    assert _size_header(b"", stream) is None
-
-
 def test_folder_that_changes_size(folder):
     cv2.imwrite(str(folder / "f7.png"), make_image(7, 50, 70))
     with open_source(str(folder)) as source:
@@ -261,8 +326,8 @@ def test_unreadable_image_in_a_sequence_is_named(tmp_path, suffix):
     one_line(caught)
 
 
-def test_opencv_keeps_quiet(tmp_path):
-    """In a fresh process, since FFmpeg asks for its level only once."""
+def test_decoders_keep_quiet(tmp_path):
+    """In a fresh process, since they ask for their level only once."""
     whole = make_video(tmp_path / "a.avi", 40).read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 6 // 10])
     (tmp_path / "junk.mp4").write_bytes(bytes(range(256)) * 20)

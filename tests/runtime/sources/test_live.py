@@ -2,16 +2,16 @@
 
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import SourceError
-from unitrack_edge.runtime.sources import gstreamer
 from unitrack_edge.runtime.sources import live as live_source
 from unitrack_edge.runtime.sources import live as live_sources
+from unitrack_edge.runtime.sources import opencv
 from unitrack_edge.runtime.sources import reconnect as reconnection
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.live import LiveSource, open_camera, open_stream
@@ -19,6 +19,7 @@ from unitrack_edge.runtime.sources.open import open_source
 from unitrack_edge.runtime.sources.reconnect import Timeouts
 
 from ...support.command_line import report_of, run_cli
+from ...support.http_server import TestServer
 
 WAIT_S = 5.0
 
@@ -48,10 +49,10 @@ class FakeCapture:
             if self.error is not None:
                 raise self.error
             if self.given >= self.allowed:
-                return False, None
+                return None
             image = np.full(self.shape, self.first + self.given, np.uint8)
             self.given += 1
-            return True, image
+            return image
 
     def give(self, count):
         """Allows frames and returns when all of them have been stored by the grabber."""
@@ -65,9 +66,6 @@ class FakeCapture:
         with self.changed:
             self.ended, self.error = True, error
             self.changed.notify_all()
-
-    def get(self, prop):
-        return self.fps if prop == cv2.CAP_PROP_FPS else 0.0
 
     def release(self):
         self.released = True
@@ -136,7 +134,7 @@ def test_single_failed_reads_are_borne(capture, monkeypatch):
     monkeypatch.setattr(reconnection, "_RETRY_S", 0.0)
     monkeypatch.setattr(live_source, "_RETRY_S", 0.0)
     real, failures = capture.read, iter([True, True, False])
-    monkeypatch.setattr(capture, "read", lambda: (False, None) if next(failures, False) else real())
+    monkeypatch.setattr(capture, "read", lambda: None if next(failures, False) else real())
     with camera(capture) as source:  # the first two reads fail
         assert next(source).index == 0
         failures = iter([True] * 5)
@@ -351,7 +349,8 @@ class MotionJpeg(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         for number in range(self.server.count):
-            image = np.full((48, 64, 3), min(2 * number, 255), np.uint8)
+            size_hw = (48, 64) if number < self.server.small else (72, 96)
+            image = np.full((*size_hw, 3), min(2 * number, 255), np.uint8)
             data = cv2.imencode(".jpg", image)[1].tobytes()
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             try:
@@ -369,10 +368,9 @@ class MotionJpeg(BaseHTTPRequestHandler):
 def server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), MotionJpeg)
-    server.daemon_threads = True
+    server = TestServer(("127.0.0.1", 0), MotionJpeg)
     server.closing = threading.Event()
-    server.count = 2000
+    server.count = server.small = 2000
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
@@ -396,6 +394,19 @@ def test_stream_over_http(server):
     assert source.dropped > 0
     assert late.index + 1 == source.dropped + len(indices)
     assert 0 < late.time_s < 10
+
+
+def test_stream_that_changes_size(server):
+    server.small = 20
+    told = []
+    options = LiveOptions(notify=lambda *what: told.append(what))
+    with open_source(f"http://127.0.0.1:{server.server_port}/live", options=options) as source:
+        while not told:
+            assert next(source).size_hw == (48, 64)
+        assert next(source).size_hw == (48, 64)
+    ((kind, message),) = told
+    assert kind == "changed"
+    assert message.endswith("from 64x48 to 96x72 (width x height); scaled to 64x48 from here on")
 
 
 def test_stream_that_ends(server):
@@ -458,7 +469,16 @@ def test_stream_that_is_not_there_tells_no_password():
 
 
 class FakeVideoCapture(FakeCapture):
+    """What OpenCV makes of it."""
+
     opened = True
+
+    def read(self):
+        image = super().read()
+        return image is not None, image
+
+    def get(self, prop):
+        return self.fps if prop == cv2.CAP_PROP_FPS else 0.0
 
     def isOpened(self):  # noqa: N802 OpenCV's name
         return self.opened
@@ -477,8 +497,8 @@ def pipelines(monkeypatch):
         made.append(fake)
         return fake
 
-    monkeypatch.setattr(gstreamer.cv2.videoio_registry, "hasBackend", lambda _api: True)
-    monkeypatch.setattr(gstreamer.cv2, "VideoCapture", open_capture)
+    monkeypatch.setattr(opencv.cv2.videoio_registry, "hasBackend", lambda _api: True)
+    monkeypatch.setattr(opencv.cv2, "VideoCapture", open_capture)
     monkeypatch.setattr(reconnection, "_JOIN_S", 0.05)
     yield asked
     for fake in made:

@@ -25,7 +25,7 @@ from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.writers.base import WriterBase
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.segments import Recording, Segments, segment_path
-from unitrack_edge.runtime.writers.video import VideoWriter, read_clip
+from unitrack_edge.runtime.writers.video import VideoWriter
 
 from ...support.live_run import HEIGHT, WIDTH, event
 
@@ -63,12 +63,12 @@ from pathlib import Path
 from tests.support.live_run import event
 writer = VideoWriter(Path(sys.argv[1]), 10.0, lambda image, _: image)
 for index in range(10_000):
-    writer.write(event(index).frame, event(index).tracks["sot"])
+    writer.write(event(index, fps=10).frame, event(index).tracks["sot"])
     print(index + 1, flush=True)
 """
 
 
-def test_a_killed_video_is_playable_up_to_the_last_second(tmp_path):
+def test_a_killed_video_is_playable_up_to_the_last_frame(tmp_path):
     path = tmp_path / "video.mp4"
     code = CHILD.format(root=str(Path(__file__).parents[3]))
     child = subprocess.Popen(
@@ -81,37 +81,26 @@ def test_a_killed_video_is_playable_up_to_the_last_second(tmp_path):
     written = int((line + child.stdout.read()).split()[-1])
     child.wait()
     images, times = images_of(path)
-    assert written - FPS <= len(images) <= written + 1
-    assert len(images) >= 50
+    assert written - 1 <= len(images) <= written + 1
+    assert len(images) >= 56
     np.testing.assert_allclose(times, np.arange(len(images)) * 1000 / FPS, atol=1)
     for index in (0, 9, 10, 49):
         assert np.abs(images[index].astype(int) - frame_at(index).image).mean() < 3
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_video_is_playable_after_every_second_and_every_byte_of_it_stays(tmp_path):
+def test_a_video_is_playable_after_every_frame_and_every_byte_of_it_stays(tmp_path):
     path = tmp_path / "video.mp4"
     before = b""
     with VideoWriter(path, FPS, drawn) as writer:
         for index in range(25):
             writer.write(frame_at(index), track_at(index))
-            if index + 1 in (10, 20):
-                assert len(images_of(path)[0]) == index + 1
+            if index:  # the newest waits for the next one, which tells how long it is shown
+                assert len(images_of(path)[0]) == index
                 assert path.read_bytes().startswith(before)
-                before = path.read_bytes()
-            elif index < 9:
-                assert not path.exists()
+            before = path.read_bytes()
     assert path.read_bytes().startswith(before)
     assert len(images_of(path)[0]) == 25
-
-
-def test_a_slow_run_is_on_the_disk_after_a_second_of_the_clock(tmp_path):
-    now = [0.0]
-    with VideoWriter(tmp_path / "video.mp4", 30.0, drawn, clock=lambda: now[0]) as writer:
-        for index in range(5):
-            now[0] += 0.4
-            writer.write(frame_at(index), track_at(index))
-        assert len(images_of(tmp_path / "video.mp4")[0]) == 4
 
 
 def test_one_can_go_to_any_place_of_the_video(tmp_path):
@@ -133,28 +122,6 @@ def test_the_same_frames_give_the_same_video(tmp_path):
             for index in range(12):
                 writer.write(frame_at(index), track_at(index))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-
-@pytest.mark.parametrize("cut", [0, 7, 44, 200, -300, -1])
-def test_a_clip_that_is_cut_short_is_noticed(tmp_path, cut):
-    path = tmp_path / "clip.mp4"
-    code = cv2.VideoWriter.fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), code, FPS, (WIDTH, HEIGHT))
-    for index in range(5):
-        writer.write(frame_at(index).image)
-    writer.release()
-    content = path.read_bytes()
-    clip = read_clip(content)
-    assert clip.size_hw == (HEIGHT, WIDTH)
-    assert len(clip.sizes) == 5
-    assert clip.key_pictures == {0}
-    assert sum(clip.sizes) == len(clip.data)
-    try:
-        short = read_clip(content[:cut])
-    except ValueError:
-        return
-    assert cut == -1  # of what is not looked at
-    assert short.data == clip.data
 
 
 # Segments.
@@ -273,7 +240,7 @@ def test_a_disk_that_is_really_full(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "unitrack", str(disk)],
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "unitrack", str(disk)],
         capture_output=True,
         check=False,
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.video import VideoWriter
 
 
-def make_frame(index=0, height=48, width=64):
+def make_frame(index=0, height=48, width=64, fps=25):
     image = np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image[: height // 2] = 12 * index % 256
-    return Frame(index, index / 25, image)
+    return Frame(index, index / fps, image)
 
 
 def make_tracks(index=0, boxes=((10, 20, 40.5, 45.126),), ids=(3,), scores=(0.5,), classes=(0,)):
@@ -166,11 +167,12 @@ def test_video_up_to_a_limit_is_playable(tmp_path):
     path = tmp_path / "video.mp4"
     body = (
         "with VideoWriter(path, 5, drawn) as writer:\n"
-        "        for i in range(60): writer.write(make_frame(i, 240, 320), no_tracks(i))"
+        "        for i in range(60): writer.write(make_frame(i, 240, 320, 5), no_tracks(i))"
     )
     said = run_limited(body, path, 400_000)
     kept = len(frames_of(path))
-    assert kept in range(5, 60, 5)
+    assert 5 <= kept < 60
+    assert path.stat().st_size <= 400_000
     assert said.startswith(f"disk full while writing {path}, {kept} frames kept")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -202,8 +204,7 @@ def test_video_of_even_and_odd_sizes(tmp_path, height, width):
     with VideoWriter(path, 12.5, drawn) as writer:
         assert list(tmp_path.iterdir()) == []
         for index in range(9):
-            frame = make_frame(index, height, width)
-            writer.write(frame, no_tracks(index))
+            writer.write(make_frame(index, height, width, 12.5), no_tracks(index))
     assert [entry.name for entry in tmp_path.iterdir()] == ["video.mp4"]
     images = frames_of(path)
     assert len(images) == 9
@@ -248,8 +249,27 @@ def test_video_takes_any_frame_rate(tmp_path, fps):
     path = tmp_path / "video.mp4"
     with VideoWriter(path, fps, drawn) as writer:
         for index in range(3):
-            writer.write(make_frame(index), no_tracks(index))
+            writer.write(make_frame(index, fps=fps), no_tracks(index))
     assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == pytest.approx(fps, abs=0.006)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 5000.0])
+def test_video_has_the_times_of_its_frames(tmp_path, start_s):
+    path, times_s = tmp_path / "video.mp4", [0.0, 0.04, 0.5, 0.5, 2.0, 1.9, 4.0]
+    with VideoWriter(path, 25, drawn) as writer:
+        for index, time_s in enumerate(times_s):
+            image = make_frame(index).image
+            writer.write(Frame(index, start_s + time_s, image), no_tracks(index))
+    with av.open(str(path)) as container:
+        (stream,) = container.streams
+        assert (stream.codec.name, stream.format.name) == ("h264", "yuv420p")
+        packets = [packet for packet in container.demux() if packet.size]
+    expected = [0.0, 0.04, 0.5, 0.5 + 1 / 90_000, 2.0, 2.0 + 1 / 90_000, 4.0]
+    times = [float(packet.pts * packet.time_base) for packet in packets]
+    assert times == pytest.approx(expected, abs=1e-6)
+    ends = times[-1] + float(packets[-1].duration * packets[-1].time_base)
+    assert ends == pytest.approx(4.04)  # the last one is shown for a usual while
+    assert [packet.is_keyframe for packet in packets] == [True, *[False] * 3, True, False, True]
 
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
@@ -266,9 +286,9 @@ def test_video_that_cannot_be_opened(tmp_path):
         writer.write(make_frame(), no_tracks())
     with (
         VideoWriter(tmp_path / "video.mp4", 25, drawn) as writer,
-        pytest.raises(OutputError, match="too large for an MPEG-4 video"),
+        pytest.raises(OutputError, match=r"too large for an H\.264 video"),
     ):
-        writer.write(make_frame(0, 2, 8200), no_tracks())
+        writer.write(make_frame(0, 2, 16_400), no_tracks())
     assert list(tmp_path.iterdir()) == []
 
 

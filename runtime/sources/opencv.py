@@ -1,14 +1,19 @@
-"""Sources that GStreamer reads: the CSI cameras of a Jetson, and pipelines of the user's own.
+"""What OpenCV reads: cameras by their number, and GStreamer pipelines.
 
-They need an OpenCV built with GStreamer, as JetPack and Debian have it; the wheels of
-opencv-python are built without.
+Pipelines, of which the CSI cameras of a Jetson are one, need an OpenCV built with GStreamer, as
+JetPack and Debian have it; the wheels of opencv-python are built without.
 """
 
 from __future__ import annotations
 
+import os
+
 import cv2
+import numpy as np
 
 from ...errors import SourceError
+from ...records import UInt8Array
+from .base import known_fps
 
 # The size and rate that every CSI module of NVIDIA's list has a mode near to; the driver picks it.
 _CSI = (
@@ -22,6 +27,36 @@ _CSI = (
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 
 
+def silence_opencv() -> None:
+    """Keeps OpenCV from writing to the terminal, unless the environment asks for it."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # OpenCV 4 has it by the first name, OpenCV 5 by the second alone.
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+        set_level(0)
+
+
+class OpenCVCapture:
+    """A `Capture` of what OpenCV reads: V4L2 cameras and GStreamer pipelines."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self.fps = known_fps(capture.get(cv2.CAP_PROP_FPS))
+
+    def read(self) -> UInt8Array | None:
+        """As `Capture.read`.
+
+        Raises:
+            cv2.error: The device failed.
+        """
+        ok, image = self._capture.read()
+        return np.ascontiguousarray(image, np.uint8) if ok and image is not None else None
+
+    def release(self) -> None:
+        """As `Capture.release`."""
+        self._capture.release()
+
+
 def csi_pipeline(sensor: int) -> str:
     """The pipeline of the CSI camera with a number: 1280x720 at 30 frames a second, BGR."""
     return f"{_CSI.format(sensor=sensor)} ! {_SINK}"
@@ -33,7 +68,7 @@ def with_sink(pipeline: str) -> str:
     return text if "appsink" in text else f"{text} ! {_SINK}"
 
 
-def open_pipeline(pipeline: str, name: str) -> cv2.VideoCapture:
+def open_pipeline(pipeline: str, name: str) -> OpenCVCapture:
     """Starts a pipeline.
 
     Args:
@@ -51,7 +86,7 @@ def open_pipeline(pipeline: str, name: str) -> cv2.VideoCapture:
             f"{name}: GStreamer refuses the pipeline (unknown element, wrong caps, or no camera "
             "there); try it with gst-launch-1.0 and fakesink in place of the appsink"
         )
-    return capture
+    return OpenCVCapture(capture)
 
 
 def require_gstreamer(name: str) -> None:

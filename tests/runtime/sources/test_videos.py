@@ -1,0 +1,256 @@
+"""Videos as people have them: codecs, containers, rotation, true times, and broken ones."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from unitrack_edge.runtime.sources.decoder import VideoDecoder
+from unitrack_edge.runtime.sources.files import FrameTimes
+from unitrack_edge.runtime.sources.open import open_source
+
+from ...support.video_files import copy_packets, grey_levels, level_of, write_video
+
+X265 = {"x265-params": "log-level=none"}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "options"),
+    [
+        ("a.mp4", "libx264", "yuv420p", {}),
+        ("a.mov", "libx264", "yuv422p10le", {}),
+        ("a.mkv", "libx264", "yuv444p", {"bf": 3}),
+        ("a.mp4", "libx265", "yuv420p", X265),
+        ("a.mkv", "libx265", "yuv420p10le", X265),
+        ("a.mkv", "libsvtav1", "yuv420p10le", {"preset": 12}),
+        ("a.mp4", "libsvtav1", "yuv420p", {"preset": 12}),
+        ("a.webm", "libvpx-vp9", "yuv420p", {"deadline": "realtime"}),
+        ("a.ts", "libx264", "yuv420p", {"bf": 2}),
+        ("a.avi", "mpeg4", "yuv420p", {}),
+        ("a.mov", "prores_ks", "yuv422p10le", {}),
+        ("a.mkv", "ffv1", "bgr0", {}),
+        ("a.mov", "png", "rgb24", {}),
+        ("a.avi", "mjpeg", "yuvj422p", {}),
+    ],
+)
+def test_every_frame_of_every_kind(tmp_path, name, codec, pix_fmt, options):
+    images = grey_levels(12, (96, 128))
+    path = write_video(tmp_path / name, images, codec, pix_fmt, **options)
+    with open_source(str(path)) as source:
+        assert source.info.fps == pytest.approx(10)
+        frames = list(source)
+        assert (source.ended_early, source.notes()) == (None, [])
+    assert [level_of(frame.image) for frame in frames] == list(range(12))
+    assert [frame.time_s for frame in frames] == pytest.approx([n / 10 for n in range(12)])
+    assert all(frame.image.shape == (96, 128, 3) for frame in frames)
+
+
+def test_odd_sizes(tmp_path):
+    path = write_video(tmp_path / "a.mkv", grey_levels(3, (47, 65)), "ffv1", "yuv444p")
+    with open_source(str(path)) as source:
+        assert source.info.size_hw == (47, 65)
+        assert [level_of(frame.image) for frame in source] == [0, 1, 2]
+
+
+def test_pixels_are_those_of_opencv(tmp_path):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    image = cv2.resize(small, (128, 96), interpolation=cv2.INTER_CUBIC)
+    path = write_video(tmp_path / "a.mp4", [np.roll(image, 5 * n, axis=1) for n in range(8)])
+    capture = cv2.VideoCapture(str(path))
+    with open_source(str(path)) as source:
+        for frame in source:
+            np.testing.assert_array_equal(frame.image, capture.read()[1])
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_rotation(tmp_path, degrees):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:16, :24] = 255
+    upright = np.rot90(image, degrees // 90)
+    path = write_video(tmp_path / "a.mp4", [image] * 3, degrees=degrees)
+    with open_source(str(path)) as source:
+        assert source.info.size_hw == upright.shape[:2]
+        for frame in source:
+            assert np.abs(frame.image.astype(int) - upright).mean() < 5
+            assert frame.image.flags.c_contiguous
+
+
+def test_mirrored(tmp_path):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:16, :24] = 255
+    path = write_video(tmp_path / "a.mp4", [image], degrees=0)
+    with av.open(str(tmp_path / "b.mp4"), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height = 64, 48
+        video.set_display_rotation(0, hflip=True)
+        container.mux(video.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        container.mux(video.encode(None))
+    with open_source(str(path)) as plain, open_source(str(tmp_path / "b.mp4")) as mirrored:
+        expected = next(plain).image[:, ::-1].astype(int)
+        assert np.abs(next(mirrored).image - expected).max() <= 2
+
+
+VARIABLE = [0.0, 0.04, 0.5, 0.54, 1.9, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_times_of_a_variable_rate(tmp_path, name):
+    path = write_video(tmp_path / name, grey_levels(7), times_s=VARIABLE)
+    with open_source(str(path)) as source:
+        frames = list(source)
+        assert (source.ended_early, source.notes()) == (None, [])
+    assert [level_of(frame.image) for frame in frames] == list(range(7))
+    assert [frame.time_s for frame in frames] == pytest.approx(VARIABLE, abs=0.001)
+    with open_source(str(path), fps=20) as source:
+        assert [frame.time_s for frame in source] == pytest.approx([n / 20 for n in range(7)])
+
+
+def test_cover_art_is_not_the_video(tmp_path):
+    cover = write_video(tmp_path / "cover.mkv", grey_levels(1, (96, 96)), "mjpeg", "yuvj420p")
+    video = write_video(tmp_path / "plain.mp4", grey_levels(5))
+
+    def add_cover(container):
+        art = av.open(str(cover))
+        stream = container.add_stream_from_template(art.streams.video[0])
+        stream.disposition = av.stream.Disposition.attached_pic
+        (packet,) = (packet for packet in art.demux(video=0) if packet.size)
+        packet.stream = stream
+        return lambda: container.mux(packet)
+
+    path = copy_packets(video, tmp_path / "a.mp4", before=add_cover)
+    with av.open(str(path)) as container:
+        assert {stream.codec.name for stream in container.streams.video} == {"h264", "mjpeg"}
+    with open_source(str(path)) as source:
+        assert source.info.size_hw == (48, 64)
+        assert [level_of(frame.image) for frame in source] == list(range(5))
+
+
+def test_audio_before_the_video(tmp_path):
+    video = write_video(tmp_path / "plain.mp4", grey_levels(5))
+
+    def add_audio(container):
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        sound.sample_rate = 8000
+        return lambda: container.mux([*stream.encode(sound), *stream.encode(None)])
+
+    path = copy_packets(video, tmp_path / "a.mp4", before=add_audio)
+    with open_source(str(path)) as source:
+        assert [level_of(frame.image) for frame in source] == list(range(5))
+        assert source.ended_early is None
+
+
+def test_h264_that_changes_size(tmp_path):
+    bare = [
+        write_video(tmp_path / f"{n}.h264", grey_levels(6, size)).read_bytes()
+        for n, size in enumerate([(48, 64), (64, 96)])
+    ]
+    path = tmp_path / "joined.h264"
+    path.write_bytes(b"".join(bare))
+    with open_source(str(path)) as source:
+        assert len(list(source)) == 6
+        assert "changes size at frame 6 from 64x48 to 96x64" in (source.ended_early or "")
+
+
+def trim_start(packets):
+    """As a cut without encoding: the frames before the cut stay in the file, hidden."""
+    for packet in packets:
+        packet.pts -= 8 * packet.duration
+        packet.dts -= 8 * packet.duration
+    return packets
+
+
+def test_a_trimmed_video_is_whole(tmp_path):
+    source_path = write_video(tmp_path / "whole.mp4", grey_levels(16), bf=0)
+    path = copy_packets(source_path, tmp_path / "trimmed.mp4", trim_start)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 16
+    with open_source(str(path)) as source:
+        assert source.info.frame_count == 16
+        assert [level_of(frame.image) for frame in source] == list(range(8, 16))
+        assert source.ended_early is None
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(path.read_bytes() + b"\0\0\1\0free")  # a box that does not end
+    with open_source(str(cut)) as source:
+        assert len(list(source)) == 8
+        assert "ended after 8 of 16 announced frames" in (source.ended_early or "")
+
+
+def test_a_damaged_video_in_a_whole_file(tmp_path):
+    path = write_video(tmp_path / "a.avi", grey_levels(16), "mjpeg", "yuvj420p")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"movi")
+    for _ in range(9):
+        at = data.index(b"00dc", at) + 8
+        size = int.from_bytes(data[at - 4 : at], "little")
+        data[at : at + size] = bytes(size)
+    path.write_bytes(data)
+    with open_source(str(path)) as source:
+        assert [level_of(frame.image) for frame in source] == list(range(9, 16))
+        assert "ended after 7 of 16 announced frames" in (source.ended_early or "")
+
+
+def test_a_transport_stream_cut_in_a_packet(tmp_path):
+    path = write_video(tmp_path / "a.ts", grey_levels(12), bf=0)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10 // 188 * 188 + 90])
+    with open_source(str(path)) as source:
+        levels = [level_of(frame.image) for frame in source]
+    assert levels == list(range(len(levels)))
+    assert len(levels) >= 5
+
+
+def times_of(stamps, fps=10):
+    times = FrameTimes(fps)
+    return [times.at(stamp) for stamp in stamps], times.notes()
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected", "broken"),
+    [
+        ([5.0, 5.1, 5.4], [0, 0.1, 0.4], 0),
+        ([0, 0, 0, 0], [0, 0.1, 0.2, 0.3], 3),
+        ([None, None, None], [0, 0.1, 0.2], 3),
+        ([None, 7.0, 7.5], [0, 0.1, 0.6], 1),
+        ([0, 0.1, 0.2, 0.0, 0.3, 0.6], [0, 0.1, 0.2, 0.3, 0.6, 0.9], 1),
+        ([0, 0.1, 0.05, 0.3], [0, 0.1, 0.2, 0.3], 1),
+        ([0, 0.1, 1e9, 0.3], [0, 0.1, 0.2, 0.3], 1),
+    ],
+)
+def test_broken_timestamps(stamps, expected, broken):
+    times, notes = times_of([None if s is None else Fraction(str(s)) for s in stamps])
+    assert times == pytest.approx(expected)
+    assert [note.split(" frames")[0] for note in notes] == (
+        [f"{broken} of {len(stamps)}"] if broken else []
+    )
+
+
+def test_timestamps_that_are_all_the_same_are_noted(tmp_path):
+    plain = write_video(tmp_path / "plain.mkv", grey_levels(6), "mjpeg", "yuvj420p")
+
+    def stand_still(packets):
+        for number, packet in enumerate(packets):
+            packet.pts = packet.dts = 0 if number < 3 else packet.pts
+        return packets
+
+    path = copy_packets(plain, tmp_path / "a.mkv", stand_still)
+    with open_source(str(path)) as source:
+        times = [frame.time_s for frame in source]
+        assert times == pytest.approx([n / 10 for n in range(6)], abs=0.02)
+        (note,) = source.notes()
+    assert note.startswith("2 of 6 frames have no usable timestamp")
+    with open_source(str(path), fps=5) as source:
+        assert [frame.time_s for frame in source] == pytest.approx([n / 5 for n in range(6)])
+        assert source.notes() == []
+
+
+def test_a_decoder_counts_what_it_read(tmp_path):
+    decoder = VideoDecoder(str(write_video(tmp_path / "a.mp4", grey_levels(5))), live=False)
+    assert (decoder.fps, decoder.frame_count) == (10.0, 5)
+    assert len(list(decoder.images())) == decoder.packets == 5
+    assert decoder.failure is None
+    decoder.close()
