@@ -26,9 +26,9 @@ def flags_of_track():
 def test_containers_take_the_whole_package_and_end_as_nobody(path):
     text = path.read_text()
     project = (ROOT / "pyproject.toml").read_text()
-    rooms = set(re.findall(r'"unitrack_edge\.([a-z]+)"', project))
-    assert rooms
-    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == rooms
+    packages = set(re.findall(r'"unitrack_edge\.([a-z]+)"', project))
+    assert packages
+    assert set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE)) == packages
     users = re.findall(r"^USER (\w+)$", text, re.MULTILINE)
     assert users == ["unitrack"]
     # Nothing that needs rights comes after.

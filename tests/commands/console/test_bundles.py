@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.commands.console import bundles
+from unitrack_edge.commands.console.bundles import rebuild_engines
 from unitrack_edge.errors import BackendError
 from unitrack_edge.runtime.bundle.bundle import Bundle
-from unitrack_edge.runtime.inference.tensorrt import cuda as device
+from unitrack_edge.runtime.inference.tensorrt import cuda
 from unitrack_edge.runtime.inference.tensorrt.cuda import GpuInfo, find_gpu
 
 from ...support.command_line import run_cli
@@ -54,9 +54,9 @@ def test_what_is_missing_or_stale_is_built_and_nothing_else(tmp_path, monkeypatc
     pytest.importorskip("tensorrt_rtx_libs", reason="tensorrt-rtx is not installed: extra 'dev'")
     bundle = write_tiny_bundle(tmp_path / "tiny")
     gpu = GpuInfo("some GPU", "sm86", 8000, "13.0")
-    monkeypatch.setattr(device, "find_gpu", lambda: gpu)
+    monkeypatch.setattr(cuda, "find_gpu", lambda: gpu)
     monkeypatch.setattr("unitrack_edge.export.tensorrt.writer.find_gpu", lambda: gpu)
-    bundles.rebuild_engines(bundle.path, RTX)
+    rebuild_engines(bundle.path, RTX)
     built = Bundle.load(bundle.path).spec.engines
     assert [(e.graph, e.target, e.gpu) for e in built] == [
         ("mix", "sm86", "some GPU"),
@@ -65,11 +65,11 @@ def test_what_is_missing_or_stale_is_built_and_nothing_else(tmp_path, monkeypatc
     file = bundle.path / built[1].file
     file.write_bytes(b"cut short")
     before = (bundle.path / built[0].file).stat().st_mtime_ns
-    bundles.rebuild_engines(bundle.path, RTX)
+    rebuild_engines(bundle.path, RTX)
     assert file.stat().st_size == built[1].size_bytes
     assert (bundle.path / built[0].file).stat().st_mtime_ns == before
 
 
-def test_a_flavour_that_is_absent(tmp_path):
+def test_an_unknown_variant(tmp_path):
     with pytest.raises(BackendError, match="unknown backend"):
-        bundles.rebuild_engines(write_tiny_bundle(tmp_path / "tiny").path, "openvino")
+        rebuild_engines(write_tiny_bundle(tmp_path / "tiny").path, "openvino")
