@@ -22,11 +22,13 @@ gallery: $(VENV)/.demo
 	@$(BIN)/cli demo --gallery docs/gallery
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and not alone" -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and alone"
 
 # With the long runs on real sequences, where those are at hand.
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m "not alone" -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -m alone
 
 # The numeric part with libraries held back to what older processors can do.
 test-isa: $(VENV)/.dev

@@ -228,7 +228,7 @@ def check_batch(graphs: GraphRunner, batch: int) -> None:
     Raises:
         RequestError: It does not.
     """
-    limit = batch_limit(graphs)
+    limit = batch_limit(graphs) if batch > 1 else None
     if limit is not None and batch > limit:
         raise RequestError(
             f"--batch {batch}: the backbone of this bundle and backend takes {limit} at once; "

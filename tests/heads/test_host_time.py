@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
 from unitrack_edge.heads.mot import roi_weights
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
+pytestmark = pytest.mark.alone
 OBJECTS, FRAMES = 50, 80
 LIMIT_MS = 5.0
 
@@ -39,8 +41,8 @@ def crowd(frame, rng, start, speed):
     return Detections(boxes, np.ones(OBJECTS, np.float32), np.zeros(OBJECTS, np.int64))
 
 
-def test_association_takes_under_five_milliseconds():
-    """The median of the process's own time, so that other processes do not count."""
+def association_times():
+    """The process's own time for each frame."""
     rng = np.random.default_rng(0)
     start, speed = rng.uniform(0, 1500, (OBJECTS, 2)), rng.normal(0, 3, (OBJECTS, 2))
     features = ObjectFeatures(
@@ -55,6 +57,12 @@ def test_association_takes_under_five_milliseconds():
         times.append(time.process_time() - before)
         assert len(tracklets) > OBJECTS - 10
         assert len(associator._tracklets) >= OBJECTS
+    return times
+
+
+def test_association_takes_under_five_milliseconds():
+    """The median of frames, each at its best of three: what disturbs a frame only adds to it."""
+    times = np.min([association_times() for _ in range(3)], axis=0)
     assert np.median(times[10:]) * 1e3 < LIMIT_MS
 
 

@@ -164,7 +164,9 @@ def test_labels_come_back_from_the_grid(network_hw, count):
     scores = downsample_labels(labels, ids, letterbox, network_hw)
     assert scores.shape == (*network_hw, count + 1)
     assert scores.dtype == np.float32
-    assert_within(scores.sum(axis=2), np.ones(network_hw), sum_error(4 * (count + 1) + 10))
+    # Channels are scaled four at a time, which may place a sample a rounding apart on both axes.
+    error = 2 * sum_error(1, max(160, *network_hw)) + sum_error(4 * (count + 1) + 10)
+    assert_within(scores.sum(axis=2), np.ones(network_hw), error)
     back = upsample_labels(scores, letterbox)
     assert back.shape == (90, 160, count + 1)
     which = np.concatenate([[0], ids])[back.argmax(axis=2)]

@@ -46,6 +46,9 @@ class FakeSource:
     def ready(self):
         return True
 
+    def notes(self):
+        return []
+
     def __iter__(self):
         return self
 

@@ -258,7 +258,7 @@ def _everything(style, image, boxes):
 
 
 @pytest.fixture(scope="module")
-def make_image():
+def image():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     return image, np.array([[4, 4, 40, 60], [30, 10, 90, 50]], np.float32)

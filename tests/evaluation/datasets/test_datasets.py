@@ -411,7 +411,7 @@ def test_posetrack_missing_pictures_and_head_sizes(tmp_path):
     (tmp_path / "images" / "val" / "012" / "000002.jpg").unlink()
     (sequence,) = read("posetrack", tmp_path, "val")
     assert sequence.numbers == (1000, 1001, 1003)
-    assert "1 of 4 images have no image" in sequence.notes[0]
+    assert "1 of 4 images have no file" in sequence.notes[0]
     data = pose_file(1, images, sizes=False)
     for person in data["annotations"]:
         person["keypoints"][3:9] = [0] * 6

@@ -325,8 +325,13 @@ def test_flags_that_belong_to_engine(tmp_path):
     assert "belong to --engine" in error
 
 
-def test_export_builds_engines_at_once(tmp_path):
+def test_export_builds_engines_at_once(tmp_path, monkeypatch):
+    """Of the backbone and the smallest graph; the others are built above."""
     pytest.importorskip("torch")
+    from unitrack_edge.export import bundle_writer
+
+    real = bundle_writer.head_graphs
+    monkeypatch.setattr(bundle_writer, "head_graphs", lambda s: {"select": real(s)["select"]})
     folder = tmp_path / "bundle"
     said = run_cli(
         *("export", "--backbone", "random-r18", "--output", folder, "--precision", "fp16"),
@@ -335,5 +340,6 @@ def test_export_builds_engines_at_once(tmp_path):
     assert "engines are in" in said
     bundle = Bundle.load(folder)
     assert {e.graph for e in bundle.spec.engines} == set(bundle.spec.graphs)
+    assert set(bundle.spec.graphs) == {"backbone", "select"}
     backbone = next(e for e in bundle.spec.engines if e.graph == "backbone")
     assert backbone.products == {"float16": 15}

@@ -159,6 +159,7 @@ def test_any_mask_of_any_size(source, network, count, density, max_area, seed):
         assert not chosen.weight.any()
 
 
+@pytest.mark.alone
 def test_thirty_masks_of_480p_take_under_ten_milliseconds():
     """The least of its own times: the work is the same, and what disturbs it only adds."""
     rng = np.random.default_rng(2)

@@ -6,10 +6,13 @@ so that equal looks cost 0 and different ones 1.  A look of None has no points.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unitrack_edge.heads.association.kalman import gating_distances
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, State
 from unitrack_edge.records import Detections
@@ -139,6 +142,22 @@ def test_gate_forbids_jumps_even_of_the_same_look(world):
     free = world(gate=False)
     free(A)
     assert free(moved(A, 60)) == {0: 1}
+
+
+@pytest.mark.parametrize(("position_only", "quantile"), [(True, 5.9915), (False, 9.4877)])
+def test_the_gate_is_chi_square_of_what_is_compared(world, position_only, quantile):
+    """95 % of two numbers or of four; beyond it not even the same look matches."""
+    for share, expected in ((0.99, {0: 1}), (1.01, {})):
+        step = world(position_only=position_only)
+        step(A)
+        (tracklet,) = step.associator._tracklets
+        predicted = copy.deepcopy(tracklet.filter)
+        predicted.predict()
+        aside = np.array([[A[0] + 1 + 20, A[1] + 40, 0.5, 80.0]])
+        (one_pixel,) = gating_distances([predicted], aside, position_only=position_only)[0]
+        away = np.sqrt(share * quantile / one_pixel)
+        assert away > 25, "overlap is not to match them"
+        assert step(moved(A, away)) == expected
 
 
 def test_overlap_catches_a_changed_look(world):

@@ -17,7 +17,7 @@ from unitrack_edge.runtime.formats.detections import find_format, open_detection
 from unitrack_edge.runtime.formats.rle import encode_rle
 
 from ...support.frames import frame
-from ..formats.test_mots import EMPTY, MASK, mots_row
+from .test_mots import EMPTY, MASK, mots_row
 
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[4] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}")
