@@ -16,6 +16,9 @@ from typing import Any
 from ...errors import DetectionError, RequestError
 from ...runtime.sources.images import images_in_folder
 
+ONE_OBJECT = "2016"
+"""Variant of DAVIS in which all objects of a mask are one."""
+
 _NUMBER = re.compile(r"(\d+)\D*$")
 
 
@@ -199,3 +202,12 @@ def check_trackable(sequences: Iterable[Sequence]) -> None:
         lacking = why_not_trackable(sequence)
         if lacking is not None:
             raise DetectionError(lacking)
+
+
+def frame_names(sequence: Sequence) -> list[str]:
+    """What the masks of a sequence are called, one a frame."""
+    if sequence.images:
+        return [f"{path.stem}.png" for path in sequence.images]
+    folder = sequence.truth
+    names = [path.name for path in images_in(folder)] if folder else []
+    return names[: len(sequence.numbers)]

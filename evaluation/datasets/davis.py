@@ -17,12 +17,10 @@ from ...records import UInt8Array
 from ...runtime.formats.davis import read_label_png
 from ..metrics.davis import VOID, region_and_contour, statistics
 from ..metrics.scores import Score
-from .base import Sequence, dirs, images_in, numbers_of
+from .base import ONE_OBJECT, Sequence, dirs, frame_names, images_in, numbers_of
 
 COLUMNS = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
 
-ONE_OBJECT = "2016"
-"""Variant in which all objects are one."""
 
 _RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 
@@ -91,15 +89,6 @@ def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
     return Sequence(
         name, images, numbers, truth if len(masks) > 1 else None, init=init, variant=variant
     )
-
-
-def frame_names(sequence: Sequence) -> list[str]:
-    """What the masks of a sequence are called, one a frame."""
-    if sequence.images:
-        return [f"{path.stem}.png" for path in sequence.images]
-    folder = sequence.truth
-    names = [path.name for path in images_in(folder)] if folder else []
-    return names[: len(sequence.numbers)]
 
 
 def read_labels(path: Path, variant: str) -> UInt8Array:

@@ -1,20 +1,16 @@
-"""The data sets that `cli eval` and `cli compare` read, one row a layout."""
+"""The data sets that `cli eval` and `cli compare` read, one row a layout.
+
+A row imports the reader and the metrics of its layout when it is looked up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DetectionError
-from ..metrics import pose as posetrack_scores
-from ..metrics import scores as trackeval_scores
-from ..metrics.scores import Score, mean_score
-from . import davis as davis_data
-from . import mot as mot_data
-from . import mots as mots_data
-from . import otb as otb_data
-from . import posetrack as posetrack_data
+from ..metrics.scores import Score, combine, mean_score
 from . import result_files
 from .base import Sequence
 
@@ -24,7 +20,7 @@ class DatasetFormat:
     """How a benchmark is read, tracked and scored.
 
     Attributes:
-        task: Of `tasks.HEADS`.
+        task: Of `tracking.registry.TASKS`.
         read: Root folder and split → sequences.
         result: What a result file or folder is called: `{}` stands for the sequence.
         written: What `cli track` calls it in its own folder.
@@ -46,7 +42,7 @@ class DatasetFormat:
     headline: str
 
     def find_results(self, folder: Path, sequence: Sequence) -> Path:
-        """The results of a sequence that somebody else made, or `cli track` did.
+        """The results of a sequence that another tracker made, or `cli track` did.
 
         Raises:
             DetectionError: There are none.
@@ -61,64 +57,116 @@ class DatasetFormat:
         )
 
 
-FORMATS: dict[str, DatasetFormat] = {
-    "otb": DatasetFormat(
+def _otb() -> DatasetFormat:
+    from . import otb
+
+    return DatasetFormat(
         task="sot",
-        read=otb_data.read_otb,
+        read=otb.read_otb,
         result="{}.txt",
         written="tracks.txt",
         collect=result_files.move,
-        score=otb_data.score_otb,
+        score=otb.score_otb,
         combine=mean_score,
-        columns=otb_data.COLUMNS,
+        columns=otb.COLUMNS,
         headline="AUC",
-    ),
-    "davis": DatasetFormat(
+    )
+
+
+def _davis() -> DatasetFormat:
+    from . import davis
+
+    return DatasetFormat(
         task="vos",
-        read=davis_data.read_davis,
+        read=davis.read_davis,
         result="{}",
         written="masks",
         collect=result_files.rename_masks,
-        score=davis_data.score_davis,
+        score=davis.score_davis,
         combine=mean_score,
-        columns=davis_data.COLUMNS,
+        columns=davis.COLUMNS,
         headline="J&F",
-    ),
-    "mot": DatasetFormat(
+    )
+
+
+def _mot() -> DatasetFormat:
+    from . import mot
+
+    return DatasetFormat(
         task="mot",
-        read=mot_data.read_mot,
+        read=mot.read_mot,
         result="{}.txt",
         written="tracks.txt",
         collect=result_files.renumber_rows,
-        score=mot_data.score_mot_files,
-        combine=trackeval_scores.combine,
-        columns=mot_data.COLUMNS,
+        score=mot.score_mot_files,
+        combine=combine,
+        columns=mot.COLUMNS,
         headline="IDF1",
-    ),
-    "mots": DatasetFormat(
+    )
+
+
+def _mots() -> DatasetFormat:
+    from . import mots
+
+    return DatasetFormat(
         task="mots",
-        read=mots_data.read_mots_data,
+        read=mots.read_mots_data,
         result="{}.txt",
         written="tracks.txt",
         collect=result_files.renumber_rows,
-        score=mots_data.score_mots_files,
-        combine=trackeval_scores.combine,
-        columns=mots_data.COLUMNS,
+        score=mots.score_mots_files,
+        combine=combine,
+        columns=mots.COLUMNS,
         headline="IDF1",
-    ),
-    "posetrack": DatasetFormat(
+    )
+
+
+def _posetrack() -> DatasetFormat:
+    from ..metrics import pose
+    from . import posetrack
+
+    return DatasetFormat(
         task="posetrack",
-        read=posetrack_data.read_posetrack,
+        read=posetrack.read_posetrack,
         result="{}.json",
         written="tracks.json",
         collect=result_files.renumber_images,
-        score=posetrack_scores.score_posetrack,
-        combine=posetrack_scores.combine_posetrack,
-        columns=posetrack_scores.COLUMNS,
+        score=pose.score_posetrack,
+        combine=pose.combine_posetrack,
+        columns=pose.COLUMNS,
         headline="IDF1",
-    ),
-}
+    )
+
+
+class _Formats(Mapping[str, DatasetFormat]):
+    """Rows by name; each is made when it is first looked up."""
+
+    def __init__(self, makers: dict[str, Callable[[], DatasetFormat]]) -> None:
+        self._makers = makers
+        self._rows: dict[str, DatasetFormat] = {}
+
+    def __getitem__(self, name: str) -> DatasetFormat:
+        if name not in self._rows:
+            self._rows[name] = self._makers[name]()
+        return self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+FORMATS: Mapping[str, DatasetFormat] = _Formats(
+    {"otb": _otb, "davis": _davis, "mot": _mot, "mots": _mots, "posetrack": _posetrack}
+)
 """By the name that `--format` takes."""
 
-FORMAT_OF_TASK = {row.task: name for name, row in FORMATS.items()}
+FORMAT_OF_TASK = {
+    "sot": "otb",
+    "vos": "davis",
+    "mot": "mot",
+    "mots": "mots",
+    "posetrack": "posetrack",
+}
 """Which layout a task's data has."""

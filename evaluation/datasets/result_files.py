@@ -12,8 +12,7 @@ from pathlib import Path
 from ...errors import DetectionError
 from ...runtime.formats.text import read_lines
 from ...runtime.writers.base import write_atomic, write_json_atomic
-from .base import Sequence
-from .davis import frame_names
+from .base import Sequence, frame_names
 
 _SEPARATORS = ", \t"
 

@@ -11,7 +11,8 @@ from ...errors import DetectionError
 from ...runtime.formats.mot import read_mot_results
 from ...runtime.formats.mots import read_mots
 from ..datasets import base as datasets
-from ..datasets.davis import frame_names, read_labels
+from ..datasets.base import frame_names
+from ..datasets.davis import read_labels
 from .davis import LabelMap, jaccard
 from .mot import Rows, score_mot
 from .mots import score_mots

@@ -17,15 +17,12 @@ from typing import Any
 from ...errors import OutputError, UnitrackError
 from ...heads.config import TaskConfig
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.drawing.colors import davis_palette
-from ...runtime.formats.davis import encode_palette_png
 from ...runtime.sources.images import images_in_folder
 from ...runtime.writers.base import output_error, write_atomic, write_json_atomic
 from ...tracking.config import RunConfig, SourceConfig, TrackConfig
 from ...tracking.session import track
 from ...version import __version__
-from ..datasets.base import Sequence, fingerprint
-from ..datasets.davis import ONE_OBJECT, read_labels
+from ..datasets.base import ONE_OBJECT, Sequence, fingerprint
 from ..datasets.registry import FORMATS
 from ..datasets.result_files import counts_from, renumbered_detections
 from ..metrics.scores import Score
@@ -203,6 +200,10 @@ def _linked(sequence: Sequence, folder: Path) -> Path:
 
 
 def _one_object(mask: Path, target: Path) -> Path:
+    from ...runtime.drawing.colors import davis_palette
+    from ...runtime.formats.davis import encode_palette_png
+    from ..datasets.davis import read_labels
+
     labels = read_labels(mask, ONE_OBJECT)
     write_atomic(target, encode_palette_png(labels, davis_palette()))
     return target

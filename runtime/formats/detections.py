@@ -6,19 +6,40 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import DetectionError
-from .coco import CocoFile, is_coco_results
-from .mot import read_mot
-from .mots import MotsFile
-from .posetrack import PosetrackFile
 from .text import DetectionFile, parse_number, read_lines
 
+
+def _mot(path: Path) -> DetectionFile:
+    from .mot import read_mot
+
+    return read_mot(path)
+
+
+def _mots(path: Path) -> DetectionFile:
+    from .mots import MotsFile
+
+    return MotsFile(path)
+
+
+def _posetrack(path: Path) -> DetectionFile:
+    from .posetrack import PosetrackFile
+
+    return PosetrackFile(path)
+
+
+def _coco(path: Path) -> DetectionFile:
+    from .coco import CocoFile
+
+    return CocoFile(path)
+
+
 FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
-    "mot": read_mot,
-    "mots": MotsFile,
-    "posetrack": PosetrackFile,
-    "coco-results": CocoFile,
+    "mot": _mot,
+    "mots": _mots,
+    "posetrack": _posetrack,
+    "coco-results": _coco,
 }
-"""Readers of detection files by the format's name."""
+"""Readers of detection files by the format's name; each is imported when it reads."""
 
 
 def open_detections(
@@ -37,7 +58,9 @@ def open_detections(
     name = file_format or find_format(path)
     if name not in FILE_FORMATS:
         raise DetectionError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
-    if name == "mots":
+    if name == "mots" and first_frame is not None:
+        from .mots import MotsFile
+
         return MotsFile(path, first_frame)
     return FILE_FORMATS[name](path)
 
@@ -52,15 +75,20 @@ def find_format(path: Path) -> str:
     Raises:
         DetectionError: The file is absent or not text.
     """
-    json_format = "coco-results" if is_coco_results(path) else "posetrack"
     if path.suffix.lower() == ".json":
-        return json_format
+        return _json_format(path)
     for _, line in read_lines(path):
         if line[0] in "{[":
-            return json_format
+            return _json_format(path)
         if "," in line:
             return "mot"
         fields = line.split()
         if len(fields) == 6 and parse_number(fields[5]) is None:
             return "mots"
     return "mot"
+
+
+def _json_format(path: Path) -> str:
+    from .coco import is_coco_results
+
+    return "coco-results" if is_coco_results(path) else "posetrack"
