@@ -18,9 +18,10 @@ GROUPS = {
         "track": "Track objects in a video, a folder of images, a camera or a stream.",
     },
     "Prepare models": {
-        "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
+        "export": "Export a backbone and the tracking graphs, or a detector, to ONNX.",
         "build": "Build TensorRT engines from the graphs of a bundle.",
         "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
+        "models": "List all models: detectors, poses, masks and backbones.",
         "backbones": "List the backbones that can be exported.",
     },
     "Measure": {
@@ -90,7 +91,7 @@ class LazyGroup(click.Group):
 def main() -> None:
     """UniTrack Edge: track anything with one appearance model that never learned to track.
 
-    Start with `cli demo`, or `cli track VIDEO --task mot --detector motion`.
+    Start with `cli demo`, or `cli track VIDEO --task mot`.
     """
 
 
