@@ -151,19 +151,22 @@ def ensure_models(config: TrackConfig) -> None:
     running = {flag: name for flag, name in names.items() if name is not None}
     if not running:
         return
+    poses = "posetrack" in config.task_names and chosen.pose_model is None
+    missing = {f: name for f, name in running.items() if not is_file(model_file(name))}
+    for flag, name in missing.items():
+        _check_model(flag, name, poses=poses and flag == "--detector")
     said = ", ".join(f"{flag} {name}" for flag, name in running.items())
     click.echo(f"running {said} (`cli models` lists others)", err=True)
-    poses = "posetrack" in config.task_names and chosen.pose_model is None
-    for flag, name in running.items():
-        ensure_model(flag, name, poses=poses and flag == "--detector")
+    for flag, name in missing.items():
+        _export_model(flag, name)
 
 
 _FINDS = {"--detector": "boxes", "--pose-model": "keypoints", "--mask-model": "masks"}
 """What the model of each option finds, as the table of models says it."""
 
 
-def ensure_model(flag: str, name: str, *, poses: bool = False) -> None:
-    """Export a detector, pose or mask model that is missing to bundles/detectors.
+def _check_model(flag: str, name: str, *, poses: bool) -> None:
+    """Find out before the work whether a model can be had here and does what it is wanted for.
 
     Args:
         flag: The option that named it.
@@ -172,12 +175,9 @@ def ensure_model(flag: str, name: str, *, poses: bool = False) -> None:
 
     Raises:
         RequestError: There is no such model, or it finds something else.
-        ExportError: It cannot be fetched or converted.
+        ExportError: A package that converts it is not installed.
     """
-    path = model_file(name)
-    if is_file(path):
-        return
-    from ...export.detectors.exporter import export_model, needs_conversion
+    from ...export.detectors.exporter import needs_conversion
     from ...export.detectors.table import find_model
 
     try:
@@ -187,10 +187,10 @@ def ensure_model(flag: str, name: str, *, poses: bool = False) -> None:
     finds = _FINDS[flag]
     # A model of crops takes one person; a detector takes the whole image.
     if finds not in row.gives or (finds != "boxes") == ("boxes" in row.gives):
+        crop = "" if finds == "boxes" else " in a crop of one person"
         raise RequestError(
-            f"{flag} {name}: expected a model that finds {finds}"
-            + ("" if finds == "boxes" else " in a crop of one person")
-            + f", and {name} finds {' and '.join(row.gives)}; `cli models` lists all"
+            f"{flag} {name}: expected a model that finds {finds}{crop}, and {name} finds "
+            f"{' and '.join(row.gives)}; `cli models` lists all"
         )
     if poses and "keypoints" not in row.gives:
         raise RequestError(
@@ -202,20 +202,25 @@ def ensure_model(flag: str, name: str, *, poses: bool = False) -> None:
             f"{flag} {name}: this version can fetch {row.arch} and cannot run it; `cli models` "
             "says which models run"
         )
-    if needs_conversion(name):
-        for package in ("tflite", "onnx"):
-            if importlib.util.find_spec(package) is None:
-                raise ExportError(
-                    f"{path} does not exist, and {package}, which could convert {name} "
-                    f"({row.file} from {row.sources[0].describe()}), is not installed: pip install "
-                    f"'unitrack-edge[export]', or run `cli export --detector {name}` on another "
-                    f"machine and copy the file here; {flag} takes other models"
-                )
+    for package in ("tflite", "onnx") if needs_conversion(name) else ():
+        if importlib.util.find_spec(package) is None:
+            raise ExportError(
+                f"{flag} {name}: {model_file(name)} does not exist, and {package}, which could "
+                f"convert {row.file} from {row.sources[0].describe()}, is not installed: pip "
+                f"install 'unitrack-edge[export]', or run `cli export --detector {name}` on "
+                "another machine and copy the file here"
+            )
+
+
+def _export_model(flag: str, name: str) -> None:
+    from ...export.detectors.exporter import export_model
+
+    path = model_file(name)
     click.echo(f"{path} does not exist yet: exporting {name} (once)", err=True)
     try:
         export_model(name, path)
     except ExportError as error:
-        raise ExportError(f"{error}; {flag} takes other models") from error
+        raise ExportError(f"{error}; or choose another model with {flag}") from error
 
 
 def rebuild_engines(path: Path, backend: str) -> None:

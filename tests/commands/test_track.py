@@ -263,7 +263,10 @@ WRONG_USAGE = {
         ["a", "--task", "mot", "--detector", "motion", "--init", "m.png"],
         "takes no --init",
     ),
-    "mot without detections": (["a", "--task", "mot"], "--detections FILE or --detector"),
+    "detections of one source alone": (
+        ["a", "b", "--task", "mot", "--detections", "d.txt", "--detections", ""],
+        "b has no --detections and other sources have",
+    ),
     "one mask for two sources": (
         ["a", "b", "--task", "vos", "--init", "m.png"],
         "give it once each, in their order, or once with {name} in it",

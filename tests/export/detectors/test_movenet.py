@@ -28,8 +28,6 @@ from unitrack_edge.records import Frame  # noqa: E402
 from unitrack_edge.runtime.boxes import iou_matrix  # noqa: E402
 from unitrack_edge.runtime.detectors.decoded import DecodedConfig, open_decoded  # noqa: E402
 
-from ...support.command_line import report_of, run_cli  # noqa: E402
-
 PLACES = ("tud_256x256", "tud_256x448", "tud_384x512", "posetrack_256x256", "posetrack_384x512")
 
 
@@ -204,15 +202,3 @@ def test_people_of_a_real_image(movenet_file, shared_data, tmp_path):
     assert (iou_matrix(true, seen.boxes_xyxy).max(axis=1) > 0.5).all()
     assert seen.keypoints.shape == (len(seen), JOINTS, 3)
     assert (np.diff(seen.scores) <= 0).all()
-
-
-def test_poses_are_tracked_with_no_other_model(movenet_file, shared_data, lite_bundle, tmp_path):
-    path = tmp_path / "movenet.onnx"
-    export_model("movenet", path, movenet_file)
-    source = shared_data / "posetrack/060470979/images"
-    for task in ("posetrack", "mot"):
-        run_cli(
-            *("track", source, "--task", task, "--detector", path, "--bundle", lite_bundle.path),
-            *("--max-frames", "3", "--output", tmp_path / task),
-        )
-        assert report_of(tmp_path / task)["frames"] == 3
