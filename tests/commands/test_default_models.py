@@ -50,7 +50,7 @@ def test_people_are_tracked_with_nothing_else_given(
     found = report_of(here / "out")
     assert (found["frames"], found["identities"]) == (2, 4)
     assert found["config"]["detector"]["detector"] == "movenet"
-    assert found["models"]["detector"] == "movenet"
+    assert found["tasks"][task]["models"]["detector"] == "movenet"
     # Nothing is made a second time, and the record does the same again.
     monkeypatch.setattr(exporter, "export_model", None)
     run_cli("track", "--config", here / "out/run.json", source, *few, "--overwrite", stderr=first)
