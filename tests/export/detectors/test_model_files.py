@@ -177,7 +177,8 @@ def test_another_sha256_is_named_and_never_used(index, tmp_path):
     message, wrong = str(caught.value), hashlib.sha256(other).hexdigest()
     assert message.count(wrong) == 2
     assert f"{PACKAGE}=={VERSION} has sha256 {wrong}, expected {DIGEST}" in message
-    assert message.endswith(f"(sha256 {DIGEST}) and pass it with --weights FILE")
+    by_hand = "`cli export --detector planted --weights FILE`"
+    assert message.endswith(f"(sha256 {DIGEST}) and run {by_hand}")
     assert kept(folder) == []
 
 
