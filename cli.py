@@ -39,6 +39,9 @@ GROUPS = {
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
+SHARED_MODULES = {"backbones": "models"}
+"""Commands that stand in the module of another one, under their own name."""
+
 
 class WrongUsage(click.ClickException):
     """One line, exit status 2."""
@@ -57,7 +60,9 @@ class LazyGroup(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f".commands.{cmd_name}", __package__).command
+        module = import_module(f".commands.{SHARED_MODULES.get(cmd_name, cmd_name)}", __package__)
+        name = cmd_name if cmd_name in SHARED_MODULES else "command"
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

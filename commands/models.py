@@ -1,8 +1,9 @@
-"""`cli models`."""
+"""`cli models` and `cli backbones`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -46,10 +47,27 @@ def command(sources: bool, report_to: ReportOutput) -> None:
     ]
     data = {
         "models": [asdict(model) for model in MODELS.values()],
-        "backbones": [{**asdict(row), "source": row.source} for row in BACKBONES.values()],
+        "backbones": _backbone_data(),
     }
     closing = [_sources(model) for model in MODELS.values()] if sources else []
     report_to.show(Report(data, [TextTable(head, rows, left=len(head))], closing=closing))
+
+
+@click.command("backbones")
+@report_options
+def backbones(report_to: ReportOutput) -> None:
+    """List the backbones that `cli export --backbone NAME` takes.
+
+    "manual" sources cannot be downloaded by a program: `cli export` says where to get the file,
+    and takes it with --weights.
+    """
+    head = ("name", "architecture", "weights", "licence of the weights", "trained")
+    rows = [(b.name, b.arch, b.source, b.licence, b.note) for b in BACKBONES.values()]
+    report_to.show(Report(_backbone_data(), [TextTable(head, rows, left=len(head))]))
+
+
+def _backbone_data() -> list[dict[str, Any]]:
+    return [{**asdict(row), "source": row.source} for row in BACKBONES.values()]
 
 
 def _sources(model: Model) -> str:
