@@ -72,6 +72,7 @@ def test_a_source_that_is_not_there_comes_before_any_model(here):
 
 WRONG = {
     "mot --detector movnet": "'movnet'; did you mean movenet",
+    "mot --detector yolo": "no model is called 'yolo'; did you mean yolox",
     "mot --detector blazepose": "finds boxes, and blazepose finds keypoints and masks",
     "mots --mask-model movenet": "in a crop of one person, and movenet finds boxes and keypoints",
     "posetrack --pose-model yolox-s": "finds keypoints in a crop of one person",

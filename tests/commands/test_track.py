@@ -626,7 +626,6 @@ def test_an_absent_backend_is_never_replaced(mot, here):
 
 
 def test_detectors_that_are_none(mot, here):
-    assert "expected 'motion'" in refused(mot, here, "--detector", "yolo", detections=None)
     said = refused(mot, here, "--detector", "none.onnx", detections=None)
     assert "none.onnx: there is no such file" in said
     (here / "bad.onnx").write_bytes(b"garbage")
