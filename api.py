@@ -48,10 +48,13 @@ class Tracker:
         backend: What runs the graphs: cpu, cuda, ort-tensorrt, tensorrt, tensorrt-rtx.
         threads: CPU threads; 0: all.
         init: For sot, vos and pose: what `update` starts from; see `start`.
-        detector: For mot, mots and posetrack: what `track` finds the objects with, `motion` or the
-            path of an ONNX model.
-        pose_model: ONNX model that finds the joints in every box.
-        mask_model: ONNX model that finds the person's mask in every box.
+        detector: For mot, mots and posetrack: what `track` finds the objects with: `motion`, the
+            path of an ONNX model, or a name such as `movenet`, whose file
+            bundles/detectors/NAME.onnx must be there (`cli export --detector NAME` writes it).
+            None: `movenet` where `track` is given no detections.
+        pose_model: Model that finds the joints in every box, by path or name.
+        mask_model: Model that finds the person's mask in every box, by path or name; None with the
+            default detector and task mots: `blazepose`.
         detector_confidence: Lowest score of the model's detections.
         detector_classes: Class numbers of the model to keep.
         fps: Frames per second that `update` assumes where it is given no timestamps.
@@ -207,11 +210,8 @@ class Tracker:
 
     def _open_detector(self, detections: str | Path | None) -> Any:
         chosen, kind = self._detection, self._spec.person_model
-        if detections is None and chosen.detector is None:
-            raise RequestError(
-                f"task {self.task} needs detections: give track() a file of them, or make the "
-                "tracker with detector='motion' or a model"
-            )
+        if detections is None:
+            chosen = chosen.with_defaults([self.task])
         models = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
         return open_detector(
             detections=None if detections is None else Path(detections),

@@ -18,9 +18,10 @@ GROUPS = {
         "track": "Track objects in a video, a folder of images, a camera or a stream.",
     },
     "Prepare models": {
-        "export": "Export a backbone and the tracking graphs to ONNX, as a bundle.",
+        "export": "Export a backbone and the tracking graphs, or a detector, to ONNX.",
         "build": "Build TensorRT engines from the graphs of a bundle.",
         "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
+        "models": "List all models: detectors, poses, masks and backbones.",
         "backbones": "List the backbones that can be exported.",
     },
     "Measure": {
@@ -37,6 +38,9 @@ GROUPS = {
 """Title of each group in the help text → name and one-line help of its modules in `commands`."""
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
+
+SHARED_MODULES = {"backbones": "models"}
+"""Commands that stand in the module of another one, under their own name."""
 
 
 class WrongUsage(click.ClickException):
@@ -56,7 +60,9 @@ class LazyGroup(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f".commands.{cmd_name}", __package__).command
+        module = import_module(f".commands.{SHARED_MODULES.get(cmd_name, cmd_name)}", __package__)
+        name = cmd_name if cmd_name in SHARED_MODULES else "command"
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -90,7 +96,7 @@ class LazyGroup(click.Group):
 def main() -> None:
     """UniTrack Edge: track anything with one appearance model that never learned to track.
 
-    Start with `cli demo`, or `cli track VIDEO --task mot --detector motion`.
+    Start with `cli demo`, or `cli track VIDEO --task mot`.
     """
 
 

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("demo")
 @click.option("--source", help="Your own video, folder of images or camera.  [default: demo clip]")
-@click.option(
-    "--detector", help="For --source: 'motion' or a YOLOX .onnx model.  [default: motion]"
-)
+@click.option("--detector", help="For --source, as of `cli track`.  [default: motion]")
 @click.option("--init", help="For --source: mask PNG or X,Y,W,H of an object in the first frame.")
 @click.option(
     "--backbone",
@@ -127,6 +125,7 @@ def _track(
     from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
     from ..tracking.registry import TASKS
     from ..tracking.session import track
+    from .console.bundles import ensure_models
     from .console.progress import watch_run
 
     config = TrackConfig(
@@ -142,7 +141,7 @@ def _track(
         DetectorConfig(detector),
     )
     with watch_run(task) as watch:
-        report = track(config, watch)
+        report = track(config, watch, prepare=lambda: ensure_models(config))
     _stop_if_interrupted(report)
     return report
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from ..errors import RequestError
+from ..errors import ExportError, RequestError
 from ..runtime.inference.tensorrt.library import VARIANTS
+from ..runtime.paths import model_file
 from ..runtime.tables import TextTable
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -22,11 +23,16 @@ from .options.shared import (
 
 
 @click.command("export")
-@click.option("--backbone", required=True, help="Name of the backbone; `cli backbones` lists them.")
+@click.option("--backbone", help="Name of the backbone; `cli backbones` lists them.")
+@click.option(
+    "--detector",
+    help="Name of a detector, pose or mask model in place of a backbone; `cli models` lists them. "
+    "Writes one ONNX file that `cli track --detector`, --pose-model or --mask-model take.",
+)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Checkpoint to use instead of the official one.",
+    help="File to use instead of the published one.",
 )
 @layer_option()
 @size_option("Image size; repeatable.  [default: any]", multiple=True)
@@ -44,11 +50,15 @@ from .options.shared import (
     help="Most keys that mask propagation can keep per cell.",
 )
 @engine_options(required=False)
-@output_option("Folder of the bundle.  [default: bundles/BACKBONE]")
+@output_option(
+    "Folder of the bundle, or the ONNX file of a detector.  [default: bundles/BACKBONE, "
+    "bundles/detectors/DETECTOR.onnx]"
+)
 @force_option
 @report_options
 def command(
-    backbone: str,
+    backbone: str | None,
+    detector: str | None,
     weights: Path | None,
     layer: str,
     sizes: tuple[tuple[int, int], ...],
@@ -61,7 +71,7 @@ def command(
     force: bool,
     report_to: ReportOutput,
 ) -> None:
-    """Export a backbone and the tracking graphs to ONNX, as a bundle.
+    """Export a backbone and the tracking graphs, or a detector, to ONNX.
 
     Every graph is run in ONNX Runtime and compared with PyTorch; the table shows by how much they
     differ at most. An interrupted export leaves nothing behind. With --engine, TensorRT engines are
@@ -75,14 +85,28 @@ def command(
         export_with_progress,
     )
 
+    if (backbone is None) == (detector is None):
+        raise RequestError(
+            f"got {'neither' if backbone is None else 'both'} of --backbone NAME and --detector "
+            "NAME, expected one of them"
+        )
     if engine is None and (targets or workspace is not None):
         raise RequestError(
             f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
+    if detector is not None:
+        if engine is not None:
+            raise RequestError("--engine builds bundles of backbones: leave it out of --detector")
+        if len(sizes) > 1:
+            raise RequestError("--detector takes one --size; without it, any size is taken")
+        size_hw = sizes[0] if sizes else None
+        report_to.show(export_detector(detector, output, weights, size_hw, precision, force))
+        return
+    assert backbone is not None
     if engine is not None:
         # A missing library is an error before the minutes that an export may take.
         load_library(engine)
-    check_exportable(backbone)
+    check_exportable(backbone, weights)
     from ..export.bundle_writer import ExportRequest, error_table
     from ..export.tensorrt.writer import EngineRequest
 
@@ -100,3 +124,35 @@ def command(
         closing.append(f"engines are in {output / 'engines'}")
         data["engines"] = [asdict(one) for one in engines]
     report_to.show(Report(data, tables, closing=closing))
+
+
+def export_detector(
+    name: str,
+    output: Path | None,
+    weights: Path | None,
+    size_hw: tuple[int, int] | None,
+    precision: str,
+    force: bool,
+) -> Report:
+    """Write the graph of a detector, pose or mask model.
+
+    Returns:
+        What it takes and gives.
+
+    Raises:
+        ExportError: The file is there already, or the model cannot be had or converted.
+    """
+    from ..export.detectors.exporter import ModelOptions, export_model
+
+    path = output or model_file(name)
+    if path.exists() and not force:
+        raise ExportError(f"{path} is there already: replace it with --force")
+    spec = export_model(name, path, weights, ModelOptions(size_hw, precision=precision))
+    rows = [
+        (side, tensor.name, tensor.describe())
+        for side, tensors in (("takes", spec.inputs), ("gives", spec.outputs))
+        for tensor in tensors
+    ]
+    tables = [TextTable(("", "tensor", "type and shape"), rows, left=3)]
+    closing = [f"detector written: {path} ({spec.size_bytes / 1e6:.1f} MB)"]
+    return Report({"file": str(path), **asdict(spec)}, tables, closing=closing)

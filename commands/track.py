@@ -68,13 +68,14 @@ def make_command() -> click.Command:
 
         \b
         Examples:
-          cli track street.mp4 --task mot --detector motion --save-video
-          cli track camera0 --task mot --detector yolox.onnx --detector-classes 0 --show
+          cli track camera0 --task mot --show
+          cli track street.mp4 --task posetrack --save-video
+          cli track street.mp4 --task mot --detector yolox.onnx --detector-classes 2,5,7
           cli track camera0 rtsp://host/live clip.mp4 --task mot --detector motion
           cli track frames/ --task vos --init first-mask.png
           cli track car.mp4 --task sot --init 70,51,107,87 --save-video
           cli track frames/ --task mots --detections masks.txt
-          cli track street.mp4 --task posetrack --detector yolox.onnx --pose-model movenet.onnx
+          cli track street.mp4 --task posetrack --detector yolox.onnx --pose-model blazepose
           cli track dance.mp4 --task pose --init first-frame.json --save-video
           cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
           cli track --config runs/street-mot/run.json
@@ -121,15 +122,6 @@ def run(config: TrackConfig) -> None:
     """
     settings = config.run
     live = _live_request(settings)
-    bundle = settings.bundle_path
-    if settings.bundle is None and not bundle.exists():
-        from .console.bundles import ensure_bundle
-
-        ensure_bundle(bundle, bundle.name)
-    if settings.rebuild:
-        from .console.bundles import rebuild_engines
-
-        rebuild_engines(bundle, settings.backend)
     if live is None:
         report = _track(config, None)
     else:
@@ -142,6 +134,27 @@ def run(config: TrackConfig) -> None:
     if report.data["interrupted"]:
         sys.exit(130)
     _raise_failures(report)
+
+
+def _prepare(config: TrackConfig) -> None:
+    """Say which models run, and export those that are missing.
+
+    Raises:
+        UnitrackError: One cannot be made.
+    """
+    from .console.bundles import ensure_models
+
+    settings = config.run
+    ensure_models(config)
+    bundle = settings.bundle_path
+    if settings.bundle is None and not bundle.exists():
+        from .console.bundles import ensure_bundle
+
+        ensure_bundle(bundle, bundle.name)
+    if settings.rebuild:
+        from .console.bundles import rebuild_engines
+
+        rebuild_engines(bundle, settings.backend)
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:
@@ -165,7 +178,13 @@ def _track(config: TrackConfig, live: LiveOutputs | None) -> RunReport:
         listeners += live.listeners
         commands = live.commands
     with watch_run("+".join(config.task_names)) as watch:
-        report = track(config, watch, listeners=listeners, commands=commands)
+        report = track(
+            config,
+            watch,
+            prepare=lambda: _prepare(config),
+            listeners=listeners,
+            commands=commands,
+        )
     show_run(report, err=live is not None and live.takes_stdout)
     return report
 

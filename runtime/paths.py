@@ -8,9 +8,32 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 """The appearance model of runs that name none: small, and its weights come from a package."""
 
 
+DEFAULT_DETECTOR = "movenet"
+"""What finds the objects of runs that name no detector: people, with their poses."""
+
+DEFAULT_MASK_MODEL = "blazepose"
+"""What finds the masks in the default detector's boxes."""
+
+
 def default_bundle(backbone: str) -> Path:
     """Folder in which a backbone's bundle is looked for, and exported to."""
     return Path("bundles") / backbone
+
+
+def model_name(model: str | Path) -> str | None:
+    """The name that a detector, pose or mask model was asked for by; None for the path of a file.
+
+    A name has neither a folder nor a suffix, and no file in the current folder is called so.
+    """
+    path = Path(model)
+    named = len(path.parts) == 1 and not path.suffix and not is_file(path)
+    return str(model) if named else None
+
+
+def model_file(model: str | Path) -> Path:
+    """The ONNX file of a detector, pose or mask model: of a name, bundles/detectors/NAME.onnx."""
+    name = model_name(model)
+    return Path(model) if name is None else Path("bundles") / "detectors" / f"{name}.onnx"
 
 
 def exists(path: Path) -> bool:

@@ -197,3 +197,26 @@ def tiny():
     from .reference.graphs_in_torch import TorchRunner
 
     return TorchRunner()
+
+
+def _model_file(name: str) -> Path:
+    pytest.importorskip("tflite", reason="tflite is not installed: extra 'export'")
+    from unitrack_edge.export.detectors.model_files import model_file
+    from unitrack_edge.export.detectors.table import find_model
+
+    try:
+        return model_file(find_model(name))
+    except UnitrackError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def movenet_file() -> Path:
+    """MoveNet MultiPose as published, from the cache or fetched."""
+    return _model_file("movenet")
+
+
+@pytest.fixture(scope="session")
+def blazepose_file() -> Path:
+    """BlazePose full as published, from the cache or fetched."""
+    return _model_file("blazepose")

@@ -158,10 +158,13 @@ def test_errors_are_one_line(make, message, graph_bundle):
     assert "\n" not in str(caught.value)
 
 
-def test_a_tracker_without_detections_says_what_it_needs(scene, graph_bundle):
+def test_a_tracker_without_its_default_detector_says_how_to_get_it(
+    scene, graph_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     with (
         Tracker("mot", bundle=graph_bundle.path) as tracker,
-        pytest.raises(UnitrackError, match="detector='motion'"),
+        pytest.raises(UnitrackError, match="run `cli export --detector movenet`"),
     ):
         next(tracker.track(scene.clip.source))
 

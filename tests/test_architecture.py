@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ import numpy as np
 import pytest
 import unitrack_edge
 from click.testing import CliRunner
-from unitrack_edge.cli import COMMANDS
+from unitrack_edge.cli import COMMANDS, main
 from unitrack_edge.export.backbones.table import BACKBONES
 from unitrack_edge.tracking.registry import TASKS
 
@@ -359,7 +358,7 @@ def test_images_are_tracked_without_a_video_decoder(clip, graph_bundle, tmp_path
 
 def commands():
     for name in COMMANDS:
-        yield name, importlib.import_module(f"unitrack_edge.commands.{name}").command
+        yield name, main.get_command(None, name)
 
 
 def test_every_option_says_what_it_is_for():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,15 @@ from ..errors import RequestError
 from ..heads.config import TaskConfig
 from ..runtime.detectors.base import MOTION
 from ..runtime.inference.registry import BACKENDS
-from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
+from ..runtime.paths import (
+    DEFAULT_BACKBONE,
+    DEFAULT_DETECTOR,
+    DEFAULT_MASK_MODEL,
+    default_bundle,
+    is_file,
+    model_file,
+    model_name,
+)
 from ..runtime.sources.redact import redact, short_names
 from .registry import TASKS, TaskSpec
 
@@ -73,8 +81,8 @@ class SourceConfig:
     )
     detections: Path | None = option(
         "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
-        "or COCO results); without a model for them, mots needs masks and posetrack keypoints. "
-        "For several sources as --init."
+        "or COCO results) in place of a detector; without a model for them, mots needs masks and "
+        "posetrack keypoints. For several sources as --init."
     )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
     realtime: bool = option(
@@ -111,16 +119,19 @@ class DetectorConfig:
     """Where the detections of each frame come from, where no file has them."""
 
     detector: str | None = option(
-        "mot, mots, posetrack: 'motion' (camera that stands still) or a YOLOX .onnx model. It "
-        "gives boxes (motion: masks too); for poses or masks of people add one of the next two."
+        "mot, mots, posetrack: a name that `cli models` lists, 'motion' (camera that stands "
+        "still), or an .onnx file of YOLOX or of `cli export --detector`. It gives boxes (movenet: "
+        "poses too, motion: masks too); for poses or masks of people add one of the next two.  "
+        f"[default: {DEFAULT_DETECTOR}, fetched once]"
     )
     pose_model: Path | None = option(
-        "posetrack: ONNX model that finds the joints in every box (MoveNet or BlazePose), "
-        "with --detector or --detections."
+        "posetrack: model that finds the joints in every box: blazepose, or an .onnx file (MoveNet "
+        "or BlazePose), with --detector or --detections."
     )
     mask_model: Path | None = option(
-        "mots: ONNX model that finds the person's mask in every box (BlazePose, for instance), "
-        "with --detector or --detections."
+        "mots: model that finds the person's mask in every box: blazepose, or an .onnx file, with "
+        f"--detector or --detections.  [default: {DEFAULT_MASK_MODEL} with --detector "
+        f"{DEFAULT_DETECTOR}]"
     )
     detector_classes: str | None = option(
         "Class numbers of the model to keep; 0 is COCO's person.  [default: all; 0 with "
@@ -135,13 +146,20 @@ class DetectorConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.detector in (None, MOTION) and (
-            self.detector_classes is not None or self.detector_confidence is not None
-        ):
+        if self.detector == MOTION:
+            self.check_model()
+        self.classes()
+
+    def check_model(self) -> None:
+        """Refuse settings of a model where none runs.
+
+        Raises:
+            RequestError: Names the flags.
+        """
+        if self.detector_classes is not None or self.detector_confidence is not None:
             raise RequestError(
                 "--detector-classes and --detector-confidence belong to --detector MODEL.onnx"
             )
-        self.classes()
 
     def classes(self) -> tuple[int, ...] | None:
         """The class numbers to keep; None: the default.
@@ -162,6 +180,20 @@ class DetectorConfig:
     def person_model(self, spec: TaskSpec) -> Path | None:
         """The model that a task has for looking at one person at a time."""
         return {"pose": self.pose_model, "mask": self.mask_model}.get(spec.person_model or "")
+
+    def with_defaults(self, tasks: Sequence[str]) -> DetectorConfig:
+        """The same, with the models that run where none is named.
+
+        Args:
+            tasks: Names of those of the run's tasks that take detections.
+        """
+        chosen = self
+        if chosen.detector is None:
+            chosen = replace(chosen, detector=DEFAULT_DETECTOR)
+        masks = any(TASKS[task].person_model == "mask" for task in tasks)
+        if masks and chosen.detector == DEFAULT_DETECTOR and chosen.mask_model is None:
+            chosen = replace(chosen, mask_model=Path(DEFAULT_MASK_MODEL))
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +274,7 @@ class TrackConfig:
         sources: One or more.
         tasks: One or more; each at most once.
         run: What belongs to the run.
-        detector: Where detections come from.
+        detector: Where detections come from; the default models are filled in.
 
     Raises:
         RequestError: Names the flags.
@@ -256,6 +288,12 @@ class TrackConfig:
     def __post_init__(self) -> None:
         if not self.sources or not self.tasks:
             raise RequestError("nothing to track: give a SOURCE and --task NAME")
+        detected = [task for task in self.task_names if TASKS[task].prompt is None]
+        if not detected or any(source.detections is not None for source in self.sources):
+            if self.detector.detector is None:
+                self.detector.check_model()
+        else:
+            object.__setattr__(self, "detector", self.detector.with_defaults(detected))
         for source in self.sources:
             self._check_inputs(source)
         self._check_person_models()
@@ -281,17 +319,22 @@ class TrackConfig:
                 raise RequestError(f"task {task} starts from the {TASKS[task].prompt}")
         if source.init is not None and not prompted:
             raise RequestError(
-                f"task {detected[0]} takes no --init: give --detections FILE or --detector NAME"
+                f"task {detected[0]} takes no --init: it tracks what --detector NAME finds or "
+                "--detections FILE holds"
             )
         given = (source.detections is not None) + (self.detector.detector is not None)
         if given and not detected:
             raise RequestError(
                 f"task {prompted[0]} takes no detections: leave out --detections/--detector"
             )
+        if detected and not given:
+            raise RequestError(
+                f"{source.shown} has no --detections and other sources have: give one file a "
+                "source, or --detector NAME for all"
+            )
         if detected and given != 1:
             raise RequestError(
-                f"task {detected[0]} takes --detections FILE or --detector motion|MODEL.onnx, got "
-                f"{'both' if given else 'none'}"
+                f"task {detected[0]} takes --detections FILE or --detector NAME, got both"
             )
 
     def _check_person_models(self) -> None:
@@ -309,16 +352,29 @@ class TrackConfig:
             spec = TASKS[task]
             if not spec.needs_person_model or detector.person_model(spec) is not None:
                 continue
-            if spec.person_model == "pose":
+            if spec.person_model == "pose" and not _finds_poses(detector.detector):
                 raise RequestError(
-                    f"task {task} tracks poses, and --detector gives boxes: add --pose-model "
-                    "FILE.onnx"
+                    f"task {task} tracks poses, and --detector {detector.detector} gives boxes: "
+                    f"add --pose-model FILE.onnx, or give --detector {DEFAULT_DETECTOR}"
                 )
-            if detector.detector != MOTION:
+            if spec.person_model == "mask" and detector.detector != MOTION:
                 raise RequestError(
-                    f"task {task} tracks masks, and --detector MODEL.onnx gives boxes: add "
-                    "--mask-model FILE.onnx, or give --detector motion"
+                    f"task {task} tracks masks, and --detector {detector.detector} gives boxes: "
+                    f"add --mask-model FILE.onnx or --mask-model {DEFAULT_MASK_MODEL}, or give "
+                    "--detector motion"
                 )
+
+
+def _finds_poses(detector: str) -> bool:
+    """Whether a detector finds poses; assumed of a name whose file has not been exported yet."""
+    if detector in (MOTION, DEFAULT_DETECTOR):
+        return detector == DEFAULT_DETECTOR
+    path = model_file(detector)
+    if not is_file(path):
+        return model_name(detector) is not None
+    from ..runtime.detectors.decoded import finds_keypoints
+
+    return path.suffix.lower() == ".onnx" and finds_keypoints(path)
 
 
 def default_output(sources: Sequence[str], task: str) -> Path:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 Watch = Callable[[SourceInfo], OnFrame]
 """Called with a source before its first frame; its answer is called with every frame."""
 
+Prepare = Callable[[], None]
+"""Called once the sources are open, before any model is loaded: makes models that are missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
@@ -81,10 +84,15 @@ def _ignore(_info: SourceInfo) -> OnFrame:
     return lambda _frame, _tracks: None
 
 
+def _nothing() -> None:
+    """All models are there."""
+
+
 def track(
     config: TrackConfig,
     watch: Watch = _ignore,
     *,
+    prepare: Prepare = _nothing,
     listeners: Sequence[RunListener] = (),
     commands: Commands | None = None,
 ) -> RunReport:
@@ -98,6 +106,7 @@ def track(
     Args:
         config: What is asked for.
         watch: For progress, called once a source.
+        prepare: See `Prepare`. A source that is not there is an error before that.
         listeners: Called with every frame and with what happens to the sources.
         commands: What viewers want to track; None where there are none.
 
@@ -122,6 +131,7 @@ def track(
         present = [run for run in runs if _is_there(run)]
         if not present:
             raise runs[0].error or SourceError("no source could be opened")
+        prepare()
         bundle = Bundle.load(run.bundle_path)
         graphs = stack.enter_context(GraphRunner(bundle, run.backend, run.threads))
         check_batch(graphs, run.batch)

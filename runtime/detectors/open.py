@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
+from ..paths import is_file, model_file, model_name
 from .base import MOTION, PERSON, Detector
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ def open_detector(
 
     Args:
         detections: A file in one of `formats.detections.FILE_FORMATS`, told apart by its contents.
-        detector: `motion`, or the path of a YOLOX-format ONNX model.
-        confidence: Lowest score that a YOLOX model reports; None: `YoloxConfig`'s.
-        classes: Class numbers from 0 that a YOLOX model reports; None: all, or `PERSON` alone where
-            a model of persons looks at them.
+        detector: `motion`, or an ONNX model: one that `cli export --detector` wrote, by its path or
+            by its name in bundles/detectors, or the path of one of YOLOX's format.
+        confidence: Lowest score that a model reports; None: the model's own.
+        classes: Class numbers from 0 that a model reports; None: all, or `PERSON` alone where a
+            model of persons looks at them.
         pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
         mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
         device: Where an ONNX model runs, `cpu` or `cuda`.
@@ -66,11 +68,11 @@ def _open_model(
     if pose_model is not None:
         from .pose import PoseModel
 
-        return PoseModel(pose_model, device=device, threads=threads)
+        return PoseModel(_file_of("--pose-model", pose_model), device=device, threads=threads)
     if mask_model is not None:
         from .mask import MaskModel
 
-        return MaskModel(mask_model, device=device, threads=threads)
+        return MaskModel(_file_of("--mask-model", mask_model), device=device, threads=threads)
     return None
 
 
@@ -95,14 +97,37 @@ def _open_boxes(
         from .motion import MotionDetector
 
         return MotionDetector()
-    if detector is None or Path(detector).suffix.lower() != ".onnx":
+    assert detector is not None
+    path = _file_of("--detector", detector)
+    if path.suffix.lower() != ".onnx":
         raise DetectionError(
-            f"--detector {detector}: expected 'motion' (built in, for a camera that stands still) "
-            "or the path of a YOLOX model ending in .onnx"
+            f"--detector {detector}: expected 'motion' (built in, for a camera that stands still), "
+            "a name that `cli models` lists, or the path of a model ending in .onnx"
         )
+    from .decoded import DecodedConfig, open_decoded
+
+    settings = DecodedConfig(confidence=confidence, classes=classes)
+    decoded = open_decoded(path, settings, device=device, threads=threads)
+    if decoded is not None:
+        return decoded
     from .yolox import YoloxConfig, YoloxDetector
 
     config = YoloxConfig(classes=classes)
     if confidence is not None:
         config = replace(config, confidence=confidence)
-    return YoloxDetector(Path(detector), config, device=device, threads=threads)
+    return YoloxDetector(path, config, device=device, threads=threads)
+
+
+def _file_of(flag: str, model: str | Path) -> Path:
+    """The file of a model that was asked for by path or name.
+
+    Raises:
+        DetectionError: A name whose file has not been exported.
+    """
+    path, name = model_file(model), model_name(model)
+    if name is not None and not is_file(path):
+        raise DetectionError(
+            f"{flag} {name}: {path} does not exist; run `cli export --detector {name}` (`cli "
+            "models` lists the names), or give the path of a model ending in .onnx"
+        )
+    return path

@@ -75,6 +75,9 @@ class OnnxRuntimeEngine(Engine):
         bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
         half: Whether the graph is float16, which TensorRT's provider must be told.
 
+    Attributes:
+        metadata: Texts that are stored with the graph, by name.
+
     Raises:
         BackendError: Unknown device, ONNX Runtime or the provider is absent, or the file cannot be
             loaded.
@@ -96,6 +99,7 @@ class OnnxRuntimeEngine(Engine):
         self._bind = device != "cpu" if bind is None else bind
         self.backend = self._session.get_providers()[0]
         self.spec = spec or _read_spec(self._session, path)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._session is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 
@@ -18,7 +17,7 @@ REPORT_OPTIONS = ("--json", "--json-file", "--markdown", "--markdown-file")
 
 
 def options_of(name):
-    command = importlib.import_module(f"unitrack_edge.commands.{name}").command
+    command = main.get_command(None, name)
     return {flag: option for option in command.params for flag in option.opts}
 
 

@@ -263,7 +263,10 @@ WRONG_USAGE = {
         ["a", "--task", "mot", "--detector", "motion", "--init", "m.png"],
         "takes no --init",
     ),
-    "mot without detections": (["a", "--task", "mot"], "--detections FILE or --detector"),
+    "detections of one source alone": (
+        ["a", "b", "--task", "mot", "--detections", "d.txt", "--detections", ""],
+        "b has no --detections and other sources have",
+    ),
     "one mask for two sources": (
         ["a", "b", "--task", "vos", "--init", "m.png"],
         "give it once each, in their order, or once with {name} in it",
@@ -623,7 +626,6 @@ def test_an_absent_backend_is_never_replaced(mot, here):
 
 
 def test_detectors_that_are_none(mot, here):
-    assert "expected 'motion'" in refused(mot, here, "--detector", "yolo", detections=None)
     said = refused(mot, here, "--detector", "none.onnx", detections=None)
     assert "none.onnx: there is no such file" in said
     (here / "bad.onnx").write_bytes(b"garbage")

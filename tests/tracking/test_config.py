@@ -35,7 +35,9 @@ MOTION, MODEL = DetectorConfig("motion"), DetectorConfig("yolox.onnx")
         ((PROMPTED, CLIP), (VOS,), DetectorConfig(), "task vos starts from"),
         ((PROMPTED,), (SOT,), MOTION, "task sot takes no detections"),
         ((PROMPTED,), (MOT,), MOTION, "task mot takes no --init"),
-        ((CLIP,), (MOT,), DetectorConfig(), "got none"),
+        ((FILE, CLIP), (MOT,), DetectorConfig(), "clip.mp4 has no --detections and other sources"),
+        ((FILE,), (MOT,), DetectorConfig(detector_confidence=0.1), "belong to --detector MODEL"),
+        ((PROMPTED,), (SOT,), DetectorConfig(detector_classes="0"), "belong to --detector MODEL"),
         ((FILE,), (MOT,), MOTION, "got both"),
         ((CLIP,), (MOT,), DetectorConfig("motion", Path("p.onnx")), "--pose-model belongs to"),
         ((FILE,), (MOT,), DetectorConfig(mask_model=Path("m.onnx")), "--mask-model belongs to"),
@@ -56,10 +58,38 @@ def test_contradictions_name_the_flags(sources, tasks, detector, message):
         ((CLIP,), (MotsConfig(),), RunConfig(), MOTION),
         ((PROMPTED,), (MOT, VOS), RunConfig(), MOTION),
         ((CLIP,), (SOT,), RunConfig(serve="8080"), DetectorConfig()),
+        ((CLIP,), (MOT,), RunConfig(), DetectorConfig(detector_confidence=0.1)),
+        ((CLIP,), (PosetrackConfig(),), RunConfig(), DetectorConfig(pose_model=Path("p.onnx"))),
+        ((CLIP,), (PosetrackConfig(),), RunConfig(), DetectorConfig("movenet")),
     ],
 )
 def test_what_fits_together(sources, tasks, run, detector):
     assert TrackConfig(sources, tasks, run, detector).task_names == tuple(t.task for t in tasks)
+
+
+@pytest.mark.parametrize(
+    ("sources", "tasks", "given", "detector"),
+    [
+        ((CLIP,), (MOT,), DetectorConfig(), DetectorConfig("movenet")),
+        ((CLIP,), (PosetrackConfig(),), DetectorConfig(), DetectorConfig("movenet")),
+        ((PROMPTED,), (MOT, SOT), DetectorConfig(), DetectorConfig("movenet")),
+        (
+            *((CLIP,), (MotsConfig(), MOT), DetectorConfig()),
+            DetectorConfig("movenet", mask_model=Path("blazepose")),
+        ),
+        (
+            *((CLIP,), (MotsConfig(),), DetectorConfig("movenet", mask_model=Path("m.onnx"))),
+            DetectorConfig("movenet", mask_model=Path("m.onnx")),
+        ),
+        ((CLIP,), (MotsConfig(),), MOTION, MOTION),
+        ((FILE,), (MOT, MotsConfig()), DetectorConfig(), DetectorConfig()),
+        ((PROMPTED,), (SOT,), DetectorConfig(), DetectorConfig()),
+    ],
+)
+def test_default_models(sources, tasks, given, detector):
+    config = TrackConfig(sources, tasks, RunConfig(), given)
+    assert config.detector == detector
+    assert config_data(config)["detector"].get("detector") == detector.detector
 
 
 @pytest.mark.parametrize(
@@ -107,6 +137,7 @@ def rebuilt(path):
     "config",
     [
         TrackConfig((CLIP,), (MOT,), RunConfig(), MOTION),
+        TrackConfig((CLIP,), (PosetrackConfig(),)),
         TrackConfig(
             (SourceConfig("a.mp4", "1,2,3,4", fps=12.5), SourceConfig("b.mp4", "m.png", fps=12.5)),
             (VosConfig(memory=3), MotConfig(confidence=0.4, use_motion=False)),

@@ -388,7 +388,6 @@ WRONG = {
     "posetrack --detector m.onnx --mask-model p.onnx": "--mask-model belongs to --task mots",
     "posetrack --detector m.onnx --pose-model p.onnx --mask-model q.onnx": "got --task posetrack",
     "sot --init 1,2,3,4 --pose-model p.onnx": "got --task sot",
-    "posetrack --pose-model p.onnx": "--detections FILE or --detector",
     "posetrack --detector m.onnx": "add --pose-model FILE.onnx",
     "posetrack --detector motion": "add --pose-model FILE.onnx",
     "mots --detector m.onnx": "add --mask-model FILE.onnx",

@@ -1,0 +1,1 @@
+"""Detectors, pose and mask models: where they come from, and how they become ONNX."""

@@ -1,0 +1,490 @@
+"""MoveNet MultiPose Lightning (`movenet.tflite`) as an ONNX graph without its limit of six people.
+
+The network itself is taken from the file; its tail is written anew.  The network gives six maps of
+one cell for 4 × 4 pixels: the heatmap of people's centres, height and width of the box, the
+centre's offset within its cell, heatmaps of 17 joints, the joints' offsets within their cells, and
+where each joint should be, seen from the centre.  The file takes the six best centres that are the
+maximum of the 5 × 5 cells about them.  Here these six come first, and then the best centres that
+are the maximum of 3 × 3 cells (people stand closer in a crowd), `candidates` in all.  For each the
+tail computes what the file's tail computes:
+
+* box: centre + offset, ± half the height and width, cut to the image;
+* joint k: the cell inside the box with the largest heatmap_k · exp(−d² / (0.3 · s)), where d is the
+  distance to the place that the centre expects and s the shorter side of the maps, plus the offset
+  that is stored there;
+* the joint's score: that product, or, where it is larger, the same product of one of the six best
+  people (so does the file, and so that its numbers are met);
+* the person's score: the centre's score · the mean score of the joints above 0.127.
+
+The file looks for a joint in the whole box.  Here only a window about the expected place is looked
+at, which is what makes a hundred people affordable: outside of it no joint can have a score above
+exp(−2.2) = 0.11, which is below the 0.127 from which joints count.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ...errors import ExportError
+from ...runtime.detectors.decoded import METADATA_KEY, DetectorFacts
+from .onnx_graph import DTYPES, OnnxGraph
+from .tflite_file import TfliteGraph, read_tflite
+from .tflite_import import describe, import_tensors
+
+JOINTS = 17
+MULTIPLE = 32
+"""Height and width of the image are multiples of this."""
+
+SMALLEST, LARGEST = 64, 4096
+"""Shortest and longest side of the image."""
+
+CANDIDATES = 128
+"""People that the graph gives unless another number is asked for."""
+
+FACTS = DetectorFacts(
+    name="movenet",
+    class_names=("person",),
+    joints="coco17",
+    multiple=MULTIPLE,
+    smallest=SMALLEST,
+    score_half=0.1,
+    score_power=2.0,
+    confidence=0.08,
+    nms_limit=0.7,
+)
+"""What the runtime has to know. The file's scores are low: on four sequences of streets and
+dancers half of the detections with a score of 0.1 are right, and nine tenths from 0.3 on.  The
+confidence of 0.08 is a score of 0.03."""
+
+STRIDE = 4
+"""Pixels of the image a cell of the maps, along either axis."""
+
+_BLOCK = 8
+"""Cells that are copied together out of a heatmap; divides the maps' width."""
+
+_REPORTED = 6
+"""People that the file reports; they lend their joints' scores."""
+
+_PEAK = 1.0132789611816406e-06
+_SPREAD = 0.300048828125
+_COUNTED = 0.126953125
+"""As in the file, float16: how far a peak may be from its neighbourhood's maximum, the Gaussian's
+width in shorter sides, and the score from which a joint counts in its person's."""
+
+_REACH = 2.2
+"""Windows hold every cell whose Gaussian is above exp of minus this."""
+
+_MAPS = {
+    "center": ("center_0/", 1),
+    "box_scale": ("box_scale_0/", 2),
+    "box_offset": ("box_offset_0/", 2),
+    "joint_heatmap": ("kpt_heatmap_0/", 17),
+    "joint_offset": ("kpt_offset_0/", 34),
+    "joint_place": ("kpt_regress_0/", 34),
+}
+"""The maps: what the file's names of the convolutions that give them contain, and channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovenetOptions:
+    """What a MoveNet graph is built for.
+
+    Attributes:
+        size_hw: Height and width of the image, multiples of 32; None leaves them open.
+        candidates: People that are given, best centre first; at most a cell each.
+        window: Half the side of the windows in which joints are looked for, in cells, a multiple
+            of 4; None follows the size (`joint_window`), and is 12 where that is open.
+        precision: Of the convolutions, `fp32` or `fp16`; all that follows the maps is float32.
+    """
+
+    size_hw: tuple[int, int] | None = None
+    candidates: int = CANDIDATES
+    window: int | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in DTYPES:
+            raise ExportError(
+                f"movenet: got precision {self.precision}, expected {' or '.join(DTYPES)}"
+            )
+        for side in self.size_hw or ():
+            if side % MULTIPLE or not SMALLEST <= side <= LARGEST:
+                raise ExportError(
+                    f"movenet: got an image size of {self.size_hw}, expected multiples of "
+                    f"{MULTIPLE} from {SMALLEST} to {LARGEST}"
+                )
+        most = (SMALLEST // STRIDE) ** 2
+        if not 1 <= self.candidates <= most:
+            raise ExportError(f"movenet: got {self.candidates} candidates, expected 1 to {most}")
+        if self.window is not None and (self.window < 4 or self.window % 4):
+            raise ExportError(f"movenet: got a window of {self.window}, expected 4, 8, 12, …")
+
+
+def joint_window(size_hw: tuple[int, int]) -> int:
+    """Cells from the middle of a window to its edge, a multiple of 4, that `_REACH` asks for."""
+    reach = math.sqrt(_REACH * _SPREAD * min(size_hw) / STRIDE)
+    return 4 * math.ceil(reach / 4)
+
+
+def build_movenet(path: Path, options: MovenetOptions | None = None) -> onnx.ModelProto:
+    """Convert the file.
+
+    The graph takes `image`, (1, H, W, 3) uint8, BGR.  With K candidates it gives the six
+    people that the file would report, best centre first, then all others, best centre first; rows
+    without a person have score 0:
+
+    * `boxes` (K, 4) float32: left, top, right, bottom in pixels of the image;
+    * `scores` (K,) float32 from 0 to 1;
+    * `classes` (K,) int64, all 0: people;
+    * `keypoints` (K, 17, 3) float32: x, y in pixels of the image and score from 0 to 1, COCO's
+      joints.
+
+    Args:
+        path: `movenet.tflite`, MultiPose Lightning.
+        options: Sizes; None: the defaults.
+
+    Returns:
+        The model.
+
+    Raises:
+        ExportError: The file cannot be read or is another model, or an option is out of range.
+    """
+    options = options or MovenetOptions()
+    source = read_tflite(path)
+    maps = _find_maps(source)
+    source = _take_bgr(source)
+    target = OnnxGraph("movenet_multipose")
+    shape = ("height", "width") if options.size_hw is None else options.size_hw
+    image = target.input("image", "uint8", (1, *shape, 3))
+    dtype = DTYPES[options.precision]
+    pixels = target.cast(image, dtype)
+    pixels = target.add("Transpose", pixels, perm=[0, 3, 1, 2])
+    entry = source.inputs[0]
+    sizes = [(SMALLEST, 96), (96, 160)] if options.size_hw is None else [options.size_hw]
+    probes = [{entry: (1, *size, 3)} for size in sizes]
+    found = import_tensors(source, target, {entry: pixels}, probes, list(maps.values()), dtype)
+    tensors = {
+        name: target.cast(tensor.name, "float32", dtype)
+        for name, tensor in zip(maps, found, strict=True)
+    }
+    window = options.window
+    if window is None:
+        window = 12 if options.size_hw is None else joint_window(options.size_hw)
+    _Tail(target, tensors, options.candidates, window).write()
+    return target.model({METADATA_KEY: FACTS.to_json()})
+
+
+def _find_maps(source: TfliteGraph) -> dict[str, int]:
+    """The file's tensors by the names of `_MAPS`.
+
+    Raises:
+        ExportError: It has not got them: it is another model.
+    """
+    found: dict[str, int] = {}
+    for operator in source.operators:
+        tensor = source.tensors[operator.outputs[0]]
+        for name, (part, channels) in _MAPS.items():
+            fits = operator.kind == "CONV_2D" and tensor.shape[3:] == (channels,)
+            if fits and part in tensor.name:
+                found[name] = operator.outputs[0]
+    missing = [name for name in _MAPS if name not in found]
+    takes = [describe(source.tensors[index]) for index in source.inputs]
+    if missing or takes != ["uint8 (1, -1, -1, 3)"]:
+        raise ExportError(
+            f"{source.path} is not MoveNet MultiPose: it takes {', '.join(takes)}"
+            + (f" and has no {', '.join(missing)}" if missing else "")
+        )
+    return found
+
+
+def _take_bgr(source: TfliteGraph) -> TfliteGraph:
+    """The same network for BGR: the first convolution's weights in the other order of colours.
+
+    Before it the file only subtracts and multiplies by numbers that are equal for all colours.
+    """
+    first = next(op for op in source.operators if op.kind == "CONV_2D")
+    weights = source.constant(first.inputs[1])
+    if weights is None or weights.shape[3] != 3:
+        raise ExportError(f"{source.path} is not MoveNet: its first convolution takes no colours")
+    tensors = list(source.tensors)
+    place = first.inputs[1]
+    tensors[place] = replace(tensors[place], data=np.ascontiguousarray(weights[..., ::-1]))
+    return replace(source, tensors=tuple(tensors))
+
+
+class _Tail:
+    """Writes the nodes from the maps to people.
+
+    In the names below K are candidates, J joints, H × W cells of the maps, R the window; positions
+    are in cells, y before x as in the file.
+    """
+
+    def __init__(
+        self, target: OnnxGraph, maps: dict[str, str], candidates: int, window: int
+    ) -> None:
+        self._graph, self._maps = target, maps
+        self._candidates, self._window = candidates, window
+        shape = self._add("Shape", maps["center"])
+        pick = self._graph.constant
+        # (1,) int64 each.
+        self._height, self._width = (
+            self._add("Gather", shape, pick([axis], "int64"), axis=0) for axis in (2, 3)
+        )
+        self._joint_heat = self._add("Sigmoid", maps["joint_heatmap"])
+        self._height_f, self._width_f = (self._float(side) for side in (self._height, self._width))
+
+    def write(self) -> None:
+        cells, centres = self._centres()
+        rows = self._add("Div", cells, self._width)
+        columns = self._add("Sub", cells, self._add("Mul", rows, self._width))
+        y, x = (self._float(values) for values in (rows, columns))
+        edges = self._boxes(cells, y, x)
+        expected = self._expected(cells, y, x)
+        own, place_y, place_x = self._search(edges, expected)
+        self._give(centres, edges, expected, own, place_y, place_x)
+
+    # Short names for what is written often.
+
+    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self._graph.add(operator, *inputs, **attributes)
+
+    def _const(self, value: Any, dtype: str = "float32") -> str:
+        return self._graph.constant(value, dtype)
+
+    def _float(self, tensor: str) -> str:
+        return self._graph.cast(tensor, "float32")
+
+    def _reshape(self, tensor: str, *shape: int) -> str:
+        return self._add("Reshape", tensor, self._const(shape, "int64"))
+
+    def _along(self, tensor: str, *axes: int) -> str:
+        return self._add("Unsqueeze", tensor, self._const(axes, "int64"))
+
+    def _clip(self, tensor: str, high: str) -> str:
+        """From 0 to a computed bound."""
+        return self._add("Relu", self._add("Min", tensor, high))
+
+    # The steps.
+
+    def _centres(self) -> tuple[str, str]:
+        """Cells (K,) int64 in the order of rows, and their scores (K,)."""
+        heat = self._add("Sigmoid", self._maps["center"])
+        near, far = (self._reshape(self._peaks(heat, side), -1) for side in (3, 5))
+        first = self._const([min(_REPORTED, self._candidates)], "int64")
+        # Those that the file reports come first: 1 is added to them, and scores are below 1.
+        reported, _ = self._graph.add_many("TopK", 2, far, first, axis=0)
+        last = self._add("ReduceMin", reported, axes=[0], keepdims=1)
+        least = self._add("Max", last, self._const(_PEAK))
+        ahead = self._float(self._add("GreaterOrEqual", far, least))
+        count = self._const([self._candidates], "int64")
+        _, cells = self._graph.add_many("TopK", 2, self._add("Add", near, ahead), count, axis=0)
+        return cells, self._add("Gather", near, cells, axis=0)
+
+    def _peaks(self, heat: str, side: int) -> str:
+        """The heatmap where it is the largest of `side` × `side` cells, 0 elsewhere."""
+        best = self._add(
+            "MaxPool", heat, kernel_shape=[side] * 2, strides=[1, 1], pads=[side // 2] * 4
+        )
+        peak = self._add("Less", self._add("Sub", best, heat), self._const(_PEAK))
+        return self._add("Mul", heat, self._float(peak))
+
+    def _at(self, name: str, cells: str, channels: int) -> str:
+        """(channels, K) of a map."""
+        return self._add("Gather", self._reshape(self._maps[name], channels, -1), cells, axis=1)
+
+    def _boxes(self, cells: str, y: str, x: str) -> tuple[str, str, str, str]:
+        """Top, left, bottom, right of the boxes, (K,) each."""
+        size = self._add("Relu", self._at("box_scale", cells, 2))
+        half = self._add("Mul", size, self._const(0.5))
+        offset = self._at("box_offset", cells, 2)
+        halves, offsets = (
+            self._graph.add_many("Split", 2, tensor, axis=0) for tensor in (half, offset)
+        )
+        sides: list[tuple[str, str]] = []
+        for axis, (cell, limit) in enumerate(((y, self._height_f), (x, self._width_f))):
+            middle = self._add("Add", cell, self._reshape(offsets[axis], -1))
+            reach = self._reshape(halves[axis], -1)
+            before, after = (self._add(kind, middle, reach) for kind in ("Sub", "Add"))
+            sides.append((self._clip(before, limit), self._clip(after, limit)))
+        (top, bottom), (left, right) = sides
+        return top, left, bottom, right
+
+    def _expected(self, cells: str, y: str, x: str) -> tuple[str, str]:
+        """Where the centres expect the joints: y and x, (K, J) each."""
+        places = self._reshape(self._at("joint_place", cells, 2 * JOINTS), JOINTS, 2, -1)
+        places = self._add("Transpose", places, perm=[1, 2, 0])
+        down, across = self._graph.add_many("Split", 2, places, axis=0)
+        return tuple(  # type: ignore[return-value]
+            self._add("Add", self._reshape(part, -1, JOINTS), self._along(cell, 1))
+            for part, cell in ((down, y), (across, x))
+        )
+
+    def _weight(self, cell: str, expected: str, low: str, high: str) -> str:
+        """Along one axis: the Gaussian about the expected place, 0 outside the box.
+
+        All of them are floats of shapes that broadcast.
+        """
+        away = self._add("Sub", cell, expected)
+        shorter = self._add("Min", self._height_f, self._width_f)
+        spread = self._add("Mul", shorter, self._const(-_SPREAD))
+        near = self._add("Exp", self._add("Div", self._add("Mul", away, away), spread))
+        inside = self._add(
+            "And", self._add("GreaterOrEqual", cell, low), self._add("Less", cell, high)
+        )
+        return self._add("Mul", near, self._float(inside))
+
+    def _window_cells(self, expected: str, low: str, high: str, limit: str) -> str:
+        """The middle of each window: the expected place, moved into box and image; (K, J) int64."""
+        bounded = self._add(
+            "Min", self._add("Max", expected, self._along(low, 1)), self._along(high, 1)
+        )
+        last = self._add("Sub", limit, self._const(1.0))
+        nearest = self._add("Floor", self._add("Add", bounded, self._const(0.5)))
+        return self._graph.cast(self._clip(nearest, last), "int64")
+
+    def _search(
+        self, edges: tuple[str, str, str, str], expected: tuple[str, str]
+    ) -> tuple[str, str, str]:
+        """The best cell of every joint: its score, row and column, (K, J) each; int64 cells."""
+        graph, radius, joints = self._graph, self._window, JOINTS
+        top, left, bottom, right = edges
+        rows, blocks = 2 * radius + 1, 2 * radius // _BLOCK + 1
+        columns = blocks * _BLOCK
+        # Heatmaps with a border as wide as a window reaches, cut into blocks of a row.
+        sides = self._add(
+            "Concat", self._const([joints], "int64"), self._height, self._width, axis=0
+        )
+        heat = self._add("Reshape", self._joint_heat, sides)
+        border = self._const([0, radius, radius, 0, radius, radius], "int64")
+        heat = self._reshape(self._add("Pad", heat, border), -1, _BLOCK)
+
+        twice = self._const([2 * radius], "int64")
+        block = self._const([_BLOCK], "int64")
+        line = self._add("Div", self._add("Add", self._width, twice), block)  # blocks a row
+        plane = self._add("Mul", self._add("Add", self._height, twice), line)  # blocks a joint
+        # In the bordered map a window's first row has the number of its middle in the map.
+        middle_y = self._window_cells(expected[0], top, bottom, self._height_f)
+        middle_x = self._window_cells(expected[1], left, right, self._width_f)
+        first_block = self._add("Div", middle_x, block)
+        start = self._add("Add", self._add("Mul", middle_y, line), first_block)
+        joint = self._add("Mul", self._const(np.arange(joints), "int64"), plane)
+        start = self._along(self._add("Add", start, joint), 2, 3)
+        down = self._add("Mul", self._const(np.arange(rows)[:, None], "int64"), line)
+        steps = self._add("Add", down, self._const(np.arange(blocks), "int64"))
+        windows = self._add("Gather", heat, self._add("Add", start, steps), axis=0)
+        windows = self._reshape(windows, -1, joints, rows, columns)
+
+        first_y = self._add("Sub", middle_y, self._const(radius, "int64"))
+        first_x = self._add(
+            "Sub", self._add("Mul", first_block, block), self._const(radius, "int64")
+        )
+        cell_y = self._float(
+            self._add("Add", self._along(first_y, 2), self._const(np.arange(rows), "int64"))
+        )
+        cell_x = self._float(
+            self._add("Add", self._along(first_x, 2), self._const(np.arange(columns), "int64"))
+        )
+        weight_y = self._weight(
+            cell_y, self._along(expected[0], 2), self._along(top, 1, 2), self._along(bottom, 1, 2)
+        )
+        weight_x = self._weight(
+            cell_x, self._along(expected[1], 2), self._along(left, 1, 2), self._along(right, 1, 2)
+        )
+        # Best column of each row, then best row: the largest product, with one pass over windows.
+        products = self._add("Mul", windows, self._along(weight_x, 2))
+        lines = self._add("Mul", self._add("ReduceMax", products, axes=[3], keepdims=0), weight_y)
+        own = self._add("ReduceMax", lines, axes=[2], keepdims=0)
+        row = self._add("ArgMax", lines, axis=2, keepdims=0)
+        count = self._const(np.arange(self._candidates * joints) * rows, "int64")
+        row_of_all = self._add("Add", count, self._reshape(row, -1))
+        best_rows = self._add("Gather", self._reshape(products, -1, columns), row_of_all, axis=0)
+        column = self._reshape(graph.add("ArgMax", best_rows, axis=1, keepdims=0), -1, joints)
+        return own, self._add("Add", first_y, row), self._add("Add", first_x, column)
+
+    def _give(
+        self,
+        centres: str,
+        edges: tuple[str, str, str, str],
+        expected: tuple[str, str],
+        own: str,
+        place_y: str,
+        place_x: str,
+    ) -> None:
+        """The outputs."""
+        graph, joints, people = self._graph, JOINTS, self._candidates
+        # A window without a cell in the box may end outside the maps.
+        one = self._const(1, "int64")
+        place_y, place_x = (
+            self._add(
+                "Max",
+                self._add("Min", place, self._add("Sub", limit, one)),
+                self._const(0, "int64"),
+            )
+            for place, limit in ((place_y, self._height), (place_x, self._width))
+        )
+        cell = self._add("Add", self._add("Mul", place_y, self._width), place_x)  # (K, J)
+        area = self._add("Mul", self._height, self._width)
+        of_joint = self._add("Mul", self._const(np.arange(joints), "int64"), area)
+        heat = self._add(
+            "Gather",
+            self._reshape(self._joint_heat, -1),
+            self._add("Add", cell, of_joint),
+            axis=0,
+        )
+        offsets = self._reshape(self._maps["joint_offset"], -1)
+        found = []
+        for axis, place in enumerate((place_y, place_x)):
+            channel = self._add("Mul", self._const(2 * np.arange(joints) + axis, "int64"), area)
+            offset = self._add("Gather", offsets, self._add("Add", cell, channel), axis=0)
+            found.append(self._add("Add", self._float(place), offset))
+
+        scores = self._lent(edges, expected, heat, place_y, place_x, own)
+        counted = self._float(self._add("Greater", scores, self._const(_COUNTED)))
+        total = self._add(
+            "ReduceSum", self._add("Mul", scores, counted), self._const([1], "int64"), keepdims=0
+        )
+        number = self._add("ReduceSum", counted, self._const([1], "int64"), keepdims=0)
+        mean = self._add("Div", total, self._add("Max", number, self._const(1.0)))
+
+        stride = self._const(float(STRIDE))
+        top, left, bottom, right = (self._along(edge, 1) for edge in edges)
+        boxes = self._add("Concat", left, top, right, bottom, axis=1)
+        points = [self._along(self._add("Mul", found[axis], stride), 2) for axis in (1, 0)]
+        keypoints = self._add("Concat", *points, self._along(scores, 2), axis=2)
+        graph.output(self._add("Mul", boxes, stride), "boxes", "float32", (people, 4))
+        graph.output(self._add("Mul", centres, mean), "scores", "float32", (people,))
+        classes = self._const(np.zeros(people), "int64")
+        graph.output(classes, "classes", "int64", (people,))
+        graph.output(keypoints, "keypoints", "float32", (people, joints, 3))
+
+    def _lent(
+        self,
+        edges: tuple[str, str, str, str],
+        expected: tuple[str, str],
+        heat: str,
+        place_y: str,
+        place_x: str,
+        own: str,
+    ) -> str:
+        """Scores of joints (K, J): their own or that of the six best people, if that is larger."""
+        first = min(_REPORTED, self._candidates)
+        begin, end, axis = (self._const([n], "int64") for n in (0, first, 0))
+        top, left, bottom, right = (
+            self._along(self._add("Slice", edge, begin, end, axis), 0, 2) for edge in edges
+        )
+        weights = []
+        for place, about, low, high in (
+            (place_y, expected[0], top, bottom),
+            (place_x, expected[1], left, right),
+        ):
+            best = self._along(self._add("Slice", about, begin, end, axis), 0)  # (1, 6, J)
+            weights.append(self._weight(self._float(self._along(place, 1)), best, low, high))
+        lent = self._add("Mul", weights[0], weights[1])  # (K, 6, J)
+        lent = self._add("ReduceMax", lent, axes=[1], keepdims=0)
+        return self._add("Max", own, self._add("Mul", heat, lent))

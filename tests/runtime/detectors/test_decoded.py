@@ -1,0 +1,213 @@
+"""Decoded detectors: small graphs of the layout with known answers, sizes, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from unitrack_edge.errors import DetectionError
+from unitrack_edge.records import Frame
+from unitrack_edge.runtime.detectors.decoded import (
+    METADATA_KEY,
+    DecodedConfig,
+    DetectorFacts,
+    finds_keypoints,
+    network_size,
+    open_decoded,
+)
+from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.yolox import YoloxDetector
+from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from unitrack_edge.export.detectors.onnx_graph import OnnxGraph  # noqa: E402
+
+FACTS = DetectorFacts("tiny", ("person", "car"), confidence=0.3, nms_limit=0.5)
+JOINTS = len(COCO_JOINTS)
+
+
+def write(path, boxes, scores, classes, keypoints=None, facts=FACTS, size=("h", "w")):
+    """A detector that says the same of every image, plus its first pixel's blue / 255 in scores."""
+    graph = OnnxGraph("tiny")
+    image = graph.input("image", "uint8", (1, *size, 3))
+    pixel = graph.add(
+        "Slice",
+        graph.cast(image, "float32"),
+        *(graph.constant(values, "int64") for values in ([0, 0, 0], [1, 1, 1], [1, 2, 3])),
+    )
+    flat = graph.add("Reshape", pixel, graph.constant([1], "int64"))
+    value = graph.add("Mul", flat, graph.constant(1 / 255, "float32"))
+    count = len(boxes)
+    graph.output(graph.constant(boxes, "float32"), "boxes", "float32", (count, 4))
+    graph.output(
+        graph.add("Add", value, graph.constant(scores, "float32")), "scores", "float32", (count,)
+    )
+    graph.output(graph.constant(classes, "int64"), "classes", "int64", (count,))
+    if keypoints is not None:
+        points = graph.constant(keypoints, "float32")
+        graph.output(points, "keypoints", "float32", np.shape(keypoints))
+    onnx.save(graph.model({METADATA_KEY: facts.to_json()}), str(path))
+    return path
+
+
+def frame(size_hw=(128, 192), value=0):
+    return Frame(0, 0.0, np.full((*size_hw, 3), value, np.uint8))
+
+
+def seen_by(path, image=None, **settings):
+    with open_decoded(path, DecodedConfig(**settings), threads=1) as detector:
+        return detector.detect(image or frame())
+
+
+BOXES = [[10, 20, 50, 60], [12, 20, 50, 60], [100, 40, 140, 90], [0, 0, 0, 0], [300, 0, 310, 9]]
+SCORES = [0.9, 0.8, 0.4, 0.9, 0.9]
+CLASSES = [0, 0, 1, 0, 0]
+
+
+def test_what_is_improbable_empty_outside_or_twice_is_left_out(tmp_path):
+    seen = seen_by(write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES))
+    np.testing.assert_allclose(seen.boxes_xyxy, [BOXES[0], BOXES[2]])
+    np.testing.assert_allclose(seen.scores, [0.9, 0.4], atol=1e-6)
+    assert seen.classes.tolist() == [0, 1]
+    assert seen.keypoints is None
+
+
+def test_settings_of_the_user_come_first(tmp_path):
+    path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES)
+    assert len(seen_by(path, confidence=0.5)) == 1
+    assert len(seen_by(path, nms_limit=1.0)) == 3
+    assert seen_by(path, classes=(1,)).classes.tolist() == [1]
+    with pytest.raises(DetectionError, match=r"got \[2\], but tiny has classes 0 to 1"):
+        seen_by(path, classes=(2,))
+    with pytest.raises(DetectionError, match="confidence is 2"):
+        DecodedConfig(confidence=2)
+
+
+def test_a_fixed_size_is_scaled_back_to_the_source(tmp_path):
+    points = np.zeros((1, JOINTS, 3), np.float32)
+    points[0, 0] = 32, 16, 0.7
+    path = write(
+        tmp_path / "a.onnx",
+        [[8, 16, 24, 32]],
+        [0.9],
+        [0],
+        points,
+        replace(FACTS, joints="coco17"),
+        (64, 96),
+    )
+    seen = seen_by(path, frame((128, 100)))
+    # 64 / 128 is the smaller ratio: two source pixels a network pixel.
+    np.testing.assert_allclose(seen.boxes_xyxy, [[16, 32, 48, 64]], rtol=1e-5)
+    np.testing.assert_allclose(seen.keypoints[0, 0], [64, 32, 0.7], rtol=1e-5)
+    assert finds_keypoints(path)
+
+
+def test_colours_arrive_as_they_are(tmp_path):
+    path = write(tmp_path / "a.onnx", BOXES[:1], [0.0], [0])
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[..., 0] = 204  # blue
+    seen = seen_by(path, Frame(0, 0.0, image))
+    np.testing.assert_allclose(seen.scores, [0.8], atol=1e-6)
+
+
+def test_nothing_has_no_row(tmp_path):
+    path = write(tmp_path / "a.onnx", BOXES, [0.0] * 5, CLASSES)
+    assert len(seen_by(path, confidence=0.0)) == 0
+
+
+def test_nan_is_an_error(tmp_path):
+    path = write(tmp_path / "a.onnx", [[0, 0, np.nan, 1]], [0.9], [0])
+    with pytest.raises(DetectionError, match="NaN or infinite values for frame 0"):
+        seen_by(path)
+
+
+def test_probabilities_rise_from_a_half():
+    facts = replace(FACTS, score_half=0.1, score_power=2.0)
+    scores = np.array([0, 0.1, 0.3, 1], np.float32)
+    np.testing.assert_allclose(facts.probability(scores), [0, 0.5, 0.9, 1 / 1.01], atol=1e-6)
+    np.testing.assert_array_equal(FACTS.probability(scores), scores)
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        ((480, 640), (288, 384)),
+        ((576, 768), (288, 384)),
+        ((540, 960), (288, 512)),
+        ((720, 1280), (384, 640)),
+        ((1080, 1920), (544, 960)),
+        ((1920, 1080), (960, 544)),
+        ((2160, 3840), (544, 960)),
+        ((240, 320), (256, 320)),
+        ((20, 3000), (64, 960)),
+        ((1, 1), (64, 64)),
+    ],
+)
+def test_the_size_follows_the_source(source, network):
+    assert network_size(source, FACTS) == network
+
+
+def test_sizes_that_are_asked_for(tmp_path):
+    path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES)
+    assert len(seen_by(path, size_hw=(64, 64))) == 1
+    with pytest.raises(DetectionError, match="takes multiples of 32 from 64, got 100x64"):
+        seen_by(path, size_hw=(100, 64))
+    path = write(tmp_path / "b.onnx", BOXES, SCORES, CLASSES, size=(64, 96))
+    with pytest.raises(DetectionError, match="was exported for 64x96, got 64x64"):
+        seen_by(path, size_hw=(64, 64))
+
+
+def test_frames_of_changing_size(tmp_path):
+    path = write(tmp_path / "a.onnx", BOXES[:1], [0.9], [0])
+    with open_decoded(path, threads=1) as detector:
+        for size in ((128, 192), (64, 64), (700, 1280), (128, 192)):
+            assert len(detector.detect(frame(size))) == 1
+
+
+# What is not a decoded detector.
+
+
+def test_a_yolox_model_is_recognised(tmp_path, shared_models):
+    path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES)
+    with open_detector(detector=str(path), threads=1) as detector:
+        assert len(detector.detect(frame())) == 2
+    yolox = shared_models / "yolox_nano.onnx"
+    assert open_decoded(yolox) is None
+    assert not finds_keypoints(yolox)
+    with open_detector(detector=str(yolox), threads=1) as detector:
+        assert isinstance(detector, YoloxDetector)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(DetectionError, match="there is no such file"):
+        open_decoded(tmp_path / "a.onnx")
+
+
+def test_outputs_that_do_not_fit(tmp_path):
+    path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES, facts=replace(FACTS, joints="coco17"))
+    with pytest.raises(DetectionError, match=r"expected image uint8 .* keypoints"):
+        open_decoded(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"name": "a", "class_names": 3}', '{"name":"a","class_names":[],"x":1}'],
+)
+def test_facts_that_are_damaged(tmp_path, text):
+    path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES)
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, str(path))
+    with pytest.raises(DetectionError, match=r"is damaged .*export it again"):
+        open_decoded(path)
+
+
+def test_facts_out_of_range():
+    for changes in ({"confidence": -1}, {"score_half": 0}, {"multiple": 0}):
+        text = replace(FACTS, **changes).to_json()
+        with pytest.raises(DetectionError, match="out of range"):
+            DetectorFacts.from_json(text, "here")
+    assert DetectorFacts.from_json(FACTS.to_json(), "here") == FACTS
