@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .errors import ExportError, RequestError
+from .heads.config import TrackedConfig
 from .records import Detections, Frame, Tracks, UInt8Array
 from .runtime.bundle.bundle import Bundle
 from .runtime.detectors.open import open_detector
@@ -209,7 +210,7 @@ class Tracker:
                 yield frame, self._step(frame, seen, opened.info)
 
     def _open_detector(self, detections: str | Path | None) -> Any:
-        chosen, kind = self._detection, self._spec.person_model
+        chosen, kind, config = self._detection, self._spec.person_model, self._config
         if detections is None:
             chosen = chosen.with_defaults([self.task])
         models = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
@@ -220,6 +221,7 @@ class Tracker:
             classes=None if detections is not None else chosen.classes(),
             device=find_backend(self._backend).onnx_device,
             threads=self._threads,
+            calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             **models,
         )
 

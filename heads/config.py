@@ -6,7 +6,7 @@ The help text of a parameter stands beside it: `cli track --<task>-<parameter>` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from typing import Any, ClassVar
 
 from ..errors import RequestError
@@ -22,33 +22,79 @@ class TaskConfig:
     task: ClassVar[str]
 
 
+class PresetNumber(float):
+    """A number that came with a preset: it gives way when `dataclasses.replace` sets another."""
+
+
+def by_preset(text: str) -> Any:
+    """A parameter whose default depends on the preset.
+
+    Args:
+        text: Its help.
+    """
+    return field(default=None, metadata={"help": text})
+
+
+PRESETS = ("unitrack", "memory")
+"""The ways to associate: the paper's with the authors' numbers, and by appearance memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackedConfig(TaskConfig):
     """Parameters of a task that gives identities to detections.
 
-    The defaults are the authors' for boxes and masks.
+    The defaults are the authors' for boxes and masks. A parameter that is not given, or is None,
+    takes the number of the preset in `presets`; one that the preset does not have stays None.
     """
 
+    presets: ClassVar[dict[str, dict[str, float]]] = {
+        "unitrack": {"appearance_weight": 0.98, "cost_limit": 0.7, "buffer": 30.0},
+        "memory": {
+            "appearance_weight": 0.5,
+            "cost_limit": 0.75,
+            "buffer": 60.0,
+            "low_confidence": 0.1,
+            "start_confidence": 0.6,
+            "memory": 5.0,
+        },
+    }
+
+    preset: str = field(
+        default="unitrack",
+        metadata={
+            "help": "How detections get identities: unitrack, as in the paper, or memory, by "
+            "several features a track (docs/association.md).",
+            "choices": PRESETS,
+        },
+    )
     confidence: float = field(
-        default=0.5, metadata={"help": "Detections below this score are left out."}
+        default=0.5,
+        metadata={
+            "help": "Detections below this score are left out; preset memory: are not compared by "
+            "appearance."
+        },
     )
-    appearance_weight: float = field(
-        default=0.98, metadata={"help": "Share of appearance against motion, 0 to 1."}
+    low_confidence: float | None = by_preset(
+        "Preset memory: detections from this score on are matched by overlap."
     )
-    cost_limit: float = field(
-        default=0.7, metadata={"help": "Largest cost of a match by appearance and motion."}
+    start_confidence: float | None = by_preset("Preset memory: tracks start from this score on.")
+    appearance_weight: float = by_preset(
+        "Share of appearance, 0 to 1, against motion; preset memory: against overlap."
     )
+    cost_limit: float = by_preset("Largest cost of a match by appearance and motion or overlap.")
     overlap_limit: float = field(
         default=0.5, metadata={"help": "Largest 1 - IoU of a match by overlap."}
     )
     duplicate_limit: float = field(
         default=0.15, metadata={"help": "A found and a lost track nearer than this are one."}
     )
-    buffer: float = field(
-        default=30.0, metadata={"help": "Frames a lost track is kept, counted at 30 FPS."}
-    )
+    buffer: float = by_preset("Frames a lost track is kept, counted at 30 FPS.")
+    memory: float | None = by_preset("Preset memory: features kept of a track, 0.2 s apart.")
     use_motion: bool = field(
-        default=True, metadata={"help": "Motion and overlap count too; off: appearance alone."}
+        default=True,
+        metadata={
+            "help": "Motion and overlap count too; off: appearance alone (preset unitrack only)."
+        },
     )
     rsm_scale: float = field(
         default=100.0, metadata={"help": "Scale s of the reconstruction similarity's softmax."}
@@ -64,6 +110,7 @@ class TrackedConfig(TaskConfig):
     width: int = field(default=1088, metadata={"help": "Width of the network's image."})
 
     def __post_init__(self) -> None:
+        self._take_preset()
         image = self.height, self.width
         if not 32 <= min(image) <= max(image) <= 8192:
             raise RequestError(
@@ -85,6 +132,60 @@ class TrackedConfig(TaskConfig):
                 f"{self.task}: got appearance weight {weight}, buffer {buffer}, RSM scale {scale}; "
                 "expected 0 to 1, 0 or more, and above 0"
             )
+        if not self.use_motion and self.preset != "unitrack":
+            raise RequestError(
+                f"{self.task}: preset {self.preset} matches by overlap too, so motion cannot be "
+                "off: give preset unitrack"
+            )
+        if self.memory is not None and not 1 <= self.memory <= 100:
+            raise RequestError(f"{self.task}: got memory {self.memory}, expected 1 to 100 features")
+
+    @property
+    def lowest_confidence(self) -> float:
+        """Detections below this score are left out."""
+        return self.confidence if self.low_confidence is None else self.low_confidence
+
+    @property
+    def calibrates_scores(self) -> bool:
+        """Whether scores of detection files are to be probabilities."""
+        return self.preset != "unitrack"
+
+    def _take_preset(self) -> None:
+        """Give what was left alone the numbers of the preset."""
+        if self.preset not in self.presets:
+            raise RequestError(
+                f"{self.task}: got preset {self.preset!r}, expected one of "
+                f"{', '.join(self.presets)}"
+            )
+        numbers = self.presets[self.preset]
+        for name in sorted({name for preset in self.presets.values() for name in preset}):
+            given = getattr(self, name)
+            if given is None or isinstance(given, PresetNumber):
+                number = PresetNumber(numbers[name]) if name in numbers else None
+                object.__setattr__(self, name, number)
+            elif name not in numbers:
+                raise RequestError(
+                    f"{self.task}: {name.replace('_', ' ')} belongs to preset memory, got preset "
+                    f"{self.preset}"
+                )
+            elif not isfinite(given):
+                raise RequestError(
+                    f"{self.task}: got {name.replace('_', ' ')} {given}, expected a finite number"
+                )
+
+
+def shown_default(config: type[Any], name: str) -> str | None:
+    """What help shows as the default of a parameter that depends on the preset; None: its own."""
+    if not issubclass(config, TrackedConfig):
+        return None
+    found = {preset: numbers[name] for preset, numbers in config.presets.items() if name in numbers}
+    return ", ".join(f"{preset}: {number:g}" for preset, number in found.items()) or None
+
+
+def other_presets(**numbers: dict[str, float]) -> dict[str, dict[str, float]]:
+    """The presets of `TrackedConfig` with some other numbers."""
+    shared = TrackedConfig.presets
+    return {name: {**shared[name], **numbers.get(name, {})} for name in shared}
 
 
 def otherwise(name: str, default: float) -> Any:
@@ -178,8 +279,12 @@ class PosetrackConfig(TrackedConfig):
 
     task: ClassVar[str] = "posetrack"
 
+    presets: ClassVar[dict[str, dict[str, float]]] = other_presets(
+        unitrack={"appearance_weight": 0.9999},
+        memory={"low_confidence": 0.0, "start_confidence": 0.0},
+    )
+
     confidence: float = otherwise("confidence", 0.0)
-    appearance_weight: float = otherwise("appearance_weight", 0.9999)
     duplicate_limit: float = otherwise("duplicate_limit", 0.2)
     max_area: int = field(default=400, metadata={"help": "Most points per person."})
 
@@ -201,8 +306,13 @@ class MotConfig(TrackedConfig):
 
     task: ClassVar[str] = "mot"
 
+    presets: ClassVar[dict[str, dict[str, float]]] = other_presets(memory={"coast": 0.12})
+
     confirm_limit: float = field(
         default=0.7, metadata={"help": "Largest 1 - IoU at which a new track is confirmed."}
+    )
+    coast: float | None = by_preset(
+        "Preset memory: seconds for which a track that is missed is reported where motion takes it."
     )
     min_area: float = field(
         default=200.0, metadata={"help": "Smaller boxes are tracked, not reported (px²)."}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..records import Detections, IntArray, Tracks
+from ..records import Detections, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
@@ -23,7 +23,8 @@ class MotHead(TrackedHead[MotConfig]):
     """Tracks boxes.
 
     Boxes that lie wholly outside the image are left out; others are tracked as they are.  The
-    reported boxes are the motion filters'.
+    reported boxes are the motion filters'; with preset memory, for a moment also those of tracks
+    that are missed.
     """
 
     graphs_used = ("box_features", "select", "rsm")
@@ -31,9 +32,13 @@ class MotHead(TrackedHead[MotConfig]):
     def _own_numbers(self) -> dict[str, Any]:
         return {"confirm_limit": self._config.confirm_limit}
 
+    def _own_fused_numbers(self) -> dict[str, Any]:
+        config = self._config
+        return {"confirm_limit": config.confirm_limit, "coast_s": config.coast or 0.0}
+
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._config.confidence)]
+        return seen[inside & (seen.scores >= self._config.lowest_confidence)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width
@@ -51,13 +56,30 @@ class MotHead(TrackedHead[MotConfig]):
         return ObjectFeatures(points, present.reshape(len(present), -1))
 
     def _report(
-        self, frame_index: int, ids: IntArray, found: Detections, tracklets: list[Tracklet]
+        self, frame: Frame, ids: IntArray, found: Detections, tracklets: list[Tracklet]
     ) -> Tracks:
-        boxes = boxes_of([t.filter for t in tracklets])
+        missed = self._coasting(frame.size_hw)
+        boxes = boxes_of([t.filter for t in (*tracklets, *missed)])
+        ids = np.append(ids, np.array([t.id for t in missed], np.int64))
+        scores = np.append(found.scores, np.array([t.score for t in missed], np.float32))
+        classes = np.append(found.classes, np.array([t.class_id for t in missed], np.int64))
         wanted = valid_rows(boxes) & (box_areas(boxes) > self._config.min_area)
-        wanted &= self._is_upright(boxes, found.classes)
-        seen = Detections(boxes[wanted], found.scores[wanted], found.classes[wanted])
-        return Tracks(frame_index, ids[wanted], seen)
+        wanted &= self._is_upright(boxes, classes)
+        return Tracks(
+            frame.index, ids[wanted], Detections(boxes[wanted], scores[wanted], classes[wanted])
+        )
+
+    def _coasting(self, size_hw: tuple[int, int]) -> list[Tracklet]:
+        """Missed tracklets that are reported all the same.
+
+        Only those wholly in the image: an object at its border is likelier to leave.
+        """
+        if self._fused is None or not self._fused.coasting:
+            return []
+        tracklets = self._fused.coasting
+        boxes = boxes_of([t.filter for t in tracklets])
+        inside = (boxes[:, 0] > 0) & (boxes[:, 2] < size_hw[1])
+        return [t for t, good in zip(tracklets, inside.tolist(), strict=True) if good]
 
     def _is_upright(
         self, boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]

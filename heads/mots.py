@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DetectionError
-from ..records import BoolArray, Detections, FloatArray, IntArray, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import mask_boxes, nms, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_masks
@@ -33,6 +33,9 @@ class MotsHead(TrackedHead[MotsConfig]):
     def _own_numbers(self) -> dict[str, Any]:
         return {"gate": False, "confirm_at_once": True}
 
+    def _own_fused_numbers(self) -> dict[str, Any]:
+        return {"confirm_at_once": True}
+
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if not len(seen):
             return Detections.empty()
@@ -47,7 +50,7 @@ class MotsHead(TrackedHead[MotsConfig]):
                 f"source's {size_hw}"
             )
         boxes = mask_boxes(seen.masks)
-        rows = np.flatnonzero(valid_rows(boxes) & (seen.scores >= self._config.confidence))
+        rows = np.flatnonzero(valid_rows(boxes) & (seen.scores >= self._config.lowest_confidence))
         kept = nms(boxes[rows], seen.scores[rows], self._config.overlap_removal, seen.classes[rows])
         rows = rows[np.sort(kept)]
         return replace(seen[rows], boxes_xyxy=boxes[rows])
@@ -59,18 +62,18 @@ class MotsHead(TrackedHead[MotsConfig]):
 
     def _report(
         self,
-        frame_index: int,
+        frame: Frame,
         ids: IntArray,
         found: Detections,
         tracklets: list[Tracklet],  # noqa: ARG002
     ) -> Tracks:
         if found.masks is None:
-            return Tracks(frame_index, np.zeros(0, np.int64))
+            return Tracks(frame.index, np.zeros(0, np.int64))
         masks = disjoint_masks(found.masks, found.scores)
         boxes = mask_boxes(masks)
         left = valid_rows(boxes)
         return Tracks(
-            frame_index,
+            frame.index,
             ids[left],
             Detections(boxes[left], found.scores[left], found.classes[left], masks[left]),
         )

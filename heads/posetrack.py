@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DetectionError
-from ..records import BoolArray, Detections, FloatArray, IntArray, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_grid
@@ -29,6 +29,9 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
     def _own_numbers(self) -> dict[str, Any]:
         return {"gate": False, "position_only": True, "confirm_at_once": True}
 
+    def _own_fused_numbers(self) -> dict[str, Any]:
+        return {"confirm_at_once": True}
+
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if len(seen) and seen.keypoints is None:
             raise DetectionError(
@@ -36,7 +39,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
                 "PoseTrack18 or COCO keypoint file, or add --pose-model FILE.onnx"
             )
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._config.confidence)]
+        return seen[inside & (seen.scores >= self._config.lowest_confidence)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.keypoints is None:
@@ -46,12 +49,12 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
 
     def _report(
         self,
-        frame_index: int,
+        frame: Frame,
         ids: IntArray,
         found: Detections,
         tracklets: list[Tracklet],  # noqa: ARG002
     ) -> Tracks:
-        return Tracks(frame_index, ids, found)
+        return Tracks(frame.index, ids, found)
 
 
 def poses_on_grid(keypoints: FloatArray, features: FeatureMap) -> BoolArray:

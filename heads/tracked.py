@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Generic, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from ..runtime.preprocessing import FeatureMap
 from .association.matching import AssociationConfig, Associator
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import TrackedConfig
+
+if TYPE_CHECKING:
+    from .association.fused_matching import FusedAssociator, FusedConfig
 
 Config = TypeVar("Config", bound=TrackedConfig)
 
@@ -32,7 +36,16 @@ class TrackedHead(Head, Generic[Config]):
     def __init__(self, graphs: GraphRunner, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs
         self._config = config
-        numbers = AssociationConfig(
+        self._paper = Associator(graphs, self._paper_numbers(fps))
+        self._fused: FusedAssociator | None = None
+        if config.preset != "unitrack":
+            from .association.fused_matching import FusedAssociator
+
+            self._fused = FusedAssociator(graphs, self.fused_numbers(fps))
+
+    def _paper_numbers(self, fps: float) -> AssociationConfig:
+        config = self._config
+        return AssociationConfig(
             appearance_weight=config.appearance_weight,
             cost_limit=config.cost_limit,
             overlap_limit=config.overlap_limit,
@@ -43,7 +56,27 @@ class TrackedHead(Head, Generic[Config]):
             similarity=config.similarity,
             **self._own_numbers(),
         )
-        self._associator = Associator(graphs, numbers)
+
+    def fused_numbers(self, fps: float) -> FusedConfig:
+        """The numbers of preset `memory`."""
+        from .association.fused_matching import FusedConfig
+
+        config = self._config
+        numbers = FusedConfig(
+            high_score=config.confidence,
+            low_score=config.lowest_confidence,
+            start_score=config.start_confidence or 0.0,
+            appearance_weight=config.appearance_weight,
+            cost_limit=config.cost_limit,
+            overlap_limit=config.overlap_limit,
+            duplicate_limit=config.duplicate_limit,
+            buffer_s=config.buffer / 30.0,
+            memory=round(config.memory or 1),
+            scale=config.rsm_scale,
+            similarity=config.similarity,
+            fps=fps,
+        )
+        return replace(numbers, **self._own_fused_numbers())
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
         """One size for all sources, as the authors have it."""
@@ -51,7 +84,9 @@ class TrackedHead(Head, Generic[Config]):
 
     def reset(self) -> None:
         """Forget all tracks; ids start again from 1."""
-        self._associator.reset()
+        self._paper.reset()
+        if self._fused is not None:
+            self._fused.reset()
 
     def step(
         self, frame: Frame, features: FeatureMap, detections: Detections | None = None
@@ -64,14 +99,33 @@ class TrackedHead(Head, Generic[Config]):
         given = Detections.empty() if detections is None else detections
         seen = self._usable(given, frame.size_hw)
         appearance = self._describe(seen, features) if seen.scores.size else None
-        tracklets = self._associator.step(frame.index, seen, appearance)
+        return self.associate(frame, seen, appearance)
+
+    def associate(
+        self, frame: Frame, seen: Detections, appearance: ObjectFeatures | None
+    ) -> Tracks:
+        """Give identities to detections whose appearance is known.
+
+        Args:
+            frame: Its image is not looked at.
+            seen: What the task tracks of the frame's detections.
+            appearance: Row by row; None where there is none.
+        """
+        if self._fused is not None:
+            tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
+        else:
+            tracklets = self._paper.step(frame.index, seen, appearance)
         ids = np.array([t.id for t in tracklets], np.int64)
         found = seen[np.array([t.detection for t in tracklets], np.int64)]
-        return self._report(frame.index, ids, found, tracklets)
+        return self._report(frame, ids, found, tracklets)
 
     @abstractmethod
     def _own_numbers(self) -> dict[str, Any]:
-        """What the task's association has other than by default, besides the shared parameters."""
+        """What the task's `AssociationConfig` has besides the shared parameters."""
+
+    @abstractmethod
+    def _own_fused_numbers(self) -> dict[str, Any]:
+        """What the task's `FusedConfig` has besides the shared parameters."""
 
     @abstractmethod
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
@@ -83,6 +137,6 @@ class TrackedHead(Head, Generic[Config]):
 
     @abstractmethod
     def _report(
-        self, frame_index: int, ids: IntArray, found: Detections, tracklets: list[Tracklet]
+        self, frame: Frame, ids: IntArray, found: Detections, tracklets: list[Tracklet]
     ) -> Tracks:
         """The matched tracklets, oldest first, with the detection of each."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RequestError
-from ..heads.config import TaskConfig
+from ..heads.config import PresetNumber, TaskConfig
 from ..runtime.detectors.base import MOTION
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import (
@@ -423,7 +423,9 @@ def _changed(config: Any) -> dict[str, Any]:
     changed = {}
     for parameter in fields(config):
         value = getattr(config, parameter.name)
-        if parameter.metadata.get("recorded", True) and value != parameter.default:
+        if isinstance(value, PresetNumber) or not parameter.metadata.get("recorded", True):
+            continue
+        if value != parameter.default:
             changed[parameter.name] = str(value) if isinstance(value, Path) else value
     return changed
 

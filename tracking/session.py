@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, SourceError, UnitrackError
-from ..heads.config import TaskConfig
+from ..heads.config import TaskConfig, TrackedConfig
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import Detector
@@ -273,7 +273,7 @@ class SourceRun:
         """
         for config in self._track.tasks:
             head = self._head(config, graphs, commands)
-            detector = self._detector(config.task) if head.needs_detections else None
+            detector = self._detector(config) if head.needs_detections else None
             self.task_runners.append(TaskRunner(config.task, head, detector, []))
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
@@ -390,10 +390,10 @@ class SourceRun:
         first = None if init is None else make()
         return started_head(config, graphs, commands, self.log.name, self.log.warn, first)
 
-    def _detector(self, task: str) -> Detector:
+    def _detector(self, config: TaskConfig) -> Detector:
         from ..runtime.detectors.open import open_detector
 
-        spec, run, chosen = TASKS[task], self._track.run, self._track.detector
+        spec, run, chosen = TASKS[config.task], self._track.run, self._track.detector
         models = {f"{spec.person_model}_model": chosen.person_model(spec)}
         detector = open_detector(
             detections=self.config.detections,
@@ -402,6 +402,7 @@ class SourceRun:
             classes=chosen.classes(),
             device=chosen.detector_backend or find_backend(run.backend).onnx_device,
             threads=run.threads,
+            calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             **(models if spec.person_model else {}),
         )
         return self._held.enter_context(detector)

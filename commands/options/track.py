@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import click
 
 from ...errors import RequestError
-from ...heads.config import TaskConfig
+from ...heads.config import TaskConfig, shown_default
 from ...tracking.config import PER_SOURCE
 from ...tracking.registry import TASKS
 
@@ -62,7 +62,8 @@ def config_options(
         hints = get_type_hints(config)
         for parameter in reversed(fields(config)):
             if "help" in parameter.metadata:
-                function = _option(parameter, hints[parameter.name], section, prefix)(function)
+                hint, default = hints[parameter.name], shown_default(config, parameter.name)
+                function = _option(parameter, hint, section, prefix, default)(function)
         return function
 
     return decorate
@@ -77,7 +78,7 @@ def task_options(function: _Function) -> _Function:
 
 
 def _option(
-    parameter: Field[Any], hint: Any, section: str, prefix: str
+    parameter: Field[Any], hint: Any, section: str, prefix: str, shown: str | None
 ) -> Callable[[_Function], _Function]:
     name = prefix + parameter.name
     metadata, default = parameter.metadata, parameter.default
@@ -94,6 +95,8 @@ def _option(
         attributes["type"] = _type_of(kind, metadata)
         if default is not None and default is not MISSING:
             attributes |= {"default": default, "show_default": True}
+        elif shown is not None:
+            attributes["show_default"] = shown
     return click.option(flag, name, cls=SectionedOption, section=section, **attributes)
 
 

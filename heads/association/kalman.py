@@ -7,6 +7,7 @@ Noise is proportional to the height, so that near and far objects are treated al
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,27 @@ _MEASURED_SHARE = np.diag(np.square([_P, _P, 0, _P]))
 _MEASURED_FIXED = np.diag(np.square([0, 0, 1e-1, 0]))
 
 
+@dataclass(frozen=True, slots=True)
+class AspectNoise:
+    """Standard deviations of the aspect ratio, which do not grow with the object.
+
+    Attributes:
+        process: Of its change in a frame.
+        measured: Of a measurement.
+    """
+
+    process: float
+    measured: float
+
+
+RIGID = AspectNoise(1e-2, 1e-1)
+"""JDE's: the proportions of a box hardly change."""
+
+
+WALKING = AspectNoise(3e-2, 1e-1)
+"""Boxes of walking people get wider and narrower by a third, twice a second."""
+
+
 def xyxy_to_xyah(boxes_xyxy: npt.NDArray[np.float32]) -> Float64:
     """(N, 4) left, top, right, bottom → (N, 4) centre x, centre y, width / height, height."""
     boxes = boxes_xyxy.astype(np.float64)
@@ -54,9 +76,10 @@ class BoxFilter:
 
     Args:
         xyah: (4,) first measurement.
+        aspect: Noise of the aspect ratio.
     """
 
-    def __init__(self, xyah: Float64) -> None:
+    def __init__(self, xyah: Float64, aspect: AspectNoise = RIGID) -> None:
         position, velocity = POSITION_WEIGHT * xyah[3], VELOCITY_WEIGHT * xyah[3]
         std = [2 * position, 2 * position, 1e-2, 2 * position]
         std += [10 * velocity, 10 * velocity, 1e-5, 10 * velocity]
@@ -65,6 +88,7 @@ class BoxFilter:
         self._filter.P = np.diag(np.square(std))
         self._filter.F = _TRANSITION
         self._filter.H = _MEASURE
+        self._process_fixed, self._measured_fixed = _fixed_noise(aspect)
 
     @property
     def mean(self) -> Float64:
@@ -88,17 +112,79 @@ class BoxFilter:
         if height_is_steady:
             self._filter.x[7] = 0.0
         height = self._filter.x[3]
-        self._filter.predict(Q=height * height * _PROCESS_SHARE + _PROCESS_FIXED)
+        self._filter.predict(Q=height * height * _PROCESS_SHARE + self._process_fixed)
 
     def update(self, xyah: Float64) -> None:
         """Correct by a (4,) measurement."""
         height = self._filter.x[3]
-        self._filter.update(xyah, R=height * height * _MEASURED_SHARE + _MEASURED_FIXED)
+        self._filter.update(xyah, R=height * height * _MEASURED_SHARE + self._measured_fixed)
 
     def box_xyxy(self) -> npt.NDArray[np.float32]:
         """(4,) float32 box of the state."""
         box: npt.NDArray[np.float32] = boxes_of([self])[0]
         return box
+
+
+def _fixed_noise(aspect: AspectNoise) -> tuple[Float64, Float64]:
+    """What the covariances of process and measurement have whatever the height."""
+    if aspect == RIGID:
+        return _PROCESS_FIXED, _MEASURED_FIXED
+    process, measured = _PROCESS_FIXED.copy(), _MEASURED_FIXED.copy()
+    process[2, 2], measured[2, 2] = aspect.process**2, aspect.measured**2
+    return process, measured
+
+
+def advance_filters(
+    filters: Sequence[BoxFilter], frames: float, height_is_steady: Sequence[bool]
+) -> None:
+    """Advance N filters by any number of frames: whole ones one by one, then the rest of one.
+
+    Args:
+        filters: As `BoxFilter.predict` would advance them.
+        frames: At least 0.
+        height_is_steady: Of each; see `BoxFilter.predict`.
+    """
+    if not filters:
+        return
+    means, covariances = _states(filters)
+    fixed = np.stack([f._process_fixed for f in filters])
+    steady = np.array(height_is_steady, np.bool_)
+    while frames > 0:
+        part = min(frames, 1.0)
+        transition = np.eye(8) + part * np.eye(8, k=4)
+        means[steady, 7] = 0.0
+        heights = np.square(means[:, 3, None, None])
+        means = means @ transition.T
+        covariances = transition @ covariances @ transition.T
+        covariances += part * (heights * _PROCESS_SHARE + fixed)
+        frames -= part
+    _set_states(filters, means, covariances)
+
+
+def update_filters(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> None:
+    """`BoxFilter.update` of N filters at once by (N, 4) measurements."""
+    if not filters:
+        return
+    means, covariances = _states(filters)
+    noise = np.square(means[:, 3, None, None]) * _MEASURED_SHARE
+    noise += np.stack([f._measured_fixed for f in filters])
+    innovation = covariances[:, :4, :4] + noise
+    gain = np.linalg.solve(innovation, covariances[:, :4, :]).transpose(0, 2, 1)
+    means += np.einsum("nij,nj->ni", gain, boxes_xyah - means[:, :4])
+    # Joseph's form stays symmetric and positive, whatever the rounding.
+    kept = np.eye(8) - gain @ _MEASURE
+    covariances = kept @ covariances @ kept.transpose(0, 2, 1)
+    covariances += gain @ noise @ gain.transpose(0, 2, 1)
+    _set_states(filters, means, covariances)
+
+
+def _states(filters: Sequence[BoxFilter]) -> tuple[Float64, Float64]:
+    return np.stack([f.mean for f in filters]), np.stack([f.covariance for f in filters])
+
+
+def _set_states(filters: Sequence[BoxFilter], means: Float64, covariances: Float64) -> None:
+    for box, mean, covariance in zip(filters, means, covariances, strict=True):
+        box._filter.x, box._filter.P = mean, covariance
 
 
 def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:

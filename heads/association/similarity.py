@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...runtime.inference.base import Array, to_host
 from ...runtime.inference.runner import GraphRunner
-from .tracklets import ObjectFeatures
+from .tracklets import ObjectFeatures, select_rows
 
 _MOST_AFFINITIES = 8_000_000
 """Of one call: the graph holds about five arrays of so many float32, some 160 MB."""
@@ -92,9 +92,7 @@ def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
 
 
 def _part(graphs: GraphRunner, objects: ObjectFeatures, low: int, high: int) -> ObjectFeatures:
-    # By a graph, since the points may be on a device.
-    (points,) = graphs.run("select", objects.points, objects.points, np.arange(low, high))
-    return ObjectFeatures(points, objects.mask[low:high])
+    return select_rows(graphs, [objects], np.arange(low, high))
 
 
 def pooled_costs(

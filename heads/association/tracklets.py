@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Array
+from ...records import IntArray
+from ...runtime.inference.base import Array, to_host
 from ...runtime.inference.runner import GraphRunner
 from .kalman import BoxFilter
 
@@ -34,6 +37,11 @@ class Tracklet:
         last_frame: Index of the frame of its last match.
         detection: Row of its match in the current frame's detections, -1 if it has none.
         row: Its row in the feature bank, -1 before it had any feature.
+        memory: Its rows in the appearance memory, newest first.
+        snapshot_s: Time of the newest of them that stays, in seconds.
+        last_s: Time of its last match, in seconds.
+        score: Of its last match.
+        matches: How many it had.
     """
 
     id: int
@@ -44,6 +52,11 @@ class Tracklet:
     last_frame: int
     detection: int
     row: int = -1
+    memory: list[int] = field(default_factory=list)
+    snapshot_s: float = -inf
+    last_s: float = 0.0
+    score: float = 0.0
+    matches: int = 0
 
     @property
     def age(self) -> int:
@@ -67,6 +80,45 @@ class ObjectFeatures:
     def present(self) -> npt.NDArray[np.bool_]:
         """(N,) bool: objects with at least one point."""
         return np.asarray(self.mask.any(axis=1), np.bool_)
+
+
+def select_rows(
+    graphs: GraphRunner, stacks: Sequence[ObjectFeatures], rows: IntArray
+) -> ObjectFeatures:
+    """Some of the objects of one or two stacks.
+
+    What lies on the host is gathered there. An engine takes stacks up to a size; larger ones are
+    put together on the host too.
+
+    Args:
+        graphs: Runs `select`.
+        stacks: One or two, of as many points an object each.
+        rows: (K,) int64, where the second stack's rows follow the first's.
+    """
+    first, last = stacks[0], stacks[-1]
+    mask = np.concatenate([stack.mask for stack in stacks])[rows]
+    sizes = len(first.mask), len(last.mask), len(rows)
+    on_host = all(isinstance(stack.points, np.ndarray) for stack in stacks)
+    if on_host or not _fits(graphs, sizes):
+        return ObjectFeatures(_gathered([to_host(stack.points) for stack in stacks], rows), mask)
+    # A graph takes no empty stack: one that is missing is stood in for by the other, whose rows
+    # are then not chosen.
+    (points,) = graphs.run("select", first.points, last.points, rows)
+    return ObjectFeatures(points, mask)
+
+
+def _fits(graphs: GraphRunner, sizes: tuple[int, int, int]) -> bool:
+    limits = [graphs.limit("select", number, 0) for number in range(3)]
+    return all(limit is None or size <= limit for size, limit in zip(sizes, limits, strict=True))
+
+
+def _gathered(stacks: Sequence[npt.NDArray[np.float32]], rows: IntArray) -> Array:
+    """Rows of stacks on the host, each copied once."""
+    points = np.empty((len(rows), *stacks[0].shape[1:]), stacks[0].dtype)
+    every = [row for stack in stacks for row in stack]
+    for place, row in enumerate(rows.tolist()):
+        points[place] = every[row]
+    return points
 
 
 class FeatureBank:

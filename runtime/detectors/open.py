@@ -24,6 +24,7 @@ def open_detector(
     mask_model: Path | None = None,
     device: str = "cpu",
     threads: int = 0,
+    calibrate_scores: bool = False,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
@@ -38,6 +39,8 @@ def open_detector(
         mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
         device: Where an ONNX model runs, `cpu` or `cuda`.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
+        calibrate_scores: Whether raw scores of a file become probabilities; see
+            `formats.mot.calibrated_scores`.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -50,12 +53,16 @@ def open_detector(
         )
     model = _open_model(pose_model, mask_model, device, threads)
     if model is None:
-        return _open_boxes(detections, detector, confidence, classes, device, threads)
+        return _open_boxes(
+            detections, detector, confidence, classes, device, threads, calibrate_scores
+        )
     from .topdown import TopDownDetector
 
     try:
         people = (PERSON,) if classes is None else classes
-        boxes = _open_boxes(detections, detector, confidence, people, device, threads)
+        boxes = _open_boxes(
+            detections, detector, confidence, people, device, threads, calibrate_scores
+        )
     except UnitrackError:
         model.close()
         raise
@@ -83,6 +90,7 @@ def _open_boxes(
     classes: tuple[int, ...] | None,
     device: str,
     threads: int,
+    calibrate_scores: bool,
 ) -> Detector:
     if (detections is None) == (detector is None):
         raise DetectionError(
@@ -92,7 +100,7 @@ def _open_boxes(
     if detections is not None:
         from ..formats.detections import open_detections
 
-        return open_detections(detections)
+        return open_detections(detections, calibrate_scores=calibrate_scores)
     if detector == MOTION:
         from .motion import MotionDetector
 

@@ -43,7 +43,11 @@ FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
 
 
 def open_detections(
-    path: Path, *, file_format: str | None = None, first_frame: int | None = None
+    path: Path,
+    *,
+    file_format: str | None = None,
+    first_frame: int | None = None,
+    calibrate_scores: bool = False,
 ) -> DetectionFile:
     """Read a file of detections.
 
@@ -51,6 +55,7 @@ def open_detections(
         path: The file.
         file_format: A key of `FILE_FORMATS`; None looks at the file.
         first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
+        calibrate_scores: Whether raw scores of a MOTChallenge file become probabilities.
 
     Raises:
         DetectionError: The file is absent, damaged, or of no known format.
@@ -62,6 +67,10 @@ def open_detections(
         from .mots import MotsFile
 
         return MotsFile(path, first_frame)
+    if name == "mot":
+        from .mot import read_mot
+
+        return read_mot(path, calibrate_scores=calibrate_scores)
     return FILE_FORMATS[name](path)
 
 

@@ -20,8 +20,38 @@ _SEPARATOR = re.compile(r"\s*,\s*|\s+")
 _COLUMNS = "frame,id,x,y,w,h[,score[,class,...]]"
 
 
-def read_mot(path: Path) -> TableFile:
+_MEDIAN_ODDS = 3.0
+"""What the odds of the median detection of a file are taken to be: right three times in four."""
+
+
+def calibrated_scores(scores: FloatArray) -> FloatArray:
+    """Raw scores as probabilities; scores of which none is above 1 are probabilities already.
+
+    Public detection files hold margins of classifiers, from below 0 to above 100.  The odds of a
+    detection are taken to be in proportion to its score, and those of the file's median detection
+    to be 3:1, as they are where a detector is run at a usual threshold: `p = o / (1 + o)` with
+    `o = 3 · score / median`.  Scores of 0 and less become 0.
+
+    Args:
+        scores: (N,) float32.
+
+    Returns:
+        (N,) float32.
+    """
+    if not (scores > 1).any():
+        return scores
+    positive = np.maximum(scores.astype(np.float64), 0.0)
+    odds = _MEDIAN_ODDS * positive / float(np.median(positive[positive > 0]))
+    calibrated: FloatArray = (odds / (1.0 + odds)).astype(np.float32)
+    return calibrated
+
+
+def read_mot(path: Path, *, calibrate_scores: bool = False) -> TableFile:
     """Read a MOTChallenge file whole.
+
+    Args:
+        path: The file.
+        calibrate_scores: Whether raw scores become probabilities, see `calibrated_scores`.
 
     Raises:
         DetectionError: The file cannot be read, or a row is malformed; names the line.
@@ -39,11 +69,19 @@ def read_mot(path: Path) -> TableFile:
     scores = table[:, 5].astype(np.float32)
     if (scores == -1).all():
         scores = np.ones_like(scores)
+    used = calibrated_scores(scores) if calibrate_scores else scores
+    remarks = []
+    if used is not scores:
+        remarks.append(
+            f"{path} holds raw scores ({scores.min():g} to {scores.max():g}), taken as odds: the "
+            "median score is probability 0.75"
+        )
     return TableFile(
         path,
         table[:, 0].astype(np.int64) - 1,
-        Detections(boxes, scores, table[:, 6].astype(np.int64)),
+        Detections(boxes, used, table[:, 6].astype(np.int64)),
         np.array(lines, np.int64),
+        remarks=remarks,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -76,6 +76,7 @@ class TableFile(DetectionFile):
         places: (M,) int64 where each row stands, in what `place` names.
         place: `line` or `annotation`, for messages.
         first_frame: The number that the file gives to frame 0, for messages.
+        remarks: Further notes on the file.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class TableFile(DetectionFile):
         *,
         place: str = "line",
         first_frame: int = 1,
+        remarks: Sequence[str] = (),
     ) -> None:
         super().__init__(path)
+        self._remarks = remarks
         order = np.argsort(frames, kind="stable")
         self._frames, self._rows, self._places = frames[order], rows[order], places[order]
         self._place, self._first_frame = place, first_frame
@@ -127,7 +130,7 @@ class TableFile(DetectionFile):
         """Remarks on an empty file, boxes outside the image, frames beyond the source's end."""
         if not len(self._rows):
             return [f"{self.path} holds no detections"]
-        notes = []
+        notes = list(self._remarks)
         outside = self._places[~self._inside]
         if len(outside):
             notes.append(

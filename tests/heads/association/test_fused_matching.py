@@ -1,0 +1,447 @@
+"""Association by appearance memory on hand-made scenes: who is who, from frame to frame.
+
+A detection is (left, top, look) or (left, top, look, score): a box of 40 × 80 whose points all are
+the unit vector of a look, so that equal looks cost 0 and different ones 1.  A look of None has no
+points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
+from unitrack_edge.heads.association.fused_matching import FusedAssociator, FusedConfig
+from unitrack_edge.heads.association.kalman import (
+    WALKING,
+    BoxFilter,
+    advance_filters,
+    update_filters,
+    xyxy_to_xyah,
+)
+from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet, select_rows
+from unitrack_edge.records import Detections
+from unitrack_edge.runtime.inference.base import to_host
+
+POINTS, CHANNELS, FPS = 4, 16, 25.0
+
+
+def seen(detections):
+    """Detections and their features."""
+    if not detections:
+        return Detections.empty(), None
+    corner = np.array([d[:2] for d in detections], np.float32)
+    points = np.zeros((len(detections), POINTS, CHANNELS), np.float32)
+    mask = np.zeros((len(detections), POINTS), np.float32)
+    for row, (_, _, look, *_) in enumerate(detections):
+        if look is not None:
+            points[row, :, look % CHANNELS], mask[row] = 1, 1
+    detections = Detections(
+        np.concatenate([corner, corner + np.array([40, 80], np.float32)], axis=1),
+        np.array([d[3] if len(d) > 3 else 0.9 for d in detections], np.float32),
+        np.zeros(len(detections), np.int64),
+    )
+    return detections, ObjectFeatures(points, mask)
+
+
+class World:
+    """An associator that is given frame after frame and answers {row: id}."""
+
+    def __init__(self, graphs, **config):
+        self.associator = FusedAssociator(graphs, replace(FusedConfig(fps=FPS), **config))
+        self.frame = -1
+
+    def __call__(self, *detections, frame=None, time_s=None):
+        self.frame = self.frame + 1 if frame is None else frame
+        now = self.frame / FPS if time_s is None else time_s
+        found = self.associator.step(self.frame, now, *seen(detections))
+        assert all(t.state is State.TRACKED for t in found)
+        ids = {t.detection: t.id for t in found}
+        assert len(ids) == len(found) == len(set(ids.values()))
+        return ids
+
+
+@pytest.fixture
+def world(tiny):
+    return lambda **config: World(tiny, **config)
+
+
+A, B = (100, 100, 1), (400, 120, 2)
+
+
+def moved(detection, x, y=0.0, look="same", score=0.9):
+    left, top, own = detection[:3]
+    return left + x, top + y, own if look == "same" else look, score
+
+
+# --- start and confirm
+
+
+def test_first_frame_counts_at_once_and_later_ones_need_a_second_match(world):
+    step = world()
+    assert step(A) == {0: 1}
+    assert step(A, B) == {0: 1}
+    assert step(A, B) == {0: 1, 1: 2}
+
+
+def test_tracks_start_from_a_score_of_their_own(world):
+    step = world(confirm_at_once=True)
+    assert step(moved(A, 0, score=0.55)) == {}, "matched from 0.5 on, started from 0.6 on"
+    assert step(moved(A, 0, score=0.65)) == {0: 1}
+    assert step(moved(A, 1, score=0.55)) == {0: 1}
+
+
+def test_low_scores_keep_a_track_and_start_none(world):
+    step = world()
+    assert step(A) == {0: 1}
+    assert step(moved(A, 3, score=0.2), moved(B, 0, score=0.2)) == {0: 1}
+    assert step(moved(A, 6, score=0.05)) == {}, "below every threshold"
+
+
+# --- match
+
+
+def test_appearance_tells_crossing_objects_apart(world):
+    step = world()
+    for x in range(0, 60, 3):
+        assert step((100 + x, 100, 1), (160 - x, 100, 2)) == {0: 1, 1: 2}
+
+
+def test_motion_cannot_veto(world):
+    """A jump to where no filter would look: appearance is alike, and half the cost is overlap."""
+    step = world()
+    step(A)
+    assert step(moved(A, 300)) == {0: 1}
+
+
+def test_overlap_keeps_an_object_that_turned(world):
+    """A cost of 1 for the look and 0.14 for the place is within the limit."""
+    step = world(other_cost=0.0)
+    step(A)
+    assert step(moved(A, 3, look=7)) == {0: 1}
+
+
+def test_a_stranger_in_the_place_of_a_lost_object_gets_an_id_of_its_own(world):
+    step = world(confirm_at_once=True, duplicate_limit=0.0)
+    for _ in range(5):
+        step(A, B)
+    for _ in range(3):
+        step(B)
+    assert step(moved(A, 35, look=7), B) == {0: 3, 1: 2}
+    assert step(moved(A, 35, look=7), B, A) == {0: 3, 1: 2, 2: 1}
+
+
+def test_objects_without_points_match_by_overlap(world):
+    step = world()
+    blank = (100, 100, None)
+    assert step(blank, B) == {0: 1, 1: 2}
+    assert step(B, moved(blank, 3)) == {0: 2, 1: 1}
+    assert step.associator._memory.features is not None
+
+
+def test_classes_never_mix(tiny):
+    associator = FusedAssociator(tiny, FusedConfig())
+    detections, features = seen([A])
+    associator.step(0, 0.0, detections, features)
+    other = replace(detections, classes=np.array([5]))
+    assert associator.step(1, 0.04, other, features) == []
+
+
+# --- memory
+
+
+def test_an_earlier_look_finds_an_object_again(world):
+    """Half hidden before it was lost: the last look is another's, an earlier one is its own."""
+    ids = {}
+    for memory in (1, 5):
+        step = world(memory=memory, other_cost=0.0)
+        for _ in range(10):
+            step(A, B)
+        step(moved(A, 0, look=9), B)
+        for _ in range(5):
+            step(B)
+        ids[memory] = step(moved(A, 60), B)
+    assert ids == {1: {1: 2}, 5: {0: 1, 1: 2}}
+
+
+def test_snapshots_are_an_interval_apart(tiny):
+    memory = AppearanceMemory(tiny, 3, 0.2)
+    box = BoxFilter(np.array([10.0, 10, 0.5, 8]))
+    tracklet = Tracklet(1, State.TRACKED, box, 0, 0, 0, 0)
+    for frame in range(12):
+        points = np.full((1, 2, CHANNELS), frame, np.float32)
+        memory.update([tracklet], ObjectFeatures(points, np.ones((1, 2), np.float32)), frame / 25)
+    kept = [float(memory.features.points[row, 0, 0]) for row in tracklet.memory]
+    assert kept == [11, 9, 4], "snapshots of 0, 5 and 10 are renewed until the next is due"
+    tracklet.detection = -1
+    memory.update([tracklet], None, 13 / 25)
+    assert len(tracklet.memory) == 3
+    memory.update([], None, 14 / 25)
+    assert memory.features is None
+
+
+# --- lose, coast, forget
+
+
+def test_lost_and_found_within_the_buffer(world):
+    step = world(buffer_s=0.2)
+    step(A, B)
+    for _ in range(5):
+        assert step(B) == {0: 2}
+    assert step(A, B) == {0: 1, 1: 2}
+    for _ in range(6):
+        step(B)
+    assert step(A, B) == {1: 2}, "a new one, to be confirmed"
+
+
+def test_coasting_is_short_and_follows_motion(world):
+    step = world(coast_s=0.08)
+    for t in range(8):
+        step(moved(A, 10 * t))
+    lefts = []
+    for _ in range(4):
+        step()
+        lefts.append([float(t.filter.box_xyxy()[0]) for t in step.associator.coasting])
+    assert [len(found) for found in lefts] == [1, 1, 0, 0]
+    assert lefts[0][0] == pytest.approx(180, abs=5)
+    assert lefts[1][0] == pytest.approx(190, abs=7)
+
+
+def test_what_was_seen_twice_only_does_not_coast(world):
+    step = world()
+    step(A)
+    step(A)
+    step()
+    assert step.associator.coasting == []
+
+
+# --- time
+
+
+def test_filters_move_by_the_time_that_passed(world):
+    """6 px a frame, then half a second without any: the look is new, so place decides."""
+    for look, time_s, expected in ((1, 24 / FPS, {0: 1}), (7, 24 / FPS, {0: 1}), (7, 12 / FPS, {})):
+        step = world(other_cost=0.0)
+        for t in range(12):
+            step(moved(A, 6 * t))
+        assert step(moved(A, 6 * 24, look=look), time_s=time_s) == expected
+
+
+def moving_filters():
+    """Three filters that have seen objects of different heights move."""
+    filters = [BoxFilter(np.array([50.0, 50, 0.5, h]), WALKING) for h in (20.0, 80.0, 300.0)]
+    for x in range(1, 8):
+        for number, box in enumerate(filters):
+            box.predict()
+            box.update(np.array([50.0 + 4 * x * number, 50 - x, 0.5, box.mean[3]]))
+    return filters
+
+
+def assert_equal_filters(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.mean, other.mean, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-9, atol=1e-9)
+
+
+def test_filters_move_and_learn_together_as_one_by_one():
+    together, alone = moving_filters(), moving_filters()
+    steady = [False, True, False]
+    boxes = xyxy_to_xyah(np.array([[3, 9, 30, 99], [7, 1, 44, 88], [0, 0, 9, 300]], np.float32))
+    advance_filters(together, 3, steady)
+    update_filters(together, boxes)
+    for box, is_steady, measured in zip(alone, steady, boxes, strict=True):
+        for _ in range(3):
+            box.predict(height_is_steady=is_steady)
+        box.update(measured)
+    assert_equal_filters(together, alone)
+    advance_filters([], 1, [])
+    update_filters([], boxes[:0])
+
+
+def test_parts_of_a_frame_are_time_too():
+    whole, parts = moving_filters(), moving_filters()
+    advance_filters(whole, 1, [False] * 3)
+    advance_filters(parts, 0.25, [False] * 3)
+    advance_filters(parts, 0.75, [False] * 3)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one.mean, other.mean)
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_buffers_count_seconds_whatever_the_frame_rate(world, every):
+    """Lost for 0.8 s of a buffer of 1 s, and for 1.4 s."""
+    for lost_s, kept in ((0.8, True), (1.4, False)):
+        step = world(buffer_s=1.0)
+        frame = 0
+        for _ in range(10):
+            step(A, B, frame=(frame := frame + every))
+        for _ in range(round(lost_s * FPS / every)):
+            step(B, frame=(frame := frame + every))
+        assert any(t.id == 1 for t in step.associator._tracklets) == kept
+
+
+def test_a_camera_that_comes_back_after_an_hour_begins_anew(world):
+    step = world()
+    step(A, frame=0)
+    step(A, frame=1)
+    assert step(A, frame=90_000) == {}
+    assert step(A, frame=90_001) == {0: 2}
+
+
+def test_clocks_that_stand_still_count_frames(world):
+    step = world(buffer_s=0.2)
+    step(A, B, time_s=0.0)
+    for _ in range(6):
+        step(B, time_s=0.0)
+    assert [t.id for t in step.associator._tracklets] == [2]
+
+
+# --- properties
+
+
+def scene(seed, frames=14):
+    """Walkers who come and go, with scores, some of them without points."""
+    rng = np.random.default_rng(seed)
+    start, speed = rng.uniform(0, 400, (6, 2)), rng.normal(0, 5, (6, 2))
+    for t in range(frames):
+        yield [
+            (
+                *(start[k] + speed[k] * t + rng.normal(0, 1, 2)),
+                None if rng.random() < 0.1 else k % 4,
+                float(rng.uniform(0.05, 1)),
+            )
+            for k in range(6)
+            if rng.random() < 0.8
+        ]
+
+
+def runner():
+    pytest.importorskip("torch")
+    from ...reference.graphs_in_torch import TorchRunner
+
+    return TorchRunner()
+
+
+def identities(frames, orders=None, shift=(0.0, 0.0), **config):
+    """Ids of every frame by the detection's place in `frames`."""
+    step = World(runner(), **config)
+    result = []
+    for number, detections in enumerate(frames):
+        order = range(len(detections)) if orders is None else orders[number]
+        given = [
+            (detections[k][0] + shift[0], detections[k][1] + shift[1], *detections[k][2:])
+            for k in order
+        ]
+        ids = step(*given)
+        result.append({list(order)[row]: identity for row, identity in ids.items()})
+    return result
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_permuting_the_detections_of_a_frame_changes_no_identity(seed):
+    frames = list(scene(seed))
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(detections)).tolist() for detections in frames]
+    assert identities(frames, orders) == identities(frames)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), x=st.integers(-2000, 2000), y=st.integers(-2000, 2000))
+def test_translating_a_whole_sequence_changes_no_identity(seed, x, y):
+    # Places on a grid of 1/8 px, so that float32 keeps them exactly.
+    frames = [
+        [(round(8 * d[0]) / 8, round(8 * d[1]) / 8, *d[2:]) for d in detections]
+        for detections in scene(seed)
+    ]
+    assert identities(frames, shift=(x, y)) == identities(frames)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), buffer=st.sampled_from([0.0, 0.08, 0.5]))
+def test_ids_are_sound_and_runs_are_equal(seed, buffer):
+    frames = list(scene(seed))
+    result = identities(frames, buffer_s=buffer)
+    assert identities(frames, buffer_s=buffer) == result
+    last: dict[int, int] = {}
+    for t, ids in enumerate(result):
+        for identity in ids.values():
+            assert identity not in last or (t - last[identity]) / FPS <= buffer + 0.041
+            last[identity] = t
+
+
+# --- engines of limited size
+
+
+class OnDevice:
+    """An array that is not on the host."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def to_host(self):
+        return self.array
+
+
+class Engine:
+    """A runner of `select` alone, for stacks of up to `most` objects on a device."""
+
+    def __init__(self, most):
+        self.most, self.calls = most, 0
+
+    def limit(self, graph, input_index, axis):
+        assert (graph, axis) == ("select", 0)
+        assert input_index in (0, 1, 2)
+        return self.most
+
+    def run(self, graph, first, second, rows):
+        assert graph == "select"
+        self.calls += 1
+        return (OnDevice(np.concatenate([first.array, second.array])[rows]),)
+
+
+def random_objects(count, seed):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(count, POINTS, CHANNELS)).astype(np.float32)
+    return ObjectFeatures(points, (rng.random((count, POINTS)) < 0.9).astype(np.float32))
+
+
+@pytest.mark.parametrize(("most", "calls"), [(100, 1), (3, 0)])
+def test_rows_are_selected_where_they_are_or_on_the_host(most, calls):
+    stacks, rows = [random_objects(5, 3), random_objects(4, 4)], np.array([8, 0, 3, 5])
+    host = select_rows(Engine(0), stacks, rows)
+    engine = Engine(most)
+    device = [ObjectFeatures(OnDevice(stack.points), stack.mask) for stack in stacks]
+    chosen = select_rows(engine, device, rows)
+    assert engine.calls == calls
+    np.testing.assert_array_equal(to_host(chosen.points), host.points)
+    np.testing.assert_array_equal(host.points, np.concatenate([s.points for s in stacks])[rows])
+    np.testing.assert_array_equal(chosen.mask, host.mask)
+
+
+# --- clear pairs
+
+
+def test_clear_pairs_are_matched_without_appearance(tiny):
+    """Two people apart need no comparison; where a third comes near one of them, they do."""
+    compared = []
+
+    class Counting:
+        def limit(self, *_):
+            return None
+
+        def run(self, graph, *feeds):
+            if graph == "rsm":
+                compared.append((len(feeds[0]), len(feeds[2])))
+            return tiny.run(graph, *feeds)
+
+    step = World(Counting(), confirm_at_once=True)
+    assert step(A, B) == {0: 1, 1: 2}
+    assert step(moved(B, 2), moved(A, 3)) == {0: 2, 1: 1}
+    assert compared == []
+    near = moved(A, 20, look=5)
+    assert step(moved(A, 6), moved(B, 4), near) == {0: 1, 1: 2, 2: 3}
+    assert compared == [(1, 2)]
