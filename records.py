@@ -65,7 +65,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The N objects that somebody saw in one frame, in source pixels.
+    """The N objects that a detector found in one frame, in source pixels.
 
     Attributes:
         boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
@@ -165,7 +165,7 @@ class Tracks:
     def __post_init__(self) -> None:
         _check("ids", self.ids, (len(self.detections),), np.int64)
         if len(np.unique(self.ids)) != len(self.ids):
-            raise DetectionError(f"frame {self.frame_index}: an id stands twice in {self.ids}")
+            raise DetectionError(f"frame {self.frame_index}: an id appears twice in {self.ids}")
 
     def __len__(self) -> int:
         return len(self.ids)

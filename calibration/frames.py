@@ -41,7 +41,7 @@ _HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
 Float32 = npt.NDArray[np.float32]
 
 Tick = Callable[[int, int | None], None]
-"""Told how much is done, and of how much, where that is known."""
+"""Called with how much is done, and of how much, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def sample_frames(
         sources: As on the command line; files only.
         count: How many frames at most.
         sizes_hw: Image sizes that the bundle takes; empty: any.
-        tick: Told of every frame that was looked at.
+        tick: Called after every frame that was read.
 
     Raises:
         RequestError: A source is live.

@@ -146,7 +146,7 @@ def _summary(data: Mapping[str, Any]) -> str:
 def _validation(data: Mapping[str, Any]) -> str:
     if not data["validation"]:
         return (
-            "No sequence was given with `--validate`: what this does to tracks is unknown, only "
+            "No sequence was given with `--validate`: the effect on tracks was not measured, only "
             "the features were compared.\n"
         )
     rows = []

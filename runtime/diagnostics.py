@@ -74,7 +74,7 @@ def _jetson(root: Path) -> list[Fact]:
     mode = re.search(r"NV Power Mode: (\S+)", _output("nvpmodel", "-q"))
     if mode:
         slow = not mode[1].startswith("MAXN")
-        hint = "for full speed: `grep 'POWER_MODEL ID' /etc/nvpmodel.conf` tells NUMBER, then "
+        hint = "for full speed: `grep 'POWER_MODEL ID' /etc/nvpmodel.conf` shows NUMBER, then "
         hint += "`sudo nvpmodel -m NUMBER` and `sudo jetson_clocks`"
         facts.append(Fact("power mode", mode[1], hint if slow else ""))
     return facts

@@ -1,4 +1,4 @@
-"""Several sources on one loaded bundle, in turns: whoever has a frame goes through the backbone.
+"""Several sources on one loaded bundle, in turns: a source with a new frame gets the backbone.
 
 Heads, identities and results of the sources have nothing to do with one another; only the graphs
 are shared. Frames whose images are of one size may go through the backbone together.
@@ -33,8 +33,8 @@ class Stream:
         source: Where its frames come from.
         pipeline: Its heads and writers.
         max_frames: How many frames at most.
-        on_frame: Told of every frame.
-        on_end: Told once, when it is done: with the error that ended it, or None.
+        on_frame: Called after every frame.
+        on_end: Called once, when the source is done, with the error that ended it, or None.
         done: Whether it is.
     """
 
@@ -112,7 +112,7 @@ class MultiSource:
                 stream.end()
 
     def _run_alone(self, stream: Stream, stop: StopRequest) -> None:
-        """One source can be waited for, and nobody else has work for a second thread."""
+        """One source can be waited for, and no other source has work for a second thread."""
         error: UnitrackError | None = None
         try:
             stream.pipeline.run(stop, max_frames=stream.max_frames, on_frame=stream.on_frame)

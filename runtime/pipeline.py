@@ -106,7 +106,7 @@ class Pipeline:
         graphs: Runs `backbone`.
         task runners: The tasks; the first one that looks at the whole frame decides its image size.
         name: The source's short name, for `listeners`.
-        listeners: Told of every frame.
+        listeners: Called after every frame.
 
     Attributes:
         frames: Number of frames done.
@@ -205,7 +205,7 @@ class Pipeline:
         self._stages_s[stage] = seconds
 
     def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write what they found and tell the listeners."""
+        """Run the heads on a frame, write their results and call the listeners."""
         frame = prepared.frame
         results = [self._step(task_runner, frame, features) for task_runner in self._task_runners]
         self.note("latency", self._age(prepared))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .measure import Rounds
 
 NOISY = 0.10
-"""Rounds of one side that lie further apart than this, of their median, tell nothing for sure."""
+"""Rounds of one side that differ by more than this share of their median prove nothing."""
 
 PERCENTILES = (50, 95, 99)
 

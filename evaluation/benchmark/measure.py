@@ -31,7 +31,7 @@ Rounds = Sequence[Sequence[Stages]]
 """The frames of every round."""
 
 Tick = Callable[[int, int], None]
-"""Told how many frames are done, and of how many."""
+"""Called with the number of frames that are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class BenchRequest:
 
 
 def load_workload(request: BenchRequest) -> Workload:
-    """The frames of a request, and what its task is told about them.
+    """The frames of a request, and the prompt and detections of its task.
 
     A round goes there and back over all of them, so that every round sees the same: rounds that
-    differ tell of the machine, and not of what was in the image.
+    differ show the machine, and not the content of the image.
 
     Raises:
         SourceError: They cannot be read or made.
@@ -184,7 +184,7 @@ def interleave(
         runners: The sides.
         request: How many rounds, frames and frames of warming up.
         stop: Ends it.
-        tick: Told of every frame.
+        tick: Called after every frame.
 
     Returns:
         By side, the frames of every round.

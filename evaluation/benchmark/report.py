@@ -25,7 +25,7 @@ from .measure import BenchRequest, Runner, Side, interleave, load_workload, mode
 from .workload import make_task_runner
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
+"""Called with the current step, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def check_plotting(path: Path) -> None:
 
 
 def plot_latency(report: BenchReport, path: Path) -> None:
-    """Draw the latency of every frame; rounds are told apart by their background.
+    """Draw the latency of every frame; rounds have backgrounds of alternating shade.
 
     Raises:
         OutputError: It cannot be written.

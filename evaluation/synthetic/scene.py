@@ -82,7 +82,7 @@ class SceneTruth:
             by another figure nor outside the image.
         masks: (N, H, W) bool, the pixels that can be seen; no pixel belongs to two figures.
         keypoints: (N, 17, 3) float32, x, y in source pixels and confidence, in PoseTrack18 order
-            (`scene_figure.JOINT_NAMES`); 1 where the point can be seen, 0 where another figure or
+            (`figure.JOINT_NAMES`); 1 where the point can be seen, 0 where another figure or
             the own head hides it or it lies outside the image.
     """
 
@@ -156,7 +156,7 @@ class Scene:
     def detections(
         self, index: int, seed: int = 0, noise: DetectorNoise | None = None
     ) -> Detections:
-        """What an imperfect detector would report for frame `index`, in no telling order.
+        """What an imperfect detector would report for frame `index`, in random order.
 
         Args:
             index: Frame number, from 0.

@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
-"""Told what happens to a live source, in a thread of its own; the text names no source."""
+"""Called with what happens to a live source, in a thread of its own; the text names no source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class LiveOptions:
         realtime: Whether files play at their own pace too: what is not taken in time is dropped.
         freeze_s: A connection without a frame for so long is opened anew.
         give_up_s: A live source without a frame for so long has ended; None: it never does.
-        notify: Told when a live source is lost, is back, or changes size.
+        notify: Called when a live source is lost, is back, or changes size.
     """
 
     realtime: bool = False
@@ -94,7 +94,7 @@ class Source(Protocol):
         """Frees the device or file and its thread; returns soon whatever they are doing."""
 
     def notes(self) -> list[str]:
-        """Remarks on the frames handed over so far, one line each."""
+        """Notes on the frames handed over so far, one line each."""
 
 
 class PolledSource(Source, Protocol):

@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 class GpuMemoryError(BackendError):
-    """The device has no room for what was asked."""
+    """The device has not enough free memory."""
 
 
 class Cuda(Protocol):
@@ -38,7 +38,7 @@ class Cuda(Protocol):
     stream: int
 
     def malloc(self, size: int) -> int:
-        """Device memory; raises `GpuMemoryError` where there is no room."""
+        """Device memory; raises `GpuMemoryError` when it is out of memory."""
 
     def free(self, address: int) -> None:
         """Give device memory back, after waiting for all queued work."""
@@ -104,12 +104,12 @@ class CudaRuntime:
         self._next_graph = 1
 
     def malloc(self, size: int) -> int:
-        """Device memory; raises `GpuMemoryError` where there is no room."""
+        """Device memory; raises `GpuMemoryError` when it is out of memory."""
         result = self._cuda.cudaMalloc(size)
         if result[0] == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
             free = self.free_memory() / MIB
             raise GpuMemoryError(
-                f"the GPU has no room for {size / MIB:.1f} MiB more ({free:.0f} of "
+                f"the GPU is out of memory for {size / MIB:.1f} MiB more ({free:.0f} of "
                 f"{self.gpu.memory_mib} MiB free): close other programs on it, use a smaller "
                 "image size, or build engines for one --size"
             )

@@ -82,7 +82,7 @@ class DeviceMemory:
         """An array whose elements are whatever was there before.
 
         Raises:
-            GpuMemoryError: The device has no room.
+            GpuMemoryError: The device is out of memory.
         """
         if self._closed:
             raise BackendError("the GPU backend was closed and takes no more arrays")
