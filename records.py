@@ -1,8 +1,8 @@
-"""What travels between the packages: frames, detections, tracks.
+"""The records that all packages exchange: frames, detections, tracks.
 
 All of them are frozen, slotted dataclasses that check themselves on construction, so that a wrong
-array is reported where it was made and not three calls later.  Arrays are not copied: who builds
-a record hands its arrays over and no longer writes to them.
+array is reported where it was made and not three calls later.  Arrays are not copied: the
+caller must not write to them afterwards.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """What a head says about one frame: detections with identities.
+    """The result of a head for one frame: detections with identities.
 
     Attributes:
         frame_index: The frame's `Frame.index`.

@@ -1,6 +1,6 @@
 """Which frames of a source are worth calibrating on: spread over its length and its scenes.
 
-The same source gives the same frames: nothing is drawn by chance.
+The choice is deterministic: the same source gives the same frames.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _look_through(sources: Sequence[str], tick: Tick) -> tuple[Float32, list[int
 
 
 def _all_frames(source: Source) -> Iterator[Frame]:
-    """Every frame; one that cannot be read is an error, since nothing is gained by going on."""
+    """Every frame; one that cannot be read is an error, since the others alone are of no use."""
     yield from source
     if source.ended_early is not None:
         raise SourceError(f"--frames: {source.ended_early}; leave it out or repair it")

@@ -198,7 +198,7 @@ _INT8, _FLOAT, _ALONE = "#2f6db3", "#c2c8d0", "#d9822b"
 
 
 def check_plotting() -> None:
-    """Find out before the work that its plot can be drawn.
+    """Check before the work that its plot can be drawn.
 
     Raises:
         CalibrationError: Matplotlib is not installed.

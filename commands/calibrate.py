@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What tracks may lose; see the options of the same names."""
+    """The allowed loss of the tracks; see the options of the same names."""
 
     max_drop: float
     min_agreement: float
@@ -178,7 +178,7 @@ def _run(
 def check_bounds(
     comparisons: list[Comparison], result: Calibration, bounds: Bounds, output: Path
 ) -> None:
-    """Refuse what lost too much.
+    """Refuse an int8 bundle whose tracks lost too much.
 
     Raises:
         CalibrationError: Names the sequence, the loss and the three layers that hurt most.

@@ -1,4 +1,4 @@
-"""Heads that a viewer starts: how they are made, and how they are started anew."""
+"""Heads that a viewer starts: how they are made and restarted."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class StartedHead(Head):
         return source_hw if self._head is None else self._head.network_hw(source_hw)
 
     def reset(self) -> None:
-        """Forget the video; the head goes on from its first frame."""
+        """Reset the head of the last command, which starts again from its first frame."""
         if self._head is not None:
             self._head.reset()
 
@@ -75,11 +75,11 @@ class StartedHead(Head):
         features: FeatureMap,
         detections: Detections | None = None,
     ) -> Tracks:
-        """Take in the next frame, then a command that may have come.
+        """Process the next frame, then the newest command, if any.
 
         Args:
             frame: Its index is larger than that of the last one.
-            features: The backbone's view of it; None while `needs_features` says no.
+            features: Its features; None while `needs_features` is False.
             detections: Not looked at.
 
         Raises:

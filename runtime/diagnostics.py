@@ -31,7 +31,7 @@ class Fact:
     Attributes:
         name: What was looked at.
         value: What was found.
-        hint: What to do about it, where something is amiss or absent; empty otherwise.
+        hint: How to fix it, where something is wrong or missing; empty otherwise.
     """
 
     name: str

@@ -27,7 +27,7 @@ class SideFigures:
 
     Attributes:
         stages_ms: p50, p95, p99 and the best of every stage; `latency` is capture to result.
-        fps: Frames per second, if one frame follows the other at once.
+        fps: Frames per second, without pauses between frames.
         jitter_ms: Mean difference between the latencies of one frame and the next.
         rounds_ms: Median latency of every round.
         latencies_ms: Of every frame.

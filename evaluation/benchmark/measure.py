@@ -1,7 +1,7 @@
 """Measures a task on several backends side by side, in the pipeline that `cli track` runs.
 
-All of them see the same frames in memory.  They take turns frame by frame, and who begins changes
-with every frame, so that whatever disturbs the machine disturbs all of them alike.
+All of them see the same frames in memory.  They take turns frame by frame, and the first one
+changes with every frame, so that whatever disturbs the machine disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class FrameTimes(StageTimes):
         self.frames: list[Stages] = []
 
     def add(self, stage: str, seconds: float) -> None:
-        """Record a duration of the frame in hand."""
+        """Record a duration of the current frame."""
         if stage == "read":
             self.frames.append({})
         self.frames[-1][stage] = seconds
@@ -140,7 +140,7 @@ class Runner:
     Args:
         name: Of the side.
         graphs: Runs its graphs; loads all that the task needs at once.
-        task runner: The task.
+        task_runner: The task.
         workload: The frames.
     """
 

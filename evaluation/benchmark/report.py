@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """What a measurement came to.
+    """The result of a measurement.
 
     Attributes:
         request: What was asked for.
@@ -243,7 +243,7 @@ _COLOURS = ("#2f6db3", "#d9822b", "#3a8f5c", "#a33b7c", "#6b6b6b")
 
 
 def check_plotting(path: Path) -> None:
-    """Find out before the measurement that it can be drawn.
+    """Check before the measurement that its plot can be drawn.
 
     Raises:
         RequestError: The file's ending names no format.

@@ -52,12 +52,12 @@ _NOISE_STREAM = 108
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A short clip and what is known of it.
+    """A short clip with its detections and prompts.
 
     Attributes:
         name: For people.
         frames: At least two, of one size.
-        observed: By task, what a detector says of every frame.
+        detected: By task, the detections of every frame.
         labels: (H, W) uint8 label map of the first frame, for `vos`.
         poses: (N, 17, 3) float32 joints of the first frame, for `pose`.
         pose_ids: (N,) int64 identities of `poses`.
@@ -255,10 +255,10 @@ class _InMemory:
 
 
 class Given(_InMemory):
-    """A detector that says what was said before, wherever an endless clip is.
+    """A detector that returns recorded detections of the frames of an `EndlessClip`.
 
     Args:
-        observed: Of every frame of the clip.
+        detected: Of every frame of the clip.
     """
 
     def __init__(self, detected: Sequence[Detections]) -> None:

@@ -178,7 +178,7 @@ def _digest(path: Path | None) -> str | None:
 
 
 def why_not_trackable(sequence: Sequence) -> str | None:
-    """What a sequence lacks for being tracked, and the remedy; None where it lacks nothing."""
+    """What a sequence lacks to be tracked, and the fix; None where it lacks nothing."""
     if not sequence.images:
         return (
             f"{sequence.name}: no images to track in; score results that are there with "

@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Attributes:
         precision: Of the bundle: which bounds count.

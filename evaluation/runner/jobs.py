@@ -63,7 +63,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class SequenceRecord:
-    """What came of a sequence.
+    """The result of a sequence.
 
     Attributes:
         name: The sequence's.

@@ -53,7 +53,7 @@ class Exhibit:
     image: UInt8Array | None = None
 
     def add(self, frame: Frame, tracks: Tracks) -> None:
-        """Take in the next frame, and make it the image."""
+        """Draw the next frame, and keep it as the image."""
         self.tracks.append(tracks)
         caption = f"{self.task}  frame {frame.index + 1}"
         if self.task in GIVEN_ONCE:

@@ -1,4 +1,4 @@
-"""A procedural clip with exact truth: textured walkers who cross, hide one another and return.
+"""A procedural clip with exact truth: textured walkers cross, hide one another and return.
 
 Everything is a function of the configuration and the frame number, so frames may be asked for in
 any order, and two scenes of one configuration are equal byte for byte.
@@ -189,7 +189,7 @@ class Scene:
         spots = [
             replace(path[index], x=path[index].x - dx, y=path[index].y - dy) for path in self._paths
         ]
-        # Who stands lower in the image stands nearer and hides the others.
+        # Figures lower in the image are nearer and hide the others.
         order = sorted(range(len(spots)), key=lambda k: (spots[k].y, k))
         labels = np.zeros(image.shape[:2], np.uint8)
         found: dict[int, tuple[FloatArray, int]] = {}

@@ -43,7 +43,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """What came out.
+    """A built engine.
 
     Attributes:
         plan: The serialised engine.

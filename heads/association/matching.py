@@ -82,7 +82,7 @@ class Associator:
     def step(
         self, frame_index: int, detections: Detections, features: ObjectFeatures | None
     ) -> list[Tracklet]:
-        """Take in one frame.
+        """Process one frame.
 
         Args:
             frame_index: Larger than that of the last call; motion advances by the difference, and
@@ -196,7 +196,7 @@ class Associator:
         return unmatched, [rows[column] for column in unmatched_columns]
 
     def _retire(self, frame_index: int) -> None:
-        """Settle what became of every tracklet in this frame, matched or not."""
+        """Update the state of every tracklet after this frame, matched or not."""
         kept = []
         for tracklet in self._tracklets:
             if tracklet.detection >= 0:

@@ -48,7 +48,7 @@ def draw_tracks(
     """A copy of the image with the tracks drawn over it, each identity in its own colour.
 
     Masks are laid over translucently with a solid outline, keypoints of confidence above 0 are
-    joined to a skeleton, and every object bears its id in a label that stays inside the image.
+    joined to a skeleton, and every object gets its id in a label that stays inside the image.
     Lines and letters grow with the image.
 
     Args:

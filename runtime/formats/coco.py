@@ -120,7 +120,7 @@ def read_coco(path: Path) -> tuple[IntArray, IntArray, Detections, list[int]]:
 
     Returns:
         `image_id` (M,) and number from 1 (M,) of each row, the M rows, and the numbers of entries
-        left out, which have neither a box nor a joint seen.
+        left out, which have neither a box nor a visible joint.
 
     Raises:
         DetectionError: The file cannot be read or an entry is malformed; names the entry.

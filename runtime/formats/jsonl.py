@@ -60,8 +60,8 @@ def _rows(task: str, tracks: Tracks) -> Iterator[Mapping[str, Any]]:
 class JsonLinesWriter:
     """Watches a run and writes a line for every frame; a context manager.
 
-    Nothing is held back: a line has left when `on_frame` returns. A reader of the standard output
-    who reads slowly slows the run down, as in any pipe; one who goes away ends it.
+    Lines are not buffered: each is written when `on_frame` returns. A slow reader of the standard
+    output slows the run down, as in any pipe; one that closes it ends the run.
 
     Args:
         target: The file, or `-` for the standard output.

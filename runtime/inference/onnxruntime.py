@@ -43,7 +43,7 @@ _DTYPES = {
 
 
 class OrtArray:
-    """An array in ONNX Runtime's hands, usually on a GPU."""
+    """An array owned by ONNX Runtime, usually on a GPU."""
 
     def __init__(self, value: onnxruntime.OrtValue) -> None:
         self.value = value
@@ -129,7 +129,7 @@ class OnnxRuntimeEngine(Engine):
         return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
 
     def close(self) -> None:
-        """Give the session back."""
+        """Release the session."""
         self._session = None
 
 

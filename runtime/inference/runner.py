@@ -67,7 +67,7 @@ class GraphRunner:
         return tuple(outputs.values())
 
     def place(self, array: Array) -> Array:
-        """The same array where the graphs compute: what is fed often is then copied once.
+        """The same array where the graphs compute: an input that is fed often is then copied once.
 
         On the CPU it is the array itself.
         """

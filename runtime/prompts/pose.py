@@ -42,9 +42,9 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
     """Read `--init`.
 
     Of a PoseTrack18 file that covers a video, the first image counts, by `frame_id`; of COCO
-    results, the smallest `image_id`.  People without a joint seen are left out.  Where all of them
-    have different `track_id`s, these are their ids, one higher in a file that counts from 0; else
-    they are numbered from 1.
+    results, the smallest `image_id`.  People without a visible joint are left out.  Where
+    all of them have different `track_id`s, these are their ids, one higher in a file that counts
+    from 0; else they are numbered from 1.
 
     Args:
         path: PoseTrack18 JSON or COCO keypoint results.

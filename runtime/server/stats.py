@@ -61,7 +61,7 @@ class SourceStats:
             self._recent_s.setdefault(stage, deque(maxlen=_WINDOW)).append(seconds)
 
     def add_event(self, event: SourceEvent) -> None:
-        """Take in what happened to the source."""
+        """Count an event of the source."""
         self.message = event.message
         if event.kind in ("lost", "ended", "failed"):
             self.up = False

@@ -44,7 +44,7 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """How sources behave that do not wait.
+    """How live sources behave.
 
     Attributes:
         realtime: Whether files play at their own pace too: what is not taken in time is dropped.
@@ -98,7 +98,7 @@ class Source(Protocol):
 
 
 class PolledSource(Source, Protocol):
-    """A source that can be asked whether it has something to say."""
+    """A source that says whether its next frame is ready."""
 
     def ready(self) -> bool:
         """Whether `next` would answer at once, be it with a frame or the end."""

@@ -89,7 +89,7 @@ def open_pipeline(pipeline: str, name: str) -> OpenCVCapture:
 
 
 def require_gstreamer(name: str) -> None:
-    """Find out before a pipeline is opened whether OpenCV can do it.
+    """Check that OpenCV has GStreamer before a pipeline is opened.
 
     Raises:
         SourceError: It cannot.

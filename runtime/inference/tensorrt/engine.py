@@ -207,7 +207,7 @@ class TensorrtEngine(Engine):
         self._context, self._shapes = None, ()
 
     def close(self) -> None:
-        """Give contexts and engine back; may be called twice.  Outputs stay readable."""
+        """Release contexts and engine; may be called twice.  Outputs stay readable."""
         if self._engine is not None:
             self._forget_contexts()
             self._engine, self._runtime = None, None

@@ -141,13 +141,13 @@ class DeviceMemory:
         self._close_when_idle()
 
     def trim(self) -> None:
-        """Give memory that no array uses back to the device."""
+        """Free the device memory that no array uses."""
         for addresses in self._free.values():
             while addresses:
                 self.cuda.free(addresses.pop())
 
     def close(self) -> None:
-        """Give everything back; arrays that are still held keep theirs, and stay readable."""
+        """Free everything; arrays that are still held keep theirs, and stay readable."""
         if self._closed:
             return
         self._scratch = None
