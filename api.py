@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 class Tracker:
     """One task over one video at a time; a context manager.
 
-    `track` reads a source by itself; `update` is for people with a loop of their own. A tracker is
-    not for several threads at once.
+    `track` reads a source; `update` is for a loop of your own. A tracker must not be used from
+    several threads at once.
 
     Args:
         task: sot, vos, mot, mots, posetrack or pose.
@@ -121,7 +121,7 @@ class Tracker:
         self.close()
 
     def close(self) -> None:
-        """Give memory and devices back; may be called twice."""
+        """Release memory and devices; may be called twice."""
         self._held.close()
 
     def reset(self) -> None:
@@ -151,7 +151,7 @@ class Tracker:
         *,
         timestamp: float | None = None,
     ) -> Tracks:
-        """Take in the next frame.
+        """Process the next frame.
 
         Args:
             image: (H, W, 3) uint8, BGR.

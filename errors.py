@@ -1,7 +1,7 @@
 """Every error that a user can meet.
 
 A message is one line: what happened, what was got and what was expected, and the command or flag
-that mends it.  The command line prints it as it is and exits with status 1.
+that fixes it.  The command line prints it as it is and exits with status 1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What travels between the packages: frames, detections, tracks.
+"""The records that all packages exchange: frames, detections, tracks.
 
 All of them are frozen, slotted dataclasses that check themselves on construction, so that a wrong
-array is reported where it was made and not three calls later.  Arrays are not copied: who builds
-a record hands its arrays over and no longer writes to them.
+array is reported where it was made and not three calls later.  Arrays are not copied: the
+caller must not write to them afterwards.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The N objects that somebody saw in one frame, in source pixels.
+    """The N objects that a detector found in one frame, in source pixels.
 
     Attributes:
         boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
@@ -147,7 +147,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """What a head says about one frame: detections with identities.
+    """The result of a head for one frame: detections with identities.
 
     Attributes:
         frame_index: The frame's `Frame.index`.
@@ -165,7 +165,7 @@ class Tracks:
     def __post_init__(self) -> None:
         _check("ids", self.ids, (len(self.detections),), np.int64)
         if len(np.unique(self.ids)) != len(self.ids):
-            raise DetectionError(f"frame {self.frame_index}: an id stands twice in {self.ids}")
+            raise DetectionError(f"frame {self.frame_index}: an id appears twice in {self.ids}")
 
     def __len__(self) -> int:
         return len(self.ids)

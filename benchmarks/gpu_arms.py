@@ -96,7 +96,7 @@ class Arm(ABC):
         return f"PyTorch {torch.__version__}"
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
         return
 
 

@@ -44,7 +44,7 @@ class Plan:
     objects: int = 50
 
     def synchronize(self) -> None:
-        """Wait for the GPU: for all its streams, whoever made them."""
+        """Wait for the GPU: for all its streams, whichever library made them."""
         if self.setup.device == "cuda":
             torch.cuda.synchronize()
 

@@ -28,7 +28,7 @@ class DeviceStopwatch(Stopwatch):
         synchronize: Waits until the device has done all it was given.
 
     Attributes:
-        staged: Whether stages are told apart; if not, only `FRAME` means something.
+        staged: Whether stages are timed separately; if not, only `FRAME` means something.
     """
 
     def __init__(self, synchronize: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ class Samples:
 
     Attributes:
         frames: Of whole frames.
-        stages: Of frames in which stages were told apart.
+        stages: Of frames whose stages were timed separately.
         backbone: Of the backbone alone, one back to back with the next.
     """
 

@@ -1,7 +1,7 @@
 """Association on the host at 50 tracklets x 50 detections: motion, gating, assignment, upkeep.
 
 The graphs are stood in for by answers made beforehand, so only the project's own Python counts.
-The target is on the median of the clock on the wall; the CPU's own time stands beside it, because
+The target is on the median of the clock on the wall; the CPU time is reported with it, because
 other programs on the machine lengthen the one and hardly the other.
 """
 

@@ -1,4 +1,4 @@
-"""An int8 bundle beside the float one: file, feature cosine on footage it never saw, latency."""
+"""An int8 bundle against the float one: file size, feature cosine on new footage, latency."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("float_bundle", type=Path)
     parser.add_argument("int8_bundle", type=Path)
-    parser.add_argument("--frames", nargs="+", required=True, help="sources that it never saw")
+    parser.add_argument("--frames", nargs="+", required=True, help="sources not calibrated on")
     parser.add_argument("--count", type=int, default=FEWEST, help="frames of each")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)

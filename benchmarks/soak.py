@@ -54,7 +54,7 @@ def write_clip(folder: Path, frames: int) -> Path:
 
 @contextmanager
 def viewer(url: str) -> Iterator[None]:
-    """Somebody who reads the stream of tracks while the block runs."""
+    """A client that reads the stream of tracks while the block runs."""
 
     def read() -> None:
         with suppress(OSError), urllib.request.urlopen(f"{url.rstrip('/')}/tracks") as answer:

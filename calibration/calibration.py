@@ -28,7 +28,7 @@ _SAVE_EVERY = 16
 _MEAN_FRAMES = 16
 
 Progress = Callable[[str, int, int | None], None]
-"""Told what is being done, how much of it is done, and of how much."""
+"""Called with the current step, how much of it is done, and of how much."""
 
 
 def load_float_bundle(path: Path) -> tuple[Bundle, onnx.ModelProto]:
@@ -65,14 +65,14 @@ def calibrate(
         request: What to do.
         bundle: See `load_float_bundle`.
         model: Its backbone graph.
-        progress: Told of every step.
+        progress: Called at every step.
 
     Returns:
         The result, and what must be discarded once it has been written.
 
     Raises:
         UnitrackError: One line that says what is wrong; what was found out so far is kept, and
-            the same call goes on from there.
+            the same call continues from there.
     """
     layers = layers_of(model)
     check_names(layers, request.keep_float)

@@ -1,6 +1,6 @@
 """Which frames of a source are worth calibrating on: spread over its length and its scenes.
 
-The same source gives the same frames: nothing is drawn by chance.
+The choice is deterministic: the same source gives the same frames.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
 Float32 = npt.NDArray[np.float32]
 
 Tick = Callable[[int, int | None], None]
-"""Told how much is done, and of how much, where that is known."""
+"""Called with how much is done, and of how much, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def sample_frames(
         sources: As on the command line; files only.
         count: How many frames at most.
         sizes_hw: Image sizes that the bundle takes; empty: any.
-        tick: Told of every frame that was looked at.
+        tick: Called after every frame that was read.
 
     Raises:
         RequestError: A source is live.
@@ -160,7 +160,7 @@ def _look_through(sources: Sequence[str], tick: Tick) -> tuple[Float32, list[int
 
 
 def _all_frames(source: Source) -> Iterator[Frame]:
-    """Every frame; one that cannot be read is an error, since nothing is gained by going on."""
+    """Every frame; one that cannot be read is an error, since the others alone are of no use."""
     yield from source
     if source.ended_early is not None:
         raise SourceError(f"--frames: {source.ended_early}; leave it out or repair it")

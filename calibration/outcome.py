@@ -1,4 +1,4 @@
-"""What a calibration is asked for, and what it comes to."""
+"""Request and result of a calibration."""
 
 from __future__ import annotations
 

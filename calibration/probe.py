@@ -87,7 +87,7 @@ def layer_drift(
         quantised: The int8 graph.
         layers: Convolutions of both.
         images: (H, W, 3) uint8 each.
-        tick: Told of every image.
+        tick: Called after every image.
 
     Returns:
         Mean over cells and images, 0 (the same) to 2.

@@ -1,4 +1,4 @@
-"""What an interrupted calibration had found out, so that the next one goes on from there."""
+"""Results of an interrupted calibration, from which the next run continues."""
 
 from __future__ import annotations
 

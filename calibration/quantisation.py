@@ -133,7 +133,7 @@ def channel_means(
         model: The float graph.
         cut_offs: The absolute value that becomes 127, by activation.
         images: (H, W, 3) uint8 each.
-        tick: Told of every image.
+        tick: Called after every image.
     """
     probe = Probe(model, list(cut_offs))
     sums = {name: np.zeros((2, 1), np.float64) for name in cut_offs}

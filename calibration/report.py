@@ -146,7 +146,7 @@ def _summary(data: Mapping[str, Any]) -> str:
 def _validation(data: Mapping[str, Any]) -> str:
     if not data["validation"]:
         return (
-            "No sequence was given with `--validate`: what this does to tracks is unknown, only "
+            "No sequence was given with `--validate`: the effect on tracks was not measured, only "
             "the features were compared.\n"
         )
     rows = []
@@ -198,7 +198,7 @@ _INT8, _FLOAT, _ALONE = "#2f6db3", "#c2c8d0", "#d9822b"
 
 
 def check_plotting() -> None:
-    """Find out before the work that its plot can be drawn.
+    """Check before the work that its plot can be drawn.
 
     Raises:
         CalibrationError: Matplotlib is not installed.

@@ -89,7 +89,7 @@ def float_layers(
         sensitivities: Of every layer, by name.
         bound: Lowest feature cosine that a frame may have.
         forced: Layers that stay in float anyway.
-        tick: Told of every trial: layers in float, lowest cosine.
+        tick: Called after every trial with: layers in float, lowest cosine.
 
     Returns:
         Names, `forced` among them, in the order of the graph.

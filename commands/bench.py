@@ -41,7 +41,8 @@ DEFAULT_OBJECTS = 10
 @click.option(
     "--objects",
     type=click.IntRange(min=1, max=64),
-    help=f"Figures in the scene, or made up on --source.  [default: {DEFAULT_OBJECTS}]",
+    help="Number of figures in the scene, or of synthetic objects on --source.  "
+    f"[default: {DEFAULT_OBJECTS}]",
 )
 @size_option(
     "Size of the scene's frames and of the network's image.  [default: what the task works at: "
@@ -51,7 +52,7 @@ DEFAULT_OBJECTS = 10
 @click.option(
     "--against",
     metavar="pytorch|BUNDLE2",
-    help="Measure PyTorch eager on the same graphs, or another bundle, beside it.",
+    help="Also measure PyTorch eager on the same graphs, or another bundle.",
 )
 @weights_option
 @click.option(
@@ -62,7 +63,7 @@ DEFAULT_OBJECTS = 10
     type=click.IntRange(min=2),
     default=12,
     show_default=True,
-    help="Frames of a round, for each backend: there and back over half as many.",
+    help="Frames per round and backend: forward and back over half as many.",
 )
 @threads_option
 @click.option(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What tracks may lose; see the options of the same names."""
+    """The allowed loss of the tracks; see the options of the same names."""
 
     max_drop: float
     min_agreement: float
@@ -47,15 +47,17 @@ class Bounds:
     help="Footage of what the camera will see: a video, a folder of images or a quoted pattern; "
     "repeatable.",
 )
-@click.option("--count", default=128, show_default=True, help="Frames to take from it at most.")
+@click.option("--count", default=128, show_default=True, help="Maximum number of frames to use.")
 @click.option(
     "--method",
     type=click.Choice(["percentile", "entropy", "minmax"]),
     default="percentile",
     show_default=True,
-    help="How the range of an activation is cut off.",
+    help="How the range of an activation is chosen.",
 )
-@click.option("--keep-float", multiple=True, metavar="LAYER", help="Leave it in float; repeatable.")
+@click.option(
+    "--keep-float", multiple=True, metavar="LAYER", help="Layer to keep in float; repeatable."
+)
 @click.option(
     "--min-cosine",
     default=0.998,
@@ -69,7 +71,7 @@ class Bounds:
     help="Sequences to track with both bundles: a layout of `cli eval` (otb, davis, mot, mots, "
     "posetrack), or a video from a camera that stands still; repeatable.",
 )
-@click.option("--validate-frames", type=click.IntRange(min=3), help="First frames of each only.")
+@click.option("--validate-frames", type=click.IntRange(min=3), help="Frames to use of each.")
 @click.option(
     "--max-drop",
     default=0.01,
@@ -104,7 +106,7 @@ def command(
 
     Ranges come from real frames; layers that hurt too much stay in float. The new bundle holds a
     report (report.md, report.json, drift.png), and is only written where the features, and the
-    tracks of --validate, stay within the bounds. An interrupted run goes on where it ended.
+    tracks of --validate, stay within the bounds. An interrupted run continues where it stopped.
 
     \b
     Examples:
@@ -132,7 +134,7 @@ def command(
     check_plotting()
     loaded, model = load_float_bundle(bundle)
     items = validation_items(validate, validate_frames)
-    with progress_bar(lambda: "the same command goes on from there") as progress:
+    with progress_bar(lambda: "run the same command again to continue") as progress:
         result, comparisons, data = _run(request, loaded, model, items, bounds, progress)
     report_to.show(_report(request, result, comparisons, data))
 
@@ -176,7 +178,7 @@ def _run(
 def check_bounds(
     comparisons: list[Comparison], result: Calibration, bounds: Bounds, output: Path
 ) -> None:
-    """Refuse what lost too much.
+    """Refuse an int8 bundle whose tracks lost too much.
 
     Raises:
         CalibrationError: Names the sequence, the loss and the three layers that hurt most.
@@ -226,7 +228,7 @@ def _report(
     ]
     notes = list(data["frames"]["notes"])
     if not comparisons:
-        notes.append("without --validate, nothing is known of what this does to tracks")
+        notes.append("without --validate, the effect on tracks was not measured")
     rows = [
         (
             row.name,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     help="Name as in `cli backbones` (bundles/NAME, exported first if it is missing), or the "
-    "folder of a bundle; repeat it.",
+    "folder of a bundle; repeatable.",
 )
 @layer_option(multiple=True)
 @click.option(
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="[TASK=]ROOT",
-    help="Data of a task, such as vos=DAVIS; repeat it. Without TASK: a folder that has some of "
+    help="Data of a task, such as vos=DAVIS; repeatable. Without TASK: a folder that has some of "
     "the folders sot, vos, mot, mots, posetrack.",
 )
 @click.option(
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     "--motion/--no-motion",
     default=False,
     show_default=True,
-    help="Whether association uses motion and overlap too.",
+    help="Use motion and overlap in association too.",
 )
 @click.option(
     "--sot-head",
@@ -77,12 +77,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="CSV of name,number: another accuracy to correlate with, such as ImageNet's top-1.",
 )
-@click.option("--accuracy-label", default="accuracy", show_default=True, help="What that is.")
+@click.option("--accuracy-label", default="accuracy", show_default=True, help="Its name.")
 @onnx_backend_option
 @executor_options
-@click.option("--plots/--no-plots", default=True, help="Whether images are drawn.")
+@click.option("--plots/--no-plots", default=True, help="Draw the plots.")
 @output_option(
-    "Tables, images, page and records; what is recorded there is not done again.", "runs/compare"
+    "Folder of tables, plots, page and records; recorded sequences are not run again.",
+    "runs/compare",
 )
 @report_options
 def command(backbones: tuple[str, ...], report_to: ReportOutput, **values: Any) -> None:

@@ -39,7 +39,7 @@ Failures = dict[str, UnitrackError]
     "--data",
     type=click.Path(path_type=Path),
     required=True,
-    help="Root of the data set, in its official layout; a part of it will do.",
+    help="Root of the data set, in its official layout; part of it is enough.",
 )
 @click.option(
     "--format",
@@ -62,7 +62,7 @@ Failures = dict[str, UnitrackError]
 @onnx_backend_option
 @executor_options
 @output_option(
-    "Results and records; what is recorded there is not done again.  "
+    "Folder of results and records; recorded sequences are not run again.  "
     "[default: runs/eval-TASK-DATA-BUNDLE; with --results: none]"
 )
 @report_options
@@ -71,8 +71,8 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
     """Measure accuracy on a benchmark, as its official tool does.
 
     Tracks every sequence and scores it, or only scores with --results. Finished sequences are
-    recorded: the same command goes on where it ended, and a changed bundle, parameter or data set
-    is done anew.
+    recorded: the same command continues where it stopped, and repeats the sequences whose bundle,
+    parameters or data changed.
 
     \b
     Examples:

@@ -41,13 +41,13 @@ from .options.shared import (
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
     show_default=True,
-    help="Of the backbone and the features.",
+    help="Precision of the backbone and the features.",
 )
 @click.option(
     "--top-k",
     default=10,
     show_default=True,
-    help="Most keys that mask propagation can keep per cell.",
+    help="Maximum number of keys that mask propagation keeps per cell.",
 )
 @engine_options(required=False)
 @output_option(

@@ -43,7 +43,7 @@ _OBJECTS = 5
     type=click.IntRange(min=2),
     default=12,
     show_default=True,
-    help="Frames that tasks are compared on.",
+    help="Number of frames to compare tasks on.",
 )
 @size_option(
     "Network image of the tasks, and size of the scene's frames.  [default: 288x512, or the "
@@ -58,7 +58,7 @@ _OBJECTS = 5
 )
 @weights_option
 @threads_option
-@click.option("--graphs-only", is_flag=True, help="Compare no whole tasks.")
+@click.option("--graphs-only", is_flag=True, help="Compare graphs only, no tasks.")
 @report_options
 def command(
     bundle: Path,
@@ -212,7 +212,7 @@ def _report(report: ParityReport, bundle: Bundle, skipped: list[str]) -> Report:
 
     clip = report.clip
     absent = ", ".join(report.absent)
-    notes = [f"not here: {absent}; `cli doctor` says why"] if absent else []
+    notes = [f"not available: {absent}; `cli doctor` says why"] if absent else []
     notes += [f"not compared: {task}, whose crops this bundle does not take" for task in skipped]
     return Report(
         report.to_json(bundle),

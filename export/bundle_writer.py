@@ -52,7 +52,7 @@ class ExportRequest:
 
 
 Progress = Callable[[str], None]
-"""Told the name of each graph before it is exported."""
+"""Called with the name of each graph before it is exported."""
 
 
 def write_bundle(
@@ -63,7 +63,7 @@ def write_bundle(
     Args:
         request: What to export.
         output: The bundle's folder; its parents are made.
-        progress: Told what happens next.
+        progress: Called with the name of each graph before it is exported.
 
     Returns:
         The finished bundle.

@@ -196,7 +196,7 @@ def _compare(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its remarks about absent packages off the terminal."""
+    """Keep the exporter's progress and its warnings about absent packages off the terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

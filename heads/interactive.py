@@ -1,4 +1,4 @@
-"""Heads that a viewer starts: how they are made, and how they are started anew."""
+"""Heads that a viewer starts: how they are made and restarted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StartedHead(Head):
     """Tracks what the last command said; nothing before the first one.
 
     A command that comes with a frame takes effect with the next one, since the backbone may have
-    to look at the image first. One that cannot be followed is told and changes nothing.
+    to look at the image first. A command that cannot be followed is reported and changes nothing.
 
     Args:
         make: See `MakeHead`.
@@ -31,7 +31,7 @@ class StartedHead(Head):
         commands: Where commands come from.
         source: Short name of the source.
         task: Name of the task; `vos` gives an empty label map while nothing is tracked.
-        say: Told in one line why a command was not followed.
+        say: Called with one line that says why a command was refused.
         head: What tracks until the first command; None: nothing does.
     """
 
@@ -65,7 +65,7 @@ class StartedHead(Head):
         return source_hw if self._head is None else self._head.network_hw(source_hw)
 
     def reset(self) -> None:
-        """Forget the video; the head goes on from its first frame."""
+        """Reset the head of the last command, which starts again from its first frame."""
         if self._head is not None:
             self._head.reset()
 
@@ -75,11 +75,11 @@ class StartedHead(Head):
         features: FeatureMap,
         detections: Detections | None = None,
     ) -> Tracks:
-        """Take in the next frame, then a command that may have come.
+        """Process the next frame, then the newest command, if any.
 
         Args:
             frame: Its index is larger than that of the last one.
-            features: The backbone's view of it; None while `needs_features` says no.
+            features: Its features; None while `needs_features` is False.
             detections: Not looked at.
 
         Raises:
@@ -135,10 +135,10 @@ def started_head(
     Args:
         config: Of a task in `STARTS`.
         graphs: Runs the task's graphs.
-        commands: Where viewers' wishes come from.
+        commands: Where viewers' commands come from.
         source: Short name of the source.
-        say: Told in one line why a wish was not followed.
-        head: What tracks until the first wish, from --init; None: nothing does.
+        say: Called with one line that says why a command was refused.
+        head: What tracks until the first command, from --init; None: nothing does.
 
     Raises:
         UnitrackError: The bundle does not fit the task.

@@ -79,7 +79,7 @@ class TrackedHead(Head, Generic[Config]):
         return replace(numbers, **self._own_fused_numbers())
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
-        """One size for all sources, as the authors have it."""
+        """One size for all sources, as in the authors' code."""
         return self._config.height, self._config.width
 
     def reset(self) -> None:
@@ -91,7 +91,7 @@ class TrackedHead(Head, Generic[Config]):
     def step(
         self, frame: Frame, features: FeatureMap, detections: Detections | None = None
     ) -> Tracks:
-        """Give identities to what was seen in the next frame.
+        """Give identities to the detections of the next frame.
 
         Raises:
             DetectionError: The detections are not of the kind that the task tracks.

@@ -139,7 +139,7 @@ def _resize(channels: Float32, size_hw: tuple[int, int]) -> Float32:
 
 
 def tracks_of_labels(frame_index: int, labels: UInt8Array) -> Tracks:
-    """A record of every object in a label map: id, tight box, mask; those without a pixel lack."""
+    """A record of every object with a pixel in a label map: id, tight box, mask."""
     ids = np.unique(labels[labels > 0]).astype(np.int64)
     masks = labels[None] == ids[:, None, None]
     boxes = np.zeros((len(ids), 4), np.float32)

@@ -92,7 +92,7 @@ def nms(
         boxes_xyxy: (N, 4) left, top, right, bottom.
         scores: (N,), higher is better; equal scores rank by their row.
         limit: A box is removed where its IoU with a kept one is above this.
-        classes: (N,); where given, boxes of different classes leave one another alone.
+        classes: (N,); where given, only boxes of one class suppress one another.
 
     Returns:
         (K,) int64 rows that stay, best score first.

@@ -31,7 +31,7 @@ class Fact:
     Attributes:
         name: What was looked at.
         value: What was found.
-        hint: What to do about it, where something is amiss or absent; empty otherwise.
+        hint: How to fix it, where something is wrong or missing; empty otherwise.
     """
 
     name: str
@@ -74,7 +74,7 @@ def _jetson(root: Path) -> list[Fact]:
     mode = re.search(r"NV Power Mode: (\S+)", _output("nvpmodel", "-q"))
     if mode:
         slow = not mode[1].startswith("MAXN")
-        hint = "for full speed: `grep 'POWER_MODEL ID' /etc/nvpmodel.conf` tells NUMBER, then "
+        hint = "for full speed: `grep 'POWER_MODEL ID' /etc/nvpmodel.conf` shows NUMBER, then "
         hint += "`sudo nvpmodel -m NUMBER` and `sudo jetson_clocks`"
         facts.append(Fact("power mode", mode[1], hint if slow else ""))
     return facts

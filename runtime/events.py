@@ -1,6 +1,6 @@
-"""What a run tells those who watch it: every frame, and what happens to its sources.
+"""The events of a run for its listeners: every frame, and what happens to its sources.
 
-A server, a meter or a log implements `RunListener`; the run knows nothing else of it.
+A server, a meter or a log implements `RunListener`, the only interface that the run calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FrameEvent:
         tracks: What each task found, by the task's name, in source pixels.
         stages_s: Seconds that each stage of this frame took, by the stage's name; 'latency' is
             from capture to result. Of a batched pass of the backbone, the frame's share.
-        dropped: Frames of the source so far that nobody had time for.
+        dropped: Frames of the source that were dropped so far to keep up.
     """
 
     source: str
@@ -42,8 +42,8 @@ class SourceEvent:
     Attributes:
         source: The source's short name.
         kind: 'opened' (it is about to be tracked), 'lost' (it is being reconnected), 'returned',
-            'changed' (the size of its images), 'remark' (recording has stopped, or what a viewer
-            wished cannot be done), 'ended' (by itself or by the user) or 'failed'.
+            'changed' (the size of its images), 'warning' (recording has stopped, or a viewer's
+            command was refused), 'ended' (by itself or by the user) or 'failed'.
         message: One line for people, without credentials.
         info: What is known of the source; None where it could not be opened.
     """
@@ -73,11 +73,11 @@ _KEPT = 20
 
 
 class SourceLog:
-    """Counts and keeps what one source is told about; safe to be told from several threads.
+    """Counts and keeps the events of one source; may be called from several threads.
 
     Args:
         name: The source's short name.
-        listeners: Told of everything as well.
+        listeners: Get every event.
 
     Attributes:
         name: The source's short name.
@@ -93,14 +93,14 @@ class SourceLog:
         self._lock = threading.Lock()
 
     def notify(self, kind: Literal["lost", "returned", "changed"], message: str) -> None:
-        """Take in what the source says of itself."""
+        """Record an event that the source reports, and pass it to the listeners."""
         with self._lock:
             self.outages += kind == "lost"
             self.messages.append(message)
             self._pass_on(SourceEvent(self.name, kind, message))
 
     def warn(self, message: str) -> None:
-        """Take in a remark on the source's results, to be told at once and in the report."""
+        """Record a warning about the source's results: for the listeners now, the report later."""
         with self._lock:
             self.messages.append(message)
             self._pass_on(SourceEvent(self.name, "warning", message))
@@ -114,7 +114,7 @@ class SourceLog:
         self._pass_on(SourceEvent(self.name, "failed" if failed else "ended", message))
 
     def notes(self) -> list[str]:
-        """One-line remarks for the end of a run."""
+        """One-line notes for the end of a run."""
         with self._lock:
             if not self.messages:
                 return []

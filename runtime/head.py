@@ -12,8 +12,8 @@ class Head(ABC):
     """One task over one video.
 
     Attributes:
-        needs_detections: Whether `step` wants what a detector saw.
-        needs_features: Whether `step` wants the backbone's view of the whole frame; a head that
+        needs_detections: Whether `step` needs detections.
+        needs_features: Whether `step` needs the features of the whole frame; a head that
             runs the backbone on crops of its own does not.
         graphs_used: The graphs that it runs, besides `backbone`.
     """
@@ -30,11 +30,11 @@ class Head(ABC):
     def step(
         self, frame: Frame, features: FeatureMap, detections: Detections | None = None
     ) -> Tracks:
-        """Take in the next frame.
+        """Process the next frame.
 
         Args:
             frame: Its index is larger than that of the last one.
-            features: The backbone's view of it. Heads without `needs_features` may be given None,
+            features: Its features. Heads without `needs_features` may be given None,
                 and say so in their signature.
             detections: For heads that need them; None otherwise.
 

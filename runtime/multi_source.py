@@ -1,7 +1,7 @@
-"""Several sources on one loaded bundle, in turns: whoever has a frame goes through the backbone.
+"""Several sources on one loaded bundle, in turns: a source with a new frame gets the backbone.
 
-Heads, identities and results of the sources have nothing to do with one another; only the graphs
-are shared. Frames whose images are of one size may go through the backbone together.
+Heads, identities and results of the sources are independent; only the graphs are shared.
+Frames whose images are of one size may go through the backbone together.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Stream:
         source: Where its frames come from.
         pipeline: Its heads and writers.
         max_frames: How many frames at most.
-        on_frame: Told of every frame.
-        on_end: Told once, when it is done: with the error that ended it, or None.
-        done: Whether it is.
+        on_frame: Called after every frame.
+        on_end: Called once, when the source is done, with the error that ended it, or None.
+        done: Whether the source has ended.
     """
 
     source: PolledSource
@@ -55,7 +55,8 @@ class MultiSource:
     """Runs the pipelines of several sources in one loop, in which none waits for another's camera.
 
     While the backbone works on the frames of some sources, a second thread runs the heads of those
-    before them. A source whose pipeline raises an error of this project leaves; the others go on.
+    before them. A source whose pipeline raises an error of this project is removed; the others
+    continue.
 
     Args:
         graphs: Runs `backbone`.
@@ -112,7 +113,7 @@ class MultiSource:
                 stream.end()
 
     def _run_alone(self, stream: Stream, stop: StopRequest) -> None:
-        """One source can be waited for, and nobody else has work for a second thread."""
+        """One source can be waited for, and no other source has work for a second thread."""
         error: UnitrackError | None = None
         try:
             stream.pipeline.run(stop, max_frames=stream.max_frames, on_frame=stream.on_frame)
@@ -121,7 +122,7 @@ class MultiSource:
         stream.end(error)
 
     def _ready(self, turn: int) -> list[int]:
-        """Rows of the next streams that have a frame and nothing in hand, in turns."""
+        """Rows of the next streams that have a frame and no work in progress, in turns."""
         count = len(self._streams)
         rows = [(turn + step) % count for step in range(count)]
         ready = (
@@ -159,7 +160,7 @@ class MultiSource:
                 self._in_hand[id(stream)] = submit(_finish, *work)
 
     def _settle(self, elapsed_s: float) -> None:
-        """Take note of what the heads have finished."""
+        """Collect the frames that the heads have finished."""
         for stream in self._streams:
             work = self._in_hand.get(id(stream))
             if work is None or not work.done():
@@ -223,7 +224,7 @@ def on_host(graphs: GraphRunner) -> bool:
 
 
 def check_batch(graphs: GraphRunner, batch: int) -> None:
-    """Find out whether the backbone takes so many images at once.
+    """Check that the backbone takes so many images at once.
 
     Raises:
         RequestError: It does not.

@@ -55,7 +55,7 @@ def is_folder(path: Path) -> bool:
 
 
 def at_home(text: str) -> Path:
-    """The path with `~` and `~name` in their meaning; as it is where nobody has that name."""
+    """The path with `~` and `~name` expanded; unchanged where no user has that name."""
     try:
         return Path(text).expanduser()
     except RuntimeError:

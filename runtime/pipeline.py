@@ -1,4 +1,4 @@
-"""How long each stage of a frame takes."""
+"""One source through its tasks: backbone, heads and writers, with the time of every stage."""
 
 from __future__ import annotations
 
@@ -98,15 +98,15 @@ class Prepared:
 class Pipeline:
     """Runs heads over a source; the backbone runs once a frame, however many heads look at it.
 
-    `run` does all of it. Who runs several pipelines on one backbone calls `take` and `finish`
-    instead, and the backbone in between.
+    `run` does all of it. A caller with several pipelines on one backbone calls `take` and
+    `finish` instead, and the backbone in between.
 
     Args:
         source: Where frames come from.
         graphs: Runs `backbone`.
-        task runners: The tasks; the first one that looks at the whole frame decides its image size.
+        task_runners: The tasks; the first one that looks at the whole frame decides its image size.
         name: The source's short name, for `listeners`.
-        listeners: Told of every frame.
+        listeners: Called after every frame.
 
     Attributes:
         frames: Number of frames done.
@@ -200,12 +200,12 @@ class Pipeline:
         return self._size
 
     def note(self, stage: str, seconds: float) -> None:
-        """Record how long a stage of the frame in hand took."""
+        """Record how long a stage of the current frame took."""
         self.times.add(stage, seconds)
         self._stages_s[stage] = seconds
 
     def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write what they found and tell the listeners."""
+        """Run the heads on a frame, write their results and call the listeners."""
         frame = prepared.frame
         results = [self._step(task_runner, frame, features) for task_runner in self._task_runners]
         self.note("latency", self._age(prepared))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the frame in hand, so that nothing is half written."""
+"""Ctrl-C and SIGTERM end a run after the current frame, so that nothing is half written."""
 
 from __future__ import annotations
 

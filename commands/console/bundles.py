@@ -76,7 +76,7 @@ def export_with_progress(output: Path, request: ExportRequest) -> Bundle:
 
 
 def check_exportable(backbone: str, weights: Path | None = None) -> None:
-    """Find out before the work whether a backbone can be exported here.
+    """Check before the work that a backbone can be exported here.
 
     Args:
         backbone: Its name on the table.

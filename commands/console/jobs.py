@@ -32,8 +32,8 @@ def run_jobs(
     failures: dict[int, UnitrackError] = {}
     with progress_bar(
         lambda: (
-            f"{len(records)} of {len(jobs)} sequences are recorded, and the same command goes "
-            "on from there"
+            f"{len(records)} of {len(jobs)} sequences are recorded; run the same command "
+            "again to continue"
         )
     ) as progress:
         progress("sequences", 0, len(jobs))

@@ -60,7 +60,7 @@ def watch_run(task: str) -> Iterator[Watch]:
 
 
 def show_run(report: RunReport, *, err: bool = False) -> None:
-    """Print what a run came to."""
+    """Print the result of a run."""
     if "source" in report.data:
         (alone,) = report.sources.values()
         show_source(alone, err=err)
@@ -69,7 +69,7 @@ def show_run(report: RunReport, *, err: bool = False) -> None:
 
 
 def show_source(report: SourceReport, *, err: bool = False) -> None:
-    """Print what a run came to, in a few lines."""
+    """Print the result of a run, in a few lines."""
     data = report.data
     console = Console(highlight=False, stderr=err)
     ended = " (interrupted)" if data["interrupted"] else ""
@@ -97,19 +97,19 @@ def show_source(report: SourceReport, *, err: bool = False) -> None:
 
 
 class SourceLines:
-    """Says on standard error what happens to sources while they are tracked."""
+    """Prints the events of the sources on standard error while they are tracked."""
 
     def on_frame(self, event: FrameEvent) -> None:
         """Nothing: the bar shows frames."""
 
     def on_source(self, event: SourceEvent) -> None:
-        """One line for what a person may want to act on."""
+        """Print one line for an event that a user may act on."""
         if event.kind in ("lost", "returned", "changed", "warning"):
             click.echo(f"{event.source}: {event.message}", err=True)
 
 
 def show_sources(report: RunReport, *, err: bool = False) -> None:
-    """Print what a run over several sources came to: a row each."""
+    """Print the results of a run over several sources: a row each."""
     data = report.data
     console = Console(highlight=False, stderr=err)
     table = Table("source", box=None, pad_edge=False)

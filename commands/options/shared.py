@@ -150,7 +150,7 @@ def backends_option(default: str) -> Decorator:
         "backends",
         type=click.Choice(list(BACKENDS)),
         multiple=True,
-        help=f"What runs the graphs; repeatable.  [default: {default}]",
+        help=f"Backend that runs the graphs; repeatable.  [default: {default}]",
     )
 
 
@@ -159,7 +159,7 @@ onnx_backend_option = click.option(
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="What runs the graphs; never replaced by another one.",
+    help="Backend that runs the graphs; there is no fallback.",
 )
 
 threads_option = click.option(
@@ -168,14 +168,14 @@ threads_option = click.option(
     default=0,
     metavar="N",
     show_default=True,
-    help="CPU threads; 0: all that this process may use.",
+    help="CPU threads; 0: all cores that this process may use.",
 )
 
 executor_options = options(
     click.option(
         "--executor",
         type=click.Choice(["serial", "processes", "ray"]),
-        help="Where sequences are processed; ray: the cluster at RAY_ADDRESS, or one on this "
+        help="How sequences are processed; ray: the cluster at RAY_ADDRESS, or one on this "
         "machine.  [default: serial, or processes with --jobs]",
     ),
     click.option(
@@ -183,7 +183,7 @@ executor_options = options(
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        help="Sequences at the same time; the CPU cores are divided among them.",
+        help="Number of sequences in parallel; the CPU cores are divided among them.",
     ),
 )
 
@@ -206,7 +206,7 @@ def engine_options(*, required: bool) -> Decorator:
             "targets",
             multiple=True,
             metavar="GPU",
-            help="What engines are for: current, or with tensorrt-rtx sm75, sm80, sm86, sm89, "
+            help="GPU to build for: current, or with tensorrt-rtx sm75, sm80, sm86, sm89, "
             "sm120, sm121, portable; repeatable.  [default: the GPU in this machine; "
             "tensorrt-rtx where there is none: portable]",
         ),
@@ -214,7 +214,7 @@ def engine_options(*, required: bool) -> Decorator:
             "--workspace",
             type=click.IntRange(min=1),
             metavar="MiB",
-            help="Most memory that a layer of an engine may use for itself.  [default: TensorRT's]",
+            help="Maximum scratch memory of one layer.  [default: TensorRT's]",
         ),
     )
 
@@ -238,7 +238,7 @@ def output_option(meaning: str, default: str | None = None) -> Decorator:
     )
 
 
-force_option = click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
+force_option = click.option("--force", is_flag=True, help="Replace an existing bundle.")
 
 
 def report_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .measure import Rounds
 
 NOISY = 0.10
-"""Rounds of one side that lie further apart than this, of their median, tell nothing for sure."""
+"""Rounds of one side that differ by more than this share of their median prove nothing."""
 
 PERCENTILES = (50, 95, 99)
 
@@ -27,7 +27,7 @@ class SideFigures:
 
     Attributes:
         stages_ms: p50, p95, p99 and the best of every stage; `latency` is capture to result.
-        fps: Frames per second, if one frame follows the other at once.
+        fps: Frames per second, without pauses between frames.
         jitter_ms: Mean difference between the latencies of one frame and the next.
         rounds_ms: Median latency of every round.
         latencies_ms: Of every frame.

@@ -1,4 +1,4 @@
-"""A side by itself, in a process of its own: memory and energy cannot be told apart otherwise."""
+"""A side by itself, in a process of its own: memory and energy cannot be separated otherwise."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def measure_alone(request: BenchRequest, side: Side) -> Alone:
             return pool.submit(work_alone, request, side).result()
         except BrokenProcessPool as error:
             raise BackendError(
-                f"{side.name}: the process was killed while it ran by itself, likely for want of "
+                f"{side.name}: the process was killed while it ran by itself, probably out of "
                 "memory: give a smaller --size or fewer --objects"
             ) from error
 
@@ -149,7 +149,7 @@ def _summary(before: Reading, samples: _Samples, seconds: float) -> Alone:
 def peak_memory_mb(status: Path = _STATUS) -> float | None:
     """Largest resident size of this process in 1e6 bytes; None on Windows.
 
-    On Linux from /proc: what `getrusage` says is inherited from whoever started the process.
+    On Linux from /proc: what `getrusage` says is inherited from the parent process.
     """
     if status.is_file():
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():

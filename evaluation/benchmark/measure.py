@@ -1,7 +1,7 @@
 """Measures a task on several backends side by side, in the pipeline that `cli track` runs.
 
-All of them see the same frames in memory.  They take turns frame by frame, and who begins changes
-with every frame, so that whatever disturbs the machine disturbs all of them alike.
+All of them see the same frames in memory.  They take turns frame by frame, and the first one
+changes with every frame, so that whatever disturbs the machine disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Rounds = Sequence[Sequence[Stages]]
 """The frames of every round."""
 
 Tick = Callable[[int, int], None]
-"""Told how many frames are done, and of how many."""
+"""Called with the number of frames that are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class BenchRequest:
 
 
 def load_workload(request: BenchRequest) -> Workload:
-    """The frames of a request, and what its task is told about them.
+    """The frames of a request, and the prompt and detections of its task.
 
     A round goes there and back over all of them, so that every round sees the same: rounds that
-    differ tell of the machine, and not of what was in the image.
+    differ show the machine, and not the content of the image.
 
     Raises:
         SourceError: They cannot be read or made.
@@ -128,7 +128,7 @@ class FrameTimes(StageTimes):
         self.frames: list[Stages] = []
 
     def add(self, stage: str, seconds: float) -> None:
-        """Record a duration of the frame in hand."""
+        """Record a duration of the current frame."""
         if stage == "read":
             self.frames.append({})
         self.frames[-1][stage] = seconds
@@ -140,7 +140,7 @@ class Runner:
     Args:
         name: Of the side.
         graphs: Runs its graphs; loads all that the task needs at once.
-        task runner: The task.
+        task_runner: The task.
         workload: The frames.
     """
 
@@ -184,7 +184,7 @@ def interleave(
         runners: The sides.
         request: How many rounds, frames and frames of warming up.
         stop: Ends it.
-        tick: Told of every frame.
+        tick: Called after every frame.
 
     Returns:
         By side, the frames of every round.

@@ -25,12 +25,12 @@ from .measure import BenchRequest, Runner, Side, interleave, load_workload, mode
 from .workload import make_task_runner
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
+"""Called with the current step, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
-    """What a measurement came to.
+    """The result of a measurement.
 
     Attributes:
         request: What was asked for.
@@ -243,7 +243,7 @@ _COLOURS = ("#2f6db3", "#d9822b", "#3a8f5c", "#a33b7c", "#6b6b6b")
 
 
 def check_plotting(path: Path) -> None:
-    """Find out before the measurement that it can be drawn.
+    """Check before the measurement that its plot can be drawn.
 
     Raises:
         RequestError: The file's ending names no format.
@@ -260,7 +260,7 @@ def check_plotting(path: Path) -> None:
 
 
 def plot_latency(report: BenchReport, path: Path) -> None:
-    """Draw the latency of every frame; rounds are told apart by their background.
+    """Draw the latency of every frame; rounds have backgrounds of alternating shade.
 
     Raises:
         OutputError: It cannot be written.

@@ -14,7 +14,7 @@ _POWER_INPUTS = frozenset({"VDD_IN", "POM_5V_IN", "VDD_GPU_SOC"})
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a device said at one moment; None where it says nothing.
+    """Readings of a device at one moment; None where it reports nothing.
 
     Attributes:
         power_w: Of the GPU's board (NVML) or the whole module (Jetson).

@@ -1,4 +1,4 @@
-"""Frames to measure with, and what every task is told about them.
+"""Frames to measure with, and the prompts and detections of every task.
 
 A workload is held in memory, so that two backends see the same frames however often they go through
 it, and no decoder takes the cores from either.
@@ -52,12 +52,12 @@ _NOISE_STREAM = 108
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A short clip and what is known of it.
+    """A short clip with its detections and prompts.
 
     Attributes:
         name: For people.
         frames: At least two, of one size.
-        observed: By task, what a detector says of every frame.
+        detected: By task, the detections of every frame.
         labels: (H, W) uint8 label map of the first frame, for `vos`.
         poses: (N, 17, 3) float32 joints of the first frame, for `pose`.
         pose_ids: (N,) int64 identities of `poses`.
@@ -96,7 +96,7 @@ def scene_workload(
         tasks: Whose detections are wanted.
 
     Raises:
-        SourceError: A number is out of range, or nobody is in the first frame.
+        SourceError: A number is out of range, or no figure is in the first frame.
     """
     if frames < 2 or objects < 1:
         raise SourceError(
@@ -131,7 +131,7 @@ def footage_workload(
     """Footage of the user's own, with the scene's figures as made-up detections.
 
     What a task costs and how exactly it is computed depend on how many objects there are and how
-    large they are, not on whether somebody stands where the boxes are.
+    large they are, not on whether a person is where the boxes are.
 
     Args:
         text: A source of `cli track`.
@@ -255,10 +255,10 @@ class _InMemory:
 
 
 class Given(_InMemory):
-    """A detector that says what was said before, wherever an endless clip is.
+    """A detector that returns recorded detections of the frames of an `EndlessClip`.
 
     Args:
-        observed: Of every frame of the clip.
+        detected: Of every frame of the clip.
     """
 
     def __init__(self, detected: Sequence[Detections]) -> None:

@@ -1,7 +1,7 @@
 """A sequence of a benchmark: its images, how to track it, and its truth.
 
-The readers of the official layouts (`otb_data`, `davis_data`, `mot_data`, `mots_data`,
-`posetrack_data`) all give this one record, and `formats.FORMATS` lists them.
+The readers of the official layouts (`otb`, `davis`, `mot`, `mots`, `posetrack`) all return this
+record, and `registry.FORMATS` lists them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Sequence:
     Attributes:
         name: As the benchmark calls it; names its result file.
         images: One file a frame, in order; empty where there are none, so that only results
-            that somebody else made can be scored.
+            of another program can be scored.
         numbers: What the data set calls each frame: as long as `images`, where there are any.
         truth: File or folder of the ground truth; None where there is none.
         detections: File of detections, for tasks that associate.
@@ -37,7 +37,7 @@ class Sequence:
         fps: Frames per second, where the data set says.
         variant: What the format needs to know besides, such as the benchmark's year.
         cut: Whether frames at the end were left out on request.
-        notes: One-line remarks for the person at the terminal.
+        notes: One-line notes for the user.
     """
 
     name: str
@@ -71,7 +71,7 @@ def choose(sequences: list[Sequence], names: Iterable[str]) -> list[Sequence]:
     unknown = wanted - {sequence.name for sequence in sequences}
     if unknown:
         known = ", ".join(sequence.name for sequence in sequences)
-        raise RequestError(f"--sequence {min(unknown)}: there is none of that name, but {known}")
+        raise RequestError(f"--sequence {min(unknown)}: no such sequence, expected one of {known}")
     return [sequence for sequence in sequences if not wanted or sequence.name in wanted]
 
 
@@ -126,7 +126,7 @@ def numbers_of(images: Iterable[Path], first: int) -> tuple[int, ...]:
 
 
 def frame_notes(sequence: Sequence, truth_frames: Iterable[int]) -> tuple[str, ...]:
-    """The remark on frames of the truth that have no image, where that was not asked for."""
+    """The note on frames of the truth that have no image, unless that was asked for."""
     lost = set(truth_frames) - set(sequence.numbers)
     if not lost or sequence.cut:
         return ()
@@ -178,16 +178,16 @@ def _digest(path: Path | None) -> str | None:
 
 
 def why_not_trackable(sequence: Sequence) -> str | None:
-    """What a sequence lacks for being tracked, and the remedy; None where it lacks nothing."""
+    """What a sequence lacks to be tracked, and the fix; None where it lacks nothing."""
     if not sequence.images:
         return (
             f"{sequence.name}: no images to track in; score results that are there with "
-            "--results, or name the others with --sequence"
+            "--results, or choose others with --sequence"
         )
     if sequence.detections is None and sequence.init is None:
         return (
             f"{sequence.name}: no detections (det/det.txt, det.json); give --detections FOLDER "
-            f"with {sequence.name}.txt or .json, or name the others with --sequence"
+            f"with {sequence.name}.txt or .json, or choose others with --sequence"
         )
     return None
 

@@ -81,7 +81,7 @@ def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
     if not images:
         if not truth.is_dir():
             raise DetectionError(f"{folder}: no image, and no mask in {truth}")
-        # Results that somebody else made can be scored against the masks alone.
+        # Results of another program can be scored against the masks alone.
         masks = list(images_in(truth))
     variant = ONE_OBJECT if year == ONE_OBJECT else ""
     numbers = numbers_of(images or masks, 0)

@@ -63,7 +63,7 @@ def _targets(folder: Path) -> list[Sequence]:
         # OTB's tracker starts from the truth: without a first box there is nothing to be done.
         raise DetectionError(
             f"{folder}: no groundtruth_rect.txt, whose first row says what to track: "
-            "name the others with --sequence, or add it"
+            "choose others with --sequence, or add it"
         )
     return [_target(folder.name, which, path, images) for which, path in truths]
 

@@ -113,7 +113,7 @@ def read_poses(path: Path) -> tuple[list[Entry], dict[int, Poses]]:
             raise DetectionError(f"{where}: expected whole numbers in image_id and track_id")
         rows = people.setdefault(image, {})
         if identity in rows:
-            raise DetectionError(f"{where}: track_id {identity} stands twice in image {image}")
+            raise DetectionError(f"{where}: track_id {identity} appears twice in image {image}")
         joints = joints_of(where, person)
         rows[identity] = joints, _head_size(person, joints)
     return images, {image: _poses(rows) for image, rows in people.items()}
@@ -150,15 +150,15 @@ def labelled_frames(sequence: Sequence, results: Path) -> Iterable[tuple[Poses, 
     images, truth = read_poses(sequence.truth)
     found = _by_truth_ids(*read_poses(results), images)
     check_result_frames(sequence, results, found)
-    nobody = _poses({})
+    no_poses = _poses({})
     for image in images:
         number = int(image["id"])
         if number not in sequence.numbers or not image.get("is_labeled", True):
             continue
         regions = _regions(image)
         yield (
-            _outside(truth.get(number, nobody), regions),
-            _outside(found.get(number, nobody), regions),
+            _outside(truth.get(number, no_poses), regions),
+            _outside(found.get(number, no_poses), regions),
         )
 
 

@@ -20,7 +20,7 @@ class DatasetFormat:
     """How a benchmark is read, tracked and scored.
 
     Attributes:
-        task: Of `tracking.registry.TASKS`.
+        task: A key of `tracking.registry.TASKS`.
         read: Root folder and split → sequences.
         result: What a result file or folder is called: `{}` stands for the sequence.
         written: What `cli track` calls it in its own folder.
@@ -42,7 +42,7 @@ class DatasetFormat:
     headline: str
 
     def find_results(self, folder: Path, sequence: Sequence) -> Path:
-        """The results of a sequence that another tracker made, or `cli track` did.
+        """The results of a sequence, made by another program or by `cli track`.
 
         Raises:
             DetectionError: There are none.

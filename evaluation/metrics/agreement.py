@@ -1,4 +1,4 @@
-"""How alike two runs over one sequence are, where nobody knows the truth: one is taken for it."""
+"""How alike two runs over one sequence without ground truth are: one is taken for the truth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def agreement(
     """Compare two results of one sequence.
 
     Args:
-        format_name: A key of `formats.FORMATS`.
+        format_name: A key of `datasets.registry.FORMATS`.
         sequence: Its truth is not looked at.
         reference: Results that are taken for the truth, in the benchmark's form.
         results: Others, in the same form.

@@ -64,12 +64,12 @@ def score_mot(results: Rows, truth: Rows, frames: Collection[int] | None = None)
 
     Args:
         results: What the tracker says.
-        truth: What is right; see `mot_truth.read_mot_truth`.
+        truth: What is right; see `formats.mot.read_mot_truth`.
         frames: Frame numbers (from 0) to score; by default all that occur in either.
 
     Raises:
         UnitrackError: TrackEval is not installed.
-        DetectionError: An id stands twice in a frame, or arrays do not fit one another.
+        DetectionError: An id appears twice in a frame, or arrays do not fit one another.
     """
     numbers = sorted(set(results) | set(truth) if frames is None else set(frames))
     data = _trackeval_data(results, truth, numbers)
@@ -175,7 +175,7 @@ def _checked(
         )
     if len(np.unique(ids)) != len(ids):
         raise DetectionError(
-            f"{name}, frame {number + 1}: an id stands twice in {sorted(int(v) for v in ids)}"
+            f"{name}, frame {number + 1}: an id appears twice in {sorted(int(v) for v in ids)}"
         )
     return ids, boxes_xyxy
 

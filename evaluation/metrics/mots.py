@@ -61,7 +61,7 @@ def score_mots(
     to ignore do not count.
 
     Args:
-        results: What the tracker says; see `mots_truth.read_mots`.
+        results: What the tracker says; see `formats.mots.read_mots`.
         truth: What is right.
         frames: Frame numbers (from 0) to score; by default all that occur in either.
 

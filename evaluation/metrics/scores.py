@@ -20,7 +20,7 @@ class Score:
         values: What a table shows, by column.
         group: Whose scores are combined with one another: a class, or "" where there is only one.
         counts: What the official way of combining needs besides; plain numbers and lists.
-        notes: One-line remarks, on frames that were not scored for instance.
+        notes: One-line notes, on frames that were not scored for instance.
     """
 
     values: dict[str, float]
@@ -82,7 +82,7 @@ def score_of(
     """The score of one sequence.
 
     Args:
-        data: As `metrics.trackeval_data` or one of TrackEval's data sets gives it.
+        data: As `mot.trackeval_data` or one of TrackEval's data sets gives it.
         columns: Of `FIELDS`.
         group: Class of the objects.
         notes: For the person at the terminal.

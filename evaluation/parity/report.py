@@ -23,12 +23,12 @@ PARITY_FILE = "parity.json"
 """Its name in the bundle; nothing reads it back."""
 
 Progress = Callable[[str], None]
-"""Told what is compared next."""
+"""Called with what is compared next."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Attributes:
         precision: Of the bundle: which bounds count.
@@ -126,7 +126,7 @@ def compare(
         tasks: Which; none: graphs alone.
         shares: Sizes of the graphs' inputs; see `feeds_of`.
         absent: Backends that are left out, and why, for the record.
-        progress: Told what happens next.
+        progress: Called with what is compared next.
 
     Raises:
         BackendError: A backend is absent or fails.

@@ -31,7 +31,7 @@ from ...runtime.inference.runner import GraphRunner
 
 @dataclass(frozen=True, slots=True)
 class TorchArray:
-    """A tensor that stays on its device; what `engine.DeviceArray` asks for."""
+    """A tensor that stays on its device; a `runtime.inference.base.DeviceArray`."""
 
     tensor: Tensor
 

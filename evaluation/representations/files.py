@@ -42,7 +42,7 @@ def write_comparison(
         comparison: The scores.
         correlations: With another accuracy; empty: none was given.
         setting: What was compared and how.
-        notes: Remarks.
+        notes: One-line notes.
         plots: Whether images are drawn.
         label: Of the other accuracy.
 
@@ -125,7 +125,7 @@ def comparison_page(
         setting: What was compared and how; label → text.
         tables: Heading → table, in this order.
         images: Heading of the table that it follows → SVG document.
-        notes: Remarks for the end.
+        notes: One-line notes for the end.
 
     Returns:
         HTML without any reference to another file or place.

@@ -36,7 +36,7 @@ class Entry:
 
 
 def read_sequences(values: dict[str, Any]) -> tuple[dict[str, list[Sequence]], list[str]]:
-    """The sequences of every task; what cannot be tracked or scored is left out, with a remark.
+    """The sequences of every task; what cannot be tracked or scored is left out, with a note.
 
     Raises:
         RequestError: No data, or a name that is not in it.

@@ -26,7 +26,7 @@ _MARKERS = "os^Dvphd*X"
 
 
 def check_matplotlib() -> None:
-    """Find out before hours of tracking whether there will be images.
+    """Check that plots can be drawn before hours of tracking.
 
     Raises:
         UnitrackError: matplotlib is not installed.

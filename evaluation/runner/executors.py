@@ -181,7 +181,7 @@ def _result(ray: Any, done: Any) -> Any:
         return ray.get(done)
     except ray.exceptions.WorkerCrashedError:
         return UnitrackError(
-            f"its worker was killed {KILLED_AT_MOST + 1} times, likely for want of memory: "
+            f"its worker was killed {KILLED_AT_MOST + 1} times, probably out of memory: "
             "give fewer --jobs"
         )
 

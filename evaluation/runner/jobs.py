@@ -34,10 +34,10 @@ class SequenceJob:
 
     Attributes:
         sequence: The sequence.
-        format: A key of `FORMATS`.
+        format: A key of `datasets.registry.FORMATS`.
         config: The head's parameters.
         bundle: Folder of the bundle.
-        backend: Of `runtime.backends.BACKENDS`.
+        backend: A key of `runtime.inference.registry.BACKENDS`.
         threads: CPU threads.
         output: Folder of `results`, `records` and `runs`.
     """
@@ -63,13 +63,13 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class SequenceRecord:
-    """What came of a sequence.
+    """The result of a sequence.
 
     Attributes:
         name: The sequence's.
         scores: One an object or class; none where there is no truth.
         frames: How many were tracked or scored.
-        notes: One-line remarks.
+        notes: One-line notes.
         fps: Frames per second of the tracking run; None where results were only scored.
         fresh: Whether it was done now, and not taken from an earlier run.
     """

@@ -79,7 +79,7 @@ def cell(column: str, value: float) -> str:
 
 
 def notes_of(records: Iterable[SequenceRecord]) -> list[str]:
-    """All remarks, each once."""
+    """All notes, each once."""
     return list(dict.fromkeys(note for record in records for note in record.notes))
 
 

@@ -37,7 +37,7 @@ class Comparison:
 
     Attributes:
         name: Of the sequence.
-        format: A key of `formats.FORMATS`, or `video`.
+        format: A key of `datasets.registry.FORMATS`, or `video`.
         frames: How many were tracked.
         before: Scores of the reference; empty where there is no truth.
         after: Scores of the other bundle, under the same names.
@@ -97,7 +97,7 @@ class ValidationItem:
     """One sequence to compare on.
 
     Attributes:
-        format: A key of `formats.FORMATS`, or `VIDEO`.
+        format: A key of `datasets.registry.FORMATS`, or `VIDEO`.
         name: For people.
         sequence: None for a plain video.
         source: The video, as on the command line.
@@ -229,7 +229,7 @@ def _track_video(
 
 
 Tick = Callable[[int, str], None]
-"""Told how many sequences are done, and which is next."""
+"""Called with the number of sequences that are done, and the name of the next."""
 
 
 def compare_all(

@@ -37,7 +37,7 @@ def noisy_detections(
     noise: DetectorNoise,
     rng: np.random.Generator,
 ) -> Detections:
-    """What an imperfect detector reports, in no telling order.
+    """What an imperfect detector reports, in random order.
 
     Args:
         boxes_xyxy: (N, 4) float32 true boxes in source pixels.
@@ -75,7 +75,7 @@ def noisy_detections(
 def noisy_masks(
     masks: BoolArray, visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
 ) -> Detections:
-    """What an imperfect segmenter reports: masks with uncertain edges, in no telling order.
+    """What an imperfect segmenter reports: masks with uncertain edges, in random order.
 
     Args:
         masks: (N, H, W) bool, what can be seen of every object.
@@ -101,7 +101,7 @@ def noisy_masks(
 def noisy_poses(
     keypoints: FloatArray, visible: FloatArray, noise: DetectorNoise, rng: np.random.Generator
 ) -> Detections:
-    """What an imperfect pose estimator reports, in no telling order.
+    """What an imperfect pose estimator reports, in random order.
 
     Args:
         keypoints: (N, K, 3) float32 true joints: x, y in source pixels, confidence.

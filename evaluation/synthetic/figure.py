@@ -214,7 +214,7 @@ class Figure:
         ratio = TEXELS / at.scale
         level = min(LEVELS - 1, max(0, math.floor(math.log2(max(ratio, 1e-6)) + 0.25)))
         bones = skeleton(at.phase, self._gait)[0]
-        maps = [self._to_picture(bone, at, level) for bone in bones]
+        maps = [self._to_image(bone, at, level) for bone in bones]
         sprites = [self._parts[bone.part].levels[level] for bone in bones]
         boxes = [_bounds(m, sprite) for m, sprite in zip(maps, sprites, strict=True)]
         left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
@@ -227,7 +227,7 @@ class Figure:
             blend_over(region, np.asarray(layer, np.uint8))
         return canvas, left, top
 
-    def _to_picture(self, bone: _Bone, at: Placement, level: int) -> Affine:
+    def _to_image(self, bone: _Bone, at: Placement, level: int) -> Affine:
         """2x3 map from a sprite's pixel indices to the image's, centres at whole numbers."""
         texels = TEXELS / 2**level
         c, s = math.cos(bone.angle), math.sin(bone.angle)

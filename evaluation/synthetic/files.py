@@ -28,7 +28,7 @@ from .scene import Scene, SceneTruth
 JPEG_QUALITY = 95
 
 MIN_TRUTH_VISIBLE = 0.1
-"""Figures of which less shows are flagged 0 in gt.txt: nobody is asked to find them."""
+"""Figures of which less shows are flagged 0 in gt.txt: a tracker need not find them."""
 
 _PEDESTRIAN = 1
 
@@ -149,11 +149,11 @@ def _replacing(target: Path, overwrite: bool) -> Iterator[Path]:
         raise OutputError(f"{target} exists already; name another folder or pass --overwrite")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise OutputError(f"{target.parent}: cannot write there: {error.strerror}") from error
     try:
-        partial, former = room / "new", room / "former"
+        partial, former = scratch / "new", scratch / "former"
         partial.mkdir()
         yield partial
         if target.exists():
@@ -166,7 +166,7 @@ def _replacing(target: Path, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_images(scene: Scene, folder: Path) -> Generator[Frame, None, None]:
@@ -181,10 +181,10 @@ def _write_images(scene: Scene, folder: Path) -> Generator[Frame, None, None]:
 
 
 def _write_video(scene: Scene, path: Path) -> Generator[Frame, None, None]:
-    nobody = Tracks(0, np.zeros(0, np.int64))
+    no_tracks = Tracks(0, np.zeros(0, np.int64))
     with VideoWriter(path, scene.config.fps, lambda image, _: image) as writer:
         for frame in scene:
-            writer.write(frame, nobody)
+            writer.write(frame, no_tracks)
             yield frame
 
 

@@ -53,7 +53,7 @@ class Exhibit:
     image: UInt8Array | None = None
 
     def add(self, frame: Frame, tracks: Tracks) -> None:
-        """Take in the next frame, and make it the image."""
+        """Draw the next frame, and keep it as the image."""
         self.tracks.append(tracks)
         caption = f"{self.task}  frame {frame.index + 1}"
         if self.task in GIVEN_ONCE:
@@ -84,8 +84,8 @@ class Exhibit:
 
 def _with_inset(image: UInt8Array, first: UInt8Array) -> UInt8Array:
     """The first frame, with what was given in it, small in the upper right corner."""
-    nobody = Tracks(0, np.zeros(0, np.int64))
-    small = draw_tracks(_scaled(first, _INSET), nobody, caption="given: frame 1")
+    no_tracks = Tracks(0, np.zeros(0, np.int64))
+    small = draw_tracks(_scaled(first, _INSET), no_tracks, caption="given: frame 1")
     framed = cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=_BORDER)
     rows, columns = framed.shape[:2]
     margin = max(2, len(image) // 60)

@@ -33,7 +33,7 @@ _RIM = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Clothes:
-    """What tells one figure from another.
+    """What distinguishes one figure from another.
 
     Attributes:
         shirt: Pattern and its two BGR colours.

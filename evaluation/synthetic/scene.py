@@ -1,4 +1,4 @@
-"""A procedural clip with exact truth: textured walkers who cross, hide one another and return.
+"""A procedural clip with exact truth: textured walkers cross, hide one another and return.
 
 Everything is a function of the configuration and the frame number, so frames may be asked for in
 any order, and two scenes of one configuration are equal byte for byte.
@@ -82,7 +82,7 @@ class SceneTruth:
             by another figure nor outside the image.
         masks: (N, H, W) bool, the pixels that can be seen; no pixel belongs to two figures.
         keypoints: (N, 17, 3) float32, x, y in source pixels and confidence, in PoseTrack18 order
-            (`scene_figure.JOINT_NAMES`); 1 where the point can be seen, 0 where another figure or
+            (`figure.JOINT_NAMES`); 1 where the point can be seen, 0 where another figure or
             the own head hides it or it lies outside the image.
     """
 
@@ -156,7 +156,7 @@ class Scene:
     def detections(
         self, index: int, seed: int = 0, noise: DetectorNoise | None = None
     ) -> Detections:
-        """What an imperfect detector would report for frame `index`, in no telling order.
+        """What an imperfect detector would report for frame `index`, in random order.
 
         Args:
             index: Frame number, from 0.
@@ -189,7 +189,7 @@ class Scene:
         spots = [
             replace(path[index], x=path[index].x - dx, y=path[index].y - dy) for path in self._paths
         ]
-        # Who stands lower in the image stands nearer and hides the others.
+        # Figures lower in the image are nearer and hide the others.
         order = sorted(range(len(spots)), key=lambda k: (spots[k].y, k))
         labels = np.zeros(image.shape[:2], np.uint8)
         found: dict[int, tuple[FloatArray, int]] = {}

@@ -1,4 +1,4 @@
-"""The demo: a procedural clip whose truth is known, tracked and scored."""
+"""Scores of a task's results on the procedural clip, against its exact truth."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def score(scene: Scene, task: str, tracks: Sequence[Tracks]) -> str:
 
 
 def _asked(truth: SceneTruth) -> SceneTruth:
-    """The figures that anybody could find."""
+    """The figures that a tracker could find."""
     seen: BoolArray = truth.visible >= MIN_TRUTH_VISIBLE
     return replace(
         truth,

@@ -104,7 +104,7 @@ def _load(path: Path) -> object:
         ) from error
     if head.startswith(b"<"):
         raise ExportError(
-            f"{path} is a web page, not a checkpoint: the download link wants a browser; "
+            f"{path} is a web page, not a checkpoint: the link works in a browser only; "
             "get the file itself and pass it with --weights"
         )
     try:
@@ -115,7 +115,7 @@ def _load(path: Path) -> object:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         asks = f" (it asks for {wanted.group(1)})" if wanted else ""
         raise ExportError(
-            f"{path} is a pickle of more than tensors{asks}, and the toolkit never unpickles; "
+            f"{path} is a pickle with other objects than tensors{asks}, and is never loaded; "
             "convert it to a plain state dict with torch.save and pass that with --weights"
         ) from error
     except _DAMAGE as error:

@@ -116,7 +116,7 @@ def fetch(
     except OSError as error:
         raise ExportError(
             f"cannot keep weights in {folder}: {error.strerror or error}; "
-            f"set {CACHE_VARIABLE} to a folder with room, or pass --weights PATH"
+            f"set {CACHE_VARIABLE} to a folder with free space, or pass --weights PATH"
         ) from error
     return path
 
@@ -131,7 +131,7 @@ def _check(url: str, part: Path, prefix: str | None) -> None:
         return
     _discard(part)
     raise DownloadError(
-        f"{url} has sha256 {digest[: len(prefix)]}, expected {prefix}; what came was removed",
+        f"{url} has sha256 {digest[: len(prefix)]}, expected {prefix}; the download was deleted",
         f"run the command again, or {_BY_HAND}",
     )
 
@@ -145,7 +145,7 @@ def _transfer(url: str, part: Path, timeout_s: float) -> None:
         except _BrokenOffError as error:
             if error.again and attempt < _ATTEMPTS:
                 continue
-            kept = "run the command again to go on from there" if part.exists() else "try again"
+            kept = "run the command again to continue from there" if part.exists() else "try again"
             raise DownloadError(f"{url}: {error}", f"{kept}, or {_BY_HAND}") from error
 
 
@@ -266,7 +266,7 @@ def _copy(
         try:
             chunk = response.read1(_CHUNK)
         except http.client.IncompleteRead as error:
-            if response.length is None:  # chunked: only this error tells that the end is missing
+            if response.length is None:  # chunked: only this error shows that the end is missing
                 raise _BrokenOffError(f"broke off after {done} bytes", again=done > 0) from error
             return done
         except (OSError, http.client.HTTPException) as error:

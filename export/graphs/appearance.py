@@ -82,8 +82,8 @@ def lightness(bgr: Tensor) -> Tensor:
 class BoxFeatures(nn.Module):
     """RoIAlign as two small matrix products a box: `Wy · F · Wxᵀ`.
 
-    The interpolation weights come from the host (`heads.roi_weights`); with adaptive sampling an
-    output cell is the mean of products of bilinear weights, which is separable and so exact.
+    The interpolation weights come from the host (`heads.mot.roi_weights`); with adaptive sampling
+    an output cell is the mean of products of bilinear weights, which is separable and so exact.
     """
 
     def forward(self, features: Tensor, weights_y: Tensor, weights_x: Tensor) -> Tensor:

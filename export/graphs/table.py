@@ -21,7 +21,7 @@ FP32_PRODUCTS = {
     "propagate_global": "affinities, divided by a temperature of 0.05",
     "propagate_local": "affinities, divided by a temperature of 0.05",
     "propagate_labels": "ten products a cell, after the softmax",
-    "xcorr": "sums of up to 50,000 products, beyond what float16 tells apart",
+    "xcorr": "sums of up to 50,000 products, beyond the resolution of float16",
     "dcf_update": "a division by a power spectrum of wide range",
     "dcf_response": "a spectrum of wide range and its inverse transform",
 }

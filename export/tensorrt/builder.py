@@ -24,7 +24,7 @@ CURRENT = "current"
 MIB = 1 << 20
 
 Progress = Callable[[str], None]
-"""Told what is being done, in a few words."""
+"""Called with the current phase, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """What came out.
+    """A built engine.
 
     Attributes:
         plan: The serialised engine.
@@ -80,10 +80,10 @@ def build_engine(
         ranges: Smallest, expected and largest size of every dynamic dimension.
         options: Target and limits.
         timing_cache: Of earlier builds on the same device.
-        progress: Told of each phase.
+        progress: Called at each phase.
 
     Raises:
-        BuildError: The graph is not understood, breaks its promised precision, the target is
+        BuildError: The graph cannot be parsed, breaks its promised precision, the target is
             unknown, or building failed; quotes TensorRT.
     """
     start = time.perf_counter()

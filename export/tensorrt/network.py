@@ -41,7 +41,7 @@ def parse_network(
         library.logger.take_errors()
         text = " ".join("; ".join(reasons).split())[:300]
         raise BuildError(
-            f"{path} is not understood by {library.variant} {library.version}: {text}; export it "
+            f"{path} cannot be parsed by {library.variant} {library.version}: {text}; export it "
             "again with `cli export --force`, or use --backend cpu"
         )
     return network

@@ -44,7 +44,7 @@ class EngineRequest:
 
 
 Progress = Callable[[str, int, int, str], None]
-"""Told `graph target`, how many engines are done, how many there are, and the phase."""
+"""Called with `graph target`, how many engines are done, how many there are, and the phase."""
 
 
 def build_engines(
@@ -55,14 +55,14 @@ def build_engines(
     Args:
         bundle: Checked when it was loaded; its ONNX files are never touched.
         request: What to build.
-        progress: Told of each step.
+        progress: Called at each step.
 
     Returns:
         All engines that were asked for, those that were there already included.
 
     Raises:
         BackendError: The variant is not installed.
-        BuildError: A request that cannot be met, a graph that is not understood, a broken
+        BuildError: A request that cannot be met, a graph that cannot be parsed, a broken
             promise of precision, or no memory.  The bundle keeps what it had.
         OutputError: The bundle cannot be written.
     """

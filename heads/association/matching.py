@@ -1,6 +1,6 @@
 """Association (paper, section 2.4): detections of a frame join the tracklets so far.
 
-The steps are JDE's: appearance and motion first, overlap for what is left, unconfirmed tracklets
+The steps are JDE's: appearance and motion first, overlap for the unmatched, unconfirmed tracklets
 last.  MOT, MOTS and PoseTrack differ in the numbers of `AssociationConfig` only.
 """
 
@@ -82,11 +82,11 @@ class Associator:
     def step(
         self, frame_index: int, detections: Detections, features: ObjectFeatures | None
     ) -> list[Tracklet]:
-        """Take in one frame.
+        """Process one frame.
 
         Args:
             frame_index: Larger than that of the last call; motion advances by the difference, and
-                what was seen last before the buffer began is forgotten.
+                tracklets last matched before the buffer began are dropped.
             detections: The frame's M detections.
             features: Their appearance, row by row; None where there is no detection.
 
@@ -100,20 +100,22 @@ class Associator:
         self._elapsed = elapsed
         self._predict(elapsed)
         boxes = xyxy_to_xyah(detections.boxes_xyxy)
-        left = list(range(len(boxes)))
+        unmatched = list(range(len(boxes)))
         known = [t for t in self._tracklets if t.state is not State.UNCONFIRMED]
         unconfirmed = [t for t in self._tracklets if t.state is State.UNCONFIRMED]
 
         cost = self._appearance_cost(known, detections, features, boxes)
-        known, left = self._match(known, left, cost, self._config.cost_limit, boxes)
+        known, unmatched = self._match(known, unmatched, cost, self._config.cost_limit, boxes)
         if self._config.use_motion:
             tracked = [t for t in known if t.state is State.TRACKED]
-            cost = _overlap_cost(tracked, detections, left)
-            _, left = self._match(tracked, left, cost, self._config.overlap_limit, boxes)
-            cost = _overlap_cost(unconfirmed, detections, left)
-            _, left = self._match(unconfirmed, left, cost, self._config.confirm_limit, boxes)
+            cost = _overlap_cost(tracked, detections, unmatched)
+            limit = self._config.overlap_limit
+            _, unmatched = self._match(tracked, unmatched, cost, limit, boxes)
+            cost = _overlap_cost(unconfirmed, detections, unmatched)
+            limit = self._config.confirm_limit
+            _, unmatched = self._match(unconfirmed, unmatched, cost, limit, boxes)
         self._retire(frame_index)
-        for row in left:
+        for row in unmatched:
             self._begin(row, detections, boxes, confirmed=first)
         self._merge_duplicates()
         self._bank.update(self._tracklets, features)
@@ -179,17 +181,22 @@ class Associator:
         limit: float,
         boxes_xyah: npt.NDArray[np.float64],
     ) -> tuple[list[Tracklet], list[int]]:
-        """Pair tracklets with detections `rows` (the columns of `cost`); give back who is left."""
-        pairs, lonely, free = assign(cost, limit)
+        """Pair tracklets with detections `rows` (the columns of `cost`).
+
+        Returns:
+            The unmatched tracklets and the unmatched rows.
+        """
+        pairs, unmatched_rows, unmatched_columns = assign(cost, limit)
         for which, column in pairs:
             tracklet, row = tracklets[which], rows[column]
             tracklet.filter.update(boxes_xyah[row])
             tracklet.detection = row
             tracklet.state = State.TRACKED
-        return [tracklets[which] for which in lonely], [rows[column] for column in free]
+        unmatched = [tracklets[which] for which in unmatched_rows]
+        return unmatched, [rows[column] for column in unmatched_columns]
 
     def _retire(self, frame_index: int) -> None:
-        """Settle what became of every tracklet in this frame, matched or not."""
+        """Update the state of every tracklet after this frame, matched or not."""
         kept = []
         for tracklet in self._tracklets:
             if tracklet.detection >= 0:
@@ -275,7 +282,7 @@ def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list
         limit: Largest cost of a pair.
 
     Returns:
-        The pairs in the order of the rows, the unpaired rows, the unpaired columns.
+        The pairs in the order of the rows, the unmatched rows, the unmatched columns.
     """
     rows, columns = cost.shape
     if rows == 0 or columns == 0:

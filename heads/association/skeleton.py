@@ -77,7 +77,7 @@ def _shapes(points: Points, seen: BoolArray) -> Iterator[tuple[Points, float]]:
     yield head, HEAD_WIDTH
     if len(head) and len(shoulders):
         yield np.stack([head.mean(axis=0), shoulders.mean(axis=0)]), LIMB_WIDTH
-    # Hands and feet that hang in the air still show where somebody is.
+    # Hands and feet that hang in the air still show where a person is.
     for joint in np.flatnonzero(seen):
         yield points[joint : joint + 1], LIMB_WIDTH
 

@@ -36,13 +36,13 @@ class TargetModel(Protocol):
     def learns(self) -> bool: ...
 
     def start(self, crop: Array) -> None:
-        """Take in the first frame: (1, G, G, C) features with the target in the middle."""
+        """Learn from the first frame: (1, G, G, C) features with the target in the middle."""
 
     def respond(self, search: Array) -> Float32:
         """(S, G, G, C) features of crops → (S, R, R); about 1 where the target surely is."""
 
     def learn(self, crop: Array) -> None:
-        """Take in a later frame, with the target in the middle."""
+        """Learn from a later frame, with the target in the middle."""
 
 
 class TemplateModel:

@@ -1,7 +1,6 @@
-"""What a bundle says about itself: tensors, graphs, the backbone and its preprocessing.
+"""The content of `bundle.json`: tensors, graphs, engines, the backbone and its preprocessing.
 
-Exporter, optimisation profiles, runtime and error messages all read these; no tensor name is
-written a second time outside `graph_names`.
+Exporter, optimisation profiles, runtime and error messages all read these records.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def check_replaceable(output: Path, failure: type[UnitrackError], *, force: bool
         return
     if not force:
         raise failure(f"{output} already exists: add --force to replace it, or choose --output")
-    # --force deletes a whole folder, which had better not be somebody's photographs.
+    # --force deletes a whole folder, which must not be a folder of anything else.
     if not output.is_dir() or (any(output.iterdir()) and not (output / SPEC_FILE).is_file()):
         raise failure(
             f"{output} is not a bundle (no {SPEC_FILE} in it) and is not replaced: "
@@ -48,7 +48,7 @@ def partial_folder(output: Path, failure: type[UnitrackError]) -> Iterator[Path]
         folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
     except OSError as error:
         raise failure(
-            f"cannot write beside {output}: {error.strerror}; choose another --output"
+            f"cannot write next to {output}: {error.strerror}; choose another --output"
         ) from error
     try:
         yield folder

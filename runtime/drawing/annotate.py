@@ -48,7 +48,7 @@ def draw_tracks(
     """A copy of the image with the tracks drawn over it, each identity in its own colour.
 
     Masks are laid over translucently with a solid outline, keypoints of confidence above 0 are
-    joined to a skeleton, and every object bears its id in a label that stays inside the image.
+    joined to a skeleton, and every object gets its id in a label that stays inside the image.
     Lines and letters grow with the image.
 
     Args:
@@ -222,7 +222,7 @@ def _draw_label(
     *,
     centred: bool,
 ) -> None:
-    """The id on a plate above the box, or within it where there is no room above."""
+    """The id on a plate above the box, or inside it where the space above is too small."""
     scale, weight = _letters(canvas)
     (wide, tall), below = cv2.getTextSize(text, _FONT, scale, weight)
     pad = max(2, round(0.3 * tall))
@@ -241,8 +241,8 @@ def _draw_label(
 def _draw_caption(canvas: UInt8Array, text: str) -> None:
     scale, weight = _letters(canvas)
     (wide, _), _ = cv2.getTextSize(text, _FONT, scale, weight)
-    room = 0.96 * canvas.shape[1]
-    scale *= min(1.0, room / max(wide, 1))
+    widest = 0.96 * canvas.shape[1]
+    scale *= min(1.0, widest / max(wide, 1))
     (wide, tall), below = cv2.getTextSize(text, _FONT, scale, weight)
     pad = max(2, round(0.45 * tall))
     strip = canvas[: tall + below // 2 + 2 * pad, : wide + 2 * pad]

@@ -25,7 +25,7 @@ class Trails:
         self._places: dict[int, deque[tuple[int, float, float]]] = {}
 
     def update(self, tracks: Tracks) -> dict[int, FloatArray]:
-        """Take in the tracks of a frame; the same frame again changes nothing.
+        """Add the tracks of a frame; the same frame again changes nothing.
 
         Args:
             tracks: With a frame index no smaller than the last one's.

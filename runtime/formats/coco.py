@@ -5,7 +5,7 @@ is a number that `image_id` may be (`000000397133.jpg`), frames are found by the
 `image_id` counts frames, from 0 where any is 0 and from 1 where none is.
 
 `keypoints` are COCO's 17 joints, flat or as triples of x, y, score, and are brought into
-PoseTrack18's layout; entries with a `bbox` alone are boxes.  `pose_entries` says what else is read.
+PoseTrack18's layout; entries with a `bbox` alone are boxes.  `keypoints` says what else is read.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ class CocoFile(TableFile):
         return False
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """Remarks on what was left out; see `TableFile.notes`."""
+        """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes()
         if self._bare:
             notes.append(
-                f"{count(len(self._bare), 'entry', 'entries')} of {self.path} without a box and "
-                f"a joint seen left out, the first is entry {self._bare[0]}"
+                f"{count(len(self._bare), 'entry', 'entries')} of {self.path} left out: neither "
+                f"box nor visible joint, the first is entry {self._bare[0]}"
             )
         if source_frames is None:
             return notes
@@ -120,7 +120,7 @@ def read_coco(path: Path) -> tuple[IntArray, IntArray, Detections, list[int]]:
 
     Returns:
         `image_id` (M,) and number from 1 (M,) of each row, the M rows, and the numbers of entries
-        left out, which have neither a box nor a joint seen.
+        left out, which have neither a box nor a visible joint.
 
     Raises:
         DetectionError: The file cannot be read or an entry is malformed; names the entry.

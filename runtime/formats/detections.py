@@ -1,4 +1,4 @@
-"""The formats of detection files that are known, and how one is told from another."""
+"""The known formats of detection files, and how a file's format is recognised."""
 
 from __future__ import annotations
 

@@ -60,13 +60,13 @@ def _rows(task: str, tracks: Tracks) -> Iterator[Mapping[str, Any]]:
 class JsonLinesWriter:
     """Watches a run and writes a line for every frame; a context manager.
 
-    Nothing is held back: a line has left when `on_frame` returns. A reader of the standard output
-    who reads slowly slows the run down, as in any pipe; one who goes away ends it.
+    Lines are not buffered: each is written when `on_frame` returns. A slow reader of the standard
+    output slows the run down, as in any pipe; one that closes it ends the run.
 
     Args:
         target: The file, or `-` for the standard output.
-        on_gone: Told once that the reader of the standard output has gone.
-        say: Told once, in one line, why writing stopped.
+        on_gone: Called once when the reader of the standard output has gone.
+        say: Called once, with one line that says why writing stopped.
 
     Attributes:
         error: Why writing stopped, as on a full disk, or None.
@@ -106,12 +106,12 @@ class JsonLinesWriter:
             while left:
                 left = left[self._file.write(left) :]
         except BrokenPipeError:
-            self.error = OutputError(f"--jsonl: nobody reads {self._path} any more")
+            self.error = OutputError(f"--jsonl: {self._path} has no reader any more")
             self._on_gone()
         except OSError as error:
             self.error = output_error(self._path, error, self._lines)
             self._cut()
-            self._say(f"{self.error}; tracking goes on without --jsonl")
+            self._say(f"{self.error}; tracking continues without --jsonl")
         self._length += len(data)
         self._lines += 1
 

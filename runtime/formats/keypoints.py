@@ -65,7 +65,7 @@ def pose_boxes(keypoints: FloatArray) -> tuple[FloatArray, BoolArray]:
         keypoints: (N, K, 3): x, y, confidence.
 
     Returns:
-        (N, 4) float32 left, top, right, bottom, and (N,) bool: who has a joint seen; the others'
+        (N, 4) float32 left, top, right, bottom, and (N,) bool: who has a visible joint; the others'
         boxes are all zero.
     """
     boxes = np.zeros((len(keypoints), 4), np.float32)
@@ -206,7 +206,7 @@ def joints_of(where: str, person: Entry) -> FloatArray:
 
 
 def box_of(where: str, person: Entry, keypoints: FloatArray) -> list[float] | None:
-    """Left, top, right, bottom; None where there is neither a box nor a joint seen."""
+    """Left, top, right, bottom; None where there is neither a box nor a visible joint."""
     if person.get("bbox") is not None:
         x, y, w, h = numbers_of(where, "bbox", person["bbox"], 4)
         if w <= 0 or h <= 0:

@@ -65,7 +65,7 @@ def read_mot(path: Path, *, calibrate_scores: bool = False) -> TableFile:
     boxes = xywh_to_xyxy(table[:, 1:5] - np.array([1.0, 1.0, 0.0, 0.0])).astype(np.float32)
     bad = first_invalid(boxes)
     if bad is not None:
-        raise DetectionError(f"{path}, line {lines[bad]}: box too far out or too small to exist")
+        raise DetectionError(f"{path}, line {lines[bad]}: box too large or too small for float32")
     scores = table[:, 5].astype(np.float32)
     if (scores == -1).all():
         scores = np.ones_like(scores)
@@ -107,7 +107,7 @@ class MotWriter(RowWriter):
 
     Frames count from 1, and so do pixels: MOTChallenge calls the corner of the image (1, 1)
     (its ground truth begins there, with right edges at width + 1), so x = left + 1 and y = top + 1;
-    w and h are lengths. Whoever reads such a file takes 1 off again. TrackEval compares boxes of
+    w and h are lengths. A reader of such a file subtracts 1 again. TrackEval compares boxes of
     two files as they stand, which needs both of them in this convention.
     """
 
@@ -175,7 +175,7 @@ def read_mot_rows(path: Path) -> list[MotRow]:
     for row in rows:
         if (row.frame, row.identity) in seen:
             raise DetectionError(
-                f"{row.place}: id {row.identity} stands twice in frame {row.frame}"
+                f"{row.place}: id {row.identity} appears twice in frame {row.frame}"
             )
         seen.add((row.frame, row.identity))
     return rows

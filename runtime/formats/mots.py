@@ -98,7 +98,7 @@ class MotsFile(DetectionFile):
         return Detections(mask_boxes(masks), np.ones(len(rows), np.float32), labels, masks)
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """Remarks on an empty file, empty masks, and frames beyond the source's end."""
+        """Notes on an empty file, empty masks, and frames beyond the source's end."""
         notes = []
         if self._empty_lines:
             notes.append(
@@ -259,7 +259,7 @@ def _frame(path: Path, rows: list[MotsRow]) -> MaskRows:
         if row.label != IGNORE_CLASS:
             if row.identity in seen:
                 raise DetectionError(
-                    f"{path}, line {row.line}: id {row.identity} stands twice in frame {row.frame}"
+                    f"{path}, line {row.line}: id {row.identity} appears twice in frame {row.frame}"
                 )
             seen.add(row.identity)
     real = [row for row in rows if row.label != IGNORE_CLASS]

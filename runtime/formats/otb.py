@@ -65,7 +65,7 @@ class OtbWriter(RowWriter):
         """One line; `NaN,NaN,NaN,NaN` where nothing is tracked yet.
 
         Raises:
-            OutputError: Several tracks, of which no line could be told from the next one's.
+            OutputError: Several tracks: a line has no id that would tell them apart.
         """
         if not len(tracks):
             return ["NaN,NaN,NaN,NaN\n"]

@@ -117,12 +117,12 @@ class PosetrackFile(TableFile):
         return repr("/".join(self._names[position][::-1]))
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """Remarks on what was left out; see `TableFile.notes`."""
+        """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes(None if self._by_name else source_frames)
         if self._bare:
             notes.append(
-                f"{count(len(self._bare), 'annotation', 'annotations')} of {self.path} without a "
-                f"box and a joint seen left out, the first is annotation {self._bare[0]}"
+                f"{count(len(self._bare), 'annotation', 'annotations')} of {self.path} left out: "
+                f"neither box nor visible joint, the first is annotation {self._bare[0]}"
             )
         if self._by_name and source_frames is not None:
             unused = sorted(set(self._frames.tolist()) - self._seen)
@@ -179,7 +179,7 @@ class PoseTrackWriter(WriterBase):
 
     While frames come in, persons and images are streamed to two files beside it, one line each:
     `tracks.json.partial` and `images.json.partial`, which are what a killed run leaves.  `close`
-    makes them one file, at once: whoever sees `tracks.json` sees all of it.
+    makes them one file, at once: `tracks.json` is never there in part.
 
     Args:
         path: The file, `tracks.json`.

@@ -24,7 +24,7 @@ _File = TypeVar("_File", bound="DetectionFile")
 
 
 class DetectionFile(ABC):
-    """Detections that somebody else made, as a detector.
+    """Detections of another program, read from a file, as a detector.
 
     Args:
         path: The file, as the user named it.
@@ -43,7 +43,7 @@ class DetectionFile(ABC):
 
     @abstractmethod
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """One-line remarks for the end of a run: what was left out, and why.
+        """One-line notes for the end of a run: what was left out, and why.
 
         Args:
             source_frames: How many frames the source turned out to have; None where it was not
@@ -127,7 +127,7 @@ class TableFile(DetectionFile):
         self._size_hw, self._inside = size_hw, rows_in_image(boxes, size_hw)
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """Remarks on an empty file, boxes outside the image, frames beyond the source's end."""
+        """Notes on an empty file, boxes outside the image, frames beyond the source's end."""
         if not len(self._rows):
             return [f"{self.path} holds no detections"]
         notes = list(self._remarks)

@@ -90,7 +90,7 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give everything back; may be called twice."""
+        """Release all memory; may be called twice."""
 
     def __enter__(self: _Engine) -> _Engine:
         return self

@@ -43,7 +43,7 @@ _DTYPES = {
 
 
 class OrtArray:
-    """An array in ONNX Runtime's hands, usually on a GPU."""
+    """An array owned by ONNX Runtime, usually on a GPU."""
 
     def __init__(self, value: onnxruntime.OrtValue) -> None:
         self.value = value
@@ -73,7 +73,7 @@ class OnnxRuntimeEngine(Engine):
         device: A key of `PROVIDERS`.
         threads: Of the CPU; 0 takes as many as this process may use.
         bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
-        half: Whether the graph is float16, which TensorRT's provider must be told.
+        half: Whether the graph is float16, a setting that TensorRT's provider needs.
 
     Attributes:
         metadata: Texts that are stored with the graph, by name.
@@ -129,7 +129,7 @@ class OnnxRuntimeEngine(Engine):
         return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
 
     def close(self) -> None:
-        """Give the session back."""
+        """Release the session."""
         self._session = None
 
 
@@ -174,7 +174,7 @@ def _open(
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
-    # Fatal only: what goes wrong is raised, and ORT's own lines would stand beside the message.
+    # Fatal only: what goes wrong is raised, and ORT's own log would repeat the message.
     options.log_severity_level = 4
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -281,6 +281,6 @@ def make_cache_folder(options: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BackendError(
-            f"no engine can be kept in {folder} ({error.strerror}): set UNITRACK_CACHE to a folder "
+            f"cannot store engines in {folder} ({error.strerror}): set UNITRACK_CACHE to a folder "
             "that you may write to"
         ) from error

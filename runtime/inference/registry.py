@@ -33,7 +33,7 @@ class Backend(Protocol):
         """The same array where this backend computes; what is placed once is not copied again."""
 
     def close(self) -> None:
-        """Give everything back, after the engines were closed."""
+        """Release everything; called after the engines were closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class TensorrtBackend:
         return self._memory.hold(array)
 
     def close(self) -> None:
-        """Give the pool back; arrays that are still held stay readable."""
+        """Release the memory pool; arrays that are still held stay readable."""
         self._memory.close()
 
 

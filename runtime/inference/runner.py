@@ -1,4 +1,4 @@
-"""Runs a bundle's graphs by name: loads each once, on first use, and times it."""
+"""Runs a bundle's graphs by name; each is loaded once, on first use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GraphRunner:
 
     Args:
         bundle: Where the graphs are.
-        backend: A key of `backends.BACKENDS`.
+        backend: A key of `registry.BACKENDS`.
         threads: Of a CPU backend; 0 takes all that this process may use.
 
     Raises:
@@ -67,7 +67,7 @@ class GraphRunner:
         return tuple(outputs.values())
 
     def place(self, array: Array) -> Array:
-        """The same array where the graphs compute: what is fed often is then copied once.
+        """The same array where the graphs compute: an input that is fed often is then copied once.
 
         On the CPU it is the array itself.
         """
@@ -98,7 +98,7 @@ class GraphRunner:
         return {name: report for name, report in reports.items() if report}
 
     def close(self) -> None:
-        """Give all graphs back."""
+        """Close all engines and the backend."""
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()

@@ -48,7 +48,7 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
 
 
 def require_display() -> None:
-    """Find out before a window is opened whether there is a screen for it.
+    """Check that there is a display before a window is opened.
 
     Raises:
         OutputError: There is none.

@@ -144,7 +144,7 @@ def draw_object(image: UInt8Array, labels: UInt8Array) -> UInt8Array:  # noqa: A
         labels: Where the object may be, not looked at.
 
     Returns:
-        (H, W) uint8: 1 on the object, 0 elsewhere; see `init_labels.cut_out`.
+        (H, W) uint8: 1 on the object, 0 elsewhere; see `cut_out`.
 
     Raises:
         DetectionError: No box was drawn.

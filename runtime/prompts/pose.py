@@ -42,9 +42,9 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
     """Read `--init`.
 
     Of a PoseTrack18 file that covers a video, the first image counts, by `frame_id`; of COCO
-    results, the smallest `image_id`.  People without a joint seen are left out.  Where all of them
-    have different `track_id`s, these are their ids, one higher in a file that counts from 0; else
-    they are numbered from 1.
+    results, the smallest `image_id`.  People without a visible joint are left out.  Where
+    all of them have different `track_id`s, these are their ids, one higher in a file that counts
+    from 0; else they are numbered from 1.
 
     Args:
         path: PoseTrack18 JSON or COCO keypoint results.
@@ -63,8 +63,8 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
     shown = np.asarray(seen_joints(keypoints).any(axis=1), np.bool_)
     if not shown.any():
         raise DetectionError(
-            f"--init {path}: nobody in its first frame has a joint seen: give the keypoints of "
-            "the source's first frame"
+            f"--init {path}: no person in its first frame has a visible joint: give the "
+            "keypoints of the source's first frame"
         )
     ids = _ids([name for name, seen in zip(names, shown, strict=True) if seen])
     return InitPoses(ids, keypoints[shown])
@@ -106,5 +106,5 @@ def _ids(names: list[Any]) -> IntArray:
     whole = all(isinstance(name, int) and 0 <= name < 1 << 31 for name in names)
     if not whole or len(set(names)) != len(names):
         return np.arange(1, len(names) + 1)
-    # Nobody is number 0: that is the background of label maps.
+    # No person has number 0: that is the background of label maps.
     return np.array(names, np.int64) + (0 in names)

@@ -234,7 +234,7 @@ class _Site:
 
     async def start(self, request: Request) -> Response:
         if self._commands is None:
-            return _error(409, "this run starts no tracks: it tracks what is detected")
+            return _error(409, "this run takes no start commands: its tasks track detections")
         body = b""
         async for part in request.stream():
             body += part

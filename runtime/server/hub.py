@@ -1,8 +1,8 @@
 """Keeps the newest frame and the statistics of every source for viewers, at no cost to the tracker.
 
 The thread that tracks only stores a reference to each frame. A thread of the hub draws and encodes
-the newest frame, once for all viewers, and only while somebody watches; a slow viewer gets fewer
-images, and lines of tracks wait in a queue of bounded length.
+the newest frame, once for all viewers, and only while a viewer is connected; a slow viewer gets
+fewer images, and lines of tracks wait in a queue of bounded length.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class SourceStats:
             self._recent_s.setdefault(stage, deque(maxlen=_WINDOW)).append(seconds)
 
     def add_event(self, event: SourceEvent) -> None:
-        """Take in what happened to the source."""
+        """Count an event of the source."""
         self.message = event.message
         if event.kind in ("lost", "ended", "failed"):
             self.up = False
@@ -110,14 +110,14 @@ class _SourceCollector(Collector):
     def collect(self) -> list[Metric]:
         by_source = ["source"]
         up = GaugeMetricFamily(
-            "unitrack_up", "Whether frames of the source are coming.", labels=by_source
+            "unitrack_up", "1 while the source delivers frames, else 0.", labels=by_source
         )
         frames = CounterMetricFamily("unitrack_frames", "Frames tracked.", labels=by_source)
         dropped = CounterMetricFamily(
             "unitrack_dropped_frames", "Frames dropped to keep up.", labels=by_source
         )
         losses = CounterMetricFamily(
-            "unitrack_source_losses", "Times that the source was lost.", labels=by_source
+            "unitrack_source_losses", "Number of times that the source was lost.", labels=by_source
         )
         fps = GaugeMetricFamily(
             "unitrack_fps", "Frames tracked per second, over the last seconds.", labels=by_source

@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
-"""Told what happens to a live source, in a thread of its own; the text names no source."""
+"""Called with what happens to a live source, in a thread of its own; the text names no source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class SourceInfo:
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """How sources behave that do not wait.
+    """How live sources behave.
 
     Attributes:
         realtime: Whether files play at their own pace too: what is not taken in time is dropped.
         freeze_s: A connection without a frame for so long is opened anew.
         give_up_s: A live source without a frame for so long has ended; None: it never does.
-        notify: Told when a live source is lost, is back, or changes size.
+        notify: Called when a live source is lost, is back, or changes size.
     """
 
     realtime: bool = False
@@ -94,11 +94,11 @@ class Source(Protocol):
         """Frees the device or file and its thread; returns soon whatever they are doing."""
 
     def notes(self) -> list[str]:
-        """Remarks on the frames handed over so far, one line each."""
+        """Notes on the frames handed over so far, one line each."""
 
 
 class PolledSource(Source, Protocol):
-    """A source that can be asked whether it has something to say."""
+    """A source that says whether its next frame is ready."""
 
     def ready(self) -> bool:
         """Whether `next` would answer at once, be it with a frame or the end."""

@@ -53,7 +53,7 @@ def open_video(location: str, name: str, *, fps: float | None = None) -> FileSou
     first = next(images, None)
     if first is None:
         decoder.close()
-        raise SourceError(f"{name}: no frame in it (its header may be all there is)")
+        raise SourceError(f"{name}: contains no frame (perhaps only a header)")
     size_hw = (int(first[0].shape[0]), int(first[0].shape[1]))
     info = SourceInfo(name, "video", size_hw, fps or decoder.fps, decoder.frame_count, live=False)
     times = FrameTimes(decoder.fps or 25.0)

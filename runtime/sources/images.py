@@ -67,7 +67,7 @@ _DEFAULT_FPS = 25.0
 # What Pillow raises for a file that is damaged, too large or of an unknown format.
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
-# Of these a file may hold several images; so may a PNG, which only its content tells.
+# Of these a file may hold several images; so may a PNG, which only its content shows.
 _PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp"})
 
 

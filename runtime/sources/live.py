@@ -24,7 +24,7 @@ from .redact import redact
 
 _USUAL_FPS = 30.0
 
-# A connection begins with a burst of what was buffered; only what follows tells the rate, over
+# A connection begins with a burst of what was buffered; only what follows shows the rate, over
 # enough time that delays of single frames do not count.
 _BURST_S = 1.0
 _ENOUGH_S = 3.0
@@ -136,7 +136,7 @@ class LiveSource:
             capture: An open capture.
             reopen: Opens it again after a failure; None: the first failure is the end.
             timeouts: How long it may be silent.
-            notify: Told when the source is lost, is back, or changes size; in another thread.
+            notify: Called when the source is lost, is back, or changes size; in another thread.
             clock: Monotonic seconds.
 
         Raises:
@@ -169,7 +169,7 @@ class LiveSource:
         self._connection.start(self._give_up)
 
     def notes(self) -> list[str]:
-        """Nothing: what happens is told at once, see `notify`."""
+        """Empty: what happens is reported at once, see `notify`."""
         return []
 
     def ready(self) -> bool:
@@ -355,7 +355,7 @@ def video_devices() -> list[Path]:
 
 def _no_camera(index: int) -> str:
     if not sys.platform.startswith("linux"):
-        return f"camera{index} cannot be opened; is it plugged in, and free of other programs?"
+        return f"camera{index} cannot be opened; is it plugged in and not in use elsewhere?"
     devices = video_devices()
     if not devices:
         return f"camera{index}: no cameras found (no /dev/video*); in a container, pass the device"

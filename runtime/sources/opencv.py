@@ -22,7 +22,7 @@ _CSI = (
     "nvvidconv ! video/x-raw,format=BGRx"
 )
 
-# The queue of the sink is one frame deep: what nobody takes in time must not pile up in it.
+# The appsink's queue is one frame deep: frames that are not read in time must not pile up.
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 
 
@@ -62,7 +62,7 @@ def csi_pipeline(sensor: int) -> str:
 
 
 def with_sink(pipeline: str) -> str:
-    """A pipeline that ends in an `appsink` for BGR pictures; one that has an appsink stays."""
+    """A pipeline that ends in an `appsink` for BGR images; one that has an appsink stays."""
     text = pipeline.strip().rstrip("!").rstrip()
     return text if "appsink" in text else f"{text} ! {_SINK}"
 
@@ -89,7 +89,7 @@ def open_pipeline(pipeline: str, name: str) -> OpenCVCapture:
 
 
 def require_gstreamer(name: str) -> None:
-    """Find out before a pipeline is opened whether OpenCV can do it.
+    """Check that OpenCV has GStreamer before a pipeline is opened.
 
     Raises:
         SourceError: It cannot.

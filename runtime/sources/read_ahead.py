@@ -33,7 +33,7 @@ class FileSource:
         dropped: Always 0.
         ended_early: Why the frames ended before their time, or None.
         started_s: Always None.
-        notes: Remarks on the frames, one line each.
+        notes: Notes on the frames, one line each.
     """
 
     dropped: int = 0

@@ -93,7 +93,7 @@ class Connection:
         capture: The first connection; this object owns it and those that follow.
         reopen: Opens another one, or says None; None in its place: the first failure is the end.
         deliver: Takes each image, in a thread of this object.
-        notify: Told when the source is lost and when it is back, with a reason.
+        notify: Called when the source is lost and when it is back, with a reason.
         timeouts: How long silence is borne.
     """
 
@@ -119,7 +119,7 @@ class Connection:
         self._on_end: Callable[[str], None] = lambda _reason: None
 
     def start(self, on_end: Callable[[str], None]) -> None:
-        """Begin to read; `on_end` is told why images stopped for good, unless by `close`."""
+        """Begin to read; `on_end` gets the reason when images stop for good, unless by `close`."""
         self._on_end = on_end
         self._reader.start()
         self._thread.start()
@@ -192,7 +192,7 @@ class Connection:
             self._notify("lost", f"{reason}; reconnecting (silent for {silent_s:.1f} s)")
 
     def _connect(self) -> Capture | None:
-        """Try until it works; None once `close` was called or patience is at its end."""
+        """Try until it works; None after `close` or when the timeout `give_up_s` has passed."""
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set() and self._reopen is not None:
             give_up_s = self._timeouts.give_up_s

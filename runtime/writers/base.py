@@ -130,7 +130,7 @@ class Recording(WriterBase):
 
     Args:
         writer: What records.
-        say: Told once, in one line, why recording stopped.
+        say: Called once, with one line that says why recording stopped.
 
     Attributes:
         error: Why it stopped, or None.
@@ -161,7 +161,7 @@ class Recording(WriterBase):
 
     def _stop(self, error: OutputError) -> None:
         self.error = error
-        self._say(f"{error}; tracking goes on without this recording")
+        self._say(f"{error}; tracking continues without this recording")
 
 
 def write_atomic(path: Path, data: bytes, frames: int | None = None) -> None:
@@ -189,7 +189,7 @@ def write_json_atomic(path: Path, data: Any) -> None:
     """Writes `json_text` to a whole file or none.
 
     Raises:
-        OutputError: It cannot be written, or `data` has no place in JSON.
+        OutputError: It cannot be written, or `data` cannot be written as JSON.
     """
     try:
         text = json_text(data)
@@ -216,7 +216,7 @@ def _plain(value: object) -> object:
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"{type(value).__name__} has no place in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def make_folder(folder: Path) -> None:

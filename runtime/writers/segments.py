@@ -66,7 +66,7 @@ class Segments(WriterBase):
         self._writer.write(frame, tracks)
 
     def close(self) -> None:
-        """Complete the segment in hand.
+        """Complete the current segment.
 
         Raises:
             OutputError: As the writers.

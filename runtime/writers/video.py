@@ -2,7 +2,7 @@
 
 An ordinary MP4 has its index at the end, so that a process that is killed leaves nothing playable.
 Here a short index comes first and every frame follows as a fragment of its own (ISO/IEC 14496-12's
-movie fragments), which is on the disk as soon as the next frame's time tells its duration.
+movie fragments), which is on the disk as soon as the next frame's time gives its duration.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Window(WriterBase):
     Args:
         title: Of the window.
         draw: Makes the image of a frame's image and its tracks.
-        stop: Told when the user wants to end.
+        stop: Called when the user closes the window or presses q.
 
     Raises:
         OutputError: There is no display.

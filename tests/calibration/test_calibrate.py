@@ -85,7 +85,7 @@ def test_the_bundle_and_its_report(bundle, clip, tmp_path):
     assert [layer["name"] for layer in data["layers"]] == list(NAMES)
     assert data["validation"] == []
     text = (output / "report.md").read_text("utf-8")
-    assert "what this does to tracks is unknown" in text
+    assert "the effect on tracks was not measured" in text
     assert all(f"| {name} |" in text for name in NAMES)
     assert str(tmp_path) not in (output / SPEC_FILE).read_text("utf-8")
     plot = cv2.imread(str(output / "drift.png"))
@@ -178,7 +178,7 @@ def test_an_interrupted_run_goes_on_where_it_ended(bundle, clip, tmp_path, monke
     arguments = ["calibrate", bundle.path, "--frames", clip, "--count", 24, "--output", output]
     stopped = CliRunner().invoke(main, [str(a) for a in arguments])
     assert stopped.exit_code == 130
-    assert "the same command goes on from there" in stopped.stderr
+    assert "run the same command again to continue" in stopped.stderr
     assert not output.exists()
     monkeypatch.undo()
     before = len(done)

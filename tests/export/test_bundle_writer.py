@@ -380,7 +380,7 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(tmp_path):
 @pytest.mark.usefixtures("quick")
 def test_the_folder_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ExportError, match=r"cannot write beside .*; choose another --output"):
+    with pytest.raises(ExportError, match=r"cannot write next to .*; choose another --output"):
         write_bundle(REQUEST, tmp_path / "file" / "b")
 
 

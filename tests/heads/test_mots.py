@@ -262,7 +262,7 @@ def test_masks_of_two_sizes_cannot_be_compared():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("1 5 2 2 2 13\n1 5 2 2 2 13\n", "line 2: id 5 stands twice in frame 1"),
+        ("1 5 2 2 2 13\n1 5 2 2 2 13\n", "line 2: id 5 appears twice in frame 1"),
         ("1 5 2 2 2 13\n1 6 2 3 1 12\n", "line 2: mask of"),
         ("1 5 2 2 2 x\n", "line 1"),
     ],

@@ -47,7 +47,7 @@ class FakeCuda:
         self._called("malloc", waits=True)
         assert size > 0
         if self.used + size > self.room:
-            raise GpuMemoryError(f"the GPU has no room for {size} bytes")
+            raise GpuMemoryError(f"the GPU is out of memory for {size} bytes")
         address, self._next = self._next, self._next + -(-size // 512) * 512 + 512
         # Never zeros: who relies on them would be lucky here and not elsewhere.
         self.live[address] = np.full(size, 0xCD, np.uint8)

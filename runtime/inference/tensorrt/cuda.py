@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 class GpuMemoryError(BackendError):
-    """The device has no room for what was asked."""
+    """The device has not enough free memory."""
 
 
 class Cuda(Protocol):
@@ -38,16 +38,16 @@ class Cuda(Protocol):
     stream: int
 
     def malloc(self, size: int) -> int:
-        """Device memory; raises `GpuMemoryError` where there is no room."""
+        """Device memory; raises `GpuMemoryError` when it is out of memory."""
 
     def free(self, address: int) -> None:
-        """Give device memory back, after waiting for all queued work."""
+        """Free device memory, after waiting for all queued work."""
 
     def malloc_host(self, size: int) -> UInt8Array:
         """Pinned host memory, (size,) uint8: copies from and to it do not wait."""
 
     def free_host(self, memory: UInt8Array) -> None:
-        """Give pinned memory back; no queued copy may still use it."""
+        """Free pinned memory; no queued copy may still use it."""
 
     def copy_in(self, address: int, host: UInt8Array) -> None:
         """Queue a copy of pinned bytes to the device."""
@@ -74,7 +74,7 @@ class Cuda(Protocol):
         """Bytes that are free on the device."""
 
     def close(self) -> None:
-        """Give the stream back."""
+        """Destroy the stream."""
 
 
 class CudaRuntime:
@@ -104,19 +104,19 @@ class CudaRuntime:
         self._next_graph = 1
 
     def malloc(self, size: int) -> int:
-        """Device memory; raises `GpuMemoryError` where there is no room."""
+        """Device memory; raises `GpuMemoryError` when it is out of memory."""
         result = self._cuda.cudaMalloc(size)
         if result[0] == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
             free = self.free_memory() / MIB
             raise GpuMemoryError(
-                f"the GPU has no room for {size / MIB:.1f} MiB more ({free:.0f} of "
+                f"the GPU is out of memory for {size / MIB:.1f} MiB more ({free:.0f} of "
                 f"{self.gpu.memory_mib} MiB free): close other programs on it, use a smaller "
                 "image size, or build engines for one --size"
             )
         return int(self._check(result, f"reserve {size} bytes"))
 
     def free(self, address: int) -> None:
-        """Give device memory back, after waiting for all queued work."""
+        """Free device memory, after waiting for all queued work."""
         # cudaFree waits for the whole device by itself, which is not promised everywhere.
         self.synchronize()
         self._check(self._cuda.cudaFree(address), "free memory")
@@ -128,7 +128,7 @@ class CudaRuntime:
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def free_host(self, memory: UInt8Array) -> None:
-        """Give pinned memory back; no queued copy may still use it."""
+        """Free pinned memory; no queued copy may still use it."""
         self._check(self._cuda.cudaFreeHost(memory.ctypes.data), "free pinned memory")
 
     def copy_in(self, address: int, host: UInt8Array) -> None:
@@ -179,7 +179,7 @@ class CudaRuntime:
         return int(self._check(self._cuda.cudaMemGetInfo(), "ask for the free memory"))
 
     def close(self) -> None:
-        """Give the stream back."""
+        """Destroy the stream."""
         if self.stream:
             for graph in list(self._graphs):
                 self.free_graph(graph)

@@ -14,7 +14,7 @@ MOST = 64
 """Recordings kept by one engine: the memory of five frames is met in some thirty constellations."""
 
 STALE_AFTER = 1000
-"""Runs after which a recording that was not launched makes room for another one."""
+"""Runs after which a recording that was not launched may be replaced by another one."""
 
 _REMEMBERED = 512
 """Keys that were met once and are remembered, to be recorded when they come again."""
@@ -60,7 +60,7 @@ class Launches:
         return True
 
     def worth_recording(self, key: Hashable) -> bool:
-        """Whether a key was met before, and there is room for it."""
+        """Whether a key was met before, and it can be stored."""
         if self.problem is not None:
             return False
         met = key in self._met
@@ -102,8 +102,8 @@ class Launches:
     def _has_room(self) -> bool:
         if len(self._recordings) < MOST:
             return True
-        # Only what is no longer used makes room: more constellations than fit would otherwise push
-        # one another out, and every run would record.
+        # Only recordings that are no longer used are replaced: otherwise more sets of shapes than
+        # fit would push one another out, and every run would record.
         oldest = next(iter(self._recordings.values()))
         if self._runs - oldest.last_run < STALE_AFTER:
             return False

@@ -51,7 +51,7 @@ class TensorrtEngine(Engine):
         rebuild_command: The command that builds it again, for messages.
 
     Attributes:
-        layers: Its layers as the engine inspector tells them.
+        layers: Its layers as the engine inspector lists them.
         products: How many convolutions and matrix products compute in which type.
 
     Raises:
@@ -188,7 +188,7 @@ class TensorrtEngine(Engine):
         self._use_scratch()
         context: tensorrt.IExecutionContext | None = self._library.create_context(self._engine)
         if context is None:
-            raise self._failure("no room to run it in was found")
+            raise self._failure("there is not enough GPU memory to run it")
         context.set_device_memory(*self._scratch)
         return context
 
@@ -207,7 +207,7 @@ class TensorrtEngine(Engine):
         self._context, self._shapes = None, ()
 
     def close(self) -> None:
-        """Give contexts and engine back; may be called twice.  Outputs stay readable."""
+        """Release contexts and engine; may be called twice.  Outputs stay readable."""
         if self._engine is not None:
             self._forget_contexts()
             self._engine, self._runtime = None, None
@@ -232,7 +232,7 @@ class TensorrtEngine(Engine):
                 raise self._failure(f"tensor {name} is wanted on the host, expected on the GPU")
 
     def _read_layers(self) -> tuple[Layer, ...]:
-        # Formats are told for known shapes only.
+        # Formats are reported for known shapes only.
         shapes = tuple(tensor.opt_shape or _fixed(tensor) for tensor in self._profile)
         inspector = self._opened.create_engine_inspector()
         inspector.execution_context = self._context_for(shapes)

@@ -82,7 +82,7 @@ class DeviceMemory:
         """An array whose elements are whatever was there before.
 
         Raises:
-            GpuMemoryError: The device has no room.
+            GpuMemoryError: The device is out of memory.
         """
         if self._closed:
             raise BackendError("the GPU backend was closed and takes no more arrays")
@@ -141,13 +141,13 @@ class DeviceMemory:
         self._close_when_idle()
 
     def trim(self) -> None:
-        """Give memory that no array uses back to the device."""
+        """Free the device memory that no array uses."""
         for addresses in self._free.values():
             while addresses:
                 self.cuda.free(addresses.pop())
 
     def close(self) -> None:
-        """Give everything back; arrays that are still held keep theirs, and stay readable."""
+        """Free everything; arrays that are still held keep theirs, and stay readable."""
         if self._closed:
             return
         self._scratch = None

@@ -310,7 +310,7 @@ def test_mot_results_of_another_sequence_and_none_at_all(tmp_path):
     assert score.values["MOTA"] == 0
     assert score.values["FN"] == sum(row[6] for row in truth)
     write_rows(tmp_path / "out" / "A.txt", [results[0], results[0]])
-    with pytest.raises(DetectionError, match=r"A.txt, line 2: id \d+ stands twice"):
+    with pytest.raises(DetectionError, match=r"A.txt, line 2: id \d+ appears twice"):
         score_results(sequence, "mot", tmp_path / "out")
 
 
@@ -322,7 +322,7 @@ def test_mot_splits_and_wrong_roots(tmp_path):
         read("mot", tmp_path)
     with pytest.raises(DetectionError, match="no such folder"):
         read("mot", tmp_path, "test")
-    with pytest.raises(RequestError, match="--sequence B: there is none of that name, but A"):
+    with pytest.raises(RequestError, match="--sequence B: no such sequence, expected one of A"):
         choose(read("mot", tmp_path, "train"), ["B"])
 
 
@@ -427,7 +427,7 @@ def test_posetrack_identity_twice_in_an_image(tmp_path):
     images = write_posetrack(tmp_path)
     (sequence,) = read("posetrack", tmp_path, "val")
     write_json(tmp_path / "out" / "012.json", pose_file(2, images, track=lambda _k, _frame: 3))
-    with pytest.raises(DetectionError, match="annotation 2: track_id 3 stands twice"):
+    with pytest.raises(DetectionError, match="annotation 2: track_id 3 appears twice"):
         score_results(sequence, "posetrack", tmp_path / "out")
 
 

@@ -157,7 +157,7 @@ def test_only_the_frames_asked_for_are_scored() -> None:
 
 def test_an_id_twice_in_a_frame_is_an_error() -> None:
     twice = {0: (np.array([3, 3], np.int64), np.array([[0, 0, 1, 1], [2, 2, 3, 3]], np.float32))}
-    with pytest.raises(DetectionError, match="results, frame 1: an id stands twice"):
+    with pytest.raises(DetectionError, match="results, frame 1: an id appears twice"):
         score_mot(twice, _line({0: 1}))
     with pytest.raises(DetectionError, match="expected \\(1, 4\\)"):
         score_mot(_line({0: 1}), {0: (np.array([1]), np.zeros((2, 4), np.float32))})

@@ -297,7 +297,7 @@ def test_one_sequence_that_fails_does_not_hide_the_others(mot_results):
         (("--results", "nowhere"), 1, "--results nowhere: there is no such folder"),
         (("--results", ".", "--bundle", "b"), 2, "leave out --bundle"),
         (("--bundle", "b", "--backbone", "imagenet-r18"), 2, "name two bundles"),
-        (("--sequence", "B"), 2, "--sequence B: there is none of that name, but A0, A1"),
+        (("--sequence", "B"), 2, "--sequence B: no such sequence, expected one of A0, A1"),
         (("--split", "val"), 1, "there is no such folder"),
         (("--bundle", "b"), 1, "A0: no images to track in"),
         (("--detections", "nowhere"), 1, "no file of A0"),
@@ -372,7 +372,7 @@ def test_interrupted(small_data, graph_bundle, tmp_path, monkeypatch):
             "--bundle", str(graph_bundle.path), "--output", str(tmp_path / "out")]  # fmt: skip
     ran = CliRunner().invoke(main, args)
     assert ran.exit_code == 130
-    assert "0 of 1 sequences are recorded, and the same command goes on" in ran.stderr
+    assert "0 of 1 sequences are recorded; run the same command again" in ran.stderr
 
 
 def test_the_record_key_names_what_it_is_made_of(mot_job):

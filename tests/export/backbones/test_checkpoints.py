@@ -201,7 +201,7 @@ class Payload:
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     target = tmp_path / "owned"
     torch.save({"state_dict": {}, "x": Payload(target)}, tmp_path / "evil.pth")
-    with pytest.raises(ExportError, match="never unpickles; convert it") as caught:
+    with pytest.raises(ExportError, match="is never loaded; convert it") as caught:
         load_state_dict(tmp_path / "evil.pth", BACKBONES["byol-r50"])
     assert not target.exists()
     assert "\n" not in str(caught.value)
@@ -209,7 +209,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
 
 def test_numpy_pickle_is_refused(tmp_path):
     torch.save({"w": np.ones(3)}, tmp_path / "arrays.pkl")
-    with pytest.raises(ExportError, match=r"asks for numpy\S+\), and the toolkit never unpickles"):
+    with pytest.raises(ExportError, match=r"asks for numpy\S+\), and is never loaded"):
         load_state_dict(tmp_path / "arrays.pkl", BACKBONES["byol-r50"])
 
 

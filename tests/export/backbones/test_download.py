@@ -143,7 +143,7 @@ def test_broken_transfer_goes_on_in_the_same_call(server, tmp_path):
 
 def test_broken_transfer_goes_on_in_the_next_call(server, tmp_path):
     server.breaks = [1000] * 4
-    with pytest.raises(ExportError, match=r"4000 of 1048576 bytes; run the command again to go on"):
+    with pytest.raises(ExportError, match=r"4000 of 1048576 bytes; run the command again"):
         fetch(server.url, DIGEST, tmp_path)
     assert len(leftovers(tmp_path)) == 2  # the part and its tag
     assert fetch(server.url, DIGEST, tmp_path).read_bytes() == CONTENT

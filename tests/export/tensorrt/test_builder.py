@@ -288,7 +288,7 @@ def test_a_graph_that_tensorrt_does_not_know(tiny_bundle):
     spec = replace(tiny_bundle.spec, graphs={**tiny_bundle.spec.graphs, "pick": graph})
     (tiny_bundle.path / SPEC_FILE).write_text(json.dumps(spec.to_json()), encoding="utf-8")
     error = run_cli("build", tiny_bundle.path, "--engine", RTX, "--target", "sm86", status=1)
-    assert "pick.onnx is not understood by tensorrt-rtx" in error
+    assert "pick.onnx cannot be parsed by tensorrt-rtx" in error
     assert [e.graph for e in Bundle.load(tiny_bundle.path).spec.engines] == ["mix"]
 
 

@@ -52,7 +52,7 @@ class World:
         assert all(t.state is State.TRACKED for t in tracklets)
         result = {t.detection: t.id for t in tracklets}
         assert len(result) == len(tracklets), "a detection belongs to two tracklets"
-        assert len(set(result.values())) == len(tracklets), "an id stands twice in a frame"
+        assert len(set(result.values())) == len(tracklets), "an id appears twice in a frame"
         return result
 
 

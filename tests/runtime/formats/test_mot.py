@@ -164,7 +164,7 @@ def test_truth_rows_by_year(tmp_path: Path) -> None:
         ("0,1,1,1,9,9,1", "frame number from 1"),
         ("1,1.5,1,1,9,9,1", "whole id"),
         ("1,1,1,1,0,9,1", "above 0"),
-        ("1,7,2,2,9,9,1", "id 7 stands twice in frame 1"),
+        ("1,7,2,2,9,9,1", "id 7 appears twice in frame 1"),
     ],
 )
 def test_malformed_truth_names_file_and_line(tmp_path: Path, row: str, problem: str) -> None:

@@ -232,11 +232,11 @@ def test_people_without_joints_do_not_start(written):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (video(entry(6)), "nobody in its first frame"),
-        (video(images=0), "nobody in its first frame"),
+        (video(entry(6)), "no person in its first frame"),
+        (video(images=0), "no person in its first frame"),
         (video(entry(5), width=64, height=48), "its first image is 64x48, the source is 240x160"),
         (video({**entry(5), "keypoints": [1]}), "annotation 1: expected 51"),
-        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "nobody in its first frame"),
+        ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "no person in its first frame"),
         ("{", "not valid JSON"),
         ("5", "expected PoseTrack18 JSON"),
     ],

@@ -401,7 +401,7 @@ def test_not_decodable(tmp_path, name, content, message):
 
 
 def test_video_without_frames(tmp_path):
-    with pytest.raises(SourceError, match="no frame in it"):
+    with pytest.raises(SourceError, match="contains no frame"):
         open_source(str(make_video(tmp_path / "a.avi", 0)))
 
 

@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_recording_and_is_said_once(at_close):
         for index in range(10):
             writer.write(frame_at(index), track_at(index))
             assert len(said) == (index >= 3)
-    expected = "disk full while writing video.mp4; tracking goes on without this recording"
+    expected = "disk full while writing video.mp4; tracking continues without this recording"
     assert said == [expected]
     assert str(writer.error) == "disk full while writing video.mp4"
     assert inner.closed == 1
@@ -314,10 +314,10 @@ def test_lines_that_cannot_be_written(tmp_path):
         for index in range(3):
             lines.on_frame(event(index))
         assert "disk full while writing /dev/full, 0 frames kept" in str(lines.error)
-    assert said == [f"{lines.error}; tracking goes on without --jsonl"]
+    assert said == [f"{lines.error}; tracking continues without --jsonl"]
 
 
-def test_lines_that_nobody_reads_any_more_end_the_run(monkeypatch):
+def test_lines_without_a_reader_end_the_run(monkeypatch):
     reader, writer = os.pipe()
     gone = []
     with os.fdopen(writer, "w") as out:
@@ -332,10 +332,10 @@ def test_lines_that_nobody_reads_any_more_end_the_run(monkeypatch):
             lines.on_frame(event(2))
             assert time.monotonic() - start < 1
         assert gone == [1]
-        assert "nobody reads" in str(lines.error)
+        assert "has no reader any more" in str(lines.error)
 
 
-def test_a_run_whose_lines_nobody_reads_ends_as_by_sigterm(monkeypatch):
+def test_a_run_whose_lines_have_no_reader_ends_as_by_sigterm(monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as out, StopRequest() as stop:
