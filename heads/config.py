@@ -1,6 +1,6 @@
 """Parameters of every head; light to import, because the command line lists them all.
 
-The help text of a parameter stands beside it: `cli track --<task>-<parameter>` is made from here.
+The help text of a parameter is its metadata: `cli track --<task>-<parameter>` is made from here.
 """
 
 from __future__ import annotations

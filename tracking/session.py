@@ -51,7 +51,7 @@ class SourceReport:
     Attributes:
         output: Folder of its results.
         data: The contents of its `run.json`.
-        notes: One-line remarks for people.
+        notes: One-line notes for people.
     """
 
     output: Path
@@ -76,7 +76,7 @@ class RunReport:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One-line remarks on all sources."""
+        """One-line notes on all sources."""
         return tuple(note for report in self.sources.values() for note in report.notes)
 
 

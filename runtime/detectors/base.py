@@ -25,7 +25,7 @@ class Detector(Protocol):
         """
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """One-line remarks for the end of a run: what was left out, and why.
+        """One-line notes for the end of a run: what was left out, and why.
 
         Args:
             source_frames: How many frames the source turned out to have; None where it was not

@@ -94,7 +94,7 @@ class MaskModel:
             seen: N boxes in source pixels; they and their scores stay as they are.
 
         Returns:
-            With (N, H, W) masks at source size; empty where the model sees nobody or a box lies
+            With (N, H, W) masks at source size; empty where the model finds no person or a box lies
             wholly outside the image.
 
         Raises:
@@ -114,7 +114,7 @@ class MaskModel:
         return replace(seen, masks=masks)
 
     def notes(self) -> list[str]:
-        """A remark on boxes in which the model saw nobody."""
+        """A note on boxes in which the model found no person."""
         if not self._empty:
             return []
         return [

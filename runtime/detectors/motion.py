@@ -158,7 +158,7 @@ class MotionDetector:
         return numbers[components], len(order)
 
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """A remark where most of the image moved: the camera does not stand still."""
+        """A note where most of the image moved: the camera does not stand still."""
         if not self._unsteady:
             return []
         return [

@@ -29,7 +29,7 @@ def open_detector(
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
     Args:
-        detections: A file in one of `formats.detections.FILE_FORMATS`, told apart by its contents.
+        detections: A file in one of `formats.detections.FILE_FORMATS`, recognised by its contents.
         detector: `motion`, or an ONNX model: one that `cli export --detector` wrote, by its path or
             by its name in bundles/detectors, or the path of one of YOLOX's format.
         confidence: Lowest score that a model reports; None: the model's own.

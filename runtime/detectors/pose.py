@@ -1,6 +1,6 @@
 """Poses of a top-down ONNX model: `--pose-model FILE.onnx`.
 
-Two formats are known and told apart by the graph's outputs:
+Two formats are known and recognised by the graph's outputs:
 
 * MoveNet: takes uint8 or int32; one output (N, 1, 17, 3) of y, x and score of COCO's joints, places
   from 0 to 1.
@@ -33,8 +33,8 @@ KIND = ModelKind(
 MARGIN = 0.2
 """What the crop is longer than the box, see `PersonCrop.about`.
 
-On a real clip either format is tracked best from it: with less, MoveNet takes the joints of whoever
-stands before the person; with more, joints are placed worse.
+On a real clip both formats are tracked best with it: with less, MoveNet takes the joints of
+another person in front; with more, joints are placed worse.
 """
 
 BLAZEPOSE_POINTS = 39
@@ -49,7 +49,7 @@ Read = Callable[[FloatArray, tuple[int, int]], FloatArray]
 def find_format(spec: GraphSpec) -> tuple[int, Read] | None:
     """Which output of a graph holds poses and how it is read; None: of no known format."""
     tails = [tensor.shape[1:] if tensor.dtype == "float32" else None for tensor in spec.outputs]
-    # Whether a float MoveNet takes 0 to 1 or 0 to 255 could not be told.
+    # Whether a float MoveNet takes 0 to 1 or 0 to 255 could not be found out.
     if tails == [(1, JOINTS, 3)] and spec.inputs[0].dtype != "float32":
         return 0, read_movenet
     points = (BLAZEPOSE_POINTS * 5,)
@@ -114,7 +114,7 @@ class PoseModel:
         return replace(seen, keypoints=keypoints)
 
     def notes(self) -> list[str]:
-        """Nothing to remark."""
+        """No notes."""
         return []
 
     def close(self) -> None:

@@ -42,13 +42,13 @@ class PersonCrop:
 
     @staticmethod
     def about(
-        box_xyxy: FloatArray, picture_hw: tuple[int, int], model_hw: tuple[int, int], margin: float
+        box_xyxy: FloatArray, image_hw: tuple[int, int], model_hw: tuple[int, int], margin: float
     ) -> PersonCrop | None:
         """The crop about the visible part of a box.
 
         Args:
             box_xyxy: (4,) left, top, right, bottom in source pixels.
-            picture_hw: Height and width of the image.
+            image_hw: Height and width of the image.
             model_hw: Height and width of the model's input.
             margin: How much longer the crop is than the box, as a share of the longer side; 0.25
                 leaves an eighth on either side.
@@ -57,9 +57,9 @@ class PersonCrop:
             The crop, or None where the box lies wholly outside the image. It is never larger
             than `1 + margin` images, however large the box.
         """
-        if not rows_in_image(box_xyxy[None], picture_hw)[0]:
+        if not rows_in_image(box_xyxy[None], image_hw)[0]:
             return None
-        left, top, right, bottom = clip_boxes(box_xyxy.astype(np.float64)[None], picture_hw)[0]
+        left, top, right, bottom = clip_boxes(box_xyxy.astype(np.float64)[None], image_hw)[0]
         ratio = model_hw[0] / model_hw[1]
         width = max(right - left, (bottom - top) / ratio) * (1 + margin)
         size_hw = max(1, round(width * ratio)), max(1, round(width))
@@ -101,19 +101,19 @@ class PersonCrop:
         scale = np.array(self.model_hw[::-1]) / self.size_hw[::-1]
         return np.asarray((points_xy - np.array((self.left, self.top))) * scale, np.float32)
 
-    def mask_to_source(self, sure: FloatArray, picture_hw: tuple[int, int]) -> BoolArray:
+    def mask_to_source(self, sure: FloatArray, image_hw: tuple[int, int]) -> BoolArray:
         """Where a map over the crop is above a half, in the image.
 
         Args:
             sure: (h, w) float32 probabilities over the crop, of any size.
-            picture_hw: Height and width of the image.
+            image_hw: Height and width of the image.
 
         Returns:
             (H, W) bool, False outside the crop.
         """
-        rows, columns = self._inside(picture_hw)
+        rows, columns = self._inside(image_hw)
         large = _resized(sure, self.size_hw)
-        mask = np.zeros(picture_hw, np.bool_)
+        mask = np.zeros(image_hw, np.bool_)
         mask[rows, columns] = (
             large[
                 rows.start - self.top : rows.stop - self.top,
@@ -123,9 +123,9 @@ class PersonCrop:
         )
         return mask
 
-    def _inside(self, picture_hw: tuple[int, ...]) -> tuple[slice, slice]:
+    def _inside(self, image_hw: tuple[int, ...]) -> tuple[slice, slice]:
         """Rows and columns of the image that the crop shows."""
-        height, width = picture_hw
+        height, width = image_hw
         return (
             slice(max(self.top, 0), min(self.top + self.size_hw[0], height)),
             slice(max(self.left, 0), min(self.left + self.size_hw[1], width)),
@@ -329,7 +329,7 @@ class PersonModel(Protocol):
         """The same boxes and scores, with what the model sees in each."""
 
     def notes(self) -> list[str]:
-        """One-line remarks for the end of a run."""
+        """One-line notes for the end of a run."""
 
     def close(self) -> None:
         """Give everything back; may be called twice."""
@@ -356,7 +356,7 @@ class TopDownDetector:
         return self._model.describe(frame, self._boxes.detect(frame))
 
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """The remarks of both steps."""
+        """The notes of both steps."""
         return [*self._boxes.notes(source_frames), *self._model.notes()]
 
     def close(self) -> None:

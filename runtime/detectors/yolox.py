@@ -129,7 +129,7 @@ class YoloxDetector:
         return pixels, (inner_hw[1] / width, inner_hw[0] / height)
 
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """Nothing to remark."""
+        """No notes."""
         return []
 
     def close(self) -> None:

@@ -42,14 +42,12 @@ class BackendRow:
 
     Attributes:
         name: As `--backend` takes it.
-        summary: For help texts.
         onnx_device: Where ONNX models that are not of the bundle run (detectors): another row.
         variant: Of TensorRT, where the bundle must hold engines for it; None otherwise.
         make: Opens the backend, given its row and the CPU threads (0: all).
     """
 
     name: str
-    summary: str
     onnx_device: str
     variant: str | None
     make: Callable[[BackendRow, int], Backend]
@@ -133,25 +131,11 @@ class TensorrtBackend:
 BACKENDS = {
     row.name: row
     for row in (
-        BackendRow("cpu", "ONNX Runtime on the CPU", "cpu", None, OnnxRuntimeBackend),
-        BackendRow("cuda", "ONNX Runtime with CUDA", "cuda", None, OnnxRuntimeBackend),
-        BackendRow(
-            "ort-tensorrt",
-            "ONNX Runtime with TensorRT, which builds its engines on first use",
-            "cuda",
-            None,
-            OnnxRuntimeBackend,
-        ),
-        BackendRow(
-            "tensorrt", "TensorRT engines from `cli build`", "cuda", "tensorrt", TensorrtBackend
-        ),
-        BackendRow(
-            "tensorrt-rtx",
-            "TensorRT for RTX engines from `cli build`",
-            "cuda",
-            "tensorrt-rtx",
-            TensorrtBackend,
-        ),
+        BackendRow("cpu", "cpu", None, OnnxRuntimeBackend),
+        BackendRow("cuda", "cuda", None, OnnxRuntimeBackend),
+        BackendRow("ort-tensorrt", "cuda", None, OnnxRuntimeBackend),
+        BackendRow("tensorrt", "cuda", "tensorrt", TensorrtBackend),
+        BackendRow("tensorrt-rtx", "cuda", "tensorrt-rtx", TensorrtBackend),
     )
 }
 
