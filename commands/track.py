@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import SourceError
+from ..runtime.detectors.base import MOTION
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
 from ..tracking.registry import TASKS
 from .options.track import (
@@ -142,10 +143,11 @@ def _prepare(config: TrackConfig) -> None:
     Raises:
         UnitrackError: One cannot be made.
     """
-    from .console.bundles import ensure_models
+    settings, chosen = config.run, config.detector
+    if {chosen.detector, chosen.pose_model, chosen.mask_model} - {None, MOTION}:
+        from .console.bundles import ensure_models
 
-    settings = config.run
-    ensure_models(config)
+        ensure_models(config)
     bundle = settings.bundle_path
     if settings.bundle is None and not bundle.exists():
         from .console.bundles import ensure_bundle

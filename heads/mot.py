@@ -38,7 +38,7 @@ class MotHead(TrackedHead[MotConfig]):
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._config.lowest_confidence)]
+        return seen[inside & (seen.scores >= self._lowest_confidence)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width

@@ -50,7 +50,7 @@ class MotsHead(TrackedHead[MotsConfig]):
                 f"source's {size_hw}"
             )
         boxes = mask_boxes(seen.masks)
-        rows = np.flatnonzero(valid_rows(boxes) & (seen.scores >= self._config.lowest_confidence))
+        rows = np.flatnonzero(valid_rows(boxes) & (seen.scores >= self._lowest_confidence))
         kept = nms(boxes[rows], seen.scores[rows], self._config.overlap_removal, seen.classes[rows])
         rows = rows[np.sort(kept)]
         return replace(seen[rows], boxes_xyxy=boxes[rows])

@@ -39,7 +39,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
                 "PoseTrack18 or COCO keypoint file, or add --pose-model FILE.onnx"
             )
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._config.lowest_confidence)]
+        return seen[inside & (seen.scores >= self._lowest_confidence)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.keypoints is None:

@@ -36,6 +36,7 @@ class TrackedHead(Head, Generic[Config]):
     def __init__(self, graphs: GraphRunner, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs
         self._config = config
+        self._lowest_confidence = config.lowest_confidence
         self._paper = Associator(graphs, self._paper_numbers(fps))
         self._fused: FusedAssociator | None = None
         if config.preset != "unitrack":

@@ -140,7 +140,6 @@ def test_wrong_usage(cli_track, clip):
     said = cli_track("pose", "--init", clip / "poses.json", "--detector", "motion", status=2)[1]
     assert "takes no detections" in said
     assert "takes no --init" in cli_track("mots", "--init", "1,2,3,4", status=2)[1]
-    assert "--detections FILE" in cli_track("posetrack", status=2)[1]
     assert "there is no such file" in cli_track("pose", "--init", "absent.json", status=1)[1]
 
 

@@ -160,8 +160,11 @@ def test_any_mask_of_any_size(source, network, count, density, max_area, seed):
 
 
 @pytest.mark.alone
-def test_thirty_masks_of_480p_take_under_ten_milliseconds():
-    """The least of its own times: the work is the same, and what disturbs it only adds."""
+def test_thirty_masks_take_no_longer_than_reading_them():
+    """The least of its own times: the work is the same, and what disturbs it only adds.
+
+    Measured 0.65 of what making the masks float32 takes once (5.7 of 9 ms at 854x480).
+    """
     rng = np.random.default_rng(2)
     masks = np.stack(
         [
@@ -170,9 +173,12 @@ def test_thirty_masks_of_480p_take_under_ten_milliseconds():
         ]
     )
     letterbox = Letterbox.fit((480, 854), (608, 1088))
-    times = []
+    times, passes = [], []
     for _ in range(15):
         before = time.process_time()
         mask_points(masks_on_grid(masks, letterbox, 8, (76, 136)), 200)
-        times.append(time.process_time() - before)
-    assert min(times) * 1e3 < 10
+        between = time.process_time()
+        masks.astype(np.float32)
+        times.append(between - before)
+        passes.append(time.process_time() - between)
+    assert min(times) < 1.3 * min(passes)
