@@ -135,8 +135,8 @@ def _file_of(flag: str, model: str | Path) -> Path:
     path, name = model_file(model), model_name(model)
     if name is not None and not is_file(path):
         raise DetectionError(
-            f"{flag} {name}: {path} does not exist; expected 'motion', the name of a model that `cli "
-            f"export --detector {name}` has written (`cli models` lists the names), or the path of "
-            "a model ending in .onnx"
+            f"{flag} {name}: {path} does not exist; expected 'motion', the name of a model that "
+            f"`cli export --detector {name}` has written (`cli models` lists the names), or the "
+            "path of a model ending in .onnx"
         )
     return path
