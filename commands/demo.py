@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import RequestError
-from ..runtime.paths import DEFAULT_BACKBONE
+from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
 from ..runtime.tables import TextTable
 from .console.report import Report, ReportOutput
 from .options.shared import output_option, report_options
@@ -64,7 +64,7 @@ def command(
     fewest = 3 if source is None else 1
     if frames is not None and frames < fewest:
         raise RequestError(f"--frames {frames}: expected {fewest} or more")
-    bundle = Path("bundles") / backbone
+    bundle = default_bundle(backbone)
     ensure_bundle(bundle, backbone)
     if gallery is not None:
         report = _gallery(bundle, gallery, frames, output)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DetectionError, RequestError, UnitrackError
-from ..runtime.paths import DEFAULT_BACKBONE
+from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .console.bundles import ensure_bundle
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -162,7 +162,7 @@ def _track(
     if values["bundle"] is not None and values["backbone"] is not None:
         raise RequestError("--bundle and --backbone name two bundles: give one of them")
     name = values["backbone"] or DEFAULT_BACKBONE
-    bundle: Path = values["bundle"] or Path("bundles") / name
+    bundle: Path = values["bundle"] or default_bundle(name)
     config = task_config(task, values)
     check_trackable(sequences)
     ensure_bundle(bundle, None if values["bundle"] else name)

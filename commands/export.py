@@ -9,7 +9,7 @@ import click
 
 from ..errors import ExportError, RequestError
 from ..runtime.inference.tensorrt.library import VARIANTS
-from ..runtime.paths import model_file
+from ..runtime.paths import default_bundle, model_file
 from ..runtime.tables import TextTable
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -85,16 +85,11 @@ def command(
         export_with_progress,
     )
 
-    if (backbone is None) == (detector is None):
-        raise RequestError(
-            f"got {'neither' if backbone is None else 'both'} of --backbone NAME and --detector "
-            "NAME, expected one of them"
-        )
     if engine is None and (targets or workspace is not None):
         raise RequestError(
             f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
-    if detector is not None:
+    if detector is not None and backbone is None:
         if engine is not None:
             raise RequestError("--engine builds bundles of backbones: leave it out of --detector")
         if len(sizes) > 1:
@@ -102,7 +97,11 @@ def command(
         size_hw = sizes[0] if sizes else None
         report_to.show(export_detector(detector, output, weights, size_hw, precision, force))
         return
-    assert backbone is not None
+    if backbone is None or detector is not None:
+        raise RequestError(
+            f"got {'neither' if backbone is None else 'both'} of --backbone NAME and --detector "
+            "NAME, expected one of them"
+        )
     if engine is not None:
         # A missing library is an error before the minutes that an export may take.
         load_library(engine)
@@ -110,7 +109,7 @@ def command(
     from ..export.bundle_writer import ExportRequest, error_table
     from ..export.tensorrt.writer import EngineRequest
 
-    output = output or Path("bundles") / backbone
+    output = output or default_bundle(backbone)
     request = ExportRequest(backbone, layer, weights, sizes, precision, top_k, force)
     bundle = export_with_progress(output, request)
     head = ("graph", "size", "max error vs PyTorch")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from ...heads.config import (
     VosConfig,
 )
 from ...records import Detections, FloatArray, Frame, IntArray, UInt8Array
+from ...runtime.detectors.base import Detector
 from ...runtime.head import Head
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import TaskRunner
@@ -238,23 +239,7 @@ def there_and_back(index: int, count: int) -> int:
     return place if place < count else 2 * count - 2 - place
 
 
-_Self = TypeVar("_Self", bound="_InMemory")
-
-
-class _InMemory:
-    """What sources and detectors do when they are closed: nothing is open here."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __enter__(self: _Self) -> _Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Given(_InMemory):
+class Given(Detector):
     """A detector that returns recorded detections of the frames of an `EndlessClip`.
 
     Args:
@@ -268,12 +253,8 @@ class Given(_InMemory):
         """What is in a frame of `EndlessClip`."""
         return self._detected[there_and_back(frame.index, len(self._detected))]
 
-    def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """Nothing is ever left out."""
-        return []
 
-
-class EndlessClip(_InMemory):
+class EndlessClip:
     """A source that goes there and back over frames in memory, so that nothing ever jumps.
 
     Args:
@@ -292,6 +273,15 @@ class EndlessClip(_InMemory):
     def notes(self) -> list[str]:
         """Nothing."""
         return []
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> EndlessClip:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def __iter__(self) -> EndlessClip:
         return self

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import RequestError
 from ...heads.config import SotConfig, TaskConfig, TrackedConfig
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle
+from ...runtime.paths import default_bundle
 from ...tracking.registry import TASKS as TASK_TABLE
 from ..datasets.base import Sequence, choose, first_frames, why_not_trackable
 from ..datasets.registry import FORMAT_OF_TASK, FORMATS
@@ -110,7 +111,7 @@ def find_bundles(
             continue
         for layer in dict.fromkeys(layers):
             label = name if layer == "layer3" else f"{name}-{layer}"
-            found[label] = Path("bundles") / label
+            found[label] = default_bundle(label)
             ensure(found[label], name, layer)
             got = Bundle.load(found[label]).spec.layer
             if got != layer:

@@ -14,29 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import FloatArray, UInt8Array
+from ...runtime.formats.keypoints import POSETRACK_JOINTS
 from .layers import blend_over
 from .parts import LEVELS, TEXELS, Clothes, Sprite, head, limb, shoe, torso
-
-JOINT_NAMES = (
-    "nose",
-    "head_bottom",
-    "head_top",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
-"""PoseTrack18's keypoints in its order."""
 
 _TORSO, _UPPER_ARM, _FOREARM, _THIGH, _SHANK, _SOLE = 0.31, 0.155, 0.140, 0.235, 0.225, 0.038
 
@@ -197,11 +177,11 @@ class Figure:
             name.replace("near_", f"{near}_").replace("far_", f"{far}_"): point
             for name, point in points.items()
         }
-        xy = np.array([named[name] for name in JOINT_NAMES])
-        keypoints = np.ones((len(JOINT_NAMES), 3), np.float32)
+        xy = np.array([named[name] for name in POSETRACK_JOINTS])
+        keypoints = np.ones((len(POSETRACK_JOINTS), 3), np.float32)
         keypoints[:, 0] = at.x + at.facing * at.scale * xy[:, 0]
         keypoints[:, 1] = at.y + at.scale * xy[:, 1]
-        keypoints[JOINT_NAMES.index(f"{far}_ear"), 2] = 0
+        keypoints[POSETRACK_JOINTS.index(f"{far}_ear"), 2] = 0
         return keypoints
 
     def draw(self, at: Placement) -> tuple[UInt8Array, int, int]:

@@ -81,9 +81,9 @@ class SceneTruth:
         visible: (N,) float32, the share of the figure's pixels that can be seen: neither hidden
             by another figure nor outside the image.
         masks: (N, H, W) bool, the pixels that can be seen; no pixel belongs to two figures.
-        keypoints: (N, 17, 3) float32, x, y in source pixels and confidence, in PoseTrack18 order
-            (`figure.JOINT_NAMES`); 1 where the point can be seen, 0 where another figure or
-            the own head hides it or it lies outside the image.
+        keypoints: (N, 17, 3) float32, x, y in source pixels and confidence, in the order of
+            `formats.keypoints.POSETRACK_JOINTS`; 1 where the point can be seen, 0 where another
+            figure or the own head hides it or it lies outside the image.
     """
 
     frame_index: int

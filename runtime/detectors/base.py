@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TypeVar
 
 from ...records import Detections, Frame
 
-if TYPE_CHECKING:
-    pass
+MOTION = "motion"
 
+PERSON = 0
+"""The class of people in models of COCO."""
 
 _Self = TypeVar("_Self", bound="Detector")
 
 
-class Detector(Protocol):
-    """Says what is to be seen in each frame of one source, frame after frame; a context manager."""
+class Detector(ABC):
+    """Finds the objects in each frame of one source, frame after frame; a context manager."""
 
+    @abstractmethod
     def detect(self, frame: Frame) -> Detections:
         """The objects in a frame, in source pixels.
 
@@ -24,28 +27,26 @@ class Detector(Protocol):
             DetectionError: The detector does not fit the source, or failed.
         """
 
-    def notes(self, source_frames: int | None = None) -> list[str]:
-        """One-line notes for the end of a run: what was left out, and why.
+    def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
+        """One-line notes for the end of a run: what was left out, and why; by default none.
 
         Args:
             source_frames: How many frames the source turned out to have; None where it was not
                 read to its end (a live source, `--max-frames`, an interruption).
         """
+        return []
 
     def close(self) -> None:
-        """Give everything back; may be called twice."""
+        """Give everything back; may be called twice. By default there is nothing to give back."""
+        return
 
-    def __enter__(self: _Self) -> _Self: ...
+    def __enter__(self: _Self) -> _Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         value: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
-
-
-MOTION = "motion"
-
-PERSON = 0
-"""The class of people in models of COCO."""
+    ) -> None:
+        self.close()

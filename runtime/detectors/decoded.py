@@ -17,7 +17,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -31,6 +30,7 @@ from ..formats.keypoints import COCO_JOINTS, posetrack_from_coco
 from ..inference.base import Engine, to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
 from ..paths import is_file
+from .base import Detector
 
 METADATA_KEY = "unitrack-edge.detector"
 
@@ -161,7 +161,7 @@ def network_size(
     return height, width
 
 
-class DecodedDetector:
+class DecodedDetector(Detector):
     """A detector that runs a decoded graph on every frame.
 
     Args:
@@ -294,24 +294,9 @@ class DecodedDetector:
                 f"{count - 1}"
             )
 
-    def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """None."""
-        return []
-
     def close(self) -> None:
         """Give the model back."""
         self._engine.close()
-
-    def __enter__(self) -> DecodedDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_decoded(

@@ -8,7 +8,6 @@ of it runs on a small copy of the frame.  An object that stands still becomes ba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from ...errors import DetectionError
 from ...records import Detections, Frame, UInt8Array
 from ..boxes import mask_boxes, valid_rows
+from .base import Detector
 
 MAX_OBJECTS = 255
 """Labels are bytes."""
@@ -87,7 +87,7 @@ class MotionConfig:
                 raise DetectionError(f"motion detector: {name} is {value}, expected an odd number")
 
 
-class MotionDetector:
+class MotionDetector(Detector):
     """A detector of everything that moves; class 0, score 1.
 
     Args:
@@ -170,17 +170,6 @@ class MotionDetector:
     def close(self) -> None:
         """Forget the background."""
         self._restart((0, 0))
-
-    def __enter__(self) -> MotionDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _ellipse(width: int, height: int) -> npt.NDArray[np.uint8]:

@@ -92,20 +92,19 @@ def _open_boxes(
     threads: int,
     calibrate_scores: bool,
 ) -> Detector:
-    if (detections is None) == (detector is None):
+    if detector is None and detections is not None:
+        from ..formats.detections import open_detections
+
+        return open_detections(detections, calibrate_scores=calibrate_scores)
+    if detector is None or detections is not None:
         raise DetectionError(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
             "--detections FILE, --detector motion or --detector MODEL.onnx"
         )
-    if detections is not None:
-        from ..formats.detections import open_detections
-
-        return open_detections(detections, calibrate_scores=calibrate_scores)
     if detector == MOTION:
         from .motion import MotionDetector
 
         return MotionDetector()
-    assert detector is not None
     path = _file_of("--detector", detector)
     if path.suffix.lower() != ".onnx":
         raise DetectionError(

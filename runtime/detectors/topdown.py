@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import cv2
@@ -335,7 +334,7 @@ class PersonModel(Protocol):
         """Give everything back; may be called twice."""
 
 
-class TopDownDetector:
+class TopDownDetector(Detector):
     """A detector in two steps.
 
     Args:
@@ -363,14 +362,3 @@ class TopDownDetector:
         """Give both back."""
         self._boxes.close()
         self._model.close()
-
-    def __enter__(self) -> TopDownDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

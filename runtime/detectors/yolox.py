@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -24,6 +23,7 @@ from ..bundle.spec import GraphSpec
 from ..inference.base import Engine, to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
 from ..paths import is_file
+from .base import Detector
 
 STRIDES = (8, 16, 32)
 PAD_VALUE = 114.0
@@ -52,7 +52,7 @@ class YoloxConfig:
                 raise DetectionError(f"YOLOX detector: {name} is {value}, expected 0 to 1")
 
 
-class YoloxDetector:
+class YoloxDetector(Detector):
     """A detector that runs a YOLOX-format model on every frame.
 
     Args:
@@ -128,24 +128,9 @@ class YoloxDetector:
         pixels = self._canvas.transpose(2, 0, 1)[None].astype(np.float32, order="C")
         return pixels, (inner_hw[1] / width, inner_hw[0] / height)
 
-    def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """No notes."""
-        return []
-
     def close(self) -> None:
         """Give the model back."""
         self._engine.close()
-
-    def __enter__(self) -> YoloxDetector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_layout(path: Path, spec: GraphSpec) -> tuple[tuple[int, int], int | None]:

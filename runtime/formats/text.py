@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +12,15 @@ import numpy.typing as npt
 from ...errors import DetectionError
 from ...records import Detections, Frame, IntArray
 from ..boxes import rows_in_image, valid_rows
+from ..detectors.base import Detector
 
 LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
 
 _MIN_ROWS_TO_JUDGE_SIZE = 4
-_File = TypeVar("_File", bound="DetectionFile")
 
 
-class DetectionFile(ABC):
+class DetectionFile(Detector):
     """Detections of another program, read from a file, as a detector.
 
     Args:
@@ -32,38 +29,6 @@ class DetectionFile(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @abstractmethod
-    def detect(self, frame: Frame) -> Detections:
-        """The file's detections in one frame, in source pixels.
-
-        Raises:
-            DetectionError: The file does not fit the frame's size.
-        """
-
-    @abstractmethod
-    def notes(self, source_frames: int | None = None) -> list[str]:
-        """One-line notes for the end of a run: what was left out, and why.
-
-        Args:
-            source_frames: How many frames the source turned out to have; None where it was not
-                read to its end.
-        """
-
-    def close(self) -> None:
-        """Nothing to give back: the file was read whole and is not held open."""
-        return
-
-    def __enter__(self: _File) -> _File:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class TableFile(DetectionFile):

@@ -12,11 +12,12 @@ import pytest
 from unitrack_edge.errors import OutputError, SourceError
 from unitrack_edge.evaluation.synthetic.cast import clothes_of, role_of
 from unitrack_edge.evaluation.synthetic.detector import DetectorNoise
-from unitrack_edge.evaluation.synthetic.figure import JOINT_NAMES, Figure, Placement
+from unitrack_edge.evaluation.synthetic.figure import Figure, Placement
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig, SceneTruth
 from unitrack_edge.runtime.boxes import iou_matrix, mask_boxes
 from unitrack_edge.runtime.formats.davis import read_label_png
+from unitrack_edge.runtime.formats.keypoints import POSETRACK_JOINTS
 from unitrack_edge.runtime.formats.mot import read_mot, read_mot_truth
 
 SMALL = SceneConfig(frames=8, height=120, width=214, objects=4)
@@ -145,8 +146,8 @@ def test_keypoints_seen_lie_on_their_object_and_hidden_ones_do_not(
 
 def test_keypoints_make_a_body(truths: list[SceneTruth]) -> None:
     truth = truths[0]
-    at = {name: truth.keypoints[:, i] for i, name in enumerate(JOINT_NAMES)}
-    assert len(JOINT_NAMES) == truth.keypoints.shape[1] == 17
+    at = {name: truth.keypoints[:, i] for i, name in enumerate(POSETRACK_JOINTS)}
+    assert len(POSETRACK_JOINTS) == truth.keypoints.shape[1] == 17
     order = ("head_top", "nose", "head_bottom", "right_shoulder", "right_hip", "right_knee")
     heights = [at[name][:, 1] for name in order]
     assert all((a < b).all() for a, b in pairwise(heights))
