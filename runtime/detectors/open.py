@@ -134,7 +134,7 @@ def _file_of(flag: str, model: str | Path) -> Path:
     path, name = model_file(model), model_name(model)
     if name is not None and not is_file(path):
         raise DetectionError(
-            f"{flag} {name}: expected 'motion', the path of a model ending in .onnx, or a name that "
-            f"`cli models` lists; {path} does not exist: run `cli export --detector {name}`"
+            f"{flag} {name}: expected 'motion', the path of a model ending in .onnx, or a name "
+            f"that `cli models` lists; {path} does not exist: run `cli export --detector {name}`"
         )
     return path
