@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..records import Detections, Frame, IntArray, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import MotConfig
 from .tracked import TrackedHead
-
-PEDESTRIAN = 0
-"""The class of people: COCO's number for them, and what a file without classes is read as."""
 
 
 class MotHead(TrackedHead[MotConfig]):
@@ -38,7 +35,7 @@ class MotHead(TrackedHead[MotConfig]):
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._lowest_confidence)]
+        return seen[self._probable(seen, "outside", inside)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width
@@ -63,11 +60,49 @@ class MotHead(TrackedHead[MotConfig]):
         ids = np.append(ids, np.array([t.id for t in missed], np.int64))
         scores = np.append(found.scores, np.array([t.score for t in missed], np.float32))
         classes = np.append(found.classes, np.array([t.class_id for t in missed], np.int64))
-        wanted = valid_rows(boxes) & (box_areas(boxes) > self._config.min_area)
-        wanted &= self._is_upright(boxes, classes)
-        return Tracks(
-            frame.index, ids[wanted], Detections(boxes[wanted], scores[wanted], classes[wanted])
-        )
+        predicted = np.arange(len(ids)) >= len(tracklets)
+        return self._reported(frame, ids, boxes, scores, classes, predicted if missed else None)
+
+    def _moved(
+        self,
+        frame: Frame,
+        ids: IntArray,
+        found: Detections,
+        before: FloatArray,  # noqa: ARG002
+        now: FloatArray,
+    ) -> Tracks:
+        return self._reported(frame, ids, now, found.scores, found.classes, None)
+
+    def _reported(
+        self,
+        frame: Frame,
+        ids: IntArray,
+        boxes: FloatArray,
+        scores: FloatArray,
+        classes: IntArray,
+        predicted: BoolArray | None,
+    ) -> Tracks:
+        """The rows of boxes that are large enough and, of people, upright."""
+        valid = valid_rows(boxes)
+        ids, rows = ids[valid], Detections(boxes[valid], scores[valid], classes[valid])
+        rows = rows.named(self._class_names)
+        large = box_areas(rows.boxes_xyxy) > self._config.min_area
+        upright = self._is_upright(rows)
+        self._count_dropped("min_area", large)
+        self._count_dropped("max_aspect", upright | ~large)
+        wanted = large & upright
+        if predicted is not None:
+            predicted = predicted[valid][wanted]
+        return Tracks(frame.index, ids[wanted], rows[wanted], predicted=predicted)
+
+    def _drop_reasons(self) -> dict[str, str]:
+        config = self._config
+        return {
+            **super()._drop_reasons(),
+            "min_area": f"boxes not reported: not above --mot-min-area {config.min_area:g}",
+            "max_aspect": f"boxes not reported: people wider than --mot-max-aspect "
+            f"{config.max_aspect:g}",
+        }
 
     def _coasting(self, size_hw: tuple[int, int]) -> list[Tracklet]:
         """Missed tracklets that are reported all the same.
@@ -81,16 +116,13 @@ class MotHead(TrackedHead[MotConfig]):
         inside = (boxes[:, 0] > 0) & (boxes[:, 2] < size_hw[1])
         return [t for t, good in zip(tracklets, inside.tolist(), strict=True) if good]
 
-    def _is_upright(
-        self, boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        """Whether each box is no wider than a person may be; other classes always are."""
+    def _is_upright(self, rows: Detections) -> BoolArray:
+        """Whether each box is no wider than a person may be; what is no person always is."""
         if not self._config.max_aspect:
-            return np.ones(len(boxes), np.bool_)
-        size = boxes[:, 2:] - boxes[:, :2]
+            return np.ones(len(rows), np.bool_)
+        size = rows.boxes_xyxy[:, 2:] - rows.boxes_xyxy[:, :2]
         upright = size[:, 0] <= self._config.max_aspect * size[:, 1]
-        reported: npt.NDArray[np.bool_] = upright | (classes != PEDESTRIAN)
-        return reported
+        return np.asarray(upright | ~rows.is_person(), np.bool_)
 
 
 def roi_weights(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import DetectionError
@@ -50,8 +51,9 @@ class MotsHead(TrackedHead[MotsConfig]):
                 f"source's {size_hw}"
             )
         boxes = mask_boxes(seen.masks)
-        rows = np.flatnonzero(valid_rows(boxes) & (seen.scores >= self._lowest_confidence))
+        rows = np.flatnonzero(self._probable(seen, "empty", valid_rows(boxes)))
         kept = nms(boxes[rows], seen.scores[rows], self._config.overlap_removal, seen.classes[rows])
+        self._dropped["overlap_removal"] += len(rows) - len(kept)
         rows = rows[np.sort(kept)]
         return replace(seen[rows], boxes_xyxy=boxes[rows])
 
@@ -72,11 +74,52 @@ class MotsHead(TrackedHead[MotsConfig]):
         masks = disjoint_masks(found.masks, found.scores)
         boxes = mask_boxes(masks)
         left = valid_rows(boxes)
-        return Tracks(
-            frame.index,
-            ids[left],
-            Detections(boxes[left], found.scores[left], found.classes[left], masks[left]),
+        self._count_dropped("hidden", left)
+        names = found.class_names
+        rows = Detections(
+            boxes[left], found.scores[left], found.classes[left], masks[left], class_names=names
         )
+        return Tracks(frame.index, ids[left], rows)
+
+    def _moved(
+        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
+    ) -> Tracks:
+        if found.masks is None:
+            return Tracks(frame.index, ids[:0])
+        moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
+        masks = np.array(moved, np.bool_).reshape(-1, *frame.size_hw)
+        # The boxes are not looked at: masks have their own.
+        return self._report(frame, ids, replace(found, masks=masks), [])
+
+    def _drop_reasons(self) -> dict[str, str]:
+        limit = self._config.overlap_removal
+        return {
+            **super()._drop_reasons(),
+            "empty": "detections not tracked: the mask is empty",
+            "overlap_removal": "detections not tracked: overlap a better one by more than "
+            f"--mots-overlap-removal {limit:g}",
+            "hidden": "masks not reported: wholly covered by better ones",
+        }
+
+
+def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArray:
+    """A mask that moves and grows with a box.
+
+    Args:
+        mask: (H, W) bool.
+        before: (4,) the box it is in, in its pixels: left, top, right, bottom.
+        now: (4,) where that goes.
+
+    Returns:
+        (H, W) bool; what leaves the image is cut off.
+    """
+    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
+    # Centres of pixels, which OpenCV counts from, lie half a pixel within them.
+    shift = now[:2] - before[:2] * scale + (scale - 1) / 2
+    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
+    size_wh = mask.shape[1], mask.shape[0]
+    moved = cv2.warpAffine(mask.astype(np.uint8), matrix, size_wh, flags=cv2.INTER_NEAREST)
+    return np.asarray(moved > 0, np.bool_)
 
 
 def disjoint_masks(masks: BoolArray, scores: FloatArray) -> BoolArray:
