@@ -209,6 +209,7 @@ class Tracker:
         *,
         init: Init = None,
         detections: str | Path | None = None,
+        detections_class: str | None = None,
         fps: float | None = None,
         max_frames: int | None = None,
     ) -> Iterator[tuple[Frame, Tracks]]:
@@ -219,6 +220,7 @@ class Tracker:
             init: For sot, vos and pose; None: what the tracker was made with. `detect` or
                 `detect:CLASS`: the first object that the tracker's `detector` finds.
             detections: File of detections, in place of the tracker's `detector`.
+            detections_class: What those are where the file names no class, such as `person`.
             fps: Frames per second of images, or in place of what a video says.
             max_frames: How many frames at most.
 
@@ -235,7 +237,7 @@ class Tracker:
             opened = stack.enter_context(open_source(str(source), fps=fps))
             detector, schedule = None, DetectionSchedule(self._detection.every())
             if self._spec.prompt is None or starts_from_detector(self._init):
-                detector = stack.enter_context(self._open_detector(detections))
+                detector = stack.enter_context(self._open_detector(detections, detections_class))
             for count, frame in enumerate(opened):
                 if count == max_frames:
                     return
@@ -248,12 +250,12 @@ class Tracker:
                     seen = detector.detect(frame).named(detector.class_names)
                 yield frame, self._step(frame, seen, opened.info)
 
-    def _open_detector(self, detections: str | Path | None) -> Any:
+    def _open_detector(self, detections: str | Path | None, default_class: str | None) -> Any:
         chosen, kind, config = self._detection, self._spec.person_model, self._config
         if detections is None:
             chosen = chosen.with_defaults([self.task])
         label = None if self._spec.prompt is None else class_to_start_from(self._init)
-        models = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
+        models: dict[str, Any] = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
         return open_detector(
             detections=None if detections is None else Path(detections),
             detector=None if detections is not None else chosen.detector,
@@ -262,6 +264,7 @@ class Tracker:
             device=find_backend(self._backend).onnx_device,
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
+            default_class=default_class,
             **models,
         )
 

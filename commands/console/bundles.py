@@ -151,7 +151,7 @@ def ensure_models(config: TrackConfig) -> None:
     running = {flag: name for flag, name in names.items() if name is not None}
     if not running:
         return
-    poses = {"posetrack", "pose"} & set(config.task_names) and chosen.pose_model is None
+    poses = bool({"posetrack", "pose"} & set(config.task_names)) and chosen.pose_model is None
     missing = {f: name for f, name in running.items() if not is_file(model_file(name))}
     for flag, name in missing.items():
         _check_model(flag, name, poses=poses and flag == "--detector")
