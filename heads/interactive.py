@@ -96,6 +96,10 @@ class StartedHead(Head):
             self._begin(commands[-1], frame.size_hw)
         return tracks
 
+    def predict(self, frame: Frame) -> Tracks:
+        """What the head of the last command says of a frame in which no detector runs."""
+        return self._nothing(frame) if self._head is None else self._head.predict(frame)
+
     def _begin(self, command: StartCommand, size_hw: tuple[int, int]) -> None:
         try:
             head = self._make(command, size_hw)

@@ -111,6 +111,8 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
             raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
+        if self.detections_class is not None and self.detections is None:
+            raise RequestError("--detections-class belongs to --detections FILE")
         give_up_s = self.give_up_s
         if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
             raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")

@@ -51,7 +51,9 @@ def match_frame(
     Returns:
         The match, detections by falling score.
     """
-    free = np.ones(len(truth), np.bool_) if ignored is None else ~ignored
+    free = np.ones(len(truth), np.bool_)
+    if ignored is not None:
+        free[ignored] = False
     objects = int(free.sum())
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     overlaps = iou_matrix(boxes[order], truth) if len(truth) else np.zeros((len(order), 0))

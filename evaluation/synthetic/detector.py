@@ -127,8 +127,8 @@ def noisy_poses(
     boxes, shown = pose_boxes(poses)
     scores = (0.6 + 0.4 * visible[rows]).astype(np.float32)
     classes = np.zeros(len(rows), np.int64)
-    found = Detections(boxes, scores, classes, keypoints=poses, class_names=CLASS_NAMES)
-    return found[shown]
+    people = Detections(boxes, scores, classes, keypoints=poses, class_names=CLASS_NAMES)
+    return people[shown]
 
 
 def _found_rows(

@@ -120,6 +120,7 @@ def test_default_models(sources, tasks, given, detector):
         (lambda: RunConfig(bundle=Path("b"), backbone="vfs-r18"), "give one of them"),
         (lambda: RunConfig(max_frames=0), "--max-frames 0"),
         (lambda: RunConfig(segment_minutes=0.0), "--segment 0"),
+        (lambda: SourceConfig("a", detections_class="car"), "belongs to --detections FILE"),
         (lambda: SourceConfig("a", freeze_s=0.0), "--reconnect-after 0"),
         (lambda: SourceConfig("a", give_up_s=-1.0), "--give-up -1"),
         (lambda: DetectorConfig(detect_every="0"), "--detect-every 0: expected a number"),
