@@ -25,6 +25,11 @@ PEOPLE = frozenset({"person", "pedestrian"})
 """Names of classes of people, in lower case."""
 
 
+def people_of(class_names: Sequence[str] | None) -> tuple[int, ...]:
+    """The numbers of classes that are named person or pedestrian, in any case."""
+    return tuple(k for k, name in enumerate(class_names or ()) if name.lower() in PEOPLE)
+
+
 def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
     fits = array.ndim == len(shape) and all(
         want is None or got == want for got, want in zip(array.shape, shape, strict=False)
@@ -135,8 +140,7 @@ class Detections:
 
     def is_person(self) -> BoolArray:
         """(N,) bool: whose class is named person or pedestrian."""
-        people = [k for k, name in enumerate(self.class_names or ()) if name.lower() in PEOPLE]
-        return np.isin(self.classes, people)
+        return np.isin(self.classes, people_of(self.class_names))
 
     @staticmethod
     def from_supervision(detections: Any) -> Detections:

@@ -10,7 +10,7 @@ from ..records import Detections, Frame, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows, xyxy_to_xywh
 from ..runtime.formats.keypoints import seen_joints
 from ..runtime.head import Head
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from ..runtime.prompts.mask import cut_out, filled_box
 from .config import PoseConfig, SotConfig, TaskConfig, VosConfig
@@ -43,7 +43,7 @@ class DetectedHead(Head):
     def __init__(
         self,
         config: TaskConfig,
-        graphs: GraphRunner,
+        graphs: Graphs,
         init: str = "detect",
         label: str | None = None,
         least_score: float = LEAST_SCORE,
@@ -111,7 +111,7 @@ class DetectedHead(Head):
         return self._make(found[best_first], frame.size_hw) if len(found) else None
 
 
-def _sot(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, Head]:
+def _sot(graphs: Graphs, config: TaskConfig) -> tuple[MakeHead, Head]:
     from .sot import SotHead
 
     if not isinstance(config, SotConfig):
@@ -123,7 +123,7 @@ def _sot(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, Head]:
     return make, SotHead(graphs, (0.0, 0.0, 1.0, 1.0), config)
 
 
-def _vos(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, Head]:
+def _vos(graphs: Graphs, config: TaskConfig) -> tuple[MakeHead, Head]:
     from .vos import VosHead
 
     if not isinstance(config, VosConfig):
@@ -135,7 +135,7 @@ def _vos(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, Head]:
     return make, VosHead(graphs, np.ones((1, 1), np.uint8), config)
 
 
-def _pose(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, Head]:
+def _pose(graphs: Graphs, config: TaskConfig) -> tuple[MakeHead, Head]:
     from .pose import PoseHead
 
     if not isinstance(config, PoseConfig):
@@ -156,7 +156,7 @@ def _first_box(found: Detections) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-_STARTS: dict[str, Callable[[GraphRunner, TaskConfig], tuple[MakeHead, Head]]] = {
+_STARTS: dict[str, Callable[[Graphs, TaskConfig], tuple[MakeHead, Head]]] = {
     "sot": _sot,
     "vos": _vos,
     "pose": _pose,

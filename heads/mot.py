@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class MotHead(TrackedHead[MotConfig]):
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
+        if (inside & (seen.scores >= self._lowest_confidence)).all():
+            return seen
         return seen[self._probable(seen, "outside", inside)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
@@ -52,16 +55,15 @@ class MotHead(TrackedHead[MotConfig]):
         present = inside_y[:, :, None] * inside_x[:, None, :]
         return ObjectFeatures(points, present.reshape(len(present), -1))
 
-    def _report(
-        self, frame: Frame, ids: IntArray, found: Detections, tracklets: list[Tracklet]
-    ) -> Tracks:
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         missed = self._coasting(frame.size_hw)
+        rows = np.array([t.detection for t in tracklets], np.int64)
+        predicted = np.arange(len(tracklets) + len(missed)) >= len(tracklets) if missed else None
+        ids = np.array([t.id for t in (*tracklets, *missed)], np.int64)
+        scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
+        classes = np.array([t.class_id for t in (*tracklets, *missed)], np.int64)
         boxes = boxes_of([t.filter for t in (*tracklets, *missed)])
-        ids = np.append(ids, np.array([t.id for t in missed], np.int64))
-        scores = np.append(found.scores, np.array([t.score for t in missed], np.float32))
-        classes = np.append(found.classes, np.array([t.class_id for t in missed], np.int64))
-        predicted = np.arange(len(ids)) >= len(tracklets)
-        return self._reported(frame, ids, boxes, scores, classes, predicted if missed else None)
+        return self._reported(frame, ids, boxes, scores, classes, predicted)
 
     def _moved(
         self,
@@ -84,16 +86,20 @@ class MotHead(TrackedHead[MotConfig]):
     ) -> Tracks:
         """The rows of boxes that are large enough and, of people, upright."""
         valid = valid_rows(boxes)
-        ids, rows = ids[valid], Detections(boxes[valid], scores[valid], classes[valid])
-        rows = rows.named(self._class_names)
-        large = box_areas(rows.boxes_xyxy) > self._config.min_area
-        upright = self._is_upright(rows)
-        self._count_dropped("min_area", large)
-        self._count_dropped("max_aspect", upright | ~large)
-        wanted = large & upright
-        if predicted is not None:
-            predicted = predicted[valid][wanted]
-        return Tracks(frame.index, ids[wanted], rows[wanted], predicted=predicted)
+        large = box_areas(boxes) > self._config.min_area
+        size = boxes[:, 2:] - boxes[:, :2]
+        # What people's boxes look like says nothing of other classes.
+        wide = size[:, 0] > (self._config.max_aspect or np.inf) * size[:, 1]
+        upright = ~(wide & np.isin(classes, self._people))
+        wanted = valid & large & upright
+        if not wanted.all():
+            self._count_dropped("min_area", large | ~valid)
+            self._count_dropped("max_aspect", upright | ~large | ~valid)
+        rows = Detections(
+            *(boxes[wanted], scores[wanted], classes[wanted]), class_names=self._class_names
+        )
+        shown = None if predicted is None else predicted[wanted]
+        return Tracks(frame.index, ids[wanted], rows, predicted=shown)
 
     def _drop_reasons(self) -> dict[str, str]:
         config = self._config
@@ -115,14 +121,6 @@ class MotHead(TrackedHead[MotConfig]):
         boxes = boxes_of([t.filter for t in tracklets])
         inside = (boxes[:, 0] > 0) & (boxes[:, 2] < size_hw[1])
         return [t for t, good in zip(tracklets, inside.tolist(), strict=True) if good]
-
-    def _is_upright(self, rows: Detections) -> BoolArray:
-        """Whether each box is no wider than a person may be; what is no person always is."""
-        if not self._config.max_aspect:
-            return np.ones(len(rows), np.bool_)
-        size = rows.boxes_xyxy[:, 2:] - rows.boxes_xyxy[:, :2]
-        upright = size[:, 0] <= self._config.max_aspect * size[:, 1]
-        return np.asarray(upright | ~rows.is_person(), np.bool_)
 
 
 def roi_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_masks
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import MotsConfig
-from .tracked import TrackedHead
+from .tracked import TrackedHead, matched
 
 
 class MotsHead(TrackedHead[MotsConfig]):
@@ -62,13 +63,11 @@ class MotsHead(TrackedHead[MotsConfig]):
             return None
         return describe_masks(self._graphs, seen.masks, features, self._config.max_area)
 
-    def _report(
-        self,
-        frame: Frame,
-        ids: IntArray,
-        found: Detections,
-        tracklets: list[Tracklet],  # noqa: ARG002
-    ) -> Tracks:
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
+        return self._apart(frame, *matched(tracklets, seen))
+
+    def _apart(self, frame: Frame, ids: IntArray, found: Detections) -> Tracks:
+        """Tracks whose masks are disjoint."""
         if found.masks is None:
             return Tracks(frame.index, np.zeros(0, np.int64))
         masks = disjoint_masks(found.masks, found.scores)
@@ -89,7 +88,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
         masks = np.array(moved, np.bool_).reshape(-1, *frame.size_hw)
         # The boxes are not looked at: masks have their own.
-        return self._report(frame, ids, replace(found, masks=masks), [])
+        return self._apart(frame, ids, replace(found, masks=masks))
 
     def _drop_reasons(self) -> dict[str, str]:
         limit = self._config.overlap_removal

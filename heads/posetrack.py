@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from .association.mask_points import describe_grid
 from .association.skeleton import pose_mask
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import PosetrackConfig
-from .tracked import TrackedHead, moved_points
+from .tracked import TrackedHead, matched, moved_points
 
 
 class PosetrackHead(TrackedHead[PosetrackConfig]):
@@ -48,14 +49,8 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         grid = poses_on_grid(seen.keypoints, features)
         return describe_grid(self._graphs, grid, features, self._config.max_area)
 
-    def _report(
-        self,
-        frame: Frame,
-        ids: IntArray,
-        found: Detections,
-        tracklets: list[Tracklet],  # noqa: ARG002
-    ) -> Tracks:
-        return Tracks(frame.index, ids, found)
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
+        return Tracks(frame.index, *matched(tracklets, seen))
 
     def _moved(
         self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
+from ..records import (
+    BoolArray,
+    Detections,
+    FloatArray,
+    Frame,
+    IntArray,
+    Tracks,
+    people_of,
+)
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.head import Head
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of, moved_boxes
 from .association.matching import AssociationConfig, Associator
@@ -20,26 +29,9 @@ from .association.tracklets import ObjectFeatures, Tracklet
 from .config import TrackedConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .association.fused_matching import FusedAssociator, FusedConfig
 
 Config = TypeVar("Config", bound=TrackedConfig)
-
-
-_SINGULAR = {"detections": "detection", "boxes": "box", "masks": "mask"}
-
-
-def moved_points(points_xy: FloatArray, before: FloatArray, now: FloatArray) -> FloatArray:
-    """Points that move and grow with a box.
-
-    Args:
-        points_xy: (…, 2) x, y.
-        before: (4,) the box they are in: left, top, right, bottom.
-        now: (4,) where it goes.
-    """
-    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
-    return np.asarray((points_xy - before[:2]) * scale + now[:2], np.float32)
 
 
 class TrackedHead(Head, Generic[Config]):
@@ -53,14 +45,15 @@ class TrackedHead(Head, Generic[Config]):
 
     needs_detections = True
 
-    def __init__(self, graphs: GraphRunner, config: Config, fps: float = 30.0) -> None:
+    def __init__(self, graphs: Graphs, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs
         self._config = config
         self._lowest_confidence = config.lowest_confidence
         self._dropped: Counter[str] = Counter()
         self._class_names: Sequence[str] | None = None
+        self._people: tuple[int, ...] = ()
         self._fps = fps
-        self._last: tuple[Frame, list[Tracklet], Detections] | None = None
+        self._last: tuple[Frame, Sequence[Tracklet], Detections] | None = None
         self._paper = Associator(graphs, self._paper_numbers(fps))
         self._fused: FusedAssociator | None = None
         if config.preset != "unitrack":
@@ -126,7 +119,8 @@ class TrackedHead(Head, Generic[Config]):
             DetectionError: The detections are not of the kind that the task tracks.
         """
         given = Detections.empty() if detections is None else detections
-        self._class_names = given.class_names or self._class_names
+        if given.class_names not in (None, self._class_names):
+            self._class_names, self._people = given.class_names, people_of(given.class_names)
         seen = self._usable(given, frame.size_hw)
         appearance = self._describe(seen, features) if seen.scores.size else None
         return self.associate(frame, seen, appearance)
@@ -145,28 +139,23 @@ class TrackedHead(Head, Generic[Config]):
             tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
         else:
             tracklets = self._paper.step(frame.index, seen, appearance)
-        self._dropped["unmatched"] += len(seen) - len(tracklets)
-        ids = np.array([t.id for t in tracklets], np.int64)
-        found = seen[np.array([t.detection for t in tracklets], np.int64)]
-        classes = np.array([t.class_id for t in tracklets], np.int64)
-        if (classes != found.classes).any():
-            found = replace(found, classes=classes)
-        self._last = frame, tracklets, found
-        return self._report(frame, ids, found, tracklets)
+        self._dropped["unmatched"] += seen.scores.size - len(tracklets)
+        self._last = frame, tracklets, seen
+        return self._report(frame, tracklets, seen)
 
     def predict(self, frame: Frame) -> Tracks:
         """The tracks of the last frame with detections, where their motion takes them."""
         if self._last is None:
             return super().predict(frame)
-        last, tracklets, found = self._last
+        last, tracklets, seen = self._last
         elapsed = float(frame.index - last.index)
         if self._fused is not None and frame.time_s > last.time_s:
             elapsed = (frame.time_s - last.time_s) * self._fps
         filters = [t.filter for t in tracklets]
         before, now = boxes_of(filters), moved_boxes(filters, elapsed)
         shown = valid_rows(clip_boxes(now, frame.size_hw))
-        ids = np.array([t.id for t in tracklets], np.int64)[shown]
-        tracks = self._moved(frame, ids, found[shown], before[shown], now[shown])
+        ids, found = matched(tracklets, seen)
+        tracks = self._moved(frame, ids[shown], found[shown], before[shown], now[shown])
         return replace(tracks, predicted=np.ones(len(tracks), np.bool_))
 
     def dropped(self) -> dict[str, int]:
@@ -243,7 +232,31 @@ class TrackedHead(Head, Generic[Config]):
         """
 
     @abstractmethod
-    def _report(
-        self, frame: Frame, ids: IntArray, found: Detections, tracklets: list[Tracklet]
-    ) -> Tracks:
-        """The matched tracklets, oldest first, with the detection of each."""
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
+        """The matched tracklets, oldest first; each has its row of what was seen."""
+
+
+def matched(tracklets: Sequence[Tracklet], seen: Detections) -> tuple[IntArray, Detections]:
+    """Ids (N,) int64 of matched tracklets, and the N objects that they were matched to.
+
+    The objects are of the tracklets' classes.
+    """
+    ids = np.array([t.id for t in tracklets], np.int64)
+    found = seen[np.array([t.detection for t in tracklets], np.int64)]
+    classes = np.array([t.class_id for t in tracklets], np.int64)
+    return ids, found if (classes == found.classes).all() else replace(found, classes=classes)
+
+
+_SINGULAR = {"detections": "detection", "boxes": "box", "masks": "mask"}
+
+
+def moved_points(points_xy: FloatArray, before: FloatArray, now: FloatArray) -> FloatArray:
+    """Points that move and grow with a box.
+
+    Args:
+        points_xy: (…, 2) x, y.
+        before: (4,) the box they are in: left, top, right, bottom.
+        now: (4,) where it goes.
+    """
+    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
+    return np.asarray((points_xy - before[:2]) * scale + now[:2], np.float32)

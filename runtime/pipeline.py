@@ -15,8 +15,7 @@ from ..records import Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import Head
-from .inference.base import Array
-from .inference.runner import GraphRunner
+from .inference.base import Array, Graphs
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
@@ -177,7 +176,7 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        graphs: GraphRunner,
+        graphs: Graphs,
         task_runners: Sequence[TaskRunner],
         *,
         name: str = "",
@@ -192,7 +191,7 @@ class Pipeline:
         self._name = name
         self._listeners = listeners
         self._stages_s: dict[str, float] = {}
-        self._size_for: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self._size_for: tuple[int, int] | None = None
         self._size = (0, 0)
         self.frames = self.predicted = 0
         self.interrupted = False
@@ -253,10 +252,10 @@ class Pipeline:
 
     def _network_hw(self, head: Head, frame: Frame) -> tuple[int, int]:
         """Size of the network's image: of the bundle's, the one nearest to what the head wants."""
-        wanted = head.network_hw(frame.size_hw)
-        if self._size_for != (wanted, frame.size_hw):
-            self._size_for = wanted, frame.size_hw
+        if self._size_for != frame.size_hw:
+            wanted = head.network_hw(frame.size_hw)
             self._size = network_size(self._sizes, wanted, frame.size_hw)
+            self._size_for = frame.size_hw
         return self._size
 
     def note(self, stage: str, seconds: float) -> None:
@@ -297,7 +296,8 @@ class Pipeline:
                     return task_runner.head.predict(frame)
             with self._measure(f"{prefix}detect"):
                 seen = task_runner.detector.detect(frame)
-            seen = seen.named(task_runner.detector.class_names)
+            if task_runner.detector.class_names is not None:
+                seen = seen.named(task_runner.detector.class_names)
         with self._measure(f"{prefix}head"):
             # None only where no head needs features, and those heads take it.
             return task_runner.head.step(frame, cast(FeatureMap, features), seen)

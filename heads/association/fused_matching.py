@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from ...records import Detections, IntArray
 from ...runtime.boxes import iou_matrix
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
 from .kalman import (
     WALKING,
@@ -38,7 +38,7 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .matching import assign, class_costs
+from .matching import assign, class_costs, vote
 from .tracklets import ObjectFeatures, State, Tracklet, select_rows
 
 Cost = npt.NDArray[np.float64]
@@ -115,7 +115,7 @@ class FusedAssociator:
         config: The task's numbers.
     """
 
-    def __init__(self, graphs: GraphRunner, config: FusedConfig) -> None:
+    def __init__(self, graphs: Graphs, config: FusedConfig) -> None:
         self._graphs = graphs
         self._config = config
         self._scale = np.array([config.scale], np.float32)
@@ -287,7 +287,7 @@ class FusedAssociator:
                 t.last_frame, t.last_s = self._frame or 0, self._time_s
                 t.score = float(detections.scores[t.detection])
                 t.matches += 1
-                t.vote(int(detections.classes[t.detection]))
+                vote(t, int(detections.classes[t.detection]))
             elif t.state is State.UNCONFIRMED:
                 continue
             else:

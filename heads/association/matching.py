@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...records import Detections
 from ...runtime.boxes import iou_matrix
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
 from .similarity import SIMILARITIES
 from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
@@ -67,7 +67,7 @@ class Associator:
         config: The task's numbers.
     """
 
-    def __init__(self, graphs: GraphRunner, config: AssociationConfig) -> None:
+    def __init__(self, graphs: Graphs, config: AssociationConfig) -> None:
         self._graphs = graphs
         self._config = config
         self._scale = np.array([config.scale], np.float32)
@@ -120,8 +120,9 @@ class Associator:
         for row in unmatched:
             self._begin(row, detections, boxes, confirmed=first)
         self._merge_duplicates()
+        matched = [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
         self._bank.update(self._tracklets, features)
-        return [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
+        return matched
 
     def _forget(self, frame_index: int) -> None:
         """Drop what outlived the buffer while no frame came at all.
@@ -154,7 +155,7 @@ class Associator:
             return cost
         costs = SIMILARITIES[self._config.similarity]
         similar = costs(self._graphs, bank, features, self._scale).astype(np.float64)
-        similar[:, ~features.present] = np.inf
+        similar[:, ~features.mask.any(axis=1)] = np.inf
         for row, tracklet in enumerate(tracklets):
             if tracklet.row >= 0:
                 cost[row] = similar[tracklet.row]
@@ -168,7 +169,8 @@ class Associator:
         if not tracklets or not rows:
             return np.zeros((len(tracklets), len(rows)))
         chosen = detections[np.array(rows, np.int64)]
-        cost = 1.0 - iou_matrix(_boxes(tracklets), chosen.boxes_xyxy).astype(np.float64)
+        boxes = boxes_of([t.filter for t in tracklets])
+        cost = 1.0 - iou_matrix(boxes, chosen.boxes_xyxy).astype(np.float64)
         return self._with_classes(cost, tracklets, chosen)
 
     def _with_classes(
@@ -218,7 +220,7 @@ class Associator:
         for tracklet in self._tracklets:
             if tracklet.detection >= 0:
                 tracklet.last_frame = frame_index
-                tracklet.vote(int(detections.classes[tracklet.detection]))
+                vote(tracklet, int(detections.classes[tracklet.detection]))
             elif tracklet.state is State.UNCONFIRMED:
                 continue
             else:
@@ -260,7 +262,8 @@ class Associator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        cost = 1.0 - iou_matrix(_boxes(tracked), _boxes(lost)).astype(np.float64)
+        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         if self._config.classes_apart:
             classes = np.array([t.class_id for t in lost], np.int64)
             cost += class_costs(tracked, classes, apart=True)
@@ -270,10 +273,6 @@ class Associator:
             young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
             gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]
-
-
-def _boxes(tracklets: Sequence[Tracklet]) -> npt.NDArray[np.float32]:
-    return boxes_of([t.filter for t in tracklets])
 
 
 OTHER_CLASS_COST = 0.1
@@ -298,6 +297,16 @@ def class_costs(
     if not apart:
         other &= (own >= 0) & (classes >= 0)[None, :]
     return np.where(other, np.inf if apart else OTHER_CLASS_COST, 0.0)
+
+
+def vote(tracklet: Tracklet, class_id: int) -> None:
+    """Count the class of a match; one that is not known (-1) says nothing."""
+    if class_id < 0:
+        return
+    votes = tracklet.votes
+    votes[class_id] = votes.get(class_id, 0) + 1
+    if tracklet.class_id < 0 or votes[class_id] > votes[tracklet.class_id]:
+        tracklet.class_id = class_id
 
 
 Pairs = list[tuple[int, int]]

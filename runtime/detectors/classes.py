@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import DetectionError
-from ...records import PEOPLE, Detections, Frame
+from ...records import Detections, Frame
 from .base import Detector
 
 COCO_NAMES = tuple(
@@ -35,7 +35,9 @@ def names_of(count: int | None) -> Sequence[str] | None:
     return COCO_NAMES if count == len(COCO_NAMES) else ("",) * count
 
 
-def class_numbers(asked: Sequence[str], names: Sequence[str] | None, flag: str) -> tuple[int, ...]:
+def class_numbers(
+    asked: Sequence[int | str], names: Sequence[str] | None, flag: str
+) -> tuple[int, ...]:
     """The numbers of classes that were asked for by number or name.
 
     Args:
@@ -48,7 +50,7 @@ def class_numbers(asked: Sequence[str], names: Sequence[str] | None, flag: str) 
     """
     numbers = {name.lower(): number for number, name in enumerate(names or ()) if name}
     found = []
-    for text in asked:
+    for text in map(str, asked):
         number = int(text) if text.isascii() and text.isdigit() else numbers.get(text.lower())
         if number is None and not numbers:
             raise DetectionError(
@@ -59,11 +61,6 @@ def class_numbers(asked: Sequence[str], names: Sequence[str] | None, flag: str) 
             raise DetectionError(f"{flag}: got {text!r}, but the detector has {known}")
         found.append(number)
     return tuple(found)
-
-
-def people_of(names: Sequence[str] | None) -> tuple[int, ...]:
-    """The numbers of classes that are named person or pedestrian."""
-    return tuple(k for k, name in enumerate(names or ()) if name.lower() in PEOPLE)
 
 
 class ClassFilter(Detector):

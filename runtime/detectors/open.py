@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
+from ...records import people_of
 from ..paths import is_file, model_file, model_name
 from .base import MOTION, Detector
 
@@ -20,7 +21,7 @@ def open_detector(
     detections: Path | None = None,
     detector: str | None = None,
     confidence: float | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[int | str] | None = None,
     pose_model: Path | None = None,
     mask_model: Path | None = None,
     device: str = "cpu",
@@ -72,11 +73,11 @@ def open_detector(
     return TopDownDetector(boxes, model)
 
 
-def _of_classes(boxes: Detector, classes: Sequence[str] | None, *, people: bool) -> Detector:
+def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people: bool) -> Detector:
     """A detector that reports the classes asked for; closed where they cannot be had."""
     if classes is None and not (people and boxes.class_names):
         return boxes
-    from .classes import ClassFilter, class_numbers, people_of
+    from .classes import ClassFilter, class_numbers
 
     if classes is None:
         numbers = people_of(boxes.class_names)
@@ -86,7 +87,7 @@ def _of_classes(boxes: Detector, classes: Sequence[str] | None, *, people: bool)
     except UnitrackError:
         boxes.close()
         raise
-    return ClassFilter(boxes, numbers, f"--detector-classes {','.join(classes)}")
+    return ClassFilter(boxes, numbers, f"--detector-classes {','.join(map(str, classes))}")
 
 
 def _open_model(
