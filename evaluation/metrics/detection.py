@@ -57,9 +57,10 @@ def match_frame(
     objects = int(free.sum())
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     overlaps = iou_matrix(boxes[order], truth) if len(truth) else np.zeros((len(order), 0))
-    excused = (overlaps[:, ~free] >= iou_limit).any(axis=1)
+    covered = overlaps[:, ~free]
     if crowd is not None and crowd.any():
-        excused |= (_shares(boxes[order], truth[crowd]) >= iou_limit).any(axis=1)
+        covered = np.hstack([covered, _shares(boxes[order], truth[crowd])])
+    excused = (covered >= iou_limit).any(axis=1).tolist()
     kept: list[int] = []
     rows: list[int] = []
     for place, overlap in enumerate(overlaps):
