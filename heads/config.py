@@ -39,6 +39,10 @@ PRESETS = ("unitrack", "memory")
 """The ways to associate: the paper's with the authors' numbers, and by appearance memory."""
 
 
+CLASSES = ("together", "apart")
+"""Whether detections of another class may join a track."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackedConfig(TaskConfig):
     """Parameters of a task that gives identities to detections.
@@ -96,6 +100,14 @@ class TrackedConfig(TaskConfig):
             "help": "Motion and overlap count too; off: appearance alone (preset unitrack only)."
         },
     )
+    classes: str = field(
+        default="together",
+        metadata={
+            "help": "together: a track may change its class, as detectors take a car for a truck, "
+            "and reports the one of most of its matches; apart: a track has one class.",
+            "choices": CLASSES,
+        },
+    )
     rsm_scale: float = field(
         default=100.0, metadata={"help": "Scale s of the reconstruction similarity's softmax."}
     )
@@ -120,6 +132,10 @@ class TrackedConfig(TaskConfig):
             raise RequestError(
                 f"{self.task}: got similarity {self.similarity!r}, expected one of "
                 f"{', '.join(SIMILARITIES)}"
+            )
+        if self.classes not in CLASSES:
+            raise RequestError(
+                f"{self.task}: got classes {self.classes!r}, expected one of {', '.join(CLASSES)}"
             )
         if self.similarity == "flattened" and self.task != "mot":
             raise RequestError(

@@ -38,7 +38,7 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .matching import assign
+from .matching import assign, class_costs, vote
 from .tracklets import ObjectFeatures, State, Tracklet, select_rows
 
 Cost = npt.NDArray[np.float64]
@@ -79,6 +79,7 @@ class FusedConfig:
         contested_overlap: IoU from which another object may be meant.
         scale: s of `softmax(s T Dᵀ)`.
         similarity: Key of `similarity.SIMILARITIES`.
+        classes_apart: Whether only detections of its class may join a tracklet.
         fps: Frames per second that the motion filter's noise is meant for.
         aspect: Noise of the aspect ratio.
     """
@@ -101,6 +102,7 @@ class FusedConfig:
     contested_overlap: float = 0.001
     scale: float = 100.0
     similarity: str = "rsm"
+    classes_apart: bool = False
     fps: float = 25.0
     aspect: AspectNoise = WALKING
 
@@ -209,12 +211,11 @@ class FusedAssociator:
         advance_filters([t.filter for t in self._tracklets], frames, lost)
 
     def _overlap_cost(self, detections: Detections) -> Cost:
-        """(N, M) 1 - IoU of all predicted boxes and detections; infinite between classes."""
+        """(N, M) 1 - IoU of all predicted boxes and detections, more between classes."""
         predicted = boxes_of([t.filter for t in self._tracklets])
         cost = 1.0 - iou_matrix(predicted, detections.boxes_xyxy).astype(np.float64)
-        own = np.array([t.class_id for t in self._tracklets], np.int64)
-        cost[own[:, None] != detections.classes[None, :]] = np.inf
-        return cost
+        apart = self._config.classes_apart
+        return cost + class_costs(self._tracklets, detections.classes, apart=apart)
 
     def _match(
         self, tracklets: IntArray, rows: IntArray, cost: Cost, limit: float
@@ -286,6 +287,7 @@ class FusedAssociator:
                 t.last_frame, t.last_s = self._frame or 0, self._time_s
                 t.score = float(detections.scores[t.detection])
                 t.matches += 1
+                vote(t, int(detections.classes[t.detection]))
             elif t.state is State.UNCONFIRMED:
                 continue
             else:
@@ -299,18 +301,20 @@ class FusedAssociator:
         self, row: int, detections: Detections, boxes_xyah: Cost, *, confirmed: bool
     ) -> None:
         at_once = confirmed or self._config.confirm_at_once
+        label = int(detections.classes[row])
         self._tracklets.append(
             Tracklet(
                 id=self._next_id,
                 state=State.TRACKED if at_once else State.UNCONFIRMED,
                 filter=BoxFilter(boxes_xyah[row], self._config.aspect),
-                class_id=int(detections.classes[row]),
+                class_id=label,
                 first_frame=self._frame or 0,
                 last_frame=self._frame or 0,
                 detection=row,
                 last_s=self._time_s,
                 score=float(detections.scores[row]),
                 matches=1,
+                votes={label: 1},
             )
         )
         self._next_id += 1
@@ -325,7 +329,8 @@ class FusedAssociator:
         cost = 1.0 - iou_matrix(*boxes).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):
-            if tracked[row].class_id == lost[column].class_id:
+            apart = self._config.classes_apart
+            if not apart or tracked[row].class_id == lost[column].class_id:
                 young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
                 gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]

@@ -31,7 +31,7 @@ class Tracklet:
         id: From 1, never used twice by one head.
         state: Where it is in its life.
         filter: Its motion.
-        class_id: Of its detections.
+        class_id: Of most of its matches; -1 while none had a class.
         first_frame: Index of the frame of its first match.
         last_frame: Index of the frame of its last match.
         detection: Row of its match in the current frame's detections, -1 if it has none.
@@ -41,6 +41,7 @@ class Tracklet:
         last_s: Time of its last match, in seconds.
         score: Of its last match.
         matches: How many it had.
+        votes: How many of each class.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Tracklet:
     last_s: float = 0.0
     score: float = 0.0
     matches: int = 0
+    votes: dict[int, int] = field(default_factory=dict)
 
     @property
     def age(self) -> int:
