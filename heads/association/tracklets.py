@@ -42,6 +42,7 @@ class Tracklet:
         last_s: Time of its last match, in seconds.
         score: Of its last match.
         matches: How many it had.
+        path: Time in seconds and centre of its latest matches, oldest first.
     """
 
     id: int
@@ -57,6 +58,7 @@ class Tracklet:
     last_s: float = 0.0
     score: float = 0.0
     matches: int = 0
+    path: list[tuple[float, float, float]] = field(default_factory=list)
 
     @property
     def age(self) -> int:
@@ -96,7 +98,7 @@ def select_rows(
         rows: (K,) int64, where the second stack's rows follow the first's.
     """
     first, last = stacks[0], stacks[-1]
-    mask = np.concatenate([stack.mask for stack in stacks])[rows]
+    mask = (first.mask if len(stacks) == 1 else np.concatenate([s.mask for s in stacks]))[rows]
     sizes = len(first.mask), len(last.mask), len(rows)
     on_host = all(isinstance(stack.points, np.ndarray) for stack in stacks)
     if on_host or not _fits(graphs, sizes):
@@ -107,6 +109,29 @@ def select_rows(
     return ObjectFeatures(points, mask)
 
 
+def points_of(graphs: GraphRunner, graph: str, features: Array, *feeds: Array) -> Array:
+    """Points of N objects of a frame, in as many calls as the engine needs.
+
+    Args:
+        graphs: Runs `graph`.
+        graph: `box_features` or `point_features`.
+        features: Of the frame.
+        *feeds: Its other inputs, a row an object.
+
+    Returns:
+        (N, P, C); on the host where it took several calls.
+    """
+    count = feeds[0].shape[0]
+    most = graphs.limit(graph, 1, 0) or count
+    if count <= most:
+        return graphs.run(graph, features, *feeds)[0]
+    parts = [
+        graphs.run(graph, features, *(to_host(feed)[low : low + most] for feed in feeds))[0]
+        for low in range(0, count, most)
+    ]
+    return np.concatenate([to_host(part) for part in parts])
+
+
 def _fits(graphs: GraphRunner, sizes: tuple[int, int, int]) -> bool:
     limits = [graphs.limit("select", number, 0) for number in range(3)]
     return all(limit is None or size <= limit for size, limit in zip(sizes, limits, strict=True))
@@ -114,6 +139,8 @@ def _fits(graphs: GraphRunner, sizes: tuple[int, int, int]) -> bool:
 
 def _gathered(stacks: Sequence[npt.NDArray[np.float32]], rows: IntArray) -> Array:
     """Rows of stacks on the host, each copied once."""
+    if len(stacks) == 1:
+        return np.take(stacks[0], rows, axis=0)
     points = np.empty((len(rows), *stacks[0].shape[1:]), stacks[0].dtype)
     every = [row for stack in stacks for row in stack]
     for place, row in enumerate(rows.tolist()):
@@ -152,13 +179,7 @@ class FeatureBank:
         if not kept:
             self.features = None
         elif sources != list(range(old_count)):
-            self.features = self._select(new, np.array(sources, np.int64))
+            stacks = [features for features in (self.features, new) if features is not None]
+            self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
         for row, tracklet in enumerate(kept):
             tracklet.row = row
-
-    def _select(self, new: ObjectFeatures | None, rows: npt.NDArray[np.int64]) -> ObjectFeatures:
-        stacks = [features for features in (self.features, new) if features is not None]
-        # A graph takes no empty stack: one that is missing is stood in for by the other, whose
-        # rows are then not chosen.
-        (points,) = self._graphs.run("select", stacks[0].points, stacks[-1].points, rows)
-        return ObjectFeatures(points, np.concatenate([s.mask for s in stacks])[rows])
