@@ -27,6 +27,7 @@ GROUPS = {
     "Measure": {
         "eval": "Measure accuracy on a benchmark, as its official tool does.",
         "compare": "Compare representations over tasks, as the paper does with its fifteen.",
+        "compare-trackers": "Compare our tracking of boxes with other packages' trackers.",
         "bench": "Measure latency, memory and energy of a task, backends side by side.",
         "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
     },
@@ -60,7 +61,8 @@ class LazyGroup(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f".commands.{SHARED_MODULES.get(cmd_name, cmd_name)}", __package__)
+        stem = SHARED_MODULES.get(cmd_name, cmd_name).replace("-", "_")
+        module = import_module(f".commands.{stem}", __package__)
         name = cmd_name if cmd_name in SHARED_MODULES else "command"
         command: click.Command = getattr(module, name)
         return command
