@@ -114,7 +114,17 @@ def test_motion_cannot_veto(world):
     """A jump to where no filter would look: appearance is alike, and half the cost is overlap."""
     step = world()
     step(A)
-    assert step(moved(A, 300)) == {0: 1}
+    assert step(moved(A, 85)) == {0: 1}
+
+
+def test_nobody_jumps_across_the_image(world):
+    """Further than `reach` heights in no time and `reach_per_s` a second: not looked at."""
+    for frames_lost, far, expected in ((0, 100, {}), (5, 100, {0: 1}), (5, 250, {})):
+        step = world()
+        step(A)
+        for _ in range(frames_lost):
+            step()
+        assert step(moved(A, far)) == expected
 
 
 def test_overlap_keeps_an_object_that_turned(world):
@@ -299,6 +309,51 @@ def test_clocks_that_stand_still_count_frames(world):
     assert [t.id for t in step.associator._tracklets] == [2]
 
 
+@settings(max_examples=20, deadline=None)
+@given(gaps=st.lists(st.sampled_from([0.5, 1.0, 2.0, 4.0, 6.0]), min_size=5, max_size=20))
+def test_frames_at_any_distance_in_time(gaps):
+    """Nothing is to be seen of the looks, so place alone decides, and every frame has its own gap.
+
+    A walker goes up to 36 px between two frames, 40 px wide: with filters that moved by frames
+    instead of by time, boxes would overlap too little.  The numbers of the frames say nothing.
+    """
+    step, now = World(runner()), 0.0
+    for _ in range(8):
+        now += 1.0
+        assert step((100 + 6 * now, 100, None), time_s=now / FPS) == {0: 1}
+    for gap in gaps:
+        now += gap
+        assert step((100 + 6 * now, 100, None), time_s=now / FPS) == {0: 1}
+
+
+def test_buffers_count_seconds_where_frames_come_slower_and_slower(world):
+    """A hole of 1.2 s, in 30 frames of 0.04 s or in 3 of 0.4 s, is within 2 s; 2.4 s are not."""
+    for gap_s, frames, kept in (
+        (0.04, 30, True),
+        (0.4, 3, True),
+        (0.4, 6, False),
+        (0.04, 60, False),
+    ):
+        step, now = world(), 0.0
+        for _ in range(5):
+            step(A, B, time_s=(now := now + 0.04))
+        for _ in range(frames):
+            step(B, time_s=(now := now + gap_s))
+        assert any(t.id == 1 for t in step.associator._tracklets) == kept
+
+
+def test_coasting_counts_seconds(world):
+    for gap_s, shown in ((0.02, 5), (0.04, 2), (0.1, 1), (0.2, 0)):
+        step, now = world(coast_s=0.1), 0.0
+        for t in range(8):
+            step(moved(A, 2 * t), time_s=(now := now + 0.04))
+        found = []
+        for _ in range(8):
+            step(time_s=(now := now + gap_s))
+            found.append(len(step.associator.coasting))
+        assert found == [1] * shown + [0] * (8 - shown)
+
+
 # --- properties
 
 
@@ -420,6 +475,32 @@ def test_rows_are_selected_where_they_are_or_on_the_host(most, calls):
     np.testing.assert_array_equal(to_host(chosen.points), host.points)
     np.testing.assert_array_equal(host.points, np.concatenate([s.points for s in stacks])[rows])
     np.testing.assert_array_equal(chosen.mask, host.mask)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), most=st.integers(1, 3))
+def test_engines_of_limited_size_change_no_identity(seed, most):
+    """Tracklets, detections and the rows of `select` in parts, or all at once."""
+    frames = list(scene(seed))
+
+    class Small:
+        def __init__(self):
+            self.graphs = runner()
+
+        def limit(self, graph, input_index, axis):
+            assert axis == 0
+            return most if graph in ("rsm", "select") and input_index < 3 else None
+
+        def run(self, graph, *feeds):
+            if graph == "rsm":
+                assert max(len(feed) for feed in feeds[:4]) <= most
+            return self.graphs.run(graph, *feeds)
+
+    results = []
+    for graphs in (runner(), Small()):
+        step = World(graphs, clear_overlap=2.0)
+        results.append([step(*detections) for detections in frames])
+    assert results[0] == results[1]
 
 
 # --- clear pairs
