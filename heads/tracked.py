@@ -12,12 +12,12 @@ from ..records import Detections, Frame, IntArray, Tracks
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.preprocessing import FeatureMap
-from .association.matching import AssociationConfig, Associator
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import TrackedConfig
 
 if TYPE_CHECKING:
     from .association.fused_matching import FusedAssociator, FusedConfig
+    from .association.matching import Associator
 
 Config = TypeVar("Config", bound=TrackedConfig)
 
@@ -37,16 +37,21 @@ class TrackedHead(Head, Generic[Config]):
         self._graphs = graphs
         self._config = config
         self._lowest_confidence = config.lowest_confidence
-        self._paper = Associator(graphs, self._paper_numbers(fps))
+        self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
-        if config.preset != "unitrack":
+        # One of the two is used, and only that one is imported.
+        if config.preset == "unitrack":
+            self._paper = self._paper_associator(fps)
+        else:
             from .association.fused_matching import FusedAssociator
 
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps))
 
-    def _paper_numbers(self, fps: float) -> AssociationConfig:
+    def _paper_associator(self, fps: float) -> Associator:
+        from .association.matching import AssociationConfig, Associator
+
         config = self._config
-        return AssociationConfig(
+        numbers = AssociationConfig(
             appearance_weight=config.appearance_weight,
             cost_limit=config.cost_limit,
             overlap_limit=config.overlap_limit,
@@ -57,6 +62,7 @@ class TrackedHead(Head, Generic[Config]):
             similarity=config.similarity,
             **self._own_numbers(),
         )
+        return Associator(self._graphs, numbers)
 
     def fused_numbers(self, fps: float) -> FusedConfig:
         """The numbers of preset `memory`."""
@@ -85,9 +91,9 @@ class TrackedHead(Head, Generic[Config]):
 
     def reset(self) -> None:
         """Forget all tracks; ids start again from 1."""
-        self._paper.reset()
-        if self._fused is not None:
-            self._fused.reset()
+        for associator in (self._paper, self._fused):
+            if associator is not None:
+                associator.reset()
 
     def step(
         self, frame: Frame, features: FeatureMap, detections: Detections | None = None
@@ -112,9 +118,10 @@ class TrackedHead(Head, Generic[Config]):
             seen: What the task tracks of the frame's detections.
             appearance: Row by row; None where there is none.
         """
+        tracklets: list[Tracklet] = []
         if self._fused is not None:
             tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
-        else:
+        elif self._paper is not None:
             tracklets = self._paper.step(frame.index, seen, appearance)
         ids = np.array([t.id for t in tracklets], np.int64)
         found = seen[np.array([t.detection for t in tracklets], np.int64)]
