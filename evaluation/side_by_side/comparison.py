@@ -22,7 +22,7 @@ from ...heads.config import PRESETS, MotConfig
 from ...heads.mot import MotHead
 from ...records import Detections, Frame, Tracks
 from ...runtime.formats.detections import open_detections
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from ...runtime.preprocessing import FeatureExtractor, FeatureMap
 from ...runtime.sources.open import open_source
 from ...runtime.tables import TextTable
@@ -85,7 +85,7 @@ class _Run:
 
 
 def compare_sequence(
-    graphs: GraphRunner, sequence: DataSequence, inputs: Inputs, peers: Iterable[Peer]
+    graphs: Graphs, sequence: DataSequence, inputs: Inputs, peers: Iterable[Peer]
 ) -> tuple[list[Result], list[str]]:
     """Run and score every tracker on one sequence.
 
@@ -131,7 +131,7 @@ def compare_sequence(
     return list(_best(results)), list(dict.fromkeys(notes))
 
 
-def _opened(graphs: GraphRunner, fps: float, peers: Iterable[Peer], *, both: bool) -> list[_Run]:
+def _opened(graphs: Graphs, fps: float, peers: Iterable[Peer], *, both: bool) -> list[_Run]:
     runs = []
     for preset in reversed(PRESETS):
         config = MotConfig(preset=preset)

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Array, to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs, to_host
 from .tracklets import ObjectFeatures, select_rows
 
 _MOST_AFFINITIES = 8_000_000
@@ -26,7 +25,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def rsm_costs(
-    graphs: GraphRunner, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
 ) -> Float32:
     """Cost 1 - RSM of every pair.
 
@@ -50,7 +49,9 @@ def rsm_costs(
         return np.ones((n, m), np.float32)
     step_n, step_m = _steps(graphs, graph, tracks, detections)
     if step_n >= n and step_m >= m:
-        return to_host(_run(graphs, graph, tracks, detections, scale)[0])
+        found = (tracks.points, tracks.mask, detections.points, detections.mask, scale)
+        whole = graphs.run(graph, *found)[0]
+        return whole if isinstance(whole, np.ndarray) else whole.to_host()
     of_detections, of_tracks = _reconstructed(graphs, graph, tracks, detections, scale)
     if of_tracks is None:
         # The two sides of RSM are alike: what tracklets give of detections, detections give of
@@ -61,7 +62,7 @@ def rsm_costs(
 
 
 def _steps(
-    graphs: GraphRunner, graph: str, tracks: ObjectFeatures, detections: ObjectFeatures
+    graphs: Graphs, graph: str, tracks: ObjectFeatures, detections: ObjectFeatures
 ) -> tuple[int, int]:
     """How many tracklets and how many detections one call takes."""
     (n, p), (m, r) = tracks.mask.shape, detections.mask.shape
@@ -71,7 +72,7 @@ def _steps(
 
 
 def _reconstructed(
-    graphs: GraphRunner,
+    graphs: Graphs,
     graph: str,
     sources: ObjectFeatures,
     targets: ObjectFeatures,
@@ -92,8 +93,9 @@ def _reconstructed(
     cosines = []
     for low in range(0, m, step_m):
         part = _part(graphs, targets, low, min(low + step_m, m))
+        against = part.points, part.mask, scale
         found = [
-            [to_host(array) for array in _run(graphs, graph, some, part, scale)[1:]]
+            [to_host(array) for array in graphs.run(graph, some.points, some.mask, *against)[1:]]
             for some in parts
         ]
         of_sources, level, dot, square = (
@@ -114,16 +116,6 @@ def _graph_for(points: int) -> str:
     return "rsm" if points <= MOST_BOX_POINTS else "rsm_masks"
 
 
-def _run(
-    graphs: GraphRunner,
-    graph: str,
-    tracks: ObjectFeatures,
-    detections: ObjectFeatures,
-    scale: Float32,
-) -> tuple[Array, ...]:
-    return graphs.run(graph, tracks.points, tracks.mask, detections.points, detections.mask, scale)
-
-
 def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
     """The same objects without the points that all of them lack at the end.
 
@@ -138,14 +130,14 @@ def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
     return ObjectFeatures(kept, np.ascontiguousarray(objects.mask[:, :points]))
 
 
-def _part(graphs: GraphRunner, objects: ObjectFeatures, low: int, high: int) -> ObjectFeatures:
+def _part(graphs: Graphs, objects: ObjectFeatures, low: int, high: int) -> ObjectFeatures:
     if (low, high) == (0, len(objects.mask)):
         return objects
     return select_rows(graphs, [objects], np.arange(low, high))
 
 
 def pooled_costs(
-    graphs: GraphRunner, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
 ) -> Float32:
     """Cost 1 - cosine of the objects' mean points.
 
@@ -163,7 +155,7 @@ def pooled_costs(
 
 
 def flattened_costs(
-    graphs: GraphRunner, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
 ) -> Float32:
     """Cost 1 - cosine of the objects' points laid end to end; see `pooled_costs`.
 
@@ -189,7 +181,7 @@ def _cosine_costs(tracks: Float32, detections: Float32) -> Float32:
     return cost
 
 
-Costs = Callable[[GraphRunner, ObjectFeatures, ObjectFeatures, Float32], Float32]
+Costs = Callable[[Graphs, ObjectFeatures, ObjectFeatures, Float32], Float32]
 
 SIMILARITIES: dict[str, Costs] = {
     "rsm": rsm_costs,

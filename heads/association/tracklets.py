@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import IntArray
-from ...runtime.inference.base import Array, to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Array, Graphs, to_host
 from .kalman import BoxFilter
 
 
@@ -84,9 +83,7 @@ class ObjectFeatures:
         return np.asarray(self.mask.any(axis=1), np.bool_)
 
 
-def select_rows(
-    graphs: GraphRunner, stacks: Sequence[ObjectFeatures], rows: IntArray
-) -> ObjectFeatures:
+def select_rows(graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray) -> ObjectFeatures:
     """Some of the objects of one or two stacks.
 
     What lies on the host is gathered there. An engine takes stacks up to a size; larger ones are
@@ -100,16 +97,18 @@ def select_rows(
     first, last = stacks[0], stacks[-1]
     mask = (first.mask if len(stacks) == 1 else np.concatenate([s.mask for s in stacks]))[rows]
     sizes = len(first.mask), len(last.mask), len(rows)
-    on_host = all(isinstance(stack.points, np.ndarray) for stack in stacks)
-    if on_host or not _fits(graphs, sizes):
-        return ObjectFeatures(_gathered([to_host(stack.points) for stack in stacks], rows), mask)
+    host = [stack.points for stack in stacks if isinstance(stack.points, np.ndarray)]
+    if len(host) < len(stacks) and not _fits(graphs, sizes):
+        host = [to_host(stack.points) for stack in stacks]
+    if len(host) == len(stacks):
+        return ObjectFeatures(_gathered(host, rows), mask)
     # A graph takes no empty stack: one that is missing is stood in for by the other, whose rows
     # are then not chosen.
     (points,) = graphs.run("select", first.points, last.points, rows)
     return ObjectFeatures(points, mask)
 
 
-def points_of(graphs: GraphRunner, graph: str, features: Array, *feeds: Array) -> Array:
+def points_of(graphs: Graphs, graph: str, features: Array, *feeds: Array) -> Array:
     """Points of N objects of a frame, in as many calls as the engine needs.
 
     Args:
@@ -132,7 +131,7 @@ def points_of(graphs: GraphRunner, graph: str, features: Array, *feeds: Array) -
     return np.concatenate([to_host(part) for part in parts])
 
 
-def _fits(graphs: GraphRunner, sizes: tuple[int, int, int]) -> bool:
+def _fits(graphs: Graphs, sizes: tuple[int, int, int]) -> bool:
     limits = [graphs.limit("select", number, 0) for number in range(3)]
     return all(limit is None or size <= limit for size, limit in zip(sizes, limits, strict=True))
 
@@ -155,7 +154,7 @@ class FeatureBank:
         graphs: Runs `select`.
     """
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
         self.features: ObjectFeatures | None = None
 
