@@ -40,7 +40,7 @@ GROUPS = {
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
-SHARED_MODULES = {"backbones": "models"}
+SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare"}
 """Commands that stand in the module of another one, under their own name."""
 
 
@@ -61,9 +61,8 @@ class LazyGroup(click.Group):
         """The command of a name."""
         if cmd_name not in COMMANDS:
             return None
-        stem = SHARED_MODULES.get(cmd_name, cmd_name).replace("-", "_")
-        module = import_module(f".commands.{stem}", __package__)
-        name = cmd_name if cmd_name in SHARED_MODULES else "command"
+        module = import_module(f".commands.{SHARED_MODULES.get(cmd_name, cmd_name)}", __package__)
+        name = cmd_name.replace("-", "_") if cmd_name in SHARED_MODULES else "command"
         command: click.Command = getattr(module, name)
         return command
 

@@ -133,7 +133,7 @@ def compare_sequence(
 
 def _opened(graphs: Graphs, fps: float, peers: Iterable[Peer], *, both: bool) -> list[_Run]:
     runs = []
-    for preset in reversed(PRESETS):
+    for preset in PRESETS:
         config = MotConfig(preset=preset)
         scores_as = "probabilities" if config.calibrates_scores else "raw"
         head = MotHead(graphs, config, fps)

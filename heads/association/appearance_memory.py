@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Graphs, to_host
+from ...runtime.inference.base import Graphs
 from .similarity import SIMILARITIES
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
@@ -132,11 +132,11 @@ def _written(
     fresh = [t for t in tracklets if t.memory and t.memory[0] >= count]
     if old is None or count - len(kept) < len(fresh):
         old = _enlarged(old, new, max(2 * count, len(kept) + len(fresh)))
-    points, mask = to_host(old.points), old.mask
+    points, mask = np.asarray(old.points), old.mask
     free = (row for row in range(len(mask)) if row not in kept)
     for tracklet, row in zip(fresh, free, strict=False):
         source = tracklet.memory[0] - count
-        points[row], mask[row] = to_host(new.points)[source], new.mask[source]
+        points[row], mask[row] = np.asarray(new.points)[source], new.mask[source]
         tracklet.memory[0] = row
     return old
 
@@ -146,5 +146,5 @@ def _enlarged(old: ObjectFeatures | None, like: ObjectFeatures, count: int) -> O
     points = np.zeros((count, *like.points.shape[1:]), like.points.dtype)
     mask = np.zeros((count, like.mask.shape[1]), np.float32)
     if old is not None:
-        points[: len(old.mask)], mask[: len(old.mask)] = to_host(old.points), old.mask
+        points[: len(old.mask)], mask[: len(old.mask)] = np.asarray(old.points), old.mask
     return ObjectFeatures(points, mask)

@@ -77,7 +77,7 @@ class Case:
 SMALL = {"height": SIZE[0], "width": SIZE[1], "buffer": float(BUFFER)}
 PAPER = {"preset": "unitrack", **SMALL}
 CASES = {
-    "mot": Case(lambda g: MotHead(g, MotConfig(**SMALL), FPS), boxes_seen),
+    "mot": Case(lambda g: MotHead(g, MotConfig(coast=0.0, **SMALL), FPS), boxes_seen),
     "mot unitrack": Case(lambda g: MotHead(g, MotConfig(**PAPER), FPS), boxes_seen),
     "mots": Case(lambda g: MotsHead(g, MotsConfig(**SMALL), FPS), masks_seen),
     "mots unitrack": Case(lambda g: MotsHead(g, MotsConfig(**PAPER), FPS), masks_seen),

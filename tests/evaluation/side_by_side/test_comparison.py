@@ -19,7 +19,7 @@ from ...support.eval_data import write_small_data
 
 def perfect(fps):
     """Gives the one object of the data its one identity."""
-    assert fps == 25
+    assert fps > 0
 
     def update(frame, seen):
         assert frame.image.shape == (96, 128, 3)
@@ -49,11 +49,7 @@ def choosy(fps):
 @pytest.fixture
 def data(tmp_path):
     pytest.importorskip("trackeval", reason="scoring is TrackEval's: extra 'eval'")
-    root = write_small_data(tmp_path / "data") / "mot"
-    ini = root / "A" / "seqinfo.ini"
-    if not ini.exists():
-        ini.write_text("[Sequence]\nname=A\nframeRate=25\nseqLength=4\nimDir=img1\nimExt=.png\n")
-    return root
+    return write_small_data(tmp_path / "data") / "mot"
 
 
 def compared(monkeypatch, bundle, root, *found, more=()):

@@ -94,6 +94,71 @@ def test_tracks_start_from_a_score_of_their_own(world):
     assert step(moved(A, 1, score=0.55)) == {0: 1}
 
 
+def test_a_second_detection_of_the_same_object_starts_no_track(world):
+    for overlaps, expected in ((True, {0: 1, 1: 2}), (False, {0: 1, 1: 2, 2: 3})):
+        step = world(confirm_at_once=True)
+        step(A, B)
+        double = moved(A, 12 if overlaps else 26, look=5, score=0.8)
+        assert step(A, B, double) == expected
+    step = world(confirm_at_once=True)
+    assert step(moved(A, 12, score=0.8), A) == {1: 1}, "of two newcomers the better one"
+
+
+def test_crowds_are_matched_by_place_where_comparing_them_would_take_too_long(tiny):
+    """Nine people shoulder to shoulder, by two looks in turns: all overlap their neighbours."""
+    compared = []
+
+    class Counting:
+        def limit(self, *_):
+            return None
+
+        def run(self, graph, *feeds):
+            if graph == "rsm":
+                compared.append(len(feeds[0]) * len(feeds[2]))
+            return tiny.run(graph, *feeds)
+
+    for most, expected in ((800, 81), (20, 0), (0, 0)):
+        compared.clear()
+        step = World(Counting(), most_pairs=most, clear_margin=0.7)
+        people = [(100 + 25 * n, 100, n % 2) for n in range(9)]
+        ids = {n: n + 1 for n in range(9)}
+        assert step(*people) == ids
+        for t in range(1, 6):
+            assert step(*(moved(person, 2 * t) for person in people)) == ids
+            assert sum(compared) <= max(most, 0)
+            if t == 1:
+                assert sum(compared) == expected
+            compared.clear()
+
+
+def test_more_strangers_than_may_be_compared_are_matched_by_place(world):
+    """Five looks that are lost, and five that come: 25 pairs, or none."""
+    for most in (25, 24):
+        step = world(most_pairs=most, reach=100.0, memory=1, other_cost=0.0)
+        people = [(100 + 200 * n, 100, n) for n in range(5)]
+        step(*people)
+        step()
+        came = [moved(person, 60) for person in people]
+        assert step(*came) == ({n: n + 1 for n in range(5)} if most == 25 else {})
+
+
+def test_turning_back_costs_more_than_going_on(world):
+    """Two strangers as far before and behind of where the walker is expected: it goes on."""
+    step = world(direction_weight=0.05)
+    for t in range(8):
+        step((100 + 8 * t, 100, None))
+    last = 100 + 8 * 7
+    tracklet = step.associator._tracklets[0]
+    step.associator._boxes = xyxy_to_xyah(
+        np.array([[last + d, 100, last + d + 40, 180] for d in (20, -20, 0)], np.float32)
+    )
+    ahead, back, still = step.associator._direction_cost()[0]
+    assert -0.05 < ahead < -0.03
+    assert back == pytest.approx(-ahead)
+    assert still == 0
+    assert tracklet.path[-1][0] - tracklet.path[0][0] == pytest.approx(0.12)
+
+
 def test_low_scores_keep_a_track_and_start_none(world):
     step = world()
     assert step(A) == {0: 1}
@@ -523,6 +588,6 @@ def test_clear_pairs_are_matched_without_appearance(tiny):
     assert step(A, B) == {0: 1, 1: 2}
     assert step(moved(B, 2), moved(A, 3)) == {0: 2, 1: 1}
     assert compared == []
-    near = moved(A, 20, look=5)
+    near = moved(A, 26, look=5)
     assert step(moved(A, 6), moved(B, 4), near) == {0: 1, 1: 2, 2: 3}
     assert compared == [(1, 2)]
