@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...records import Detections, FloatArray, IntArray
+from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
@@ -246,14 +246,14 @@ class FusedAssociator:
         cost[~self._within_reach(predicted)] = np.inf
         return cost
 
-    def _within_reach(self, predicted: FloatArray) -> npt.NDArray[np.bool_]:
+    def _within_reach(self, predicted: FloatArray) -> BoolArray:
         """(N, M) bool: whether each tracklet can have come to where each detection is."""
         c = self._config
         missing_s = self._time_s - np.array([t.last_s for t in self._tracklets])
         sides = predicted[:, 2:] - predicted[:, :2]
         reach = ((c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0))[:, None]
         x, y = (predicted[:, :2] + sides / 2).T[:, :, None]
-        near: npt.NDArray[np.bool_] = np.abs(self._boxes[:, 0] - x) <= reach
+        near: BoolArray = np.abs(self._boxes[:, 0] - x) <= reach
         near &= np.abs(self._boxes[:, 1] - y) <= reach
         return near
 
@@ -304,26 +304,39 @@ class FusedAssociator:
         if not len(tracklets) or not len(rows):
             return tracklets, rows
         c = self._config
-        appearance = self._appearance(tracklets, rows, features, compared)
         unit = c.other_cost / self._others.value if c.other_cost else 1.0
         part = np.ix_(tracklets, rows)
+        by_place = (1.0 - c.appearance_weight) * place[part]
+        sure = by_place + c.appearance_weight * unit <= c.cost_limit
+        appearance = self._appearance(tracklets, rows, features, compared, sure)
         cost = np.full_like(place, np.inf)
-        cost[part] = c.appearance_weight * unit * appearance
-        cost[part] += (1.0 - c.appearance_weight) * place[part]
+        cost[part] = c.appearance_weight * unit * appearance + by_place
         unmatched = self._match(tracklets, rows, cost, c.cost_limit)
         self._watch_others([self._tracklets[k] for k in tracklets.tolist()], rows, appearance)
         return unmatched
 
     def _appearance(
-        self, tracklets: IntArray, rows: IntArray, features: ObjectFeatures, compared: Groups
+        self,
+        tracklets: IntArray,
+        rows: IntArray,
+        features: ObjectFeatures,
+        compared: Groups,
+        sure: BoolArray,
     ) -> Cost:
-        """(N, M) appearance costs; infinite where a pair is not compared."""
+        """(N, M) appearance costs; infinite where a pair is not compared.
+
+        Those two that have nobody else and belong together however they look, as `sure` says, cost
+        0 and are not compared.
+        """
         c = self._config
         appearance = np.full((len(tracklets), len(rows)), np.inf)
         # What a frame may cost is divided among the groups; the newest looks come first.
         most = max(1, c.memory * c.most_pairs // max(1, self._pairs(tracklets, compared)))
         spent = 0
         for which, columns in compared:
+            if len(which) == len(columns) == 1 and sure[which[0], columns[0]]:
+                appearance[which[0], columns[0]] = 0.0
+                continue
             members = [self._tracklets[k] for k in tracklets[which].tolist()]
             spent += sum(min(most, len(t.memory)) for t in members) * len(columns)
             if spent > c.most_pairs:
@@ -473,7 +486,7 @@ def _second(values: Cost, axis: int) -> Cost:
     return second
 
 
-def groups(linked: npt.NDArray[np.bool_]) -> Groups:
+def groups(linked: BoolArray) -> Groups:
     """Rows and columns that hang together: of two groups no row is linked to the other's columns.
 
     Args:
