@@ -497,11 +497,11 @@ def groups(linked: BoolArray) -> Groups:
     """
     found, waiting = [], linked.any(axis=1)
     while waiting.any():
-        rows = np.zeros(len(linked), np.bool_)
+        rows: BoolArray = np.zeros(len(linked), np.bool_)
         rows[int(np.argmax(waiting))] = True
         while True:
             columns = linked[rows].any(axis=0)
-            more = linked[:, columns].any(axis=1)
+            more: BoolArray = np.asarray(linked[:, columns].any(axis=1))
             if more.sum() == rows.sum():
                 break
             rows = more
