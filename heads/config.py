@@ -39,6 +39,10 @@ PRESETS = ("memory", "unitrack")
 """The ways to associate: by appearance memory, and the paper's with the authors' numbers."""
 
 
+CLASSES = ("together", "apart")
+"""Whether detections of another class may join a track."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackedConfig(TaskConfig):
     """Parameters of a task that gives identities to detections.
@@ -97,6 +101,14 @@ class TrackedConfig(TaskConfig):
             "help": "Motion and overlap count too; off: appearance alone (preset unitrack only)."
         },
     )
+    classes: str = field(
+        default="together",
+        metadata={
+            "help": "together: a track may change its class, as detectors take a car for a truck, "
+            "and reports the one of most of its matches; apart: a track has one class.",
+            "choices": CLASSES,
+        },
+    )
     rsm_scale: float = field(
         default=100.0, metadata={"help": "Scale s of the reconstruction similarity's softmax."}
     )
@@ -121,6 +133,10 @@ class TrackedConfig(TaskConfig):
             raise RequestError(
                 f"{self.task}: got similarity {self.similarity!r}, expected one of "
                 f"{', '.join(SIMILARITIES)}"
+            )
+        if self.classes not in CLASSES:
+            raise RequestError(
+                f"{self.task}: got classes {self.classes!r}, expected one of {', '.join(CLASSES)}"
             )
         if self.similarity == "flattened" and self.task != "mot":
             raise RequestError(

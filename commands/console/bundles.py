@@ -151,7 +151,7 @@ def ensure_models(config: TrackConfig) -> None:
     running = {flag: name for flag, name in names.items() if name is not None}
     if not running:
         return
-    poses = "posetrack" in config.task_names and chosen.pose_model is None
+    poses = bool({"posetrack", "pose"} & set(config.task_names)) and chosen.pose_model is None
     missing = {f: name for f, name in running.items() if not is_file(model_file(name))}
     for flag, name in missing.items():
         _check_model(flag, name, poses=poses and flag == "--detector")
@@ -159,6 +159,21 @@ def ensure_models(config: TrackConfig) -> None:
     click.echo(f"running {said} (`cli models` lists others)", err=True)
     for flag, name in missing.items():
         _export_model(flag, name)
+
+
+def ensure_detector(detector: str, pose_model: Path | None = None) -> None:
+    """Export a detector, and a model of poses, that were asked for by name and are not there.
+
+    Raises:
+        RequestError: There is no such model, or it finds something else.
+        ExportError: It cannot be fetched or converted.
+    """
+    models = {"--detector": None if detector == MOTION else detector, "--pose-model": pose_model}
+    for flag, model in models.items():
+        name = None if model is None else model_name(model)
+        if name is not None and not is_file(model_file(name)):
+            _check_model(flag, name, poses=False)
+            _export_model(flag, name)
 
 
 _FINDS = {"--detector": "boxes", "--pose-model": "keypoints", "--mask-model": "masks"}

@@ -256,7 +256,15 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
         KeyboardInterrupt: The user asked to stop.
     """
     config = TrackConfig(
-        (SourceConfig(inputs.source, inputs.init, inputs.detections, job.sequence.fps),),
+        (
+            SourceConfig(
+                inputs.source,
+                inputs.init,
+                inputs.detections,
+                "person" if job.format == "mot" else None,
+                job.sequence.fps,
+            ),
+        ),
         (job.config,),
         RunConfig(
             bundle=job.bundle,

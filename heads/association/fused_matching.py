@@ -29,7 +29,7 @@ from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
-from .assignment import assign
+from .assignment import assign, class_costs
 from .kalman import (
     WALKING,
     AspectNoise,
@@ -39,7 +39,7 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .tracklets import ObjectFeatures, State, Tracklet, select_rows
+from .tracklets import ObjectFeatures, State, Tracklet, select_rows, vote
 
 Cost = npt.NDArray[np.float64]
 
@@ -94,6 +94,7 @@ class FusedConfig:
         reach_per_s: How far it moves in a second, in its longer sides.
         scale: s of `softmax(s T Dᵀ)`.
         similarity: Key of `similarity.SIMILARITIES`.
+        classes_apart: Whether only detections of its class may join a tracklet.
         fps: Frames per second that the motion filter's noise is meant for.
         aspect: Noise of the aspect ratio.
     """
@@ -122,6 +123,7 @@ class FusedConfig:
     reach_per_s: float = 4.0
     scale: float = 100.0
     similarity: str = "rsm"
+    classes_apart: bool = False
     fps: float = 25.0
     aspect: AspectNoise = WALKING
 
@@ -237,12 +239,13 @@ class FusedAssociator:
     def _overlap_cost(self, detections: Detections) -> Cost:
         """(N, M) 1 - IoU of all predicted boxes and detections; infinite where it cannot be.
 
-        That is between classes, and where an object cannot have come so far since it was seen.
+        That is where an object cannot have come so far since it was seen, and between classes where
+        they are kept apart; otherwise another class costs more.
         """
         predicted = boxes_of([t.filter for t in self._tracklets])
         cost = 1.0 - iou_matrix(predicted, detections.boxes_xyxy).astype(np.float64)
-        own = np.array([t.class_id for t in self._tracklets], np.int64)
-        cost[own[:, None] != detections.classes[None, :]] = np.inf
+        apart = self._config.classes_apart
+        cost += class_costs(self._tracklets, detections.classes, apart=apart)
         cost[~self._within_reach(predicted)] = np.inf
         return cost
 
@@ -401,6 +404,7 @@ class FusedAssociator:
                 t.score = float(detections.scores[t.detection])
                 t.matches += 1
                 self._follow(t)
+                vote(t, int(detections.classes[t.detection]))
             elif t.state is State.UNCONFIRMED:
                 continue
             else:
@@ -437,17 +441,19 @@ class FusedAssociator:
 
     def _start(self, row: int, detections: Detections, *, confirmed: bool) -> None:
         at_once = confirmed or self._config.confirm_at_once
+        label = int(detections.classes[row])
         tracklet = Tracklet(
             id=self._next_id,
             state=State.TRACKED if at_once else State.UNCONFIRMED,
             filter=BoxFilter(self._boxes[row], self._config.aspect),
-            class_id=int(detections.classes[row]),
+            class_id=label,
             first_frame=self._frame or 0,
             last_frame=self._frame or 0,
             detection=row,
             last_s=self._time_s,
             score=float(detections.scores[row]),
             matches=1,
+            votes={label: 1},
         )
         self._follow(tracklet)
         self._tracklets.append(tracklet)
@@ -463,7 +469,8 @@ class FusedAssociator:
         cost = 1.0 - iou_matrix(*boxes).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):
-            if tracked[row].class_id == lost[column].class_id:
+            apart = self._config.classes_apart
+            if not apart or tracked[row].class_id == lost[column].class_id:
                 young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
                 gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]

@@ -31,7 +31,7 @@ class Tracklet:
         id: From 1, never used twice by one head.
         state: Where it is in its life.
         filter: Its motion.
-        class_id: Of its detections.
+        class_id: Of most of its matches; -1 while none had a class.
         first_frame: Index of the frame of its first match.
         last_frame: Index of the frame of its last match.
         detection: Row of its match in the current frame's detections, -1 if it has none.
@@ -42,6 +42,7 @@ class Tracklet:
         score: Of its last match.
         matches: How many it had.
         path: Time in seconds and centre of its latest matches, oldest first.
+        votes: How many of each class.
     """
 
     id: int
@@ -58,11 +59,22 @@ class Tracklet:
     score: float = 0.0
     matches: int = 0
     path: list[tuple[float, float, float]] = field(default_factory=list)
+    votes: dict[int, int] = field(default_factory=dict)
 
     @property
     def age(self) -> int:
         """Frames between its first and its last match."""
         return self.last_frame - self.first_frame
+
+
+def vote(tracklet: Tracklet, class_id: int) -> None:
+    """Count the class of a match; one that is not known (-1) says nothing."""
+    if class_id < 0:
+        return
+    votes = tracklet.votes
+    votes[class_id] = votes.get(class_id, 0) + 1
+    if tracklet.class_id < 0 or votes[class_id] > votes[tracklet.class_id]:
+        tracklet.class_id = class_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -10,14 +11,18 @@ from ...records import Detections, Frame
 
 MOTION = "motion"
 
-PERSON = 0
-"""The class of people in models of COCO."""
-
 _Self = TypeVar("_Self", bound="Detector")
 
 
 class Detector(ABC):
-    """Finds the objects in each frame of one source, frame after frame; a context manager."""
+    """Finds the objects in each frame of one source, frame after frame; a context manager.
+
+    Attributes:
+        class_names: By class number, empty where a number has none; None where the detector knows
+            no names, or each of its `Detections` has its own.
+    """
+
+    class_names: Sequence[str] | None = None
 
     @abstractmethod
     def detect(self, frame: Frame) -> Detections:
@@ -34,6 +39,14 @@ class Detector(ABC):
             source_frames: How many frames the source turned out to have; None where it was not
                 read to its end (a live source, `--max-frames`, an interruption).
         """
+        return []
+
+    def dropped(self) -> dict[str, int]:
+        """How many objects were found and left out, by reason; by default none."""
+        return {}
+
+    def drop_notes(self) -> list[str]:
+        """`dropped` for people: a line a reason, with the option that decides."""
         return []
 
     def close(self) -> None:

@@ -186,6 +186,7 @@ class DecodedDetector(Detector):
         name: str = "detector",
     ) -> None:
         self._engine, self.facts = engine, facts
+        self.class_names = facts.class_names
         self._config, self._name = config or DecodedConfig(), name
         check_layout(engine.spec, facts, name)
         self._fixed_hw = self._fixed_size()

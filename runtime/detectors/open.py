@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
+from ...records import people_of
 from ..paths import is_file, model_file, model_name
-from .base import MOTION, PERSON, Detector
+from .base import MOTION, Detector
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -19,12 +21,13 @@ def open_detector(
     detections: Path | None = None,
     detector: str | None = None,
     confidence: float | None = None,
-    classes: tuple[int, ...] | None = None,
+    classes: Sequence[int | str] | None = None,
     pose_model: Path | None = None,
     mask_model: Path | None = None,
     device: str = "cpu",
     threads: int = 0,
     calibrate_scores: bool = False,
+    default_class: str | None = None,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
@@ -33,14 +36,16 @@ def open_detector(
         detector: `motion`, or an ONNX model: one that `cli export --detector` wrote, by its path or
             by its name in bundles/detectors, or the path of one of YOLOX's format.
         confidence: Lowest score that a model reports; None: the model's own.
-        classes: Class numbers from 0 that a model reports; None: all, or `PERSON` alone where a
-            model of persons looks at them.
+        classes: Numbers from 0 or names of the classes that are reported; None: all, or people
+            alone where a model of persons looks at what a detector with named classes finds.
         pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
         mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
         device: Where an ONNX model runs, `cpu` or `cuda`.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
         calibrate_scores: Whether raw scores of a file become probabilities; see
             `formats.mot.calibrated_scores`.
+        default_class: Name of the class of a file's detections that have none; see
+            `formats.detections.open_detections`.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -52,21 +57,37 @@ def open_detector(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
     model = _open_model(pose_model, mask_model, device, threads)
-    if model is None:
-        return _open_boxes(
-            detections, detector, confidence, classes, device, threads, calibrate_scores
+    try:
+        boxes = _open_boxes(
+            detections, detector, confidence, device, threads, calibrate_scores, default_class
         )
+        boxes = _of_classes(boxes, classes, people=model is not None)
+    except UnitrackError:
+        if model is not None:
+            model.close()
+        raise
+    if model is None:
+        return boxes
     from .topdown import TopDownDetector
 
-    try:
-        people = (PERSON,) if classes is None else classes
-        boxes = _open_boxes(
-            detections, detector, confidence, people, device, threads, calibrate_scores
-        )
-    except UnitrackError:
-        model.close()
-        raise
     return TopDownDetector(boxes, model)
+
+
+def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people: bool) -> Detector:
+    """A detector that reports the classes asked for; closed where they cannot be had."""
+    if classes is None and not (people and boxes.class_names):
+        return boxes
+    from .classes import ClassFilter, class_numbers
+
+    if classes is None:
+        numbers = people_of(boxes.class_names)
+        return ClassFilter(boxes, numbers, "person") if numbers else boxes
+    try:
+        numbers = class_numbers(classes, boxes.class_names, "--detector-classes")
+    except UnitrackError:
+        boxes.close()
+        raise
+    return ClassFilter(boxes, numbers, f"--detector-classes {','.join(map(str, classes))}")
 
 
 def _open_model(
@@ -87,15 +108,17 @@ def _open_boxes(
     detections: Path | None,
     detector: str | None,
     confidence: float | None,
-    classes: tuple[int, ...] | None,
     device: str,
     threads: int,
     calibrate_scores: bool,
+    default_class: str | None,
 ) -> Detector:
     if detector is None and detections is not None:
         from ..formats.detections import open_detections
 
-        return open_detections(detections, calibrate_scores=calibrate_scores)
+        return open_detections(
+            detections, calibrate_scores=calibrate_scores, default_class=default_class
+        )
     if detector is None or detections is not None:
         raise DetectionError(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
@@ -113,13 +136,13 @@ def _open_boxes(
         )
     from .decoded import DecodedConfig, open_decoded
 
-    settings = DecodedConfig(confidence=confidence, classes=classes)
+    settings = DecodedConfig(confidence=confidence)
     decoded = open_decoded(path, settings, device=device, threads=threads)
     if decoded is not None:
         return decoded
     from .yolox import YoloxConfig, YoloxDetector
 
-    config = YoloxConfig(classes=classes)
+    config = YoloxConfig()
     if confidence is not None:
         config = replace(config, confidence=confidence)
     return YoloxDetector(path, config, device=device, threads=threads)

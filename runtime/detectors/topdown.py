@@ -344,6 +344,7 @@ class TopDownDetector(Detector):
 
     def __init__(self, boxes: Detector, model: PersonModel) -> None:
         self._boxes, self._model = boxes, model
+        self.class_names = boxes.class_names
 
     def detect(self, frame: Frame) -> Detections:
         """The boxes of the first step, with poses or masks in source pixels; see the models.
@@ -357,6 +358,14 @@ class TopDownDetector(Detector):
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The notes of both steps."""
         return [*self._boxes.notes(source_frames), *self._model.notes()]
+
+    def dropped(self) -> dict[str, int]:
+        """What the first step dropped."""
+        return self._boxes.dropped()
+
+    def drop_notes(self) -> list[str]:
+        """Those of the first step."""
+        return self._boxes.drop_notes()
 
     def close(self) -> None:
         """Give both back."""

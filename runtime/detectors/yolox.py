@@ -24,6 +24,7 @@ from ..inference.base import Engine, to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
 from ..paths import is_file
 from .base import Detector
+from .classes import names_of
 
 STRIDES = (8, 16, 32)
 PAD_VALUE = 114.0
@@ -81,6 +82,7 @@ class YoloxDetector(Detector):
         try:
             self._size_hw, classes = read_layout(path, self._engine.spec)
             _check_classes(path, self._config.classes, classes)
+            self.class_names = names_of(classes)
         except DetectionError:
             self._engine.close()
             raise

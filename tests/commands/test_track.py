@@ -293,8 +293,8 @@ WRONG_USAGE = {
         "--bundle and --backbone",
     ),
     "classes": (
-        ["a", "--task", "mot", "--detector", "m.onnx", "--detector-classes", "people"],
-        "--detector-classes people: expected whole numbers",
+        ["a", "--task", "mot", "--detector", "m.onnx", "--detector-classes", "person,"],
+        "--detector-classes person,: expected names or numbers",
     ),
     "classes of no model": (
         ["a", "--task", "mot", "--detector", "motion", "--detector-classes", "0"],

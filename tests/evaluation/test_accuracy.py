@@ -28,7 +28,7 @@ WITHIN = 0.01
         ("blackswan", 0.905),
         pytest.param("car-shadow", 0.897, marks=pytest.mark.slow),
         pytest.param("horsejump-high", 0.749, marks=pytest.mark.slow),
-        ("motocross-jump", 0.349),
+        pytest.param("motocross-jump", 0.349, marks=pytest.mark.slow),
         pytest.param("scooter-black", 0.838, marks=pytest.mark.slow),
     ],
 )

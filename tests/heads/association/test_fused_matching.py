@@ -217,12 +217,13 @@ def test_objects_without_points_match_by_overlap(world):
     assert step.associator._memory.features is not None
 
 
-def test_classes_never_mix(tiny):
-    associator = FusedAssociator(tiny, FusedConfig())
+@pytest.mark.parametrize(("apart", "found"), [(True, 0), (False, 1)])
+def test_classes_mix_where_they_may(tiny, apart, found):
+    associator = FusedAssociator(tiny, FusedConfig(classes_apart=apart))
     detections, features = seen([A])
     associator.step(0, 0.0, detections, features)
     other = replace(detections, classes=np.array([5]))
-    assert associator.step(1, 0.04, other, features) == []
+    assert len(associator.step(1, 0.04, other, features)) == found
 
 
 # --- memory
