@@ -75,17 +75,25 @@ def test_apart_a_class_that_flips_is_two_tracks(tracked):
 
 
 @pytest.mark.parametrize(
-    ("file", "reason", "count", "line"),
+    ("file", "preset", "reason", "count", "line"),
     [
-        ("smallbox.txt", "min_area", 6, "6 boxes not reported: not above --mot-min-area 200"),
         (
-            *("low.txt", "confidence", 12),
+            *("smallbox.txt", "memory", "min_area", 6),
+            "6 boxes not reported: not above --mot-min-area 200",
+        ),
+        (
+            *("low.txt", "unitrack", "confidence", 12),
             "12 detections not tracked: score below --mot-confidence 0.5",
+        ),
+        (
+            *("low.txt", "memory", "unmatched", 12),
+            "12 detections not reported: in no confirmed track (a new one needs a second match and "
+            "--mot-start-confidence)",
         ),
     ],
 )
-def test_what_is_not_reported_is_counted(tracked, file, reason, count, line):
-    said, output = tracked("small.mp4", file)
+def test_what_is_not_reported_is_counted(tracked, file, preset, reason, count, line):
+    said, output = tracked("small.mp4", file, "--mot-preset", preset)
     assert len(rows_of(output)) == 0
     report = report_of(output)
     assert report["tasks"]["mot"]["dropped"] == {reason: count}
