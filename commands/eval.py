@@ -124,7 +124,7 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
             f"give --format {FORMAT_OF_TASK[task]}"
         )
     measure = _score if values["results"] is not None else _track
-    sequences = _chosen_sequences(row, values)
+    sequences = chosen_sequences(row, values)
     records, failures, setting = measure(sequences, task, format_name, values)
     summary = _summary(row, records, failures, {"task": task, "format": format_name, **setting})
     if setting["output"] is not None:
@@ -197,7 +197,8 @@ def _error_console() -> Any:
     return console
 
 
-def _chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
+def chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
+    """The sequences that `sequence_options` and `--detections` name."""
     from ..evaluation.datasets.base import choose, first_frames
 
     sequences = choose(row.read(values["data"], values["split"]), values["names"])

@@ -35,8 +35,8 @@ def by_preset(text: str) -> Any:
     return field(default=None, metadata={"help": text})
 
 
-PRESETS = ("unitrack", "memory")
-"""The ways to associate: the paper's with the authors' numbers, and by appearance memory."""
+PRESETS = ("memory", "unitrack")
+"""The ways to associate: by appearance memory, and the paper's with the authors' numbers."""
 
 
 CLASSES = ("together", "apart")
@@ -47,12 +47,12 @@ CLASSES = ("together", "apart")
 class TrackedConfig(TaskConfig):
     """Parameters of a task that gives identities to detections.
 
-    The defaults are the authors' for boxes and masks. A parameter that is not given, or is None,
-    takes the number of the preset in `presets`; one that the preset does not have stays None.
+    A parameter that is not given, or is None, takes the number of the preset in `presets`; one that
+    the preset does not have stays None. Those of preset unitrack, and what both presets share, are
+    the authors' for boxes and masks.
     """
 
     presets: ClassVar[dict[str, dict[str, float]]] = {
-        "unitrack": {"appearance_weight": 0.98, "cost_limit": 0.7, "buffer": 30.0},
         "memory": {
             "appearance_weight": 0.5,
             "cost_limit": 0.75,
@@ -61,13 +61,14 @@ class TrackedConfig(TaskConfig):
             "start_confidence": 0.6,
             "memory": 5.0,
         },
+        "unitrack": {"appearance_weight": 0.98, "cost_limit": 0.7, "buffer": 30.0},
     }
 
     preset: str = field(
-        default="unitrack",
+        default="memory",
         metadata={
-            "help": "How detections get identities: unitrack, as in the paper, or memory, by "
-            "several features a track (docs/association.md).",
+            "help": "How detections get identities: memory, by several features a track and by "
+            "overlap, or unitrack, as in the paper (docs/association.md).",
             "choices": PRESETS,
         },
     )
@@ -275,7 +276,7 @@ class SotConfig(TaskConfig):
 
 @dataclass(frozen=True, slots=True)
 class MotsConfig(TrackedConfig):
-    """Parameters of multi-object tracking and segmentation; the defaults are the authors'."""
+    """Parameters of multi-object tracking and segmentation."""
 
     task: ClassVar[str] = "mots"
 
@@ -291,7 +292,7 @@ class MotsConfig(TrackedConfig):
 
 @dataclass(frozen=True, slots=True)
 class PosetrackConfig(TrackedConfig):
-    """Parameters of pose tracking; the defaults are the authors'."""
+    """Parameters of pose tracking."""
 
     task: ClassVar[str] = "posetrack"
 
@@ -318,7 +319,7 @@ def _check_area(config: MotsConfig | PosetrackConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MotConfig(TrackedConfig):
-    """Parameters of multi-object tracking; the defaults are the authors'."""
+    """Parameters of multi-object tracking."""
 
     task: ClassVar[str] = "mot"
 

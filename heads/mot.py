@@ -12,7 +12,7 @@ from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.tracklets import ObjectFeatures, Tracklet, points_of
 from .config import MotConfig
 from .tracked import TrackedHead
 
@@ -48,7 +48,7 @@ class MotHead(TrackedHead[MotConfig]):
             grid_hw=features.grid_hw,
             output_hw=output_hw,
         )
-        (points,) = self._graphs.run("box_features", features.array, weights_y, weights_x)
+        points = points_of(self._graphs, "box_features", features.array, weights_y, weights_x)
         # A bin without any sample in the image is no point.
         inside_y = np.asarray(weights_y.any(axis=2), np.float32)
         inside_x = np.asarray(weights_x.any(axis=2), np.float32)

@@ -36,7 +36,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         return {"gate": False, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True}
+        return {"confirm_at_once": True, "start_overlap": 1.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if not len(seen):

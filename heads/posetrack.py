@@ -32,7 +32,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         return {"gate": False, "position_only": True, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True}
+        return {"confirm_at_once": True, "start_overlap": 1.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if len(seen) and seen.keypoints is None:

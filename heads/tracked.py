@@ -24,12 +24,12 @@ from ..runtime.head import Head
 from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of, moved_boxes
-from .association.matching import AssociationConfig, Associator
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import TrackedConfig
 
 if TYPE_CHECKING:
     from .association.fused_matching import FusedAssociator, FusedConfig
+    from .association.matching import Associator
 
 Config = TypeVar("Config", bound=TrackedConfig)
 
@@ -54,16 +54,21 @@ class TrackedHead(Head, Generic[Config]):
         self._people: tuple[int, ...] = ()
         self._fps = fps
         self._last: tuple[Frame, Sequence[Tracklet], Detections] | None = None
-        self._paper = Associator(graphs, self._paper_numbers(fps))
+        self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
-        if config.preset != "unitrack":
+        # One of the two is used, and only that one is imported.
+        if config.preset == "unitrack":
+            self._paper = self._paper_associator(fps)
+        else:
             from .association.fused_matching import FusedAssociator
 
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps))
 
-    def _paper_numbers(self, fps: float) -> AssociationConfig:
+    def _paper_associator(self, fps: float) -> Associator:
+        from .association.matching import AssociationConfig, Associator
+
         config = self._config
-        return AssociationConfig(
+        numbers = AssociationConfig(
             appearance_weight=config.appearance_weight,
             cost_limit=config.cost_limit,
             overlap_limit=config.overlap_limit,
@@ -75,6 +80,7 @@ class TrackedHead(Head, Generic[Config]):
             classes_apart=config.classes == "apart",
             **self._own_numbers(),
         )
+        return Associator(self._graphs, numbers)
 
     def fused_numbers(self, fps: float) -> FusedConfig:
         """The numbers of preset `memory`."""
@@ -106,9 +112,9 @@ class TrackedHead(Head, Generic[Config]):
         """Forget all tracks; ids start again from 1."""
         self._dropped.clear()
         self._last = None
-        self._paper.reset()
-        if self._fused is not None:
-            self._fused.reset()
+        for associator in (self._paper, self._fused):
+            if associator is not None:
+                associator.reset()
 
     def step(
         self, frame: Frame, features: FeatureMap, detections: Detections | None = None
@@ -135,11 +141,17 @@ class TrackedHead(Head, Generic[Config]):
             seen: What the task tracks of the frame's detections.
             appearance: Row by row; None where there is none.
         """
+        tracklets: list[Tracklet] = []
         if self._fused is not None:
             tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
-        else:
+        elif self._paper is not None:
             tracklets = self._paper.step(frame.index, seen, appearance)
-        self._dropped["unmatched"] += seen.scores.size - len(tracklets)
+        if len(tracklets) < seen.scores.size:
+            left = np.ones(seen.scores.size, np.bool_)
+            left[[t.detection for t in tracklets]] = False
+            weak = left & (seen.scores < (self._config.start_confidence or 0.0))
+            self._count_dropped("start", ~weak)
+            self._count_dropped("unmatched", ~left | weak)
         self._last = frame, tracklets, seen
         return self._report(frame, tracklets, seen)
 
@@ -192,13 +204,14 @@ class TrackedHead(Head, Generic[Config]):
         """What a line says after the number, by reason."""
         flag = f"--{self._config.task}-"
         lowest = "confidence" if self._fused is None else "low-confidence"
-        start = "" if self._fused is None else f" and {flag}start-confidence"
         return {
             "outside": "detections not tracked: wholly outside the image",
             "confidence": f"detections not tracked: score below {flag}{lowest} "
             f"{self._lowest_confidence:g}",
+            "start": f"detections not reported: score below {flag}start-confidence "
+            f"{self._config.start_confidence or 0.0:g}, and on no track",
             "unmatched": "detections not reported: in no confirmed track (a new one needs a "
-            f"second match{start})",
+            "second match)",
         }
 
     @abstractmethod

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import lap
 import numpy as np
 import numpy.typing as npt
 
 from ...records import Detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
+from .assignment import assign
 from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
 from .similarity import SIMILARITIES
-from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
+from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet, class_costs, vote
 
 Cost = npt.NDArray[np.float64]
 
@@ -273,70 +272,3 @@ class Associator:
             young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
             gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]
-
-
-OTHER_CLASS_COST = 0.1
-"""What a match with a detection of another class costs more: of two, that of its own class wins."""
-
-
-def class_costs(
-    tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64], *, apart: bool
-) -> Cost:
-    """What matches cost more because of their classes.
-
-    Args:
-        tracklets: N of them.
-        classes: (M,) int64 of detections; -1 where not known.
-        apart: Whether no match between two classes is possible.
-
-    Returns:
-        (N, M): 0 within a class and, unless `apart`, where one of the two is not known.
-    """
-    own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
-    other = own != classes[None, :]
-    if not apart:
-        other &= (own >= 0) & (classes >= 0)[None, :]
-    return np.where(other, np.inf if apart else OTHER_CLASS_COST, 0.0)
-
-
-def vote(tracklet: Tracklet, class_id: int) -> None:
-    """Count the class of a match; one that is not known (-1) says nothing."""
-    if class_id < 0:
-        return
-    votes = tracklet.votes
-    votes[class_id] = votes.get(class_id, 0) + 1
-    if tracklet.class_id < 0 or votes[class_id] > votes[tracklet.class_id]:
-        tracklet.class_id = class_id
-
-
-Pairs = list[tuple[int, int]]
-
-
-def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list[int]]:
-    """Pair rows with columns at the smallest total cost.
-
-    Leaving a row and a column unpaired costs `limit` together, so no pair costs more.
-
-    Args:
-        cost: (N, M); infinite or NaN entries are never paired. Left as it is.
-        limit: Largest cost of a pair.
-
-    Returns:
-        The pairs in the order of the rows, the unmatched rows, the unmatched columns.
-    """
-    rows, columns = cost.shape
-    if rows == 0 or columns == 0:
-        return [], list(range(rows)), list(range(columns))
-    # lap wants finite numbers: twice the limit is as good as never.
-    never = 2.0 * limit + 1.0
-    finite = np.where(cost <= limit, cost, never).astype(np.float64)
-    _, of_row, _of_column = lap.lapjv(finite, extend_cost=True, cost_limit=limit)
-    pairs = [(row, int(column)) for row, column in enumerate(of_row) if column >= 0]
-    pairs = [(row, column) for row, column in pairs if cost[row, column] <= limit]
-    taken_rows = {row for row, _ in pairs}
-    taken_columns = {column for _, column in pairs}
-    return (
-        pairs,
-        [row for row in range(rows) if row not in taken_rows],
-        [column for column in range(columns) if column not in taken_columns],
-    )

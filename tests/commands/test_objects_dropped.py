@@ -79,8 +79,8 @@ def test_apart_a_class_that_flips_is_two_tracks(tracked):
     [
         ("smallbox.txt", "min_area", 6, "6 boxes not reported: not above --mot-min-area 200"),
         (
-            *("low.txt", "confidence", 12),
-            "12 detections not tracked: score below --mot-confidence 0.5",
+            *("low.txt", "start", 12),
+            "12 detections not reported: score below --mot-start-confidence 0.6, and on no track",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_mot(resnet_runner, shared_data):
         open_source(str(folder / "img1"), fps=25) as source,
         open_detector(detections=folder / "det" / "det.txt") as detector,
     ):
-        head = MotHead(resnet_runner, MotConfig(), fps=25)
+        head = MotHead(resnet_runner, MotConfig(preset="unitrack"), fps=25)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             tracked.append(head.step(frame, extractor.extract(*image), detector.detect(frame)))

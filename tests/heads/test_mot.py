@@ -73,11 +73,14 @@ def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip, t
 # --- without a backbone: features are noise that stands still
 
 
+PAPER = {"preset": "unitrack", "min_area": 0.0, "max_aspect": 0.0}
+
+
 class Stage:
     """A head before a still image of 160 × 240, told detections as (box, score, class)."""
 
     def __init__(self, graphs, fps=30.0, **config):
-        self.head = MotHead(graphs, MotConfig(**{"min_area": 0.0, "max_aspect": 0.0} | config), fps)
+        self.head = MotHead(graphs, MotConfig(**(PAPER | config)), fps)
         points = np.random.default_rng(0).standard_normal((1, 20, 30, graphs.spec.channels))
         points /= np.linalg.norm(points, axis=-1, keepdims=True)
         letterbox = Letterbox.fit((160, 240), (160, 240))
@@ -152,8 +155,8 @@ def test_what_is_dropped_is_counted(tiny):
         "max_aspect": 3,
     }
     notes = stage.head.drop_notes()
-    assert notes[1] == "1 detection not tracked: score below --mot-confidence 0.5"
-    assert notes[4] == "3 boxes not reported: people wider than --mot-max-aspect 1.6"
+    assert "1 detection not tracked: score below --mot-confidence 0.5" in notes
+    assert "3 boxes not reported: people wider than --mot-max-aspect 1.6" in notes
     stage.head.reset()
     assert stage.head.dropped() == {}
 

@@ -28,7 +28,7 @@ class Stage:
 
     def __init__(self, graphs, fps=30.0, **config):
         self.graphs = graphs
-        self.head = MotsHead(graphs, MotsConfig(**config), fps)
+        self.head = MotsHead(graphs, MotsConfig(**({"preset": "unitrack"} | config)), fps)
         points = np.random.default_rng(0).standard_normal((1, 20, 30, graphs.spec.channels))
         points /= np.linalg.norm(points, axis=-1, keepdims=True)
         self.features = FeatureMap(points.astype(np.float32), Letterbox.fit(SIZE, SIZE), 8)
@@ -356,7 +356,7 @@ def test_reference_result(resnet_runner, shared_data, tmp_path):
         open_detector(detections=folder / "det" / "det.txt") as detector,
         MotsWriter(tmp_path / "tracks.txt") as writer,
     ):
-        head = MotsHead(resnet_runner, MotsConfig(), fps=24)
+        head = MotsHead(resnet_runner, MotsConfig(preset="unitrack"), fps=24)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             writer.write(frame, head.step(frame, extractor.extract(*image), detector.detect(frame)))

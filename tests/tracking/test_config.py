@@ -168,7 +168,7 @@ def rebuilt(path):
         TrackConfig((CLIP,), (PosetrackConfig(),)),
         TrackConfig(
             (SourceConfig("a.mp4", "1,2,3,4", fps=12.5), SourceConfig("b.mp4", "m.png", fps=12.5)),
-            (VosConfig(memory=3), MotConfig(confidence=0.4, use_motion=False)),
+            (VosConfig(memory=3), MotConfig(preset="unitrack", confidence=0.4, use_motion=False)),
             RunConfig(backend="cuda", save_video=True, max_frames=7),
             DetectorConfig("yolox.onnx", detector_classes="0,2", detector_confidence=0.3),
         ),
