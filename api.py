@@ -57,7 +57,10 @@ class Tracker:
         mask_model: Model that finds the person's mask in every box, by path or name; None with the
             default detector and task mots: `blazepose`.
         detector_confidence: Lowest score of the model's detections.
-        detector_classes: Class numbers of the model to keep.
+        detector_classes: Classes of the model to keep, by name or number.
+        detector_names: File of the names of the model's classes.
+        detector_layout: Of the model's outputs, where it is not recognised.
+        detector_normalise: What the model takes, such as `rgb-1` or `bgr-255`.
         fps: Frames per second that `update` assumes where it is given no timestamps.
         **parameters: Of the task: the options `--TASK-NAME` of `cli track`, without the task's
             name, such as `confidence=0.4`.
@@ -79,7 +82,10 @@ class Tracker:
         pose_model: str | Path | None = None,
         mask_model: str | Path | None = None,
         detector_confidence: float | None = None,
-        detector_classes: Sequence[int] | None = None,
+        detector_classes: Sequence[int | str] | None = None,
+        detector_names: str | Path | None = None,
+        detector_layout: str | None = None,
+        detector_normalise: str | None = None,
         fps: float = DEFAULT_FPS,
         **parameters: Any,
     ) -> None:
@@ -98,6 +104,9 @@ class Tracker:
             None if mask_model is None else Path(mask_model),
             None if detector_classes is None else ",".join(map(str, detector_classes)),
             detector_confidence,
+            None if detector_names is None else Path(detector_names),
+            detector_layout,
+            detector_normalise,
         )
         self._backend, self._threads, self._fps = backend, threads, fps
         self._init = init
@@ -219,6 +228,9 @@ class Tracker:
             detector=None if detections is not None else chosen.detector,
             confidence=None if detections is not None else chosen.detector_confidence,
             classes=None if detections is not None else chosen.classes(),
+            names=chosen.detector_names,
+            layout=chosen.detector_layout,
+            normalise=chosen.detector_normalise,
             device=find_backend(self._backend).onnx_device,
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,

@@ -22,8 +22,8 @@ from ..export.detectors.table import MODELS
 from ..records import BoolArray, Detections, FloatArray, Frame
 from ..runtime.boxes import xywh_to_xyxy
 from ..runtime.detectors.base import PERSON
-from ..runtime.detectors.decoded import LONGEST, DecodedConfig, DecodedDetector, open_decoded
-from ..runtime.detectors.yolox import YoloxConfig, YoloxDetector
+from ..runtime.detectors.decoded import LONGEST
+from ..runtime.detectors.model import ModelDetector, ModelSettings, open_model
 from ..runtime.formats.keypoints import POSETRACK_JOINTS
 from ..runtime.paths import model_file
 from .detection_metrics import (
@@ -131,17 +131,14 @@ def sequences(root: Path) -> Iterator[tuple[str, list[TrueFrame]]]:
 
 def open_detector(
     name: str, threads: int, size_hw: tuple[int, int] | None, longest: int
-) -> tuple[DecodedDetector | YoloxDetector, float]:
+) -> tuple[ModelDetector, float]:
     """A detector that reports even what is improbable, and the score from which it would report."""
     path = model_file(name)
     if name in MODELS and not path.is_file():
         export_model(name, path)
-    config = DecodedConfig(confidence=LOWEST, size_hw=size_hw, longest=longest)
-    decoded = open_decoded(path, config, threads=threads)
-    if decoded is not None:
-        return decoded, decoded.facts.confidence
-    least = YoloxConfig(confidence=LOWEST, classes=(PERSON,))
-    return YoloxDetector(path, least, threads=threads), YoloxConfig().confidence
+    settings = ModelSettings(confidence=LOWEST, classes=(PERSON,), size_hw=size_hw, longest=longest)
+    detector = open_model(path, settings, threads=threads)
+    return detector, detector.facts.confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +157,7 @@ class Result:
     milliseconds: tuple[float, float]
 
 
-def measure(
-    detector: DecodedDetector | YoloxDetector, frames: Sequence[TrueFrame], threshold: float
-) -> Result:
+def measure(detector: ModelDetector, frames: Sequence[TrueFrame], threshold: float) -> Result:
     """Run a detector over frames."""
     matches: list[FrameMatch] = []
     times: list[float] = []

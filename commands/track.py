@@ -71,7 +71,7 @@ def make_command() -> click.Command:
         Examples:
           cli track camera0 --task mot --show
           cli track street.mp4 --task posetrack --save-video
-          cli track street.mp4 --task mot --detector yolox.onnx --detector-classes 2,5,7
+          cli track street.mp4 --task mot --detector yolox.onnx --detector-classes car,bus,truck
           cli track camera0 rtsp://host/live clip.mp4 --task mot --detector motion
           cli track frames/ --task vos --init first-mask.png
           cli track car.mp4 --task sot --init 70,51,107,87 --save-video
@@ -184,6 +184,7 @@ def _track(config: TrackConfig, live: LiveOutputs | None) -> RunReport:
             config,
             watch,
             prepare=lambda: _prepare(config),
+            say=lambda line: click.echo(line, err=True),
             listeners=listeners,
             commands=commands,
         )

@@ -114,19 +114,32 @@ class SourceConfig:
         return redact(self.source)
 
 
+_MODEL_SETTINGS = (
+    "detector_classes",
+    "detector_confidence",
+    "detector_names",
+    "detector_layout",
+    "detector_normalise",
+    "detector_size",
+)
+"""Fields of `DetectorConfig` that only a model of `--detector` has."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
     """Where the detections of each frame come from, where no file has them."""
 
     detector: str | None = option(
         "mot, mots, posetrack: a name that `cli models` lists, 'motion' (camera that stands "
-        "still), or an .onnx file of YOLOX or of `cli export --detector`. It gives boxes (movenet: "
-        "poses too, motion: masks too); for poses or masks of people add one of the next two.  "
+        "still), or an .onnx file, whose layout is recognised (YOLOX, Ultralytics, DETR, …: "
+        "docs/detectors.md). It gives boxes, and poses or masks where the model does (movenet: "
+        "poses, motion: masks); for poses or masks of people add one of the next two.  "
         f"[default: {DEFAULT_DETECTOR}, fetched once]"
     )
     pose_model: Path | None = option(
-        "posetrack: model that finds the joints in every box: blazepose, or an .onnx file (MoveNet "
-        "or BlazePose), with --detector or --detections."
+        "posetrack: model that finds the joints in every box: blazepose, or an .onnx file "
+        "(MoveNet, BlazePose, RTMPose, or heatmaps as of HRNet and ViTPose), with --detector or "
+        "--detections."
     )
     mask_model: Path | None = option(
         "mots: model that finds the person's mask in every box: blazepose, or an .onnx file, with "
@@ -134,11 +147,29 @@ class DetectorConfig:
         f"{DEFAULT_DETECTOR}]"
     )
     detector_classes: str | None = option(
-        "Class numbers of the model to keep; 0 is COCO's person.  [default: all; 0 with "
+        "Classes of the model to keep, by name or number from 0.  [default: all; person with "
         "--pose-model or --mask-model]",
-        metavar="N,N,…",
+        metavar="NAME|N,…",
     )
     detector_confidence: float | None = option("Lowest score of the model's detections.")
+    detector_names: Path | None = option(
+        "File of the names of the model's classes, one a line, or with a list 'names' (YAML, "
+        "JSON).  [default: the model's own, or COCO's for 80 or 91 classes]"
+    )
+    detector_layout: str | None = option(
+        "Layout of the model's outputs; docs/detectors.md lists them.  [default: recognised]",
+        metavar="NAME",
+    )
+    detector_normalise: str | None = option(
+        "What the model takes: rgb or bgr, and values from 0 to 1 or 255 or with ImageNet's mean: "
+        "rgb-1, rgb-255, rgb-imagenet, bgr-1, bgr-255, bgr-imagenet.  [default: its layout's]",
+        metavar="NAME",
+    )
+    detector_size: str | None = option(
+        "Size of the model's image, where the file leaves it open.  [default: the file's; movenet: "
+        "about half the source]",
+        metavar="HxW",
+    )
     detector_backend: str | None = option(
         "What runs the ONNX models of --detector, --pose-model and --mask-model.  "
         "[default: cpu with --backend cpu, cuda with all others]",
@@ -149,6 +180,7 @@ class DetectorConfig:
         if self.detector == MOTION:
             self.check_model()
         self.classes()
+        self.size_hw()
 
     def check_model(self) -> None:
         """Refuse settings of a model where none runs.
@@ -156,26 +188,44 @@ class DetectorConfig:
         Raises:
             RequestError: Names the flags.
         """
-        if self.detector_classes is not None or self.detector_confidence is not None:
-            raise RequestError(
-                "--detector-classes and --detector-confidence belong to --detector MODEL.onnx"
-            )
+        for name in _MODEL_SETTINGS:
+            if getattr(self, name) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise RequestError(
+                    f"{flag}: settings of a model belong to --detector MODEL.onnx, and none runs"
+                )
 
-    def classes(self) -> tuple[int, ...] | None:
-        """The class numbers to keep; None: the default.
+    def classes(self) -> tuple[int | str, ...] | None:
+        """Numbers and names of the classes to keep; None: the default.
 
         Raises:
-            RequestError: Not whole numbers.
+            RequestError: An empty name.
         """
         if self.detector_classes is None:
             return None
-        try:
-            return tuple(int(part) for part in self.detector_classes.split(","))
-        except ValueError:
+        parts = [part.strip() for part in self.detector_classes.split(",")]
+        if not all(parts):
             raise RequestError(
-                f"--detector-classes {self.detector_classes}: expected whole numbers such as 0 or "
-                "0,2,7"
-            ) from None
+                f"--detector-classes {self.detector_classes}: expected names or whole numbers, "
+                "such as person,car or 0,2"
+            )
+        return tuple(int(part) if part.isdecimal() else part for part in parts)
+
+    def size_hw(self) -> tuple[int, int] | None:
+        """Height and width of the model's image; None: the default.
+
+        Raises:
+            RequestError: Not two numbers of pixels.
+        """
+        if self.detector_size is None:
+            return None
+        parts = self.detector_size.lower().split("x")
+        if len(parts) != 2 or not all(p.isdecimal() and 32 <= int(p) <= 8192 for p in parts):
+            raise RequestError(
+                f"--detector-size {self.detector_size}: expected HEIGHTxWIDTH of 32 to 8192 "
+                "pixels, such as 544x960"
+            )
+        return int(parts[0]), int(parts[1])
 
     def person_model(self, spec: TaskSpec) -> Path | None:
         """The model that a task has for looking at one person at a time."""
@@ -352,12 +402,12 @@ class TrackConfig:
             spec = TASKS[task]
             if not spec.needs_person_model or detector.person_model(spec) is not None:
                 continue
-            if spec.person_model == "pose" and not _finds_poses(detector.detector):
+            if spec.person_model == "pose" and not _finds(detector, "keypoints"):
                 raise RequestError(
                     f"task {task} tracks poses, and --detector {detector.detector} gives boxes: "
                     f"add --pose-model FILE.onnx, or give --detector {DEFAULT_DETECTOR}"
                 )
-            if spec.person_model == "mask" and detector.detector != MOTION:
+            if spec.person_model == "mask" and not _finds(detector, "masks"):
                 raise RequestError(
                     f"task {task} tracks masks, and --detector {detector.detector} gives boxes: "
                     f"add --mask-model FILE.onnx or --mask-model {DEFAULT_MASK_MODEL}, or give "
@@ -365,16 +415,23 @@ class TrackConfig:
                 )
 
 
-def _finds_poses(detector: str) -> bool:
-    """Whether a detector finds poses; assumed of a name whose file has not been exported yet."""
-    if detector in (MOTION, DEFAULT_DETECTOR):
-        return detector == DEFAULT_DETECTOR
+def _finds(chosen: DetectorConfig, what: str) -> bool:
+    """Whether a detector finds `keypoints` or `masks` beside boxes.
+
+    Of a name whose file has not been exported yet, keypoints are assumed: the table of models says
+    before the export whether there are any.
+    """
+    detector = chosen.detector or DEFAULT_DETECTOR
+    if detector == MOTION:
+        return what == "masks"
+    if detector == DEFAULT_DETECTOR:
+        return what == "keypoints"
     path = model_file(detector)
     if not is_file(path):
-        return model_name(detector) is not None
-    from ..runtime.detectors.decoded import finds_keypoints
+        return what == "keypoints" and model_name(detector) is not None
+    from ..runtime.detectors.model import what_it_finds
 
-    return path.suffix.lower() == ".onnx" and finds_keypoints(path)
+    return path.suffix.lower() == ".onnx" and what in what_it_finds(path, chosen.detector_layout)
 
 
 def default_output(sources: Sequence[str], task: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,7 +18,15 @@ _Self = TypeVar("_Self", bound="Detector")
 
 
 class Detector(ABC):
-    """Finds the objects in each frame of one source, frame after frame; a context manager."""
+    """Finds the objects in each frame of one source, frame after frame; a context manager.
+
+    Attributes:
+        class_names: By class number; None where they are not known.
+        descriptions: What was recognised of the models' files, in a line each.
+    """
+
+    class_names: Sequence[str] | None = None
+    descriptions: tuple[str, ...] = ()
 
     @abstractmethod
     def detect(self, frame: Frame) -> Detections:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
 from ..paths import is_file, model_file, model_name
-from .base import MOTION, PERSON, Detector
+from .base import MOTION, Detector
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -19,7 +18,11 @@ def open_detector(
     detections: Path | None = None,
     detector: str | None = None,
     confidence: float | None = None,
-    classes: tuple[int, ...] | None = None,
+    classes: tuple[int | str, ...] | None = None,
+    names: Path | None = None,
+    layout: str | None = None,
+    normalise: str | None = None,
+    size_hw: tuple[int, int] | None = None,
     pose_model: Path | None = None,
     mask_model: Path | None = None,
     device: str = "cpu",
@@ -30,11 +33,15 @@ def open_detector(
 
     Args:
         detections: A file in one of `formats.detections.FILE_FORMATS`, recognised by its contents.
-        detector: `motion`, or an ONNX model: one that `cli export --detector` wrote, by its path or
-            by its name in bundles/detectors, or the path of one of YOLOX's format.
+        detector: `motion`, or an ONNX model of a layout of `layouts.table`: its path, or its name
+            in bundles/detectors.
         confidence: Lowest score that a model reports; None: the model's own.
-        classes: Class numbers from 0 that a model reports; None: all, or `PERSON` alone where a
-            model of persons looks at them.
+        classes: Numbers from 0 or names of the classes that a model reports; None: all, or people
+            alone where a model of persons looks at them.
+        names: File of the names of a model's classes; None: the model's own, or COCO's.
+        layout: Of a model's outputs; None: recognised.
+        normalise: How a model wants its image; None: as its layout does.
+        size_hw: Height and width of a model's image; None: the model's own, or the source's rule.
         pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
         mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
         device: Where an ONNX model runs, `cpu` or `cuda`.
@@ -52,20 +59,35 @@ def open_detector(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
     model = _open_model(pose_model, mask_model, device, threads)
+    try:
+        if detector is None or detector == MOTION or detections is not None:
+            boxes = _open_boxes(detections, detector, calibrate_scores)
+        else:
+            from .model import ModelSettings, open_model
+
+            settings = ModelSettings(
+                confidence=confidence,
+                classes=classes,
+                people=model is not None,
+                names=names,
+                layout=layout,
+                normalise=normalise,
+                size_hw=size_hw,
+            )
+            boxes = open_model(_onnx_file(detector), settings, device=device, threads=threads)
+    except UnitrackError:
+        if model is not None:
+            model.close()
+        raise
+    # Who asked for a model by its name knows what it is.
+    if model_name(detector or "") is not None:
+        boxes.descriptions = ()
+    if pose_model is not None and model is not None and model_name(pose_model) is not None:
+        model.descriptions = ()
     if model is None:
-        return _open_boxes(
-            detections, detector, confidence, classes, device, threads, calibrate_scores
-        )
+        return boxes
     from .topdown import TopDownDetector
 
-    try:
-        people = (PERSON,) if classes is None else classes
-        boxes = _open_boxes(
-            detections, detector, confidence, people, device, threads, calibrate_scores
-        )
-    except UnitrackError:
-        model.close()
-        raise
     return TopDownDetector(boxes, model)
 
 
@@ -83,15 +105,8 @@ def _open_model(
     return None
 
 
-def _open_boxes(
-    detections: Path | None,
-    detector: str | None,
-    confidence: float | None,
-    classes: tuple[int, ...] | None,
-    device: str,
-    threads: int,
-    calibrate_scores: bool,
-) -> Detector:
+def _open_boxes(detections: Path | None, detector: str | None, calibrate_scores: bool) -> Detector:
+    """What a file holds, or what moves."""
     if detector is None and detections is not None:
         from ..formats.detections import open_detections
 
@@ -101,28 +116,19 @@ def _open_boxes(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
             "--detections FILE, --detector motion or --detector MODEL.onnx"
         )
-    if detector == MOTION:
-        from .motion import MotionDetector
+    from .motion import MotionDetector
 
-        return MotionDetector()
+    return MotionDetector()
+
+
+def _onnx_file(detector: str) -> Path:
     path = _file_of("--detector", detector)
     if path.suffix.lower() != ".onnx":
         raise DetectionError(
             f"--detector {detector}: expected 'motion' (built in, for a camera that stands still), "
             "a name that `cli models` lists, or the path of a model ending in .onnx"
         )
-    from .decoded import DecodedConfig, open_decoded
-
-    settings = DecodedConfig(confidence=confidence, classes=classes)
-    decoded = open_decoded(path, settings, device=device, threads=threads)
-    if decoded is not None:
-        return decoded
-    from .yolox import YoloxConfig, YoloxDetector
-
-    config = YoloxConfig(classes=classes)
-    if confidence is not None:
-        config = replace(config, confidence=confidence)
-    return YoloxDetector(path, config, device=device, threads=threads)
+    return path
 
 
 def _file_of(flag: str, model: str | Path) -> Path:

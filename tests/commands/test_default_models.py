@@ -115,7 +115,7 @@ def test_without_any_network(here, monkeypatch):
     def offline(*_):
         raise OSError("offline")
 
-    monkeypatch.setattr(download, "_connect", offline)
+    monkeypatch.setattr(download.socket, "create_connection", offline)
     ran = CliRunner().invoke(main, ["track", "a", "--task", "mot"])
     assert ran.exit_code == 1
     said = ran.stderr.splitlines()[-1]

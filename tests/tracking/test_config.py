@@ -101,7 +101,10 @@ def test_default_models(sources, tasks, given, detector):
         (lambda: SourceConfig("a", freeze_s=0.0), "--reconnect-after 0"),
         (lambda: SourceConfig("a", give_up_s=-1.0), "--give-up -1"),
         (lambda: DetectorConfig("motion", detector_confidence=0.1), "belong to --detector MODEL"),
-        (lambda: DetectorConfig("m.onnx", detector_classes="cat"), "expected whole numbers"),
+        (lambda: DetectorConfig("m.onnx", detector_size="640"), "expected HEIGHTxWIDTH"),
+        (lambda: DetectorConfig("m.onnx", detector_size="16x640"), "of 32 to 8192"),
+        (lambda: DetectorConfig("motion", detector_names=Path("n.txt")), "--detector-names"),
+        (lambda: DetectorConfig("m.onnx", detector_classes="cat,,2"), "expected names or whole"),
     ],
 )
 def test_values_out_of_range(make, message):

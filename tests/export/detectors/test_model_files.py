@@ -367,7 +367,11 @@ def test_models_are_listed_with_the_backbones():
 
 def test_weights_are_missed_before_pytorch_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("UNITRACK_CACHE", str(tmp_path))
-    monkeypatch.setattr(download, "_connect", lambda *_: (_ for _ in ()).throw(OSError("offline")))
+
+    def offline(*_):
+        raise OSError("offline")
+
+    monkeypatch.setattr(download.socket, "create_connection", offline)
     monkeypatch.setitem(__import__("sys").modules, "unitrack_edge.export.bundle_writer", None)
     said = run_cli("export", "--backbone", "vfs-r18", "--output", tmp_path / "b", status=1)
     assert "offline" in said
