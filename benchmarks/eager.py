@@ -24,8 +24,7 @@ from ..export.backbones.checkpoints import apply_weights, load_state_dict
 from ..export.backbones.efficientnet_lite import EfficientNetLite0
 from ..export.backbones.resnet import ResNet, ResNetArch, init_random
 from ..export.backbones.table import find_backbone
-from ..runtime.inference.base import Array, to_host
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Array, Graphs, to_host
 from .gpu_style import PLAIN, Style, as_array, as_tensor
 
 Float32 = npt.NDArray[np.float32]
@@ -246,7 +245,7 @@ def rsm_cost(tracks: Tensor, detections: Tensor, scale: float) -> Tensor:
     return 1 - (first + second) / 2
 
 
-class EagerGraphs(GraphRunner):
+class EagerGraphs(Graphs):
     """Stands in for a bundle's `rsm` and `select`, so that both sides share the host's code.
 
     Args:
@@ -254,7 +253,6 @@ class EagerGraphs(GraphRunner):
     """
 
     def __init__(self, style: Style = PLAIN) -> None:
-        # There is no bundle behind it, so nothing of the base class is set up.
         self._device = style.device
         self._cost = style.wrap(rsm_cost)
 

@@ -13,8 +13,7 @@ from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.config import MotConfig
 from ..heads.vos import downsample_labels, upsample_labels
 from ..records import Frame, UInt8Array
-from ..runtime.inference.base import Array, to_host
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Array, Graphs, to_host
 from ..runtime.preprocessing import Letterbox
 from .eager import EagerBackbone, EagerGraphs, roi_align
 from .gpu_style import as_array
@@ -94,7 +93,7 @@ class TorchMot(Side):
             return as_array(roi_align(features, boxes, stride=STRIDE, output_hw=self.output_hw))
 
 
-def graph_mot(runner: GraphRunner, watch: DeviceStopwatch, size_hw: tuple[int, int]) -> Side:
+def graph_mot(runner: Graphs, watch: DeviceStopwatch, size_hw: tuple[int, int]) -> Side:
     """The bundle's graphs, measured by a watch that waits for the device."""
     return _measured(OurMot(runner), runner, watch, size_hw)
 
@@ -104,9 +103,7 @@ def torch_mot(backbone: EagerBackbone, watch: DeviceStopwatch, size_hw: tuple[in
     return _measured(TorchMot(backbone), EagerGraphs(backbone.style), watch, size_hw)
 
 
-def _measured(
-    side: Side, graphs: GraphRunner, watch: DeviceStopwatch, size_hw: tuple[int, int]
-) -> Side:
+def _measured(side: Side, graphs: Graphs, watch: DeviceStopwatch, size_hw: tuple[int, int]) -> Side:
     side.config = MotConfig(height=size_hw[0], width=size_hw[1])
     side.watch = watch
     side.graphs = DeviceGraphs(graphs, watch)

@@ -19,8 +19,7 @@ import numpy as np
 from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.association.tracklets import ObjectFeatures
 from ..records import Detections
-from ..runtime.inference.base import Array, to_host
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Array, Graphs, to_host
 from .timing import machine, save
 
 OBJECTS = 50
@@ -30,7 +29,7 @@ _WARM_UP = 20
 _STEP = 3.0
 
 
-class CannedGraphs(GraphRunner):
+class CannedGraphs(Graphs):
     """Answers at once; an object's only feature is its number.
 
     Args:
@@ -38,7 +37,6 @@ class CannedGraphs(GraphRunner):
     """
 
     def __init__(self, strangers: float) -> None:
-        # There is no bundle behind it, so nothing of the base class is set up.
         self._known_from = round(strangers * OBJECTS)
 
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:

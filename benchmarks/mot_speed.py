@@ -19,8 +19,7 @@ from ..heads.association.tracklets import ObjectFeatures
 from ..heads.config import MotConfig
 from ..heads.mot import roi_weights
 from ..records import Detections, Frame
-from ..runtime.inference.base import Array, to_host
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Array, Graphs, to_host
 from ..runtime.preprocessing import FeatureExtractor, Letterbox
 from .clip import panning_crowd
 from .eager import EagerBackbone, EagerGraphs, roi_align
@@ -51,7 +50,7 @@ COMPARED_COST = 0.8
 Float32 = npt.NDArray[np.float32]
 
 
-class WatchedGraphs(GraphRunner):
+class WatchedGraphs(Graphs):
     """Passes graphs on to a runner, times those of the association, keeps the last cost.
 
     Args:
@@ -59,8 +58,7 @@ class WatchedGraphs(GraphRunner):
         watch: Where the times go.
     """
 
-    def __init__(self, graphs: GraphRunner, watch: Stopwatch) -> None:
-        # It wraps a runner and holds no engine of its own.
+    def __init__(self, graphs: Graphs, watch: Stopwatch) -> None:
         self._graphs = graphs
         self._watch = watch
         self.cost: Float32 = np.zeros((0, 0), np.float32)
@@ -81,7 +79,7 @@ class Side(ABC):
         graphs: Runs `rsm` and `select`.
     """
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: Graphs) -> None:
         self.watch = Stopwatch()
         self.config = MotConfig()
         self.graphs = WatchedGraphs(graphs, self.watch)
@@ -119,7 +117,7 @@ class Side(ABC):
 class OurMot(Side):
     """The bundle's graphs under the runtime's own classes."""
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: Graphs) -> None:
         super().__init__(graphs)
         self._bundle_graphs = graphs
         self._extractor = FeatureExtractor(graphs)

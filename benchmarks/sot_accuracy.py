@@ -18,7 +18,7 @@ from ..heads.sot import Box, SotHead
 from ..records import Frame, UInt8Array
 from ..runtime.boxes import xyxy_to_xywh
 from ..runtime.formats.otb import read_otb_boxes
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from .timing import limit_threads
 from .weights import add_options, bundled, weights_of
 
@@ -53,7 +53,7 @@ def read_image(path: Path) -> UInt8Array:
     return np.asarray(image, np.uint8)
 
 
-def auc_of(graphs: GraphRunner, data: Path, row: Row, head: str) -> float:
+def auc_of(graphs: Graphs, data: Path, row: Row, head: str) -> float:
     """Track a sequence and score it."""
     truth = read_otb_boxes(data / row.folder / row.truth)[: row.frames]
     paths = sorted((data / row.folder / "img").glob("*.jpg"))[: row.frames]

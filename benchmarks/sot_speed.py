@@ -14,7 +14,7 @@ from ..heads.config import SOT_HEADS, SotConfig
 from ..heads.correlation.geometry import crop_window
 from ..heads.sot import Box, SotHead
 from ..records import Frame
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from .clip import walking_clip
 from .timing import (
     Stages,
@@ -39,7 +39,7 @@ SIDE = 520
 Timed = Callable[[int], Stages]
 
 
-def whole_frame(graphs: GraphRunner, head: str, frames: Sequence[Frame], box: Box) -> Timed:
+def whole_frame(graphs: Graphs, head: str, frames: Sequence[Frame], box: Box) -> Timed:
     """Crops, backbone, response, learning: all that a step does."""
     tracker = SotHead(graphs, box, SotConfig(head=head))
     tracker.step(frames[0])
@@ -53,7 +53,7 @@ def whole_frame(graphs: GraphRunner, head: str, frames: Sequence[Frame], box: Bo
     return step
 
 
-def crops_alone(graphs: GraphRunner, head: str, frames: Sequence[Frame], box: Box) -> Timed:
+def crops_alone(graphs: Graphs, head: str, frames: Sequence[Frame], box: Box) -> Timed:
     """The backbone on as many crops in as many calls, cut out beforehand."""
     x, y, width, height = box
     centre = np.array([x + width / 2, y + height / 2])

@@ -16,8 +16,7 @@ from ..heads.config import VosConfig
 from ..heads.propagation.propagator import Propagator
 from ..heads.vos import downsample_labels, upsample_labels
 from ..records import Frame, UInt8Array
-from ..runtime.inference.base import to_host
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs, to_host
 from ..runtime.preprocessing import FeatureExtractor, Letterbox
 from .clip import clip_of_folder, walking_clip
 from .eager import EagerBackbone, EagerPropagator
@@ -53,9 +52,7 @@ class OurVos:
         mask: Its map.
     """
 
-    def __init__(
-        self, graphs: GraphRunner, config: VosConfig, frame: Frame, mask: UInt8Array
-    ) -> None:
+    def __init__(self, graphs: Graphs, config: VosConfig, frame: Frame, mask: UInt8Array) -> None:
         self._extractor = FeatureExtractor(graphs)
         self._watch = Stopwatch()
         features = self._extractor.extract(*self._extractor.prepare(frame, frame.size_hw))

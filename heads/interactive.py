@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import UnitrackError
 from ..records import Detections, Frame, Tracks
 from ..runtime.head import Head
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from ..runtime.prompts.mask import cut_out, cutter_at, filled_box
 from ..runtime.server.commands import Commands, StartCommand
@@ -124,7 +124,7 @@ class StartedHead(Head):
 
 def started_head(
     config: TaskConfig,
-    graphs: GraphRunner,
+    graphs: Graphs,
     commands: Commands,
     source: str,
     say: Callable[[str], None],
@@ -147,7 +147,7 @@ def started_head(
     return StartedHead(make, graphs_used, commands, source, config.task, say, head)
 
 
-def _sot(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, tuple[str, ...]]:
+def _sot(graphs: Graphs, config: TaskConfig) -> tuple[MakeHead, tuple[str, ...]]:
     from .sot import SotHead, check_first_box
 
     if not isinstance(config, SotConfig):
@@ -163,7 +163,7 @@ def _sot(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, tuple[str, 
     return make, SotHead(graphs, (0.0, 0.0, 1.0, 1.0), config).graphs_used
 
 
-def _vos(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, tuple[str, ...]]:
+def _vos(graphs: Graphs, config: TaskConfig) -> tuple[MakeHead, tuple[str, ...]]:
     from .vos import VosHead
 
     if not isinstance(config, VosConfig):
@@ -181,7 +181,7 @@ def _vos(graphs: GraphRunner, config: TaskConfig) -> tuple[MakeHead, tuple[str, 
     return make, VosHead(graphs, np.ones((1, 1), np.uint8), config).graphs_used
 
 
-STARTS: dict[str, Callable[[GraphRunner, TaskConfig], tuple[MakeHead, tuple[str, ...]]]] = {
+STARTS: dict[str, Callable[[Graphs, TaskConfig], tuple[MakeHead, tuple[str, ...]]]] = {
     "sot": _sot,
     "vos": _vos,
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..records import Detections, Frame, IntArray, Tracks
+from ..records import Detections, Frame, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
@@ -38,7 +39,8 @@ class MotHead(TrackedHead[MotConfig]):
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._lowest_confidence)]
+        usable = inside & (seen.scores >= self._lowest_confidence)
+        return seen if usable.all() else seen[usable]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width
@@ -55,16 +57,19 @@ class MotHead(TrackedHead[MotConfig]):
         present = inside_y[:, :, None] * inside_x[:, None, :]
         return ObjectFeatures(points, present.reshape(len(present), -1))
 
-    def _report(
-        self, frame: Frame, ids: IntArray, found: Detections, tracklets: list[Tracklet]
-    ) -> Tracks:
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         missed = self._coasting(frame.size_hw)
+        rows = np.array([t.detection for t in tracklets], np.int64)
+        ids = np.array([t.id for t in (*tracklets, *missed)], np.int64)
+        scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
+        classes = np.append(seen.classes[rows], np.array([t.class_id for t in missed], np.int64))
         boxes = boxes_of([t.filter for t in (*tracklets, *missed)])
-        ids = np.append(ids, np.array([t.id for t in missed], np.int64))
-        scores = np.append(found.scores, np.array([t.score for t in missed], np.float32))
-        classes = np.append(found.classes, np.array([t.class_id for t in missed], np.int64))
         wanted = valid_rows(boxes) & (box_areas(boxes) > self._config.min_area)
-        wanted &= self._is_upright(boxes, classes)
+        if self._config.max_aspect:
+            # What people's boxes look like says nothing of other classes.
+            size = boxes[:, 2:] - boxes[:, :2]
+            upright = size[:, 0] <= self._config.max_aspect * size[:, 1]
+            wanted &= upright | (classes != PEDESTRIAN)
         return Tracks(
             frame.index, ids[wanted], Detections(boxes[wanted], scores[wanted], classes[wanted])
         )
@@ -80,17 +85,6 @@ class MotHead(TrackedHead[MotConfig]):
         boxes = boxes_of([t.filter for t in tracklets])
         inside = (boxes[:, 0] > 0) & (boxes[:, 2] < size_hw[1])
         return [t for t, good in zip(tracklets, inside.tolist(), strict=True) if good]
-
-    def _is_upright(
-        self, boxes: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        """Whether each box is no wider than a person may be; other classes always are."""
-        if not self._config.max_aspect:
-            return np.ones(len(boxes), np.bool_)
-        size = boxes[:, 2:] - boxes[:, :2]
-        upright = size[:, 0] <= self._config.max_aspect * size[:, 1]
-        reported: npt.NDArray[np.bool_] = upright | (classes != PEDESTRIAN)
-        return reported
 
 
 def roi_weights(

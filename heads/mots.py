@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import DetectionError
-from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, Tracks
 from ..runtime.boxes import mask_boxes, nms, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_masks
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import MotsConfig
-from .tracked import TrackedHead
+from .tracked import TrackedHead, matched
 
 
 class MotsHead(TrackedHead[MotsConfig]):
@@ -60,13 +61,8 @@ class MotsHead(TrackedHead[MotsConfig]):
             return None
         return describe_masks(self._graphs, seen.masks, features, self._config.max_area)
 
-    def _report(
-        self,
-        frame: Frame,
-        ids: IntArray,
-        found: Detections,
-        tracklets: list[Tracklet],  # noqa: ARG002
-    ) -> Tracks:
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
+        ids, found = matched(tracklets, seen)
         if found.masks is None:
             return Tracks(frame.index, np.zeros(0, np.int64))
         masks = disjoint_masks(found.masks, found.scores)

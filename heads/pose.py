@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import DetectionError
 from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.formats.keypoints import pose_boxes, seen_joints
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from .association.skeleton import body_size
 from .config import PoseConfig
@@ -41,7 +41,7 @@ class PoseHead(PropagatedHead[PoseConfig]):
 
     def __init__(
         self,
-        graphs: GraphRunner,
+        graphs: Graphs,
         keypoints: FloatArray,
         config: PoseConfig,
         ids: IntArray | None = None,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import DetectionError
-from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_grid
 from .association.skeleton import pose_mask
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import PosetrackConfig
-from .tracked import TrackedHead
+from .tracked import TrackedHead, matched
 
 
 class PosetrackHead(TrackedHead[PosetrackConfig]):
@@ -47,14 +48,8 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         grid = poses_on_grid(seen.keypoints, features)
         return describe_grid(self._graphs, grid, features, self._config.max_area)
 
-    def _report(
-        self,
-        frame: Frame,
-        ids: IntArray,
-        found: Detections,
-        tracklets: list[Tracklet],  # noqa: ARG002
-    ) -> Tracks:
-        return Tracks(frame.index, ids, found)
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
+        return Tracks(frame.index, *matched(tracklets, seen))
 
 
 def poses_on_grid(keypoints: FloatArray, features: FeatureMap) -> BoolArray:

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from ..errors import DetectionError
 from ..runtime.head import Head
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from .config import PropagatedConfig
 from .propagation.propagator import Propagator
@@ -27,7 +27,7 @@ class PropagatedHead(Head, Generic[Config]):
 
     graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
 
-    def __init__(self, graphs: GraphRunner, config: Config) -> None:
+    def __init__(self, graphs: Graphs, config: Config) -> None:
         most = graphs.spec.parameters["top_k"]
         if config.top_k > most:
             raise DetectionError(

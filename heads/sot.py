@@ -11,8 +11,7 @@ import numpy.typing as npt
 from ..errors import BundleError, DetectionError
 from ..records import Detections, Frame, Tracks
 from ..runtime.head import Head
-from ..runtime.inference.base import Array
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap
 from .config import SotConfig
 from .correlation.geometry import crop_window, find_peak
@@ -68,7 +67,7 @@ class SotHead(Head):
 
     def __init__(
         self,
-        graphs: GraphRunner,
+        graphs: Graphs,
         box: Box | Callable[[Frame], Box],
         config: SotConfig | None = None,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..records import Detections, Frame, IntArray, Tracks
 from ..runtime.head import Head
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from .association.matching import AssociationConfig, Associator
 from .association.tracklets import ObjectFeatures, Tracklet
@@ -33,7 +34,7 @@ class TrackedHead(Head, Generic[Config]):
 
     needs_detections = True
 
-    def __init__(self, graphs: GraphRunner, config: Config, fps: float = 30.0) -> None:
+    def __init__(self, graphs: Graphs, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs
         self._config = config
         self._lowest_confidence = config.lowest_confidence
@@ -116,9 +117,7 @@ class TrackedHead(Head, Generic[Config]):
             tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
         else:
             tracklets = self._paper.step(frame.index, seen, appearance)
-        ids = np.array([t.id for t in tracklets], np.int64)
-        found = seen[np.array([t.detection for t in tracklets], np.int64)]
-        return self._report(frame, ids, found, tracklets)
+        return self._report(frame, tracklets, seen)
 
     @abstractmethod
     def _own_numbers(self) -> dict[str, Any]:
@@ -137,7 +136,11 @@ class TrackedHead(Head, Generic[Config]):
         """Appearance of the tracked detections, at least one."""
 
     @abstractmethod
-    def _report(
-        self, frame: Frame, ids: IntArray, found: Detections, tracklets: list[Tracklet]
-    ) -> Tracks:
-        """The matched tracklets, oldest first, with the detection of each."""
+    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
+        """The matched tracklets, oldest first; each has its row of what was seen."""
+
+
+def matched(tracklets: Sequence[Tracklet], seen: Detections) -> tuple[IntArray, Detections]:
+    """Ids (N,) int64 of matched tracklets, and the N objects that they were matched to."""
+    ids = np.array([t.id for t in tracklets], np.int64)
+    return ids, seen[np.array([t.detection for t in tracklets], np.int64)]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import DetectionError
 from ..records import Detections, Frame, Tracks, UInt8Array
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .config import VosConfig
 from .propagated import PropagatedHead
@@ -35,7 +35,7 @@ class VosHead(PropagatedHead[VosConfig]):
 
     def __init__(
         self,
-        graphs: GraphRunner,
+        graphs: Graphs,
         labels: UInt8Array,
         config: VosConfig,
         refine: Callable[[UInt8Array, UInt8Array], UInt8Array] | None = None,

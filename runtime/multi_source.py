@@ -15,8 +15,7 @@ from itertools import islice
 import numpy as np
 
 from ..errors import RequestError, UnitrackError
-from .inference.base import Array, to_host
-from .inference.runner import GraphRunner
+from .inference.base import Array, Graphs, to_host
 from .pipeline import OnFrame, Pipeline, Prepared
 from .preprocessing import FeatureMap
 from .signals import StopRequest
@@ -69,7 +68,7 @@ class MultiSource:
 
     def __init__(
         self,
-        graphs: GraphRunner,
+        graphs: Graphs,
         streams: Sequence[Stream],
         *,
         overlap: bool = True,
@@ -218,12 +217,12 @@ def _at_once(
     return done
 
 
-def on_host(graphs: GraphRunner) -> bool:
+def on_host(graphs: Graphs) -> bool:
     """Whether the graphs compute on the CPU."""
     return isinstance(graphs.place(np.zeros(1, np.float32)), np.ndarray)
 
 
-def check_batch(graphs: GraphRunner, batch: int) -> None:
+def check_batch(graphs: Graphs, batch: int) -> None:
     """Check that the backbone takes so many images at once.
 
     Raises:
@@ -237,7 +236,7 @@ def check_batch(graphs: GraphRunner, batch: int) -> None:
         )
 
 
-def batch_limit(graphs: GraphRunner) -> int | None:
+def batch_limit(graphs: Graphs) -> int | None:
     """How many images the backbone takes at once; None: any number.
 
     One where results are not arrays of the host: those cannot be taken apart.

@@ -15,8 +15,7 @@ from ..records import Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import Head
-from .inference.base import Array
-from .inference.runner import GraphRunner
+from .inference.base import Array, Graphs
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
@@ -120,7 +119,7 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        graphs: GraphRunner,
+        graphs: Graphs,
         task_runners: Sequence[TaskRunner],
         *,
         name: str = "",
@@ -133,7 +132,7 @@ class Pipeline:
         self._name = name
         self._listeners = listeners
         self._stages_s: dict[str, float] = {}
-        self._size_for: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self._size_for: tuple[int, int] | None = None
         self._size = (0, 0)
         self.frames = 0
         self.interrupted = False
@@ -193,10 +192,10 @@ class Pipeline:
 
     def _network_hw(self, head: Head, frame: Frame) -> tuple[int, int]:
         """Size of the network's image: of the bundle's, the one nearest to what the head wants."""
-        wanted = head.network_hw(frame.size_hw)
-        if self._size_for != (wanted, frame.size_hw):
-            self._size_for = wanted, frame.size_hw
+        if self._size_for != frame.size_hw:
+            wanted = head.network_hw(frame.size_hw)
             self._size = network_size(self._sizes, wanted, frame.size_hw)
+            self._size_for = frame.size_hw
         return self._size
 
     def note(self, stage: str, seconds: float) -> None:

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from ..errors import BundleError, SourceError
 from ..records import Frame, UInt8Array
-from .inference.base import Array
-from .inference.runner import GraphRunner
+from .inference.base import Array, Graphs
 
 # The method pads with 127.5, which a uint8 image cannot hold; OpenCV rounds it to the even
 # neighbour when it fills the border of a uint8 image, so 128 is what the authors' code pads.
@@ -169,7 +168,7 @@ class FeatureExtractor:
         graphs: Runs `backbone`.
     """
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
         self._stride = graphs.spec.stride
 

@@ -25,7 +25,7 @@ from ..heads.config import (
 )
 from ..records import FloatArray, UInt8Array
 from ..runtime.head import Head
-from ..runtime.inference.runner import GraphRunner
+from ..runtime.inference.base import Graphs
 from ..runtime.sources.base import SourceInfo
 from ..runtime.writers.base import Writer
 
@@ -36,7 +36,7 @@ Init: TypeAlias = str | Path | Sequence[float] | UInt8Array | FloatArray | None
 """What a task starts from: a text or file as `--init` takes it, or the thing itself: a box (x, y,
 w, h) in source pixels from 0, an (H, W) uint8 label map, (N, K, 3) float32 keypoints."""
 
-MakeHead = Callable[[GraphRunner, Any, Init, SourceInfo], Head]
+MakeHead = Callable[[Graphs, Any, Init, SourceInfo], Head]
 """Makes a head of the graphs, the task's config, what it starts from, and the source's facts."""
 
 
@@ -68,25 +68,25 @@ class TaskSpec:
     interactive: bool = False
 
 
-def _mot(graphs: GraphRunner, config: MotConfig, _init: Init, info: SourceInfo) -> Head:
+def _mot(graphs: Graphs, config: MotConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.mot import MotHead
 
     return MotHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _mots(graphs: GraphRunner, config: MotsConfig, _init: Init, info: SourceInfo) -> Head:
+def _mots(graphs: Graphs, config: MotsConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.mots import MotsHead
 
     return MotsHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _posetrack(graphs: GraphRunner, config: PosetrackConfig, _init: Init, info: SourceInfo) -> Head:
+def _posetrack(graphs: Graphs, config: PosetrackConfig, _init: Init, info: SourceInfo) -> Head:
     from ..heads.posetrack import PosetrackHead
 
     return PosetrackHead(graphs, config, info.fps or DEFAULT_FPS)
 
 
-def _sot(graphs: GraphRunner, config: SotConfig, init: Init, _info: SourceInfo) -> Head:
+def _sot(graphs: Graphs, config: SotConfig, init: Init, _info: SourceInfo) -> Head:
     from ..heads.sot import SotHead
     from ..runtime.prompts.box import box_from_text
 
@@ -94,7 +94,7 @@ def _sot(graphs: GraphRunner, config: SotConfig, init: Init, _info: SourceInfo) 
     return SotHead(graphs, box, config)
 
 
-def _vos(graphs: GraphRunner, config: VosConfig, init: Init, info: SourceInfo) -> Head:
+def _vos(graphs: Graphs, config: VosConfig, init: Init, info: SourceInfo) -> Head:
     from ..heads.vos import VosHead
     from ..runtime.prompts.mask import labels_to_start
 
@@ -106,7 +106,7 @@ def _vos(graphs: GraphRunner, config: VosConfig, init: Init, info: SourceInfo) -
     return VosHead(graphs, labels, config, refine)
 
 
-def _pose(graphs: GraphRunner, config: PoseConfig, init: Init, info: SourceInfo) -> Head:
+def _pose(graphs: Graphs, config: PoseConfig, init: Init, info: SourceInfo) -> Head:
     from ..heads.pose import PoseHead
     from ..runtime.prompts.pose import poses_from_file
 

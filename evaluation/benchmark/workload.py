@@ -27,7 +27,7 @@ from ...heads.config import (
 from ...records import Detections, FloatArray, Frame, IntArray, UInt8Array
 from ...runtime.detectors.base import Detector
 from ...runtime.head import Head
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from ...runtime.pipeline import TaskRunner
 from ...runtime.sources.base import SourceInfo
 from ...runtime.sources.open import open_source
@@ -184,7 +184,7 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
 
 
 def make_task_runner(
-    task: str, graphs: GraphRunner, workload: Workload, size_hw: tuple[int, int] | None = None
+    task: str, graphs: Graphs, workload: Workload, size_hw: tuple[int, int] | None = None
 ) -> TaskRunner:
     """A task on a workload, ready for a `Pipeline`.
 
@@ -203,7 +203,7 @@ def make_task_runner(
     return TaskRunner(task, head, detector, [])
 
 
-def _make_head(config: TaskConfig, graphs: GraphRunner, workload: Workload) -> Head:
+def _make_head(config: TaskConfig, graphs: Graphs, workload: Workload) -> Head:
     if isinstance(config, MotConfig):
         from ...heads.mot import MotHead
 

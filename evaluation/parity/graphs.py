@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BackendError
-from ...runtime.inference.base import to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs, to_host
 from .feeds import TEMPERATURE, Feeds
 
 Float64 = npt.NDArray[np.float64]
@@ -133,7 +132,7 @@ def bounds_of(precision: str, graph: str) -> GraphBounds:
 
 
 def compare_graph(
-    graph: str, reference: GraphRunner, runner: GraphRunner, backend: str, feeds: Sequence[Feeds]
+    graph: str, reference: Graphs, runner: Graphs, backend: str, feeds: Sequence[Feeds]
 ) -> GraphParity:
     """Run one graph on both sides and measure how far they are apart.
 
@@ -167,14 +166,14 @@ def compare_graph(
 
 
 def _rounded(
-    value: npt.NDArray[Any], runner: GraphRunner, reference: GraphRunner, graph: str, place: int
+    value: npt.NDArray[Any], runner: Graphs, reference: Graphs, graph: str, place: int
 ) -> npt.NDArray[Any]:
     """An input as the coarser side sees it: how it was rounded is not the graph's doing."""
     dtypes = {side.spec.graphs[graph].inputs[place].dtype for side in (runner, reference)}
     return value.astype(np.float16) if "float16" in dtypes else value
 
 
-def _outputs(side: GraphRunner, graph: str, inputs: Sequence[npt.NDArray[Any]]) -> Outputs:
+def _outputs(side: Graphs, graph: str, inputs: Sequence[npt.NDArray[Any]]) -> Outputs:
     spec = side.spec.graphs[graph]
     feeds = [
         value.astype(tensor.dtype, copy=False)

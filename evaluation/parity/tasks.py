@@ -10,7 +10,7 @@ import numpy as np
 
 from ...records import FloatArray, Tracks
 from ...runtime.boxes import iou_matrix
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from ...runtime.pipeline import Pipeline
 from ...runtime.signals import StopRequest
 from ..benchmark.workload import TASKS, EndlessClip, Workload, make_task_runner
@@ -64,7 +64,7 @@ def bound_of(task: str, bounds: TaskBounds) -> tuple[float, bool]:
 
 
 def run_tasks(
-    graphs: GraphRunner,
+    graphs: Graphs,
     workload: Workload,
     size_hw: tuple[int, int] | None = None,
     tasks: Sequence[str] = TASKS,

@@ -67,7 +67,8 @@ class TorchEngine(Engine):
         self._device = device
 
     @torch.inference_mode()
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine`."""
         inputs = [self._tensor(feeds[tensor.name]) for tensor in self.spec.inputs]
         try:
             result = self._module(*inputs)
@@ -87,8 +88,37 @@ class TorchEngine(Engine):
         """Nothing is open."""
 
 
+class TorchBackend:
+    """The modules that graphs were exported from; a `runtime.inference.registry.Backend`.
+
+    Args:
+        modules: By the graph's name.
+        specs: What they take and give in float32.
+        device: As PyTorch names it.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self, modules: Mapping[str, nn.Module], specs: Mapping[str, GraphSpec], device: str
+    ) -> None:
+        self._modules, self._specs, self._device = modules, specs, device
+
+    def open(self, bundle: Bundle, graph: str) -> Engine:
+        """One graph; raises `BundleError` where the bundle has none of that name."""
+        spec = self._specs[bundle.graph(graph).name]
+        return TorchEngine(spec, self._modules[graph], self._device)
+
+    def place(self, array: Array) -> Array:
+        """The array on the device; on the CPU the array itself."""
+        return array if self._device == "cpu" else TorchArray(_placed(array, self._device))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class TorchGraphs(GraphRunner):
-    """Stands in for a `GraphRunner`: all graphs of a bundle in PyTorch eager, in float32.
+    """All graphs of a bundle in PyTorch eager, in float32.
 
     The bundle's precision is what is to be judged, so that the judge has the full one; its feeds
     and features are float32 whatever the bundle's are.
@@ -98,6 +128,9 @@ class TorchGraphs(GraphRunner):
         weights: The checkpoint that it was exported from; None: where its record says.
         threads: Of the CPU; 0 takes all that this process may use.
         device: As PyTorch names it.
+
+    Attributes:
+        weights_bytes: Size of the backbone's parameters in memory.
 
     Raises:
         BundleError: The bundle has graphs that this toolkit does not know.
@@ -133,30 +166,10 @@ class TorchGraphs(GraphRunner):
                 f"({', '.join(unknown)}): write it again with `cli export --force`"
             )
         graphs = {name: _float_spec(graph, table[name]) for name, graph in spec.graphs.items()}
+        modules = {name: table[name].module for name in graphs}
+        super().__init__(bundle, TorchBackend(modules, graphs, device))
         self.spec = replace(spec, precision="fp32", graphs=graphs)
-        self._modules = {name: table[name].module for name in graphs}
-        self._device = device
-        self._engines: dict[str, Engine] = {}
-
-    @property
-    def weights_bytes(self) -> int:
-        """Size of the backbone's parameters in memory."""
-        network = self._modules["backbone"]
-        return sum(p.numel() * p.element_size() for p in network.parameters())
-
-    def engine(self, graph: str) -> Engine:
-        """One graph; raises `BundleError` where the bundle has none of that name."""
-        if graph not in self._engines:
-            if graph not in self._modules:
-                raise BundleError(f"the bundle has no graph {graph}: write it again with export")
-            self._engines[graph] = TorchEngine(
-                self.spec.graphs[graph], self._modules[graph], self._device
-            )
-        return self._engines[graph]
-
-    def place(self, array: Array) -> Array:
-        """The array on the device; on the CPU the array itself."""
-        return array if self._device == "cpu" else TorchArray(_placed(array, self._device))
+        self.weights_bytes = sum(p.numel() * p.element_size() for p in network.parameters())
 
 
 def load_network(bundle: Bundle, weights: Path | None = None) -> nn.Module:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from .similarity import SIMILARITIES
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
@@ -31,7 +31,7 @@ class AppearanceMemory:
         interval_s: Time between two snapshots, in seconds.
     """
 
-    def __init__(self, graphs: GraphRunner, size: int, interval_s: float) -> None:
+    def __init__(self, graphs: Graphs, size: int, interval_s: float) -> None:
         self._graphs = graphs
         self._size = size
         self._interval_s = interval_s

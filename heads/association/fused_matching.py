@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from ...records import Detections, IntArray
 from ...runtime.boxes import iou_matrix
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
 from .kalman import (
     WALKING,
@@ -113,7 +113,7 @@ class FusedAssociator:
         config: The task's numbers.
     """
 
-    def __init__(self, graphs: GraphRunner, config: FusedConfig) -> None:
+    def __init__(self, graphs: Graphs, config: FusedConfig) -> None:
         self._graphs = graphs
         self._config = config
         self._scale = np.array([config.scale], np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import BoolArray, IntArray
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from ...runtime.preprocessing import FeatureMap, Letterbox
 from .tracklets import ObjectFeatures
 
@@ -40,7 +40,7 @@ class MaskPoints:
 
 
 def describe_masks(
-    graphs: GraphRunner, masks: BoolArray, features: FeatureMap, max_area: int
+    graphs: Graphs, masks: BoolArray, features: FeatureMap, max_area: int
 ) -> ObjectFeatures | None:
     """Appearance of N masks of source size; None where N is 0.
 
@@ -55,7 +55,7 @@ def describe_masks(
 
 
 def describe_grid(
-    graphs: GraphRunner, grid: BoolArray, features: FeatureMap, max_area: int
+    graphs: Graphs, grid: BoolArray, features: FeatureMap, max_area: int
 ) -> ObjectFeatures | None:
     """`describe_masks` of masks that are on the feature grid already: (N, rows, cols) bool."""
     if not len(grid):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...records import Detections
 from ...runtime.boxes import iou_matrix
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs
 from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
 from .similarity import SIMILARITIES
 from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
@@ -65,7 +65,7 @@ class Associator:
         config: The task's numbers.
     """
 
-    def __init__(self, graphs: GraphRunner, config: AssociationConfig) -> None:
+    def __init__(self, graphs: Graphs, config: AssociationConfig) -> None:
         self._graphs = graphs
         self._config = config
         self._scale = np.array([config.scale], np.float32)
@@ -118,8 +118,9 @@ class Associator:
         for row in unmatched:
             self._begin(row, detections, boxes, confirmed=first)
         self._merge_duplicates()
+        matched = [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
         self._bank.update(self._tracklets, features)
-        return [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
+        return matched
 
     def _forget(self, frame_index: int) -> None:
         """Drop what outlived the buffer while no frame came at all.
@@ -152,7 +153,7 @@ class Associator:
             return cost
         costs = SIMILARITIES[self._config.similarity]
         similar = costs(self._graphs, bank, features, self._scale).astype(np.float64)
-        similar[:, ~features.present] = np.inf
+        similar[:, ~features.mask.any(axis=1)] = np.inf
         for row, tracklet in enumerate(tracklets):
             if tracklet.row >= 0:
                 cost[row] = similar[tracklet.row]
@@ -240,7 +241,8 @@ class Associator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        cost = 1.0 - iou_matrix(_boxes(tracked), _boxes(lost)).astype(np.float64)
+        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         classes = np.array([t.class_id for t in lost], np.int64)
         near = _same_class(cost, tracked, classes) < self._config.duplicate_limit
         gone = set()
@@ -250,17 +252,14 @@ class Associator:
         self._tracklets = [t for t in self._tracklets if t.id not in gone]
 
 
-def _boxes(tracklets: Sequence[Tracklet]) -> npt.NDArray[np.float32]:
-    return boxes_of([t.filter for t in tracklets])
-
-
 def _overlap_cost(
     tracklets: Sequence[Tracklet], detections: Detections, rows: Sequence[int]
 ) -> Cost:
     if not tracklets or not rows:
         return np.zeros((len(tracklets), len(rows)))
     chosen = detections[np.array(rows, np.int64)]
-    cost = 1.0 - iou_matrix(_boxes(tracklets), chosen.boxes_xyxy).astype(np.float64)
+    boxes = boxes_of([t.filter for t in tracklets])
+    cost = 1.0 - iou_matrix(boxes, chosen.boxes_xyxy).astype(np.float64)
     return _same_class(cost, tracklets, chosen.classes)
 
 

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Array, to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Graphs, to_host
 from .tracklets import ObjectFeatures, select_rows
 
 _MOST_AFFINITIES = 8_000_000
@@ -26,7 +25,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def rsm_costs(
-    graphs: GraphRunner, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
 ) -> Float32:
     """Cost 1 - RSM of every pair.
 
@@ -45,10 +44,12 @@ def rsm_costs(
     step = max(1, _MOST_AFFINITIES // (p * detections.mask.size))
     # An engine takes no more objects than it was built for.
     step = min(step, graphs.limit(graph, 0, 0) or step)
+    against = detections.points, detections.mask, scale
     if step >= n:
-        return to_host(_run(graphs, graph, tracks, detections, scale)[0])
+        whole = graphs.run(graph, tracks.points, tracks.mask, *against)[0]
+        return whole if isinstance(whole, np.ndarray) else whole.to_host()
     parts = [
-        [to_host(array) for array in _run(graphs, graph, part, detections, scale)[1:]]
+        [to_host(array) for array in graphs.run(graph, part.points, part.mask, *against)[1:]]
         for part in (_part(graphs, tracks, low, min(low + step, n)) for low in range(0, n, step))
     ]
     of_tracks, level, dot, square = (np.concatenate(found) for found in zip(*parts, strict=True))
@@ -67,16 +68,6 @@ def _graph_for(points: int) -> str:
     return "rsm" if points <= MOST_BOX_POINTS else "rsm_masks"
 
 
-def _run(
-    graphs: GraphRunner,
-    graph: str,
-    tracks: ObjectFeatures,
-    detections: ObjectFeatures,
-    scale: Float32,
-) -> tuple[Array, ...]:
-    return graphs.run(graph, tracks.points, tracks.mask, detections.points, detections.mask, scale)
-
-
 def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
     """The same objects without the points that all of them lack at the end.
 
@@ -91,12 +82,12 @@ def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
     return ObjectFeatures(kept, np.ascontiguousarray(objects.mask[:, :points]))
 
 
-def _part(graphs: GraphRunner, objects: ObjectFeatures, low: int, high: int) -> ObjectFeatures:
+def _part(graphs: Graphs, objects: ObjectFeatures, low: int, high: int) -> ObjectFeatures:
     return select_rows(graphs, [objects], np.arange(low, high))
 
 
 def pooled_costs(
-    graphs: GraphRunner, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
 ) -> Float32:
     """Cost 1 - cosine of the objects' mean points.
 
@@ -114,7 +105,7 @@ def pooled_costs(
 
 
 def flattened_costs(
-    graphs: GraphRunner, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
 ) -> Float32:
     """Cost 1 - cosine of the objects' points laid end to end; see `pooled_costs`.
 
@@ -140,7 +131,7 @@ def _cosine_costs(tracks: Float32, detections: Float32) -> Float32:
     return cost
 
 
-Costs = Callable[[GraphRunner, ObjectFeatures, ObjectFeatures, Float32], Float32]
+Costs = Callable[[Graphs, ObjectFeatures, ObjectFeatures, Float32], Float32]
 
 SIMILARITIES: dict[str, Costs] = {
     "rsm": rsm_costs,

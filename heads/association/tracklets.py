@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import IntArray
-from ...runtime.inference.base import Array, to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Array, Graphs, to_host
 from .kalman import BoxFilter
 
 
@@ -82,9 +81,7 @@ class ObjectFeatures:
         return np.asarray(self.mask.any(axis=1), np.bool_)
 
 
-def select_rows(
-    graphs: GraphRunner, stacks: Sequence[ObjectFeatures], rows: IntArray
-) -> ObjectFeatures:
+def select_rows(graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray) -> ObjectFeatures:
     """Some of the objects of one or two stacks.
 
     What lies on the host is gathered there. An engine takes stacks up to a size; larger ones are
@@ -98,16 +95,18 @@ def select_rows(
     first, last = stacks[0], stacks[-1]
     mask = np.concatenate([stack.mask for stack in stacks])[rows]
     sizes = len(first.mask), len(last.mask), len(rows)
-    on_host = all(isinstance(stack.points, np.ndarray) for stack in stacks)
-    if on_host or not _fits(graphs, sizes):
-        return ObjectFeatures(_gathered([to_host(stack.points) for stack in stacks], rows), mask)
+    host = [stack.points for stack in stacks if isinstance(stack.points, np.ndarray)]
+    if len(host) < len(stacks) and not _fits(graphs, sizes):
+        host = [to_host(stack.points) for stack in stacks]
+    if len(host) == len(stacks):
+        return ObjectFeatures(_gathered(host, rows), mask)
     # A graph takes no empty stack: one that is missing is stood in for by the other, whose rows
     # are then not chosen.
     (points,) = graphs.run("select", first.points, last.points, rows)
     return ObjectFeatures(points, mask)
 
 
-def _fits(graphs: GraphRunner, sizes: tuple[int, int, int]) -> bool:
+def _fits(graphs: Graphs, sizes: tuple[int, int, int]) -> bool:
     limits = [graphs.limit("select", number, 0) for number in range(3)]
     return all(limit is None or size <= limit for size, limit in zip(sizes, limits, strict=True))
 
@@ -128,7 +127,7 @@ class FeatureBank:
         graphs: Runs `select`.
     """
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
         self.features: ObjectFeatures | None = None
 
@@ -152,13 +151,7 @@ class FeatureBank:
         if not kept:
             self.features = None
         elif sources != list(range(old_count)):
-            self.features = self._select(new, np.array(sources, np.int64))
+            stacks = [features for features in (self.features, new) if features is not None]
+            self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
         for row, tracklet in enumerate(kept):
             tracklet.row = row
-
-    def _select(self, new: ObjectFeatures | None, rows: npt.NDArray[np.int64]) -> ObjectFeatures:
-        stacks = [features for features in (self.features, new) if features is not None]
-        # A graph takes no empty stack: one that is missing is stood in for by the other, whose
-        # rows are then not chosen.
-        (points,) = self._graphs.run("select", stacks[0].points, stacks[-1].points, rows)
-        return ObjectFeatures(points, np.concatenate([s.mask for s in stacks])[rows])

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from ...errors import BundleError
 from ...runtime.bundle.spec import GraphSpec
-from ...runtime.inference.base import Array, to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Array, Graphs, to_host
 from ..config import SotConfig
 from .geometry import gaussian_label
 
@@ -58,7 +57,7 @@ class TemplateModel:
     graphs_used = ("xcorr",)
     learns = False
 
-    def __init__(self, graphs: GraphRunner) -> None:
+    def __init__(self, graphs: Graphs) -> None:
         spec = graph_spec(graphs, "xcorr")
         self._graphs = graphs
         self.grid = fixed_size(spec.inputs[0].shape[1])
@@ -93,7 +92,7 @@ class FilterModel:
 
     graphs_used = ("dcf_update", "dcf_response")
 
-    def __init__(self, graphs: GraphRunner, config: SotConfig) -> None:
+    def __init__(self, graphs: Graphs, config: SotConfig) -> None:
         update = graph_spec(graphs, "dcf_update")
         graph_spec(graphs, "dcf_response")
         crop, template, alpha, *_ = (tensor.shape for tensor in update.inputs)
@@ -133,7 +132,7 @@ class FilterModel:
         self._learned = template, alpha
 
 
-def make_model(graphs: GraphRunner, config: SotConfig) -> TargetModel:
+def make_model(graphs: Graphs, config: SotConfig) -> TargetModel:
     """The model that a configuration asks for.
 
     Raises:
@@ -142,7 +141,7 @@ def make_model(graphs: GraphRunner, config: SotConfig) -> TargetModel:
     return TemplateModel(graphs) if config.head == "xcorr" else FilterModel(graphs, config)
 
 
-def graph_spec(graphs: GraphRunner, name: str) -> GraphSpec:
+def graph_spec(graphs: Graphs, name: str) -> GraphSpec:
     """A graph's spec.
 
     Raises:

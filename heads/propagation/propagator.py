@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Array, to_host
-from ...runtime.inference.runner import GraphRunner
+from ...runtime.inference.base import Array, Graphs, to_host
 from .tiles import MASKED, TilePlan, best_tile, reach_of
 
 _CHUNK_VALUES = 8_000_000
@@ -76,7 +75,7 @@ class Propagator:
 
     def __init__(
         self,
-        graphs: GraphRunner,
+        graphs: Graphs,
         rows: int,
         cols: int,
         *,

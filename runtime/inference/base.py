@@ -1,8 +1,4 @@
-"""The one way in which every backend runs a graph.
-
-`Engine.run` checks what it is given, by name, dtype and shape, once for all backends; a backend
-implements `_run` and `close`.
-"""
+"""What runs graphs: one loaded graph, all graphs of a bundle, and the arrays between them."""
 
 from __future__ import annotations
 
@@ -14,8 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BackendError
-from ..bundle.spec import GraphSpec, TensorSpec
+from ..bundle.spec import BundleSpec, GraphSpec
 
 
 @runtime_checkable
@@ -60,25 +55,20 @@ class Engine(ABC):
     spec: GraphSpec
     backend: str
 
+    @abstractmethod
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs.
 
         Args:
-            feeds: Every input by name, with the dtype and shape that `spec` gives.
+            feeds: Every input by name, with the dtype and shape that `spec` gives; a `GraphRunner`
+                checks them.
 
         Returns:
             Every output by name, in the order of `spec`.
 
         Raises:
-            BackendError: A feed is missing, unknown, or of another dtype or shape; or the
-                backend failed.
+            BackendError: The backend failed.
         """
-        check_feeds(self.spec, feeds)
-        return self._run(feeds)
-
-    @abstractmethod
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute all outputs of checked feeds."""
 
     def limit(self, input_index: int, axis: int) -> int | None:  # noqa: ARG002
         """The largest size that this engine takes along an axis of an input; None: any."""
@@ -104,28 +94,28 @@ class Engine(ABC):
         self.close()
 
 
-def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> None:
-    """Compare feeds with a graph's inputs.
+class Graphs(Protocol):
+    """The graphs of a bundle, as heads use them; `runner.GraphRunner` is what a run has.
 
-    Raises:
-        BackendError: Names the graph, the tensor, what was got and what was expected.
+    Attributes:
+        spec: What the bundle's graphs take and give.
     """
-    names = [tensor.name for tensor in spec.inputs]
-    if set(feeds) != set(names):
-        raise BackendError(f"graph {spec.name}: got inputs {sorted(feeds)}, expected {names}")
-    sizes: dict[str, int] = {}
-    for tensor in spec.inputs:
-        _check_feed(spec.name, tensor, feeds[tensor.name], sizes)
 
+    spec: BundleSpec
 
-def _check_feed(graph: str, tensor: TensorSpec, feed: Array, sizes: dict[str, int]) -> None:
-    fits = feed.dtype == np.dtype(tensor.dtype) and len(feed.shape) == len(tensor.shape)
-    if fits:
-        for got, want in zip(feed.shape, tensor.shape, strict=True):
-            fits = fits and got == (sizes.setdefault(want, got) if isinstance(want, str) else want)
-    if not fits:
-        known = {name: size for name, size in sizes.items() if name in tensor.shape}
-        raise BackendError(
-            f"graph {graph}, input {tensor.name}: got {feed.dtype} {tuple(feed.shape)}, "
-            f"expected {tensor.describe()}" + (f" with {known}" if known else "")
-        )
+    def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
+        """Run one graph: inputs and outputs in the order of its spec."""
+
+    def place(self, array: Array) -> Array:
+        """The same array where the graphs compute: an input that is fed often is then copied once.
+
+        Where they compute on the host, it is the array itself.
+        """
+        return array
+
+    def limit(self, graph: str, input_index: int, axis: int) -> int | None:  # noqa: ARG002
+        """The largest size that a graph takes along an axis of an input; None: any.
+
+        Engines are built for shapes up to a largest one; ONNX Runtime takes any.
+        """
+        return None

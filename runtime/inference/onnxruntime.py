@@ -101,7 +101,8 @@ class OnnxRuntimeEngine(Engine):
         self.spec = spec or _read_spec(self._session, path)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine`."""
         if self._session is None:
             raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
         try:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from ...errors import BackendError
 from ..bundle.bundle import Bundle
-from ..bundle.spec import BundleSpec
-from .base import Array, Engine
-from .registry import Backend, find_backend, open_backend
+from ..bundle.spec import BundleSpec, GraphSpec, TensorSpec
+from .base import Array, Engine, Graphs
+from .registry import Backend, open_backend
 
 
-class GraphRunner:
+class GraphRunner(Graphs):
     """The graphs of one bundle on one backend.
 
     Tensors are given and returned in the order of the graph's spec, so that their names are
@@ -20,22 +23,17 @@ class GraphRunner:
 
     Args:
         bundle: Where the graphs are.
-        backend: A key of `registry.BACKENDS`.
+        backend: A key of `registry.BACKENDS`, or an open backend; it is closed with the runner.
         threads: Of a CPU backend; 0 takes all that this process may use.
 
     Raises:
-        BackendError: Unknown backend.
+        BackendError: Unknown backend, or what it needs is missing.
     """
 
-    # Subclasses that stand in for a runner hold no backend: their arrays stay where they are.
-    _name: str | None = None
-    _backend: Backend | None = None
-
-    def __init__(self, bundle: Bundle, backend: str = "cpu", threads: int = 0) -> None:
-        self._name = find_backend(backend).name
+    def __init__(self, bundle: Bundle, backend: str | Backend = "cpu", threads: int = 0) -> None:
         self.spec: BundleSpec = bundle.spec
         self._bundle = bundle
-        self._threads = threads
+        self._backend = open_backend(backend, threads) if isinstance(backend, str) else backend
         self._engines: dict[str, Engine] = {}
 
     def engine(self, graph: str) -> Engine:
@@ -46,7 +44,7 @@ class GraphRunner:
             BackendError: The backend refuses it.
         """
         if graph not in self._engines:
-            self._engines[graph] = self._opened().open(self._bundle, graph)
+            self._engines[graph] = self._backend.open(self._bundle, graph)
         return self._engines[graph]
 
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
@@ -54,37 +52,30 @@ class GraphRunner:
 
         Args:
             graph: Its name.
-            *feeds: Its inputs, in the order of its spec.
+            *feeds: Its inputs, in the order of its spec, with the dtypes and shapes of its spec.
 
         Returns:
             Its outputs, in the order of its spec.
+
+        Raises:
+            BundleError: The bundle has no such graph.
+            BackendError: An input too many or too few, or of another dtype or shape; or the backend
+                failed.
         """
         engine = self.engine(graph)
+        check_feeds(engine.spec, feeds)
         names = [tensor.name for tensor in engine.spec.inputs]
-        if len(names) != len(feeds):
-            raise BackendError(f"graph {graph}: got {len(feeds)} inputs, expected {names}")
-        outputs = engine.run(dict(zip(names, feeds, strict=True)))
-        return tuple(outputs.values())
+        return tuple(engine.run(dict(zip(names, feeds, strict=True))).values())
 
     def place(self, array: Array) -> Array:
-        """The same array where the graphs compute: an input that is fed often is then copied once.
-
-        On the CPU it is the array itself.
-        """
-        return array if self._name in (None, "cpu") else self._opened().place(array)
+        """See `Graphs`."""
+        return array if self._backend.name == "cpu" else self._backend.place(array)
 
     def limit(self, graph: str, input_index: int, axis: int) -> int | None:
-        """The largest size that a graph takes along an axis of an input; None: any.
-
-        Engines are built for shapes up to a largest one; ONNX Runtime takes any.
-        """
-        return None if self._name is None else self.engine(graph).limit(input_index, axis)
-
-    def _opened(self) -> Backend:
-        """The backend; opened on first use, so that a runner can be made where it is absent."""
-        if self._backend is None:
-            self._backend = open_backend(self._name or "cpu", self._threads)
-        return self._backend
+        """See `Graphs`."""
+        if self._backend.name == "cpu":
+            return None
+        return self.engine(graph).limit(input_index, axis)
 
     @property
     def backends_in_use(self) -> dict[str, str]:
@@ -102,9 +93,7 @@ class GraphRunner:
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
-        if self._backend is not None:
-            self._backend.close()
-            self._backend = None
+        self._backend.close()
 
     def __enter__(self) -> GraphRunner:
         return self
@@ -116,3 +105,30 @@ class GraphRunner:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_feeds(spec: GraphSpec, feeds: Sequence[Array]) -> None:
+    """Compare feeds, in their order, with a graph's inputs.
+
+    Raises:
+        BackendError: Names the graph, the tensor, what was got and what was expected.
+    """
+    if len(feeds) != len(spec.inputs):
+        names = [tensor.name for tensor in spec.inputs]
+        raise BackendError(f"graph {spec.name}: got {len(feeds)} inputs, expected {names}")
+    sizes: dict[str, int] = {}
+    for tensor, feed in zip(spec.inputs, feeds, strict=True):
+        _check_feed(spec.name, tensor, feed, sizes)
+
+
+def _check_feed(graph: str, tensor: TensorSpec, feed: Array, sizes: dict[str, int]) -> None:
+    fits = feed.dtype == np.dtype(tensor.dtype) and len(feed.shape) == len(tensor.shape)
+    if fits:
+        for got, want in zip(feed.shape, tensor.shape, strict=True):
+            fits = fits and got == (sizes.setdefault(want, got) if isinstance(want, str) else want)
+    if not fits:
+        known = {name: size for name, size in sizes.items() if name in tensor.shape}
+        raise BackendError(
+            f"graph {graph}, input {tensor.name}: got {feed.dtype} {tuple(feed.shape)}, "
+            f"expected {tensor.describe()}" + (f" with {known}" if known else "")
+        )

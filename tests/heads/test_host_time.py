@@ -11,19 +11,15 @@ from unitrack_edge.heads.association.matching import AssociationConfig, Associat
 from unitrack_edge.heads.association.tracklets import ObjectFeatures
 from unitrack_edge.heads.mot import roi_weights
 from unitrack_edge.records import Detections
-from unitrack_edge.runtime.inference.runner import GraphRunner
+from unitrack_edge.runtime.inference.base import Graphs
 
 pytestmark = pytest.mark.alone
 OBJECTS, FRAMES = 50, 80
 LIMIT_MS = 5.0
 
 
-class Instant(GraphRunner):
-    """A graph runner that answers at once, with costs that decide little."""
-
-    def __init__(self):
-        # It stands in for a bundle's graphs and holds none.
-        pass
+class Instant(Graphs):
+    """Graphs that answer at once, with costs that decide little."""
 
     def run(self, graph, *feeds):
         if graph == "select":

@@ -1,4 +1,4 @@
-"""A stand-in for `GraphRunner` that runs the heads' graphs as the PyTorch modules they come from.
+"""The heads' graphs as the PyTorch modules they come from.
 
 Nothing is exported, so a test that needs no backbone costs no export.  Feeds are checked as every
 engine checks them.
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from unitrack_edge.export.graphs.table import Sizes, head_graphs
 from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec
-from unitrack_edge.runtime.inference.base import check_feeds
+from unitrack_edge.runtime.inference.base import Graphs
+from unitrack_edge.runtime.inference.runner import check_feeds
 
 
-class TorchRunner:
+class TorchRunner(Graphs):
     """`run`, `spec` and `calls` of the heads' graphs.
 
     Args:
@@ -34,19 +35,10 @@ class TorchRunner:
         )  # fmt: skip
         self.calls: list[str] = []
 
-    def place(self, array: np.ndarray) -> np.ndarray:
-        """The array: PyTorch computes on the CPU here."""
-        return array
-
-    def limit(self, graph: str, input_index: int, axis: int) -> int | None:  # noqa: ARG002
-        """None: a graph takes any size."""
-        return None
-
     def run(self, graph: str, *feeds: np.ndarray) -> tuple[np.ndarray, ...]:
         """Run one graph; inputs and outputs in the order of its spec."""
         self.calls.append(graph)
-        names = [tensor.name for tensor in self._table[graph].inputs]
-        check_feeds(self.spec.graphs[graph], dict(zip(names, feeds, strict=True)))
+        check_feeds(self.spec.graphs[graph], feeds)
         tensors = [torch.from_numpy(np.array(feed)) for feed in feeds]
         with torch.no_grad():
             result = self._table[graph].module(*tensors)

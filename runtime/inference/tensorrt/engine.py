@@ -112,7 +112,8 @@ class TensorrtEngine(Engine):
         }
         return {"products": self.products, **recording}
 
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine`."""
         if self._engine is None:
             raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
         self._check_profile(feeds)

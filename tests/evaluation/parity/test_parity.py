@@ -23,7 +23,7 @@ from unitrack_edge.evaluation.parity.tasks import TaskParity, compare_tasks, run
 from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import GraphSpec
-from unitrack_edge.runtime.inference.base import to_host
+from unitrack_edge.runtime.inference.base import Graphs, to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
 from ...support.command_line import run_cli
@@ -104,8 +104,8 @@ def test_rsm_is_compared_where_matches_are_decided(graph_bundle, images, referen
 # What would be noticed.
 
 
-class Bent(GraphRunner):
-    """Runs graphs of another runner, one of them with its first output bent."""
+class Bent(Graphs):
+    """Runs graphs of a runner, one of them with its first output bent."""
 
     def __init__(self, inner, graph, bend):
         self.spec = inner.spec

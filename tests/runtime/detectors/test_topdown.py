@@ -197,9 +197,9 @@ def test_a_mask_stays_near_its_box(tmp_path):
 
 def test_many_boxes_take_few_calls_and_say_the_same(tmp_path, monkeypatch):
     calls = []
-    run = OnnxRuntimeEngine._run
+    run = OnnxRuntimeEngine.run
     monkeypatch.setattr(
-        OnnxRuntimeEngine, "_run", lambda self, feeds: calls.append(1) or run(self, feeds)
+        OnnxRuntimeEngine, "run", lambda self, feeds: calls.append(1) or run(self, feeds)
     )
     rng = np.random.default_rng(1)
     places = rng.integers(0, 100, (40, 2))

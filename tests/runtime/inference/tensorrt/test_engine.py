@@ -281,13 +281,13 @@ def test_a_closed_engine_does_not_run(setup):
 def test_feeds_are_checked_like_everywhere(setup):
     points, weights, offset = mix_feeds()
     with setup.runner() as graphs:
-        engine = graphs.engine("mix")
         with pytest.raises(BackendError, match=r"input points: got float64 \(4, 3\), expected"):
-            engine.run(named((points.astype(np.float64), weights, offset)))
+            graphs.run("mix", points.astype(np.float64), weights, offset)
         held = graphs.place(weights[:3])
         with pytest.raises(BackendError, match=r"input weights: got float32 \(3, 2\).*'rows': 4"):
-            engine.run(named((points, held, offset)))
-        check(engine.run(named((points, weights, offset))), (points, weights, offset))
+            graphs.run("mix", points, held, offset)
+        feeds = points, weights, offset
+        check(graphs.engine("mix").run(named(feeds)), feeds)
 
 
 @pytest.mark.parametrize("rows", [0, 17, 4000])
