@@ -23,7 +23,6 @@ from .records import Detections, Frame, Tracks, UInt8Array
 from .runtime.bundle.bundle import Bundle
 from .runtime.detectors.open import open_detector
 from .runtime.head import Head
-from .runtime.inference.registry import find_backend
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.preprocessing import FeatureExtractor, network_size
@@ -231,7 +230,7 @@ class Tracker:
             names=chosen.detector_names,
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,
-            device=find_backend(self._backend).onnx_device,
+            backend=self._backend,
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             **models,

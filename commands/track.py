@@ -10,6 +10,7 @@ import click
 
 from ..errors import SourceError
 from ..runtime.detectors.base import MOTION
+from ..runtime.paths import is_folder, model_file
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
 from ..tracking.registry import TASKS
 from .options.track import (
@@ -157,6 +158,9 @@ def _prepare(config: TrackConfig) -> None:
         from .console.bundles import rebuild_engines
 
         rebuild_engines(bundle, settings.backend)
+        detector = model_file(chosen.detector or MOTION)
+        if is_folder(detector) and chosen.detector_backend in (None, settings.backend):
+            rebuild_engines(detector, settings.backend)
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:

@@ -22,14 +22,12 @@ from ..runtime.paths import (
     DEFAULT_DETECTOR,
     DEFAULT_MASK_MODEL,
     default_bundle,
-    is_file,
+    is_model,
     model_file,
     model_name,
 )
 from ..runtime.sources.redact import redact, short_names
 from .registry import TASKS, TaskSpec
-
-DETECTOR_BACKENDS = ("cpu", "cuda")
 
 
 def option(
@@ -171,9 +169,9 @@ class DetectorConfig:
         metavar="HxW",
     )
     detector_backend: str | None = option(
-        "What runs the ONNX models of --detector, --pose-model and --mask-model.  "
-        "[default: cpu with --backend cpu, cuda with all others]",
-        choices=DETECTOR_BACKENDS,
+        "What runs --detector, --pose-model and --mask-model; models that are no bundles run in "
+        "ONNX Runtime on its device.  [default: as --backend]",
+        choices=tuple(BACKENDS),
     )
 
     def __post_init__(self) -> None:
@@ -427,11 +425,12 @@ def _finds(chosen: DetectorConfig, what: str) -> bool:
     if detector == DEFAULT_DETECTOR:
         return what == "keypoints"
     path = model_file(detector)
-    if not is_file(path):
+    if not is_model(path):
         return what == "keypoints" and model_name(detector) is not None
     from ..runtime.detectors.model import what_it_finds
 
-    return path.suffix.lower() == ".onnx" and what in what_it_finds(path, chosen.detector_layout)
+    readable = path.suffix.lower() == ".onnx" or is_model(path)
+    return readable and what in what_it_finds(path, chosen.detector_layout)
 
 
 def default_output(sources: Sequence[str], task: str) -> Path:

@@ -20,7 +20,6 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import Detector
 from ..runtime.events import RunListener, SourceLog
 from ..runtime.head import Head
-from ..runtime.inference.registry import find_backend
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
@@ -421,7 +420,7 @@ class SourceRun:
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,
             size_hw=chosen.size_hw(),
-            device=chosen.detector_backend or find_backend(run.backend).onnx_device,
+            backend=chosen.detector_backend or run.backend,
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             **(models if spec.person_model else {}),

@@ -1,10 +1,11 @@
 """Graphs that do everything but suppression, as `cli export --detector` writes them: their facts.
 
 The graph takes `image`, (1, H, W, 3) uint8, BGR, as it comes from the source but scaled to fit into
-the top left corner; colours, normalisation, decoding and the choice of the best K candidates are
-inside.  It gives `boxes` (K, 4) float32, left, top, right, bottom in pixels of that image, `scores`
-(K,) float32, `classes` (K,) int64, and, if it finds poses, `keypoints` (K, J, 3) float32: x, y in
-pixels of that image, score.
+the top left corner, or as `DetectorFacts.fit` says; colours, normalisation, decoding and the choice
+of the best K candidates are inside.  It gives `boxes` (K, 4) float32, left, top, right, bottom in
+pixels of that image, `scores` (K,) float32, `classes` (K,) int64, and, if it finds poses,
+`keypoints` (K, J, 3) float32: x, y in pixels of that image, score.  Masks are `masks` (K, h, w)
+float32 probabilities over the image, or `mask_weights` (K, P) of `prototypes` (P, h, w).
 
 What else must be known of it (`DetectorFacts`) is stored with the graph.  H and W may be open: the
 image then has the size that `network_size` gives for the source.
@@ -152,6 +153,9 @@ def check_layout(spec: GraphSpec, facts: DetectorFacts, where: str) -> None:
     if facts.joints:
         expected["keypoints"] = ("float32", 3)
     types = {tensor.name: (tensor.dtype, len(tensor.shape)) for tensor in spec.outputs}
+    for masks in ({"masks"}, {"mask_weights", "prototypes"}):
+        if masks <= types.keys():
+            expected |= {name: ("float32", 2 if "weights" in name else 3) for name in masks}
     fits = types == expected and facts.joints in ("", "coco17")
     fits = fits and len(spec.inputs) == 1 and spec.inputs[0].dtype == "uint8"
     fits = fits and len(spec.inputs[0].shape) == 4 and spec.inputs[0].shape[3] == 3

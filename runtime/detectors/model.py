@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BackendError, DetectionError
+from ...errors import BackendError, DetectionError, UnitrackError
 from ...records import BoolArray, Detections, Frame, IntArray
 from ..boxes import nms, rows_in_image, valid_rows
-from ..bundle.spec import GraphSpec, TensorSpec
+from ..bundle.bundle import Bundle
+from ..bundle.spec import DETECTOR_GRAPH, GraphSpec, TensorSpec
 from ..formats.keypoints import posetrack_from_coco
 from ..inference.base import Engine, to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
-from ..paths import is_file
+from ..inference.registry import find_backend
+from ..inference.runner import GraphRunner
+from ..paths import is_file, is_folder
 from ..preprocessing import Letterbox
 from .base import PERSON, Detector
 from .class_names import PERSON_NAME, class_numbers, coco_names, names_in_metadata, read_names
@@ -143,6 +147,7 @@ class ModelDetector(Detector):
         settings: Of the user.
         name: What it is called in messages.
         metadata: Texts that are stored with the graph.
+        close: Gives the graph back; None: the engine's own.
 
     Attributes:
         facts: What is known of the model.
@@ -160,8 +165,9 @@ class ModelDetector(Detector):
         settings: ModelSettings | None = None,
         name: str = "detector",
         metadata: Mapping[str, str] | None = None,
+        close: Callable[[], None] | None = None,
     ) -> None:
-        self._engine, self._name = engine, name
+        self._engine, self._name, self._close = engine, name, close or engine.close
         self._settings = settings or ModelSettings()
         self.recognised = read_model(engine, metadata or {}, self._settings, name)
         self.facts = self.recognised.facts
@@ -286,27 +292,30 @@ class ModelDetector(Detector):
 
     def close(self) -> None:
         """Give the model back."""
-        self._engine.close()
+        self._close()
 
 
 def open_model(
-    path: Path, settings: ModelSettings | None = None, *, device: str = "cpu", threads: int = 0
+    path: Path, settings: ModelSettings | None = None, *, backend: str = "cpu", threads: int = 0
 ) -> ModelDetector:
-    """Load a detector's ONNX file and recognise its layout.
+    """Load a detector's bundle, or its ONNX file, whose layout is recognised.
 
     Args:
-        path: The file.
+        path: Of either.
         settings: Of the user.
-        device: `cpu` or `cuda`.
+        backend: A key of `registry.BACKENDS`; a file runs in ONNX Runtime on its device.
         threads: Of the CPU; 0 takes as many as this process may use.
 
     Raises:
         DetectionError: There is no such file, it is of no known layout, what is stored with it is
             damaged, or a setting does not fit it.
-        BackendError: ONNX Runtime cannot load it.
+        BundleError: The bundle is damaged.
+        BackendError: The backend cannot load it.
     """
     name = f"--detector {path}"
-    engine = _load(path, name, device, threads)
+    if is_folder(path):
+        return _open_bundle(path, settings, name, backend, threads)
+    engine = _load(path, name, find_backend(backend).onnx_device, threads)
     try:
         return ModelDetector(engine, settings, name, engine.metadata)
     except (DetectionError, BackendError):
@@ -314,11 +323,29 @@ def open_model(
         raise
 
 
+def _open_bundle(
+    path: Path, settings: ModelSettings | None, name: str, backend: str, threads: int
+) -> ModelDetector:
+    bundle = Bundle.load(path)
+    if not bundle.spec.detector:
+        raise DetectionError(
+            f"{name} is the bundle of the backbone {bundle.spec.backbone}, expected a detector's: "
+            "give it as --bundle"
+        )
+    graphs = GraphRunner(bundle, backend, threads)
+    try:
+        engine, stored = graphs.engine(DETECTOR_GRAPH), json.dumps(dict(bundle.spec.detector))
+        return ModelDetector(engine, settings, name, {METADATA_KEY: stored}, graphs.close)
+    except UnitrackError:
+        graphs.close()
+        raise
+
+
 def what_it_finds(path: Path, layout: str | None = None) -> frozenset[str]:
-    """`boxes`, `keypoints`, `masks`: what a detector's ONNX file finds; loads it to find out.
+    """`boxes`, `keypoints`, `masks`: what a detector finds; loads a file's graph to find out.
 
     Args:
-        path: The file.
+        path: Of its bundle or file.
         layout: As `ModelSettings.layout`.
 
     Raises:
@@ -326,6 +353,10 @@ def what_it_finds(path: Path, layout: str | None = None) -> frozenset[str]:
         BackendError: ONNX Runtime cannot load it.
     """
     name = f"--detector {path}"
+    if is_folder(path):
+        outputs = {tensor.name for tensor in Bundle.load(path).graph(DETECTOR_GRAPH).outputs}
+        masks = {"masks"} if outputs & {"masks", "prototypes"} else set()
+        return frozenset({"boxes", *masks, *({"keypoints"} & outputs)})
     with _load(path, name, "cpu", 1) as engine:
         return read_model(engine, engine.metadata, ModelSettings(layout=layout), name).finds
 

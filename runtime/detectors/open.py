@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
-from ..paths import is_file, model_file, model_name
+from ..inference.registry import find_backend
+from ..paths import is_model, model_file, model_name
 from .base import MOTION, Detector
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def open_detector(
     size_hw: tuple[int, int] | None = None,
     pose_model: Path | None = None,
     mask_model: Path | None = None,
-    device: str = "cpu",
+    backend: str = "cpu",
     threads: int = 0,
     calibrate_scores: bool = False,
 ) -> Detector:
@@ -33,8 +34,8 @@ def open_detector(
 
     Args:
         detections: A file in one of `formats.detections.FILE_FORMATS`, recognised by its contents.
-        detector: `motion`, or an ONNX model of a layout of `layouts.table`: its path, or its name
-            in bundles/detectors.
+        detector: `motion`, or a model: its bundle, its ONNX file of a layout of `layouts.table`, or
+            its name in bundles/detectors.
         confidence: Lowest score that a model reports; None: the model's own.
         classes: Numbers from 0 or names of the classes that a model reports; None: all, or people
             alone where a model of persons looks at them.
@@ -44,7 +45,8 @@ def open_detector(
         size_hw: Height and width of a model's image; None: the model's own, or the source's rule.
         pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
         mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
-        device: Where an ONNX model runs, `cpu` or `cuda`.
+        backend: What runs models, a key of `registry.BACKENDS`; those that are no bundles run in
+            ONNX Runtime on its device.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
         calibrate_scores: Whether raw scores of a file become probabilities; see
             `formats.mot.calibrated_scores`.
@@ -58,7 +60,7 @@ def open_detector(
         raise DetectionError(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
-    model = _open_model(pose_model, mask_model, device, threads)
+    model = _open_model(pose_model, mask_model, find_backend(backend).onnx_device, threads)
     try:
         if detector is None or detector == MOTION or detections is not None:
             boxes = _open_boxes(detections, detector, calibrate_scores)
@@ -74,7 +76,7 @@ def open_detector(
                 normalise=normalise,
                 size_hw=size_hw,
             )
-            boxes = open_model(_onnx_file(detector), settings, device=device, threads=threads)
+            boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
     except UnitrackError:
         if model is not None:
             model.close()
@@ -121,24 +123,25 @@ def _open_boxes(detections: Path | None, detector: str | None, calibrate_scores:
     return MotionDetector()
 
 
-def _onnx_file(detector: str) -> Path:
+def _model_of(detector: str) -> Path:
     path = _file_of("--detector", detector)
-    if path.suffix.lower() != ".onnx":
+    if path.suffix.lower() != ".onnx" and not is_model(path):
         raise DetectionError(
             f"--detector {detector}: expected 'motion' (built in, for a camera that stands still), "
-            "a name that `cli models` lists, or the path of a model ending in .onnx"
+            "a name that `cli models` lists, a folder that `cli export --detector` wrote, or the "
+            "path of a model ending in .onnx"
         )
     return path
 
 
 def _file_of(flag: str, model: str | Path) -> Path:
-    """The file of a model that was asked for by path or name.
+    """The file or bundle of a model that was asked for by path or name.
 
     Raises:
-        DetectionError: A name whose file has not been exported.
+        DetectionError: A name whose model has not been exported.
     """
     path, name = model_file(model), model_name(model)
-    if name is not None and not is_file(path):
+    if name is not None and not is_model(path):
         raise DetectionError(
             f"{flag} {name}: expected 'motion', the path of a model ending in .onnx, or a name "
             f"that `cli models` lists; {path} does not exist: run `cli export --detector {name}`"

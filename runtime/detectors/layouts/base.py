@@ -121,3 +121,9 @@ def best_class(scores: FloatArray) -> tuple[FloatArray, IntArray]:
 def sigmoid(logits: FloatArray) -> FloatArray:
     """The logistic function of logits of any shape, float32."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))), np.float32)
+
+
+def weighed_masks(prototypes: FloatArray, weights: FloatArray) -> Callable[[IntArray], FloatArray]:
+    """Masks of rows as sums of prototypes (P, h, w), weighed with (N, P) weights, of logits."""
+    flat = prototypes.reshape(len(prototypes), -1)
+    return lambda rows: sigmoid(weights[rows] @ flat).reshape(-1, *prototypes.shape[1:])

@@ -26,6 +26,7 @@ from .base import (
     best_class,
     boxes_from_centres,
     sigmoid,
+    weighed_masks,
 )
 
 DETR_CLASSES = 92
@@ -178,8 +179,11 @@ def _read_decoded(graph: Graph) -> Roles | None:
 
 
 def _decode_decoded(outputs: Outputs, _size_hw: tuple[int, int]) -> Candidates:
+    masks = _map_of(outputs["masks"], logits=False) if "masks" in outputs else None
+    if "mask_weights" in outputs:
+        masks = weighed_masks(outputs["prototypes"], outputs["mask_weights"])
     return Candidates(
-        outputs["boxes"], outputs["scores"], outputs["classes"], outputs.get("keypoints")
+        outputs["boxes"], outputs["scores"], outputs["classes"], outputs.get("keypoints"), masks
     )
 
 

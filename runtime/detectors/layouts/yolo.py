@@ -26,7 +26,7 @@ from .base import (
     Shapes,
     best_class,
     boxes_from_centres,
-    sigmoid,
+    weighed_masks,
 )
 
 STRIDES = (8, 16, 32)
@@ -77,11 +77,7 @@ def _rows(graph: Graph, *, masks: bool) -> tuple[Roles, tuple[int, int]] | None:
 
 
 def _masks(outputs: Outputs, weights: FloatArray) -> Callable[[IntArray], FloatArray] | None:
-    if "prototypes" not in outputs:
-        return None
-    prototypes = outputs["prototypes"]
-    flat = prototypes.reshape(PROTOTYPES, -1)
-    return lambda rows: sigmoid(weights[rows] @ flat).reshape(-1, *prototypes.shape[1:])
+    return weighed_masks(outputs["prototypes"], weights) if "prototypes" in outputs else None
 
 
 # YOLOX: offsets and logarithms.
