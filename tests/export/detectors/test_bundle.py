@@ -7,6 +7,8 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from unitrack_edge.cli import main
 from unitrack_edge.errors import BundleError, DetectionError, ExportError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import Bundle
@@ -124,6 +126,46 @@ def test_the_command(tmp_path, shared_models):
     )
     assert Bundle.load(output).graph("detector").sha256 == data["graphs"]["detector"]["sha256"]
     assert "usable" in run_cli("doctor", output)
+
+
+def test_doctor_parity_and_bench_take_detectors(tmp_path, nano_bundle, shared_models, shared_data):
+    source = shared_data / "mot/TUD-Campus/img1"
+    file = shared_models / "yolox_nano.onnx"
+    run = ("--backend", "cpu", "--threads", "1", "--json")
+    same = ("parity", nano_bundle.path, "--weights", file, "--frames", source, "--count", "3")
+    data = json.loads(run_cli(*same, *run))
+    assert data["passed"]
+    (row,) = data["backends"]
+    assert row["objects"] >= 10
+    assert row["score"] < 1e-5
+    assert row["iou"] > 0.9999
+    record = json.loads((nano_bundle.path / "parity.json").read_text())
+    assert record["reference"] == "yolox_nano.onnx on cpu"
+    request = DetectorRequest(str(file), precision="fp16")
+    half = write_detector_bundle(request, tmp_path / "half").path
+    both = ("bench", nano_bundle.path, "--against", half, "--source", source)
+    data = json.loads(run_cli(*both, "--rounds", "2", "--frames", "2", *run))
+    assert [one["name"] for one in data["detectors"]] == ["nano cpu", "half cpu"]
+    assert all(len(one["milliseconds"]) == 4 for one in data["detectors"])
+    said = run_cli("doctor", nano_bundle.path)
+    assert "detector yolox_nano fp32, 416x416" in said
+    calibrate = ("calibrate", nano_bundle.path, "--frames", source, "--output", tmp_path / "int8")
+    assert "is of the detector yolox_nano" in run_cli(*calibrate, status=1)
+
+
+def test_a_detector_that_changed_is_noticed(tmp_path):
+    bundle = bundled(tmp_path, "yolov8")
+    outputs = {name: array.copy() for name, array in CASES["yolov8"][0]().items()}
+    outputs["output0"][0, 4:] *= 0.7
+    other = write_detector(tmp_path / "other.onnx", outputs)
+    arguments = ("parity", bundle.path, "--weights", other, "--backend", "cpu", "--size", "96x128")
+    ran = CliRunner().invoke(main, [*map(str, arguments), "--count", "2"])
+    assert ran.exit_code == 1
+    assert "cpu: scores differ by 2.7e-01, bound 1e-03" in ran.stderr.splitlines()[-1]
+
+
+def test_bench_of_a_backbone_needs_a_task(graph_bundle):
+    assert "add --task mot|mots" in run_cli("bench", graph_bundle.path, status=2)
 
 
 # Engines.
