@@ -221,7 +221,7 @@ class Tracker:
         chosen, kind, config = self._detection, self._spec.person_model, self._config
         if detections is None:
             chosen = chosen.with_defaults([self.task])
-        models = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
+        models: dict[str, Any] = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
         return open_detector(
             detections=None if detections is None else Path(detections),
             detector=None if detections is not None else chosen.detector,

