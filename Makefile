@@ -5,11 +5,14 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
-WORKERS ?= 2
+# One more than two cores: some tests wait for a network or for another's bundle.
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is imported is compiled then; most of what is installed never is.
+INSTALL := $(BIN)/python -m pip install -q --no-compile
 
 .PHONY: demo gallery test test-all test-isa style types clean
 
@@ -53,16 +56,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval]'
+	$(INSTALL) -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval,dev]'
+	$(INSTALL) -c constraints.txt $(PIP_ARGS) -e '.[cpu,export,eval,dev]'
 	@touch $@ $(VENV)/.demo
 
 # Without what it depends on: TensorRT itself, whose types these are, is not needed for them.
 $(VENV)/.types: $(VENV)/.dev
-	$(BIN)/python -m pip install -q --no-deps $(PIP_ARGS) tensorrt-stubs==10.13.0.35.1
+	$(INSTALL) --no-deps $(PIP_ARGS) tensorrt-stubs==10.13.0.35.1
 	@touch $@
 
 clean:

@@ -25,11 +25,19 @@ from .runtime.detectors.open import open_detector
 from .runtime.head import Head
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
+from .runtime.pipeline import DetectionSchedule
 from .runtime.preprocessing import FeatureExtractor, network_size
 from .runtime.sources.base import SourceInfo
 from .runtime.sources.open import open_source
 from .tracking.config import DetectorConfig
-from .tracking.registry import DEFAULT_FPS, TASKS, Init
+from .tracking.registry import (
+    DEFAULT_FPS,
+    TASKS,
+    Init,
+    class_to_start_from,
+    open_head,
+    starts_from_detector,
+)
 
 if TYPE_CHECKING:
     from .runtime.bundle.spec import EngineSpec
@@ -56,10 +64,12 @@ class Tracker:
         mask_model: Model that finds the person's mask in every box, by path or name; None with the
             default detector and task mots: `blazepose`.
         detector_confidence: Lowest score of the model's detections.
-        detector_classes: Classes of the model to keep, by name or number.
+        detector_classes: Names or numbers of the model's classes to keep.
         detector_names: File of the names of the model's classes.
         detector_layout: Of the model's outputs, where it is not recognised.
         detector_normalise: What the model takes, such as `rgb-1` or `bgr-255`.
+        detect_every: `track` runs the detector in every so many frames, and carries tracks by their
+            motion in between.
         fps: Frames per second that `update` assumes where it is given no timestamps.
         **parameters: Of the task: the options `--TASK-NAME` of `cli track`, without the task's
             name, such as `confidence=0.4`.
@@ -85,6 +95,7 @@ class Tracker:
         detector_names: str | Path | None = None,
         detector_layout: str | None = None,
         detector_normalise: str | None = None,
+        detect_every: int = 1,
         fps: float = DEFAULT_FPS,
         **parameters: Any,
     ) -> None:
@@ -103,6 +114,7 @@ class Tracker:
             None if mask_model is None else Path(mask_model),
             None if detector_classes is None else ",".join(map(str, detector_classes)),
             detector_confidence,
+            str(detect_every),
             None if detector_names is None else Path(detector_names),
             detector_layout,
             detector_normalise,
@@ -179,12 +191,33 @@ class Tracker:
         index, time_s = self._next_index(timestamp)
         return self._step(Frame(index, time_s, image), detections, None)
 
+    def predict(self, image: UInt8Array, *, timestamp: float | None = None) -> Tracks:
+        """Process the next frame without looking at it: tracks go where their motion takes them.
+
+        For frames in which a detector of your own does not run.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+            timestamp: As in `update`.
+
+        Returns:
+            The tracks of this frame, all of them `predicted`.
+
+        Raises:
+            RequestError: The task takes no detections.
+        """
+        if self._spec.prompt is not None:
+            raise RequestError(f"task {self.task} takes no detections: give each frame to update()")
+        index, time_s = self._next_index(timestamp)
+        return self._predict(Frame(index, time_s, image), None)
+
     def track(
         self,
         source: str | Path,
         *,
         init: Init = None,
         detections: str | Path | None = None,
+        detections_class: str | None = None,
         fps: float | None = None,
         max_frames: int | None = None,
     ) -> Iterator[tuple[Frame, Tracks]]:
@@ -192,8 +225,10 @@ class Tracker:
 
         Args:
             source: As `cli track` takes it: a video, a folder of images, camera0, a URL, ….
-            init: For sot, vos and pose; None: what the tracker was made with.
+            init: For sot, vos and pose; None: what the tracker was made with. `detect` or
+                `detect:CLASS`: the first object that the tracker's `detector` finds.
             detections: File of detections, in place of the tracker's `detector`.
+            detections_class: What those are where the file names no class, such as `person`.
             fps: Frames per second of images, or in place of what a video says.
             max_frames: How many frames at most.
 
@@ -208,31 +243,39 @@ class Tracker:
         self.reset()
         with ExitStack() as stack:
             opened = stack.enter_context(open_source(str(source), fps=fps))
-            detector = None
-            if self._spec.prompt is None:
-                detector = stack.enter_context(self._open_detector(detections))
+            detector, schedule = None, DetectionSchedule(self._detection.every())
+            if self._spec.prompt is None or starts_from_detector(self._init):
+                detector = stack.enter_context(self._open_detector(detections, detections_class))
             for count, frame in enumerate(opened):
                 if count == max_frames:
                     return
-                seen = None if detector is None else detector.detect(frame)
+                due, seen = schedule.is_due(opened.dropped), None
+                waits = self._head is None or self._head.needs_detections
+                if detector is not None and waits:
+                    if not due:
+                        yield frame, self._predict(frame, opened.info)
+                        continue
+                    seen = detector.detect(frame).named(detector.class_names)
                 yield frame, self._step(frame, seen, opened.info)
 
-    def _open_detector(self, detections: str | Path | None) -> Any:
+    def _open_detector(self, detections: str | Path | None, default_class: str | None) -> Any:
         chosen, kind, config = self._detection, self._spec.person_model, self._config
         if detections is None:
             chosen = chosen.with_defaults([self.task])
+        label = None if self._spec.prompt is None else class_to_start_from(self._init)
         models: dict[str, Any] = {f"{kind}_model": chosen.person_model(self._spec)} if kind else {}
         return open_detector(
             detections=None if detections is None else Path(detections),
             detector=None if detections is not None else chosen.detector,
             confidence=None if detections is not None else chosen.detector_confidence,
-            classes=None if detections is not None else chosen.classes(),
+            classes=None if detections is not None else (label,) if label else chosen.classes(),
             names=chosen.detector_names,
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,
             backend=self._backend,
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
+            default_class=default_class,
             **models,
         )
 
@@ -261,6 +304,13 @@ class Tracker:
         self._head, self._last_index = head, frame.index
         return tracks
 
+    def _predict(self, frame: Frame, info: SourceInfo | None) -> Tracks:
+        if self._head is None:
+            self._head = self._make_head(frame, info)
+        tracks = self._head.predict(frame)
+        self._last_index = frame.index
+        return tracks
+
     def _make_head(self, frame: Frame, info: SourceInfo | None) -> Head:
         if self._spec.prompt is not None and self._init is None:
             raise RequestError(
@@ -268,7 +318,8 @@ class Tracker:
                 "with start()"
             )
         facts = info or SourceInfo("update", "images", frame.size_hw, self._fps, None, live=False)
-        return self._spec.make_head(self._graphs, self._config, self._init, facts)
+        least = self._detection.detector_confidence
+        return open_head(self._graphs, self._config, self._init, facts, least)
 
 
 def export(

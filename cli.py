@@ -27,6 +27,7 @@ GROUPS = {
     "Measure": {
         "eval": "Measure accuracy on a benchmark, as its official tool does.",
         "compare": "Compare representations over tasks, as the paper does with its fifteen.",
+        "compare-trackers": "Compare our tracking of boxes with other packages' trackers.",
         "bench": "Measure latency, memory and energy of a task, backends side by side.",
         "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
     },
@@ -39,7 +40,7 @@ GROUPS = {
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
-SHARED_MODULES = {"backbones": "models"}
+SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare"}
 """Commands that stand in the module of another one, under their own name."""
 
 
@@ -61,7 +62,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f".commands.{SHARED_MODULES.get(cmd_name, cmd_name)}", __package__)
-        name = cmd_name if cmd_name in SHARED_MODULES else "command"
+        name = cmd_name.replace("-", "_") if cmd_name in SHARED_MODULES else "command"
         command: click.Command = getattr(module, name)
         return command
 

@@ -7,7 +7,8 @@ caller must not write to them afterwards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,14 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
+
+PEOPLE = frozenset({"person", "pedestrian"})
+"""Names of classes of people, in lower case."""
+
+
+def people_of(class_names: Sequence[str] | None) -> tuple[int, ...]:
+    """The numbers of classes that are named person or pedestrian, in any case."""
+    return tuple(k for k, name in enumerate(class_names or ()) if name.lower() in PEOPLE)
 
 
 def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
@@ -71,9 +80,10 @@ class Detections:
         boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
             Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the image.
         scores: (N,) float32, finite; the scale is the detector's own.
-        classes: (N,) int64; 0 where the detector knows one class only, -1 where it knows none.
+        classes: (N,) int64; -1 where the class is not known.
         masks: (N, H, W) bool at source size, or None.
         keypoints: (N, K, 3) float32: x, y, confidence (<= 0: not seen), or None.
+        class_names: By class number, empty where a number has none; None where no name is known.
     """
 
     boxes_xyxy: FloatArray
@@ -81,6 +91,7 @@ class Detections:
     classes: IntArray
     masks: BoolArray | None = None
     keypoints: FloatArray | None = None
+    class_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         _check("boxes_xyxy", self.boxes_xyxy, (None, 4), np.float32)
@@ -113,7 +124,23 @@ class Detections:
             self.classes[rows],
             None if self.masks is None else self.masks[rows],
             None if self.keypoints is None else self.keypoints[rows],
+            self.class_names,
         )
+
+    def named(self, class_names: Sequence[str] | None) -> Detections:
+        """The same with names of classes; with its own, where it has some."""
+        if class_names is None or self.class_names is not None:
+            return self
+        return replace(self, class_names=class_names)
+
+    def name_of(self, label: int) -> str:
+        """The name of a class; empty where it is not known."""
+        names = self.class_names or ()
+        return names[label] if 0 <= label < len(names) else ""
+
+    def is_person(self) -> BoolArray:
+        """(N,) bool: whose class is named person or pedestrian."""
+        return np.isin(self.classes, people_of(self.class_names))
 
     @staticmethod
     def from_supervision(detections: Any) -> Detections:
@@ -121,7 +148,8 @@ class Detections:
 
         Args:
             detections: `xyxy` (N, 4) in source pixels, `confidence` (N,) or None (then 1),
-                `class_id` (N,) or None (then -1: unknown), `mask` (N, H, W) bool or None.
+                `class_id` (N,) or None (then -1: unknown), `mask` (N, H, W) bool or None,
+                `data` with or without the names of their classes, `class_name` (N,).
 
         Raises:
             DetectionError: Shapes or values that are no detections.
@@ -135,6 +163,7 @@ class Detections:
             np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
             np.full(count, -1, np.int64) if classes is None else np.asarray(classes, np.int64),
             masks=None if mask is None else np.asarray(mask, np.bool_),
+            class_names=_names_by_class(classes, getattr(detections, "data", None)),
         )
 
     @staticmethod
@@ -143,6 +172,15 @@ class Detections:
         return Detections(
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         )
+
+
+def _names_by_class(classes: Any, data: Any) -> Sequence[str] | None:
+    """Names by class number, of names by detection."""
+    given = None if classes is None or not data else data.get("class_name")
+    if given is None:
+        return None
+    known = {int(label): str(name) for label, name in zip(classes, given, strict=True)}
+    return [known.get(label, "") for label in range(max(known, default=-1) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +193,20 @@ class Tracks:
         detections: The N objects, row by row with `ids`, in source pixels.
         label_map: (H, W) uint8 at source size, values are ids and 0 is background; only from
             heads that segment (VOS), else None.
+        predicted: (N,) bool: rows that no detection of this frame stands behind, but motion
+            alone; None: there are none.
     """
 
     frame_index: int
     ids: IntArray
     detections: Detections = field(default_factory=Detections.empty)
     label_map: UInt8Array | None = None
+    predicted: BoolArray | None = None
 
     def __post_init__(self) -> None:
         _check("ids", self.ids, (len(self.detections),), np.int64)
+        if self.predicted is not None:
+            _check("predicted", self.predicted, (len(self.detections),), np.bool_)
         if len(np.unique(self.ids)) != len(self.ids):
             raise DetectionError(f"frame {self.frame_index}: an id appears twice in {self.ids}")
 
@@ -184,10 +227,14 @@ class Tracks:
                 "pip install supervision"
             ) from None
         seen = self.detections
+        data = {}
+        if seen.class_names is not None:
+            data["class_name"] = np.array([seen.name_of(k) for k in seen.classes.tolist()], str)
         return supervision.Detections(
             xyxy=seen.boxes_xyxy.copy(),
             mask=seen.masks,
             confidence=seen.scores,
             class_id=seen.classes.astype(int),
             tracker_id=self.ids.astype(int),
+            data=data,
         )

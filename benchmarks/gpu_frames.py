@@ -104,7 +104,7 @@ def torch_mot(backbone: EagerBackbone, watch: DeviceStopwatch, size_hw: tuple[in
 
 
 def _measured(side: Side, graphs: Graphs, watch: DeviceStopwatch, size_hw: tuple[int, int]) -> Side:
-    side.config = MotConfig(height=size_hw[0], width=size_hw[1])
+    side.config = MotConfig(preset="unitrack", height=size_hw[0], width=size_hw[1])
     side.watch = watch
     side.graphs = DeviceGraphs(graphs, watch)
     side.associator = Associator(side.graphs, AssociationConfig(scale=side.config.rsm_scale))

@@ -81,7 +81,7 @@ class Side(ABC):
 
     def __init__(self, graphs: Graphs) -> None:
         self.watch = Stopwatch()
-        self.config = MotConfig()
+        self.config = MotConfig(preset="unitrack")
         self.graphs = WatchedGraphs(graphs, self.watch)
         self.associator = Associator(self.graphs, AssociationConfig(scale=self.config.rsm_scale))
         self.points: Float32 = np.zeros((0, 0, 0), np.float32)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -56,11 +57,8 @@ class Recorder:
         """Take in an event of the interpreter."""
         if event != "call":
             return
-        path = Path(frame.f_code.co_filename)
-        if not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / "benchmarks"):
-            return
-        name = path.relative_to(ROOT).as_posix()
-        if name.startswith((".venv", "tests")) or not path.stat().st_size:
+        name = _name(frame.f_code.co_filename)
+        if name is None:
             return
         if name not in self.walk.files:
             self.walk.files.append(name)
@@ -75,6 +73,16 @@ class Recorder:
         self.walk.frame_files = list(dict.fromkeys(visits))
         self.walk.frame_switches = sum(a != b for a, b in pairwise(visits))
         return self.walk
+
+
+@cache
+def _name(filename: str) -> str | None:
+    """A file of the package relative to its root; None for others and for empty ones."""
+    path = Path(filename)
+    if not path.is_relative_to(ROOT) or not path.stat().st_size:
+        return None
+    name = path.relative_to(ROOT).as_posix()
+    return None if name.startswith((".venv", "tests", "benchmarks")) else name
 
 
 class StandIn:

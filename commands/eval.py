@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DetectionError, RequestError, UnitrackError
-from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
+from ..runtime.paths import DEFAULT_BACKBONE, DEFAULT_DETECTOR, default_bundle
 from .console.bundles import ensure_bundle
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -30,11 +30,19 @@ if TYPE_CHECKING:
 
 
 TASKS = ("sot", "vos", "mot", "mots", "posetrack")
+DETECT = "detect"
+OF_DETECT = ("detector", "pose_model", "detector_classes", "detector_confidence")
+NOT_OF_DETECT = ("bundle", "backbone", "results", "detections", "executor")
 Failures = dict[str, UnitrackError]
 
 
 @click.command("eval", cls=SectionedCommand)
-@click.option("--task", type=click.Choice(TASKS), required=True, help="What to measure.")
+@click.option(
+    "--task",
+    type=click.Choice((*TASKS, DETECT)),
+    required=True,
+    help="What to measure; detect: a detector alone.",
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -44,8 +52,9 @@ Failures = dict[str, UnitrackError]
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["otb", "davis", "mot", "mots", "posetrack"]),
-    help="Layout of the data.  [default: the task's]",
+    type=click.Choice(["otb", "davis", "mot", "mots", "posetrack", "coco"]),
+    help="Layout of the data; of detect: mot, coco or posetrack.  [default: the task's, mot for "
+    "detect]",
 )
 @sequence_options
 @bundle_options
@@ -58,6 +67,19 @@ Failures = dict[str, UnitrackError]
     "--detections",
     type=click.Path(path_type=Path),
     help="Folder of SEQUENCE.txt or .json, in place of the data set's own detections.",
+)
+@click.option(
+    "--detector",
+    help="detect: the detector to measure, as in `cli track`.  [default: " + DEFAULT_DETECTOR + "]",
+)
+@click.option(
+    "--pose-model", type=click.Path(path_type=Path), help="detect: finds the joints in every box."
+)
+@click.option("--detector-classes", metavar="NAME,…", help="detect: classes to look for.")
+@click.option(
+    "--detector-confidence",
+    type=click.FloatRange(0, 1),
+    help="detect: lowest score that counts for recall and precision.  [default: the detector's]",
 )
 @onnx_backend_option
 @executor_options
@@ -80,7 +102,17 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
       cli eval --task vos --data DAVIS --split 2017/val
       cli eval --task sot --data OTB100 --sequence Car4 --sot-head xcorr
       cli eval --task mot --data MOT17 --split train --results my-tracker/
+      cli eval --task detect --detector yolox.onnx --format coco --data coco/ --split val2017
     """
+    if task == DETECT:
+        _detect(format_name or "mot", report_to, values)
+        return
+    given = [name for name in OF_DETECT if values[name] is not None]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise RequestError(f"{flag} belongs to --task detect, got --task {task}")
+    if format_name == "coco":
+        raise RequestError(f"--format coco belongs to --task detect, got --task {task}")
     from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
     from .console.jobs import raise_failures
 
@@ -92,7 +124,7 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
             f"give --format {FORMAT_OF_TASK[task]}"
         )
     measure = _score if values["results"] is not None else _track
-    sequences = _chosen_sequences(row, values)
+    sequences = chosen_sequences(row, values)
     records, failures, setting = measure(sequences, task, format_name, values)
     summary = _summary(row, records, failures, {"task": task, "format": format_name, **setting})
     if setting["output"] is not None:
@@ -103,7 +135,70 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
     raise_failures(failures, len(sequences))
 
 
-def _chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
+def _detect(format_name: str, report_to: ReportOutput, values: dict[str, Any]) -> None:
+    """Measure a detector alone."""
+    from rich.progress import track as progress
+
+    from ..evaluation.datasets.base import choose, first_frames
+    from ..evaluation.datasets.detection import DETECTION_FORMATS
+    from ..evaluation.runner.detection import DetectorChoice, Found, measure, table_of
+    from .console.bundles import ensure_detector
+
+    wrong = [name for name in NOT_OF_DETECT if values[name] is not None]
+    if wrong or values["jobs"] != 1:
+        flag = wrong[0] if wrong else "jobs"
+        raise RequestError(f"--task detect runs no tracker and one detector: leave out --{flag}")
+    if format_name not in DETECTION_FORMATS:
+        raise RequestError(
+            f"--format {format_name} has no boxes of all objects: --task detect takes "
+            f"{', '.join(DETECTION_FORMATS)}"
+        )
+    classes = values["detector_classes"]
+    choice = DetectorChoice(
+        values["detector"] or DEFAULT_DETECTOR,
+        None if classes is None else tuple(part.strip() for part in classes.split(",")),
+        values["detector_confidence"],
+        values["pose_model"],
+        values["backend"],
+    )
+    row = DETECTION_FORMATS[format_name]
+    sequences = choose(row.read(values["data"], values["split"]), values["names"])
+    sequences = [first_frames(sequence, values["max_frames"]) for sequence in sequences]
+    for sequence in sequences:
+        if sequence.truth is None or not sequence.images:
+            lacking = "images" if sequence.truth is not None else "ground truth"
+            raise DetectionError(f"{sequence.name}: no {lacking}; choose others with --sequence")
+    ensure_detector(choice.detector, choice.pose_model)
+    together, results = Found(), {}
+    for sequence in sequences:
+        objects = row.objects(sequence)
+        shown = progress(objects, sequence.name, console=_error_console(), transient=True)
+        results[sequence.name] = measure(choice, shown)
+        together.add(results[sequence.name])
+    notes = [note for s in sequences for note in s.notes] + together.notes()
+    summary = {
+        "task": DETECT,
+        "format": format_name,
+        "detector": choice.detector,
+        "sequences": [{"name": name, **found.values()} for name, found in results.items()],
+        "combined": together.values(),
+        "notes": notes,
+    }
+    if values["output"] is not None:
+        _write_summary(values["output"], summary)
+    report_to.show(Report(summary, [table_of(results, together)], notes=notes))
+
+
+def _error_console() -> Any:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.quiet = not console.is_terminal
+    return console
+
+
+def chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
+    """The sequences that `sequence_options` and `--detections` name."""
     from ..evaluation.datasets.base import choose, first_frames
 
     sequences = choose(row.read(values["data"], values["split"]), values["names"])

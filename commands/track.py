@@ -76,6 +76,7 @@ def make_command() -> click.Command:
           cli track camera0 rtsp://host/live clip.mp4 --task mot --detector motion
           cli track frames/ --task vos --init first-mask.png
           cli track car.mp4 --task sot --init 70,51,107,87 --save-video
+          cli track camera0 --task sot --init detect:person
           cli track frames/ --task mots --detections masks.txt
           cli track street.mp4 --task posetrack --detector yolox.onnx --pose-model blazepose
           cli track dance.mp4 --task pose --init first-frame.json --save-video

@@ -35,20 +35,24 @@ def by_preset(text: str) -> Any:
     return field(default=None, metadata={"help": text})
 
 
-PRESETS = ("unitrack", "memory")
-"""The ways to associate: the paper's with the authors' numbers, and by appearance memory."""
+PRESETS = ("memory", "unitrack")
+"""The ways to associate: by appearance memory, and the paper's with the authors' numbers."""
+
+
+CLASSES = ("together", "apart")
+"""Whether detections of another class may join a track."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedConfig(TaskConfig):
     """Parameters of a task that gives identities to detections.
 
-    The defaults are the authors' for boxes and masks. A parameter that is not given, or is None,
-    takes the number of the preset in `presets`; one that the preset does not have stays None.
+    A parameter that is not given, or is None, takes the number of the preset in `presets`; one that
+    the preset does not have stays None. Those of preset unitrack, and what both presets share, are
+    the authors' for boxes and masks.
     """
 
     presets: ClassVar[dict[str, dict[str, float]]] = {
-        "unitrack": {"appearance_weight": 0.98, "cost_limit": 0.7, "buffer": 30.0},
         "memory": {
             "appearance_weight": 0.5,
             "cost_limit": 0.75,
@@ -57,13 +61,14 @@ class TrackedConfig(TaskConfig):
             "start_confidence": 0.6,
             "memory": 5.0,
         },
+        "unitrack": {"appearance_weight": 0.98, "cost_limit": 0.7, "buffer": 30.0},
     }
 
     preset: str = field(
-        default="unitrack",
+        default="memory",
         metadata={
-            "help": "How detections get identities: unitrack, as in the paper, or memory, by "
-            "several features a track (docs/association.md).",
+            "help": "How detections get identities: memory, by several features a track and by "
+            "overlap, or unitrack, as in the paper (docs/association.md).",
             "choices": PRESETS,
         },
     )
@@ -96,6 +101,14 @@ class TrackedConfig(TaskConfig):
             "help": "Motion and overlap count too; off: appearance alone (preset unitrack only)."
         },
     )
+    classes: str = field(
+        default="together",
+        metadata={
+            "help": "together: a track may change its class, as detectors take a car for a truck, "
+            "and reports the one of most of its matches; apart: a track has one class.",
+            "choices": CLASSES,
+        },
+    )
     rsm_scale: float = field(
         default=100.0, metadata={"help": "Scale s of the reconstruction similarity's softmax."}
     )
@@ -120,6 +133,10 @@ class TrackedConfig(TaskConfig):
             raise RequestError(
                 f"{self.task}: got similarity {self.similarity!r}, expected one of "
                 f"{', '.join(SIMILARITIES)}"
+            )
+        if self.classes not in CLASSES:
+            raise RequestError(
+                f"{self.task}: got classes {self.classes!r}, expected one of {', '.join(CLASSES)}"
             )
         if self.similarity == "flattened" and self.task != "mot":
             raise RequestError(
@@ -259,7 +276,7 @@ class SotConfig(TaskConfig):
 
 @dataclass(frozen=True, slots=True)
 class MotsConfig(TrackedConfig):
-    """Parameters of multi-object tracking and segmentation; the defaults are the authors'."""
+    """Parameters of multi-object tracking and segmentation."""
 
     task: ClassVar[str] = "mots"
 
@@ -275,7 +292,7 @@ class MotsConfig(TrackedConfig):
 
 @dataclass(frozen=True, slots=True)
 class PosetrackConfig(TrackedConfig):
-    """Parameters of pose tracking; the defaults are the authors'."""
+    """Parameters of pose tracking."""
 
     task: ClassVar[str] = "posetrack"
 
@@ -302,7 +319,7 @@ def _check_area(config: MotsConfig | PosetrackConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MotConfig(TrackedConfig):
-    """Parameters of multi-object tracking; the defaults are the authors'."""
+    """Parameters of multi-object tracking."""
 
     task: ClassVar[str] = "mot"
 

@@ -60,6 +60,11 @@ class StartedHead(Head):
         """Whether the head of the last command does."""
         return self._head is not None and self._head.needs_features
 
+    @property
+    def needs_detections(self) -> bool:  # type: ignore[override]
+        """Whether the head of the last command does."""
+        return self._head is not None and self._head.needs_detections
+
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """That of the head of the last command; the source's own where there is none."""
         return source_hw if self._head is None else self._head.network_hw(source_hw)
@@ -90,6 +95,10 @@ class StartedHead(Head):
         if commands:
             self._begin(commands[-1], frame.size_hw)
         return tracks
+
+    def predict(self, frame: Frame) -> Tracks:
+        """What the head of the last command says of a frame in which no detector runs."""
+        return self._nothing(frame) if self._head is None else self._head.predict(frame)
 
     def _begin(self, command: StartCommand, size_hw: tuple[int, int]) -> None:
         try:

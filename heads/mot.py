@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..records import Detections, Frame, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.kalman import boxes_of
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.tracklets import ObjectFeatures, Tracklet, points_of
 from .config import MotConfig
 from .tracked import TrackedHead
-
-PEDESTRIAN = 0
-"""The class of people: COCO's number for them, and what a file without classes is read as."""
 
 
 class MotHead(TrackedHead[MotConfig]):
@@ -39,8 +36,9 @@ class MotHead(TrackedHead[MotConfig]):
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        usable = inside & (seen.scores >= self._lowest_confidence)
-        return seen if usable.all() else seen[usable]
+        if (inside & (seen.scores >= self._lowest_confidence)).all():
+            return seen
+        return seen[self._probable(seen, "outside", inside)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width
@@ -50,7 +48,7 @@ class MotHead(TrackedHead[MotConfig]):
             grid_hw=features.grid_hw,
             output_hw=output_hw,
         )
-        (points,) = self._graphs.run("box_features", features.array, weights_y, weights_x)
+        points = points_of(self._graphs, "box_features", features.array, weights_y, weights_x)
         # A bin without any sample in the image is no point.
         inside_y = np.asarray(weights_y.any(axis=2), np.float32)
         inside_x = np.asarray(weights_x.any(axis=2), np.float32)
@@ -60,19 +58,57 @@ class MotHead(TrackedHead[MotConfig]):
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         missed = self._coasting(frame.size_hw)
         rows = np.array([t.detection for t in tracklets], np.int64)
+        predicted = np.arange(len(tracklets) + len(missed)) >= len(tracklets) if missed else None
         ids = np.array([t.id for t in (*tracklets, *missed)], np.int64)
         scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
-        classes = np.append(seen.classes[rows], np.array([t.class_id for t in missed], np.int64))
+        classes = np.array([t.class_id for t in (*tracklets, *missed)], np.int64)
         boxes = boxes_of([t.filter for t in (*tracklets, *missed)])
-        wanted = valid_rows(boxes) & (box_areas(boxes) > self._config.min_area)
-        if self._config.max_aspect:
-            # What people's boxes look like says nothing of other classes.
-            size = boxes[:, 2:] - boxes[:, :2]
-            upright = size[:, 0] <= self._config.max_aspect * size[:, 1]
-            wanted &= upright | (classes != PEDESTRIAN)
-        return Tracks(
-            frame.index, ids[wanted], Detections(boxes[wanted], scores[wanted], classes[wanted])
+        return self._reported(frame, ids, boxes, scores, classes, predicted)
+
+    def _moved(
+        self,
+        frame: Frame,
+        ids: IntArray,
+        found: Detections,
+        before: FloatArray,  # noqa: ARG002
+        now: FloatArray,
+    ) -> Tracks:
+        return self._reported(frame, ids, now, found.scores, found.classes, None)
+
+    def _reported(
+        self,
+        frame: Frame,
+        ids: IntArray,
+        boxes: FloatArray,
+        scores: FloatArray,
+        classes: IntArray,
+        predicted: BoolArray | None,
+    ) -> Tracks:
+        """The rows of boxes that are large enough and, of people, upright."""
+        valid = valid_rows(boxes)
+        large = box_areas(boxes) > self._config.min_area
+        size = boxes[:, 2:] - boxes[:, :2]
+        # What people's boxes look like says nothing of other classes.
+        wide = size[:, 0] > (self._config.max_aspect or np.inf) * size[:, 1]
+        upright = ~(wide & np.isin(classes, self._people))
+        wanted = valid & large & upright
+        if not wanted.all():
+            self._count_dropped("min_area", large | ~valid)
+            self._count_dropped("max_aspect", upright | ~large | ~valid)
+        rows = Detections(
+            *(boxes[wanted], scores[wanted], classes[wanted]), class_names=self._class_names
         )
+        shown = None if predicted is None else predicted[wanted]
+        return Tracks(frame.index, ids[wanted], rows, predicted=shown)
+
+    def _drop_reasons(self) -> dict[str, str]:
+        config = self._config
+        return {
+            **super()._drop_reasons(),
+            "min_area": f"boxes not reported: not above --mot-min-area {config.min_area:g}",
+            "max_aspect": f"boxes not reported: people wider than --mot-max-aspect "
+            f"{config.max_aspect:g}",
+        }
 
     def _coasting(self, size_hw: tuple[int, int]) -> list[Tracklet]:
         """Missed tracklets that are reported all the same.

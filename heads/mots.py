@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ..errors import DetectionError
-from ..records import BoolArray, Detections, FloatArray, Frame, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import mask_boxes, nms, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_masks
@@ -35,7 +36,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         return {"gate": False, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True}
+        return {"confirm_at_once": True, "start_overlap": 1.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if not len(seen):
@@ -51,8 +52,9 @@ class MotsHead(TrackedHead[MotsConfig]):
                 f"source's {size_hw}"
             )
         boxes = mask_boxes(seen.masks)
-        rows = np.flatnonzero(valid_rows(boxes) & (seen.scores >= self._lowest_confidence))
+        rows = np.flatnonzero(self._probable(seen, "empty", valid_rows(boxes)))
         kept = nms(boxes[rows], seen.scores[rows], self._config.overlap_removal, seen.classes[rows])
+        self._dropped["overlap_removal"] += len(rows) - len(kept)
         rows = rows[np.sort(kept)]
         return replace(seen[rows], boxes_xyxy=boxes[rows])
 
@@ -62,17 +64,61 @@ class MotsHead(TrackedHead[MotsConfig]):
         return describe_masks(self._graphs, seen.masks, features, self._config.max_area)
 
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        ids, found = matched(tracklets, seen)
+        return self._apart(frame, *matched(tracklets, seen))
+
+    def _apart(self, frame: Frame, ids: IntArray, found: Detections) -> Tracks:
+        """Tracks whose masks are disjoint."""
         if found.masks is None:
             return Tracks(frame.index, np.zeros(0, np.int64))
         masks = disjoint_masks(found.masks, found.scores)
         boxes = mask_boxes(masks)
         left = valid_rows(boxes)
-        return Tracks(
-            frame.index,
-            ids[left],
-            Detections(boxes[left], found.scores[left], found.classes[left], masks[left]),
+        self._count_dropped("hidden", left)
+        names = found.class_names
+        rows = Detections(
+            boxes[left], found.scores[left], found.classes[left], masks[left], class_names=names
         )
+        return Tracks(frame.index, ids[left], rows)
+
+    def _moved(
+        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
+    ) -> Tracks:
+        if found.masks is None:
+            return Tracks(frame.index, ids[:0])
+        moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
+        masks = np.array(moved, np.bool_).reshape(-1, *frame.size_hw)
+        # The boxes are not looked at: masks have their own.
+        return self._apart(frame, ids, replace(found, masks=masks))
+
+    def _drop_reasons(self) -> dict[str, str]:
+        limit = self._config.overlap_removal
+        return {
+            **super()._drop_reasons(),
+            "empty": "detections not tracked: the mask is empty",
+            "overlap_removal": "detections not tracked: overlap a better one by more than "
+            f"--mots-overlap-removal {limit:g}",
+            "hidden": "masks not reported: wholly covered by better ones",
+        }
+
+
+def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArray:
+    """A mask that moves and grows with a box.
+
+    Args:
+        mask: (H, W) bool.
+        before: (4,) the box it is in, in its pixels: left, top, right, bottom.
+        now: (4,) where that goes.
+
+    Returns:
+        (H, W) bool; what leaves the image is cut off.
+    """
+    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
+    # Centres of pixels, which OpenCV counts from, lie half a pixel within them.
+    shift = now[:2] - before[:2] * scale + (scale - 1) / 2
+    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
+    size_wh = mask.shape[1], mask.shape[0]
+    moved = cv2.warpAffine(mask.astype(np.uint8), matrix, size_wh, flags=cv2.INTER_NEAREST)
+    return np.asarray(moved > 0, np.bool_)
 
 
 def disjoint_masks(masks: BoolArray, scores: FloatArray) -> BoolArray:

@@ -128,6 +128,7 @@ class PoseHead(PropagatedHead[PoseConfig]):
             boxes[shown],
             scores[shown],
             np.zeros(int(shown.sum()), np.int64),
+            class_names=("person",),
             keypoints=keypoints[shown],
         )
         return Tracks(frame_index, self._ids[shown], people)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import DetectionError
-from ..records import BoolArray, Detections, FloatArray, Frame, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.preprocessing import FeatureMap
 from .association.mask_points import describe_grid
 from .association.skeleton import pose_mask
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import PosetrackConfig
-from .tracked import TrackedHead, matched
+from .tracked import TrackedHead, matched, moved_points
 
 
 class PosetrackHead(TrackedHead[PosetrackConfig]):
@@ -31,7 +32,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         return {"gate": False, "position_only": True, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True}
+        return {"confirm_at_once": True, "start_overlap": 1.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if len(seen) and seen.keypoints is None:
@@ -40,7 +41,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
                 "PoseTrack18 or COCO keypoint file, or add --pose-model FILE.onnx"
             )
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[inside & (seen.scores >= self._lowest_confidence)]
+        return seen[self._probable(seen, "outside", inside)]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.keypoints is None:
@@ -50,6 +51,24 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
 
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         return Tracks(frame.index, *matched(tracklets, seen))
+
+    def _moved(
+        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
+    ) -> Tracks:
+        boxes, joints = found.boxes_xyxy.copy(), None
+        if found.keypoints is not None:
+            joints = found.keypoints.copy()
+        for row, ends in enumerate(zip(before, now, strict=True)):
+            boxes[row] = moved_points(boxes[row].reshape(2, 2), *ends).ravel()
+            if joints is not None:
+                joints[row, :, :2] = moved_points(joints[row, :, :2], *ends)
+        valid = valid_rows(boxes)
+        moved = replace(found[valid], boxes_xyxy=boxes[valid])
+        return Tracks(
+            frame.index,
+            ids[valid],
+            replace(moved, masks=None, keypoints=None if joints is None else joints[valid]),
+        )
 
 
 def poses_on_grid(keypoints: FloatArray, features: FeatureMap) -> BoolArray:

@@ -118,7 +118,7 @@ class SotHead(Head):
             score = self._follow(frame, self._target)
         corner = self._target.centre_xy - self._target.size_wh / 2
         box = np.concatenate([corner, corner + self._target.size_wh]).astype(np.float32)
-        seen = Detections(box[None], np.array([score], np.float32), np.zeros(1, np.int64))
+        seen = Detections(box[None], np.array([score], np.float32), np.full(1, -1, np.int64))
         return Tracks(frame.index, np.ones(1, np.int64), seen)
 
     def _start(self, frame: Frame) -> _Target:

@@ -148,6 +148,6 @@ def tracks_of_labels(frame_index: int, labels: UInt8Array) -> Tracks:
         boxes[row] = x, y, x + width, y + height
     count = len(ids)
     detections = Detections(
-        boxes, np.ones(count, np.float32), np.zeros(count, np.int64), masks=masks
+        boxes, np.ones(count, np.float32), np.full(count, -1, np.int64), masks=masks
     )
     return Tracks(frame_index, ids, detections, label_map=labels)

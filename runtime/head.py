@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 from ..records import Detections, Frame, Tracks
 from .preprocessing import FeatureMap
 
@@ -41,6 +43,25 @@ class Head(ABC):
         Returns:
             The objects of this frame, in source pixels.
         """
+
+    def predict(self, frame: Frame) -> Tracks:
+        """The objects of the next frame where their motion takes them, without any detection.
+
+        Called in place of `step` for heads with `needs_detections`, in frames in which no detector
+        runs; the image is not looked at.  By default nothing is known of such a frame.
+
+        Args:
+            frame: Its index is larger than that of the last one.
+        """
+        return Tracks(frame.index, np.zeros(0, np.int64))
+
+    def dropped(self) -> dict[str, int]:
+        """How many objects are in no result, by reason; by default none is dropped."""
+        return {}
+
+    def drop_notes(self) -> list[str]:
+        """`dropped` for people: a line a reason, with the option that decides."""
+        return []
 
     @abstractmethod
     def reset(self) -> None:

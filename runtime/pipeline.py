@@ -55,6 +55,54 @@ class StageTimes:
         return summary
 
 
+MOST_BETWEEN = 10
+"""Of so many frames a detector sees at least one, however slow it is."""
+
+_PATIENCE = 50
+"""After so many detections without a dropped frame, more frames are looked at again; after twice as
+many the next time, where that was too much."""
+
+
+class DetectionSchedule:
+    """In which frames the detector runs: the first, and then every n-th.
+
+    Args:
+        every: n; None: as many as a live source leaves time for, which is known by the frames that
+            it drops. A file, which waits, has all of its frames looked at.
+
+    Attributes:
+        every: n at present.
+    """
+
+    def __init__(self, every: int | None = 1) -> None:
+        self.every = every or 1
+        self._adapts = every is None
+        self._frames = self._dropped = self._calm = 0
+        self._patience, self._tried = _PATIENCE, False
+
+    def is_due(self, dropped: int) -> bool:
+        """Whether the detector runs in the next frame; called once a frame.
+
+        Args:
+            dropped: Frames of the source that were dropped so far.
+        """
+        due = self._frames == 0
+        if due and self._adapts:
+            self._adapt(dropped)
+        self._frames = (self._frames + 1) % self.every
+        return due
+
+    def _adapt(self, dropped: int) -> None:
+        lost, self._dropped = dropped > self._dropped, dropped
+        self._calm = 0 if lost else self._calm + 1
+        if lost:
+            if self._tried:
+                self._patience *= 2
+            self.every, self._tried = min(self.every + 1, MOST_BETWEEN), False
+        elif self._calm >= self._patience and self.every > 1:
+            self.every, self._calm, self._tried = self.every - 1, 0, True
+
+
 OnFrame = Callable[[Frame, Sequence[Tracks]], None]
 
 
@@ -76,6 +124,10 @@ class TaskRunner:
     writers: Sequence[Writer]
     ids: set[int] = field(default_factory=set)
 
+    def dropped(self) -> dict[str, int]:
+        """How many objects were found and are in no result, by reason."""
+        return {**(self.detector.dropped() if self.detector else {}), **self.head.dropped()}
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -86,12 +138,14 @@ class Prepared:
         start_s: `time.perf_counter()` when it was handed over.
         image: (1, height, width, 3) uint8 for the backbone; None where no head needs it.
         letterbox: How the image was made; None with it.
+        detects: Whether the detectors run.
     """
 
     frame: Frame
     start_s: float
     image: Array | None
     letterbox: Letterbox | None
+    detects: bool = True
 
 
 class Pipeline:
@@ -106,9 +160,12 @@ class Pipeline:
         task_runners: The tasks; the first one that looks at the whole frame decides its image size.
         name: The source's short name, for `listeners`.
         listeners: Called after every frame.
+        detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
+            tasks that need none.
 
     Attributes:
         frames: Number of frames done.
+        predicted: Of these, those in which no detector ran.
         interrupted: Whether the user ended the run.
         exhausted: Whether the source was read to its end.
         elapsed_s: Wall time of the loop.
@@ -124,7 +181,9 @@ class Pipeline:
         *,
         name: str = "",
         listeners: Sequence[RunListener] = (),
+        detect_every: int | None = 1,
     ) -> None:
+        self._schedule = DetectionSchedule(detect_every)
         self._extractor = FeatureExtractor(graphs)
         self._source = source
         self._sizes = graphs.spec.sizes_hw
@@ -134,7 +193,7 @@ class Pipeline:
         self._stages_s: dict[str, float] = {}
         self._size_for: tuple[int, int] | None = None
         self._size = (0, 0)
-        self.frames = 0
+        self.frames = self.predicted = 0
         self.interrupted = False
         self.exhausted = False
         self.elapsed_s = 0.0
@@ -179,16 +238,17 @@ class Pipeline:
             self.exhausted = True
             return None
         start = time.perf_counter()
+        detects = self._schedule.is_due(self._source.dropped)
         heads = [
             task_runner.head
             for task_runner in self._task_runners
             if task_runner.head.needs_features
         ]
-        if not heads:
-            return Prepared(frame, start, None, None)
+        if not any(detects or not head.needs_detections for head in heads):
+            return Prepared(frame, start, None, None, detects)
         with self._measure("letterbox"):
             image, letterbox = self._extractor.prepare(frame, self._network_hw(heads[0], frame))
-        return Prepared(frame, start, image, letterbox)
+        return Prepared(frame, start, image, letterbox, detects)
 
     def _network_hw(self, head: Head, frame: Frame) -> tuple[int, int]:
         """Size of the network's image: of the bundle's, the one nearest to what the head wants."""
@@ -206,7 +266,7 @@ class Pipeline:
     def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
         """Run the heads on a frame, write their results and call the listeners."""
         frame = prepared.frame
-        results = [self._step(task_runner, frame, features) for task_runner in self._task_runners]
+        results = [self._step(runner, prepared, features) for runner in self._task_runners]
         self.note("latency", self._age(prepared))
         with self._measure("write"):
             for task_runner, tracks in zip(self._task_runners, results, strict=True):
@@ -214,6 +274,7 @@ class Pipeline:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
         self.frames += 1
+        self.predicted += not prepared.detects
         if self._listeners:
             self._notify(frame, results)
         return results
@@ -224,12 +285,19 @@ class Pipeline:
         with self._measure("backbone"):
             return self._extractor.extract(prepared.image, prepared.letterbox)
 
-    def _step(self, task_runner: TaskRunner, frame: Frame, features: FeatureMap | None) -> Tracks:
+    def _step(
+        self, task_runner: TaskRunner, prepared: Prepared, features: FeatureMap | None
+    ) -> Tracks:
         prefix = f"{task_runner.task} " if len(self._task_runners) > 1 else ""
-        seen = None
-        if task_runner.detector is not None:
+        frame, seen = prepared.frame, None
+        if task_runner.detector is not None and task_runner.head.needs_detections:
+            if not prepared.detects:
+                with self._measure(f"{prefix}head"):
+                    return task_runner.head.predict(frame)
             with self._measure(f"{prefix}detect"):
                 seen = task_runner.detector.detect(frame)
+            if task_runner.detector.class_names is not None:
+                seen = seen.named(task_runner.detector.class_names)
         with self._measure(f"{prefix}head"):
             # None only where no head needs features, and those heads take it.
             return task_runner.head.step(frame, cast(FeatureMap, features), seen)

@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 # Before NumPy and ONNX Runtime start their pools: two cores are what the project promises to use,
@@ -134,6 +135,19 @@ def half_resnet(shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -
     """`resnet_bundle` in float16."""
     weights = shared_models / "resnet18_imagenet_layer3.pth"
     return _export("imagenet-r18", tmp_path_factory, weights, "fp16")
+
+
+@pytest.fixture(scope="session")
+def half_resnet_backbone(shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The backbone of `half_resnet` alone; `half_lite` has the other graphs in float16."""
+    from unitrack_edge.export import bundle_writer
+
+    weights = shared_models / "resnet18_imagenet_layer3.pth"
+    request = bundle_writer.ExportRequest("imagenet-r18", weights=weights, precision="fp16")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_writer, "head_graphs", lambda _sizes: {})
+        write = partial(bundle_writer.write_bundle, request)
+        return Bundle.load(_once(tmp_path_factory, "imagenet-r18-fp16-backbone", write))
 
 
 @pytest.fixture(scope="session")

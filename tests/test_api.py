@@ -202,6 +202,15 @@ def test_detections_from_supervision():
     seen = Detections.from_supervision(full)
     assert (seen.scores.tolist(), seen.classes.tolist()) == ([0.25], [3])
     assert seen.masks.all()
+    assert seen.class_names is None
+    several = boxes_of_supervision(
+        xyxy=np.array([[1.0, 2, 5, 9]] * 2),
+        class_id=np.array([3, 1]),
+        data={"class_name": np.array(["car", "person"])},
+    )
+    seen = Detections.from_supervision(several)
+    assert [seen.name_of(label) for label in (0, 1, 3, 4, -1)] == ["", "person", "car", "", ""]
+    assert seen.is_person().tolist() == [False, True]
     empty = boxes_of_supervision(xyxy=np.zeros((0, 4)))
     assert len(Detections.from_supervision(empty)) == 0
     with pytest.raises(UnitrackError):
@@ -216,6 +225,11 @@ def test_tracks_to_supervision(monkeypatch):
     made = tracks.to_supervision()
     assert made.tracker_id.tolist() == [7]
     assert made.xyxy.tolist() == [[1, 2, 5, 9]]
+    assert made.data == {}
+    named = Detections.from_supervision(boxes_of_supervision(class_id=np.array([1])))
+    named = named.named(("", "car"))
+    made = unitrack_edge.Tracks(0, np.array([7]), named).to_supervision()
+    assert made.data["class_name"].tolist() == ["car"]
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UnitrackError, match="pip install supervision"):
         tracks.to_supervision()

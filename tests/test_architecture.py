@@ -248,7 +248,7 @@ def test_the_wheel_says_what_it_is(wheel):
     assert "\nRequires-Python: >=3.10\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "\nRequires-Dist: prometheus-client" in metadata
-    extras = "cpu gpu tensorrt tensorrt-rtx export calibrate eval bench ray serve dev"
+    extras = "cpu gpu tensorrt tensorrt-rtx export calibrate eval bench peers ray serve dev"
     for extra in extras.split():
         assert f"\nProvides-Extra: {extra}\n" in metadata
     assert b"Apache License" in info["licenses/LICENSE"]

@@ -27,7 +27,7 @@ from ..runtime.paths import (
     model_name,
 )
 from ..runtime.sources.redact import redact, short_names
-from .registry import TASKS, TaskSpec
+from .registry import TASKS, TaskSpec, starts_from_detector
 
 
 def option(
@@ -75,12 +75,19 @@ class SourceConfig:
         "vos: the first frame's mask (PNG; several values are several objects), or a box "
         "X,Y,W,H (or 'select' to draw it) in which the object is cut out. sot: the box X,Y,W,H "
         "(pixels from 0), a file whose first row is x,y,w,h (OTB, pixels from 1), or 'select' to "
-        "draw it. pose: the first frame's keypoints, PoseTrack18 JSON or COCO results."
+        "draw it. pose: the first frame's keypoints, PoseTrack18 JSON or COCO results. All: "
+        "'detect' or 'detect:CLASS', such as detect:person, to start from the first frame in which "
+        "the detector finds something."
     )
     detections: Path | None = option(
         "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
         "or COCO results) in place of a detector; without a model for them, mots needs masks and "
         "posetrack keypoints. For several sources as --init."
+    )
+    detections_class: str | None = option(
+        "What the detections of a MOTChallenge or COCO file are where it names no class, such as "
+        "person.  [default: not known; person in a benchmark's own NAME/det/det.txt]",
+        metavar="NAME",
     )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
     realtime: bool = option(
@@ -102,6 +109,8 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
             raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
+        if self.detections_class is not None and self.detections is None:
+            raise RequestError("--detections-class belongs to --detections FILE")
         give_up_s = self.give_up_s
         if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
             raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")
@@ -145,11 +154,17 @@ class DetectorConfig:
         f"{DEFAULT_DETECTOR}]"
     )
     detector_classes: str | None = option(
-        "Classes of the model to keep, by name or number from 0.  [default: all; person with "
-        "--pose-model or --mask-model]",
-        metavar="NAME|N,…",
+        "Classes of the model to keep, by name or number, such as person,car.  [default: all; "
+        "people with --pose-model or --mask-model, where the model names its classes]",
+        metavar="NAME,…",
     )
     detector_confidence: float | None = option("Lowest score of the model's detections.")
+    detect_every: str = option(
+        "Run the detector in every N-th frame, and carry tracks by their motion in between; auto: "
+        "in as many as a live source leaves time for.",
+        "1",
+        metavar="N|auto",
+    )
     detector_names: Path | None = option(
         "File of the names of the model's classes, one a line, or with a list 'names' (YAML, "
         "JSON).  [default: the model's own, or COCO's for 80 or 91 classes]"
@@ -177,7 +192,12 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if self.detector == MOTION:
             self.check_model()
-        self.classes()
+        self.every()
+        if "" in (self.classes() or ()):
+            raise RequestError(
+                f"--detector-classes {self.detector_classes}: expected names or numbers such as "
+                "person or 0,2,7"
+            )
         self.size_hw()
 
     def check_model(self) -> None:
@@ -193,21 +213,28 @@ class DetectorConfig:
                     f"{flag}: settings of a model belong to --detector MODEL.onnx, and none runs"
                 )
 
-    def classes(self) -> tuple[int | str, ...] | None:
-        """Numbers and names of the classes to keep; None: the default.
+    def every(self) -> int | None:
+        """N of `--detect-every N`; None: auto.
 
         Raises:
-            RequestError: An empty name.
+            RequestError: Neither auto nor a whole number from 1.
         """
+        if self.detect_every == "auto":
+            return None
+        if not (self.detect_every.isascii() and self.detect_every.isdigit()) or (
+            not 1 <= int(self.detect_every) <= 1000
+        ):
+            raise RequestError(
+                f"--detect-every {self.detect_every}: expected a number of frames from 1 to 1000, "
+                "or auto"
+            )
+        return int(self.detect_every)
+
+    def classes(self) -> tuple[str, ...] | None:
+        """Names and numbers of the classes to keep; None: the default."""
         if self.detector_classes is None:
             return None
-        parts = [part.strip() for part in self.detector_classes.split(",")]
-        if not all(parts):
-            raise RequestError(
-                f"--detector-classes {self.detector_classes}: expected names or whole numbers, "
-                "such as person,car or 0,2"
-            )
-        return tuple(int(part) if part.isdecimal() else part for part in parts)
+        return tuple(part.strip() for part in self.detector_classes.split(","))
 
     def size_hw(self) -> tuple[int, int] | None:
         """Height and width of the model's image; None: the default.
@@ -336,7 +363,7 @@ class TrackConfig:
     def __post_init__(self) -> None:
         if not self.sources or not self.tasks:
             raise RequestError("nothing to track: give a SOURCE and --task NAME")
-        detected = [task for task in self.task_names if TASKS[task].prompt is None]
+        detected = sorted({t for source in self.sources for t in self._detected(source)})
         if not detected or any(source.detections is not None for source in self.sources):
             if self.detector.detector is None:
                 self.detector.check_model()
@@ -358,9 +385,14 @@ class TrackConfig:
             [source.source for source in self.sources], "-".join(self.task_names)
         )
 
+    def _detected(self, source: SourceConfig) -> list[str]:
+        """The tasks that take detections of a source."""
+        starts = starts_from_detector(source.init)
+        return [task for task in self.task_names if starts or TASKS[task].prompt is None]
+
     def _check_inputs(self, source: SourceConfig) -> None:
         prompted = [task for task in self.task_names if TASKS[task].prompt is not None]
-        detected = [task for task in self.task_names if TASKS[task].prompt is None]
+        detected = self._detected(source)
         for task in prompted:
             started = self.run.serve is not None and TASKS[task].interactive
             if source.init is None and not started:
@@ -371,9 +403,15 @@ class TrackConfig:
                 "--detections FILE holds"
             )
         given = (source.detections is not None) + (self.detector.detector is not None)
-        if given and not detected:
+        unused = source.detections is not None or not any(map(self._detected, self.sources))
+        if given and unused and not detected:
             raise RequestError(
-                f"task {prompted[0]} takes no detections: leave out --detections/--detector"
+                f"task {prompted[0]} takes no detections: leave out --detections/--detector, or "
+                "give --init detect to start from one"
+            )
+        if unused and not detected and self.detector.every() != 1:
+            raise RequestError(
+                f"--detect-every belongs to tasks that take detections, got --task {prompted[0]}"
             )
         if detected and not given:
             raise RequestError(
@@ -387,9 +425,10 @@ class TrackConfig:
 
     def _check_person_models(self) -> None:
         detector = self.detector
+        detected = {task for source in self.sources for task in self._detected(source)}
         for kind, model in (("pose", detector.pose_model), ("mask", detector.mask_model)):
             takers = [task for task, spec in TASKS.items() if spec.person_model == kind]
-            if model is not None and not set(takers) & set(self.task_names):
+            if model is not None and not set(takers) & detected:
                 raise RequestError(
                     f"--{kind}-model belongs to --task {'|'.join(takers)}, got --task "
                     f"{self.task_names[0]}"
@@ -398,7 +437,11 @@ class TrackConfig:
             return
         for task in self.task_names:
             spec = TASKS[task]
-            if not spec.needs_person_model or detector.person_model(spec) is not None:
+            if (
+                task not in detected
+                or not spec.needs_person_model
+                or detector.person_model(spec) is not None
+            ):
                 continue
             if spec.person_model == "pose" and not _finds(detector, "keypoints"):
                 raise RequestError(

@@ -36,6 +36,21 @@ Init: TypeAlias = str | Path | Sequence[float] | UInt8Array | FloatArray | None
 """What a task starts from: a text or file as `--init` takes it, or the thing itself: a box (x, y,
 w, h) in source pixels from 0, an (H, W) uint8 label map, (N, K, 3) float32 keypoints."""
 
+DETECT = "detect"
+"""`--init detect` and `--init detect:CLASS`: start from the first object that a detector finds."""
+
+
+def starts_from_detector(init: Init) -> bool:
+    """Whether a task is to start from what a detector finds."""
+    return isinstance(init, str) and (init == DETECT or init.startswith(f"{DETECT}:"))
+
+
+def class_to_start_from(init: Init) -> str | None:
+    """CLASS of `detect:CLASS`; None for any class."""
+    name = str(init).partition(":")[2].strip() if starts_from_detector(init) else ""
+    return name or None
+
+
 MakeHead = Callable[[Graphs, Any, Init, SourceInfo], Head]
 """Makes a head of the graphs, the task's config, what it starts from, and the source's facts."""
 
@@ -53,8 +68,8 @@ class TaskSpec:
             detections of every frame.
         person_model: Which of the models that look at one person at a time it may have: `pose`,
             `mask`, or None.
-        needs_person_model: Whether boxes alone do not do, so that a detector of boxes needs that
-            model.
+        needs_person_model: Whether boxes alone do not do, so that a detector of boxes, where there
+            is one, needs that model.
         interactive: Whether a viewer of the live page can start it.
     """
 
@@ -66,6 +81,33 @@ class TaskSpec:
     person_model: str | None = None
     needs_person_model: bool = False
     interactive: bool = False
+
+
+def open_head(
+    graphs: Graphs,
+    config: TaskConfig,
+    init: Init,
+    info: SourceInfo,
+    least_score: float | None = None,
+) -> Head:
+    """The head of a task.
+
+    Args:
+        graphs: Runs its graphs.
+        config: Its parameters.
+        init: What it starts from; None for tasks that take detections of every frame.
+        info: The source's facts.
+        least_score: Of the detection that a task starts from; None: the default.
+
+    Raises:
+        UnitrackError: It cannot start from that, or the bundle does not fit.
+    """
+    if not starts_from_detector(init) or TASKS[config.task].prompt is None:
+        return TASKS[config.task].make_head(graphs, config, init, info)
+    from ..heads.detected import LEAST_SCORE, DetectedHead
+
+    least = LEAST_SCORE if least_score is None else least_score
+    return DetectedHead(config, graphs, str(init), class_to_start_from(init), least)
 
 
 def _mot(graphs: Graphs, config: MotConfig, _init: Init, info: SourceInfo) -> Head:
@@ -157,13 +199,14 @@ def _masks(path: Path) -> Writer:
 TASKS: dict[str, TaskSpec] = {
     "sot": TaskSpec(
         *(SotConfig, _sot, "tracks.txt", _boxes),
-        prompt="object's box in the first frame: give --init X,Y,W,H, a file, or select to draw it",
+        prompt="object's box in the first frame: give --init X,Y,W,H, a file, detect, or select "
+        "to draw it",
         interactive=True,
     ),
     "vos": TaskSpec(
         *(VosConfig, _vos, "masks", _masks),
-        prompt="object's mask in the first frame: give --init MASK.png, X,Y,W,H, or select "
-        "to draw a box",
+        prompt="object's mask in the first frame: give --init MASK.png, X,Y,W,H, detect, or "
+        "select to draw a box",
         interactive=True,
     ),
     "mot": TaskSpec(MotConfig, _mot, "tracks.txt", _mot_rows),
@@ -179,7 +222,10 @@ TASKS: dict[str, TaskSpec] = {
     ),
     "pose": TaskSpec(
         *(PoseConfig, _pose, "tracks.json", _poses),
-        prompt="people's joints in the first frame: give --init FILE.json (PoseTrack18 or COCO)",
+        prompt="people's joints in the first frame: give --init FILE.json (PoseTrack18 or COCO) or "
+        "detect",
+        person_model="pose",
+        needs_person_model=True,
     ),
 }
 """By name, in the order in which documents list them."""

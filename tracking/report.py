@@ -18,7 +18,7 @@ from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
 from ..version import __version__
 from .config import SourceConfig, TrackConfig, config_data
-from .registry import TASKS
+from .registry import TASKS, starts_from_detector
 
 
 def run_report(
@@ -69,11 +69,13 @@ def run_report(
                 "parameters": asdict(parameters),
                 **_inputs(parameters.task, track, config),
                 "identities": len(runner.ids),
+                "dropped": runner.dropped(),
                 "output": str(outputs[parameters.task]),
             }
             for parameters, runner in zip(track.tasks, task_runners, strict=True)
         },
         "frames": pipeline.frames,
+        "predicted_frames": pipeline.predicted,
         "identities": sum(len(runner.ids) for runner in task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),
@@ -132,13 +134,15 @@ def multi_source_report(
 def _inputs(task: str, track: TrackConfig, config: SourceConfig) -> dict[str, Any]:
     """Where a task's first frame or detections came from, and the models besides the bundle's."""
     spec, chosen = TASKS[task], track.detector
-    if spec.prompt is not None:
-        return {"init": config.init}
+    init = {} if spec.prompt is None else {"init": config.init}
+    if init and not starts_from_detector(config.init):
+        return init
     models = {
         "detector": None if chosen.detector == MOTION else chosen.detector,
         f"{spec.person_model}_model": chosen.person_model(spec),
     }
     return {
+        **init,
         "detections": str(config.detections or chosen.detector),
         "models": {name: str(path) for name, path in models.items() if path is not None},
     }

@@ -30,7 +30,7 @@ from ..runtime.sources.redact import short_names
 from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_atomic
 from ..runtime.writers.run_folder import OutputFolder
 from .config import SourceConfig, TrackConfig
-from .registry import DEFAULT_FPS, TASKS
+from .registry import DEFAULT_FPS, TASKS, class_to_start_from, open_head
 from .report import multi_source_report, run_report, source_summary
 
 if TYPE_CHECKING:
@@ -289,7 +289,12 @@ class SourceRun:
         for graph in ("backbone", *used):
             graphs.engine(graph)
         self.pipeline = Pipeline(
-            self.source, graphs, self.task_runners, name=self.log.name, listeners=self._listeners
+            self.source,
+            graphs,
+            self.task_runners,
+            name=self.log.name,
+            listeners=self._listeners,
+            detect_every=self._track.detector.every(),
         )
         self.log.opened(self.source.info)
 
@@ -376,7 +381,7 @@ class SourceRun:
         if error is not None:
             kept = f"the results of {self.pipeline.frames} frames before it are in {self.output}"
             error = type(error)(f"{error}; {kept}")
-        notes = self._notes()
+        notes, dropped = self._notes(), self._drop_notes()
         outputs = {task: self.task_output(task) for task in self._track.task_names}
         data = run_report(
             *(self._track, self.config, outputs, self.source, bundle, graphs),
@@ -391,13 +396,14 @@ class SourceRun:
             error = error or failure
         if error is not None:
             self.fail(error)
-        return SourceReport(self.output, data, notes)
+        return SourceReport(self.output, data, (*notes, *dropped))
 
     def _head(self, config: TaskConfig, graphs: GraphRunner, commands: Commands | None) -> Head:
         spec, init = TASKS[config.task], self.config.init
+        least_score = self._track.detector.detector_confidence
 
         def make() -> Head:
-            return spec.make_head(graphs, config, init, self.source.info)
+            return open_head(graphs, config, init, self.source.info, least_score)
 
         if commands is None or not spec.interactive:
             return make()
@@ -415,7 +421,7 @@ class SourceRun:
             detections=self.config.detections,
             detector=chosen.detector,
             confidence=chosen.detector_confidence,
-            classes=chosen.classes(),
+            classes=self._classes(config.task),
             names=chosen.detector_names,
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,
@@ -423,9 +429,17 @@ class SourceRun:
             backend=chosen.detector_backend or run.backend,
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
+            default_class=self.config.detections_class,
             **(models if spec.person_model else {}),
         )
         return self._held.enter_context(detector)
+
+    def _classes(self, task: str) -> tuple[str, ...] | None:
+        """Names and numbers of the classes that a task's model is asked for; None: the default."""
+        label = class_to_start_from(self.config.init) if TASKS[task].prompt is not None else None
+        if label is None or self.config.detections is not None:
+            return self._track.detector.classes()
+        return (label,)
 
     def _writers_of(self, task: str, info: SourceInfo, stop: StopRequest) -> list[Writer]:
         run, output, enter = self._track.run, self.task_output(task), self._writers.enter_context
@@ -469,6 +483,14 @@ class SourceRun:
             return Recording(writer, self.log.warn)
         self._recordings.append(Recording(writer, lambda _text: None))
         return self._recordings[-1]
+
+    def _drop_notes(self) -> tuple[str, ...]:
+        """What no result holds, a line a reason; `run.json` has the numbers, a task's with it."""
+        notes: list[str] = []
+        for runner in self.task_runners:
+            found = [] if runner.detector is None else runner.detector.drop_notes()
+            notes += [note for note in (*found, *runner.head.drop_notes()) if note not in notes]
+        return tuple(notes)
 
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline

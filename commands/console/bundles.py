@@ -151,14 +151,30 @@ def ensure_models(config: TrackConfig) -> None:
     running = {flag: name for flag, name in names.items() if name is not None}
     if not running:
         return
-    poses = "posetrack" in config.task_names and chosen.pose_model is None
+    poses = bool({"posetrack", "pose"} & set(config.task_names)) and chosen.pose_model is None
     missing = {f: name for f, name in running.items() if not is_model(model_file(name))}
     for flag, name in missing.items():
         _check_model(flag, name, poses=poses and flag == "--detector")
     said = ", ".join(f"{flag} {name}" for flag, name in running.items())
     click.echo(f"running {said} (`cli models` lists others)", err=True)
+    backend = chosen.detector_backend or config.run.backend
     for flag, name in missing.items():
-        _export_model(flag, name, as_bundle=needs_bundle(name, config))
+        _export_model(flag, name, as_bundle=needs_bundle(name, backend))
+
+
+def ensure_detector(detector: str, pose_model: Path | None = None) -> None:
+    """Export a detector, and a model of poses, that were asked for by name and are not there.
+
+    Raises:
+        RequestError: There is no such model, or it finds something else.
+        ExportError: It cannot be fetched or converted.
+    """
+    models = {"--detector": None if detector == MOTION else detector, "--pose-model": pose_model}
+    for flag, model in models.items():
+        name = None if model is None else model_name(model)
+        if name is not None and not is_model(model_file(name)):
+            _check_model(flag, name, poses=False)
+            _export_model(flag, name, as_bundle=needs_bundle(name, "cpu"))
 
 
 _FINDS = {"--detector": "boxes", "--pose-model": "keypoints", "--mask-model": "masks"}
@@ -212,7 +228,7 @@ def _check_model(flag: str, name: str, *, poses: bool) -> None:
             )
 
 
-def needs_bundle(name: str, config: TrackConfig) -> bool:
+def needs_bundle(name: str, backend: str) -> bool:
     """Whether a missing detector becomes a bundle.
 
     A file that runs as it is needs no package to become one; TensorRT runs bundles only.
@@ -220,7 +236,6 @@ def needs_bundle(name: str, config: TrackConfig) -> bool:
     from ...export.detectors.exporter import needs_conversion
     from ...export.detectors.table import find_model
 
-    backend = config.detector.detector_backend or config.run.backend
     engines = find_backend(backend).variant is not None
     return "boxes" in find_model(name).gives and (needs_conversion(name) or engines)
 

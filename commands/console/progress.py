@@ -73,6 +73,8 @@ def show_source(report: SourceReport, *, err: bool = False) -> None:
     data = report.data
     console = Console(highlight=False, stderr=err)
     ended = " (interrupted)" if data["interrupted"] else ""
+    if data["predicted_frames"]:
+        ended = f" ({data['predicted_frames']} of them predicted){ended}"
     backend = data["backend"]["in_use"].get("backbone", data["backend"]["asked"])
     memory = data["peak_memory_mb"]
     console.print(

@@ -168,11 +168,16 @@ def _detected(scene: Scene, task: str, truth: Sequence[SceneTruth]) -> Iterator[
 
 
 def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
-    """The parameters of every task, with the network's image of a size; None: their defaults."""
-    tracked: dict[str, Any] = {}
+    """The parameters of every task, with the network's image of a size; None: their defaults.
+
+    Association is the paper's: it computes RSM of all objects in every frame, and backends are
+    compared by that.
+    """
+    tracked: dict[str, Any] = {"preset": "unitrack"}
     carried: dict[str, Any] = {}
     if size_hw is not None:
-        tracked, carried = {"height": size_hw[0], "width": size_hw[1]}, {"short_side": 0}
+        tracked |= {"height": size_hw[0], "width": size_hw[1]}
+        carried = {"short_side": 0}
     return {
         "mot": MotConfig(**tracked),
         "mots": MotsConfig(**tracked),

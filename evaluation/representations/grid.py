@@ -151,8 +151,10 @@ def grid_jobs(
 
 
 def _config(task: str, similarity: str, values: dict[str, Any]) -> TaskConfig:
-
     config = TASK_TABLE[task].config()
     if isinstance(config, TrackedConfig):
-        return replace(config, use_motion=values["motion"], similarity=similarity)
+        # The paper's association, whose appearance stands alone where motion is off.
+        return replace(
+            config, preset="unitrack", use_motion=values["motion"], similarity=similarity
+        )
     return replace(config, head=values["sot_head"]) if isinstance(config, SotConfig) else config

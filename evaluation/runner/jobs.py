@@ -120,7 +120,7 @@ def run_sequence(job: SequenceJob, track: Track) -> SequenceRecord:
     _make_folders(result.parent, record.parent, run)
     # What is half done must not look done: the old record goes first.
     record.unlink(missing_ok=True)
-    data = track(job, prepare(job, run), run)
+    data = track(job, prepare_sequence(sequence, run), run)
     if data["frames"] != len(sequence.images):
         raise UnitrackError(
             f"{data['source']['ended_early'] or 'the run ended early'}: {data['frames']} of "
@@ -158,14 +158,13 @@ def _what(job: SequenceJob) -> dict[str, Any]:
     }
 
 
-def prepare(job: SequenceJob, folder: Path) -> Inputs:
+def prepare_sequence(sequence: Sequence, folder: Path) -> Inputs:
     """What `cli track` is to be given, with stand-ins in `folder` where the data needs them.
 
     Raises:
         OutputError: A stand-in cannot be written.
         DetectionError: A file of detections cannot be read.
     """
-    sequence = job.sequence
     first = sequence.images[0].parent
     every = images_in_folder(first, str(first))
     count = len(sequence.images)
@@ -257,7 +256,15 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
         KeyboardInterrupt: The user asked to stop.
     """
     config = TrackConfig(
-        (SourceConfig(inputs.source, inputs.init, inputs.detections, job.sequence.fps),),
+        (
+            SourceConfig(
+                inputs.source,
+                inputs.init,
+                inputs.detections,
+                "person" if job.format == "mot" else None,
+                job.sequence.fps,
+            ),
+        ),
         (job.config,),
         RunConfig(
             bundle=job.bundle,

@@ -12,6 +12,9 @@ from ...records import BoolArray, Detections, FloatArray
 from ...runtime.boxes import mask_boxes, valid_rows
 from ...runtime.formats.keypoints import pose_boxes
 
+CLASS_NAMES = ("person",)
+"""The scene has walkers only."""
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorNoise:
@@ -69,6 +72,7 @@ def noisy_detections(
         np.stack(boxes)[order],
         np.array(scores, np.float32)[order],
         np.zeros(len(boxes), np.int64),
+        class_names=CLASS_NAMES,
     )
 
 
@@ -93,9 +97,8 @@ def noisy_masks(
     boxes = mask_boxes(rough)
     kept = valid_rows(boxes)
     count = int(kept.sum())
-    return Detections(
-        boxes[kept], np.ones(count, np.float32), np.zeros(count, np.int64), rough[kept]
-    )
+    scores, classes = np.ones(count, np.float32), np.zeros(count, np.int64)
+    return Detections(boxes[kept], scores, classes, rough[kept], class_names=CLASS_NAMES)
 
 
 def noisy_poses(
@@ -124,7 +127,8 @@ def noisy_poses(
     boxes, shown = pose_boxes(poses)
     scores = (0.6 + 0.4 * visible[rows]).astype(np.float32)
     classes = np.zeros(len(rows), np.int64)
-    return Detections(boxes, scores, classes, keypoints=poses)[shown]
+    people = Detections(boxes, scores, classes, keypoints=poses, class_names=CLASS_NAMES)
+    return people[shown]
 
 
 def _found_rows(

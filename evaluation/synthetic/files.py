@@ -22,7 +22,7 @@ from ...runtime.formats.mots import MotsWriter
 from ...runtime.formats.otb import OtbWriter
 from ...runtime.formats.posetrack import PoseTrackWriter
 from ...runtime.writers.video import VideoWriter
-from .detector import DetectorNoise, noisy_masks, noisy_poses
+from .detector import CLASS_NAMES, DetectorNoise, noisy_masks, noisy_poses
 from .scene import Scene, SceneTruth
 
 JPEG_QUALITY = 95
@@ -263,7 +263,8 @@ def _detected(truth: SceneTruth) -> Detections:
     """The truth as a detector without error would report it."""
     count = len(truth.ids)
     scores, classes = np.ones(count, np.float32), np.zeros(count, np.int64)
-    return Detections(truth.boxes_xyxy, scores, classes, keypoints=truth.keypoints)
+    poses, names = truth.keypoints, CLASS_NAMES
+    return Detections(truth.boxes_xyxy, scores, classes, keypoints=poses, class_names=names)
 
 
 def _numbered(index: int, seen: Detections) -> Tracks:

@@ -43,6 +43,7 @@ class AppearanceMemory:
         detections: ObjectFeatures,
         similarity: str,
         scale: npt.NDArray[np.float32],
+        most: int,
     ) -> npt.NDArray[np.float64]:
         """Appearance cost of every pair: the least over a tracklet's features.
 
@@ -51,19 +52,20 @@ class AppearanceMemory:
             detections: M objects.
             similarity: Key of `similarity.SIMILARITIES`.
             scale: (1,) float32, s of `softmax(s T Dᵀ)`.
+            most: How many features of each count at most, the newest ones.
 
         Returns:
             (N, M) float64; infinite where either has no point.
         """
         costs = np.full((len(tracklets), len(detections.mask)), np.inf)
-        rows = np.array([row for tracklet in tracklets for row in tracklet.memory], np.int64)
+        rows = np.array([row for tracklet in tracklets for row in tracklet.memory[:most]], np.int64)
         if self.features is None or not len(rows) or not len(detections.mask):
             return costs
         chosen = self.features
         if len(rows) < len(chosen.mask) or (rows != np.arange(len(rows))).any():
             chosen = select_rows(self._graphs, [chosen], rows)
         every = SIMILARITIES[similarity](self._graphs, chosen, detections, scale)
-        counts = np.array([len(tracklet.memory) for tracklet in tracklets])
+        counts = np.array([len(tracklet.memory[:most]) for tracklet in tracklets])
         starts = np.cumsum(counts) - counts
         known = counts > 0
         costs[known] = np.minimum.reduceat(every, starts[known], axis=0)
@@ -77,16 +79,16 @@ class AppearanceMemory:
 
         The newest feature is replaced in every match; where the last snapshot is an interval old,
         it becomes a snapshot instead, and the oldest one goes.  A match without any point teaches
-        nothing.  Rows are numbered anew.
+        nothing.  Rows may be numbered anew.
 
         Args:
             tracklets: All that are left, with `detection` set for those matched in this frame.
             new: Features of the frame's detections; None where there is none.
             time_s: Time of the frame.
         """
-        old_count = 0 if self.features is None else len(self.features.mask)
+        # Rows from here on are those of `new`.
+        count = 0 if self.features is None else len(self.features.mask)
         present = [] if new is None else new.present.tolist()
-        sources: list[int] = []
         for tracklet in tracklets:
             rows = tracklet.memory
             if tracklet.detection >= 0 and present and present[tracklet.detection]:
@@ -94,11 +96,55 @@ class AppearanceMemory:
                 if due or not rows:
                     tracklet.snapshot_s = time_s
                 earlier = rows if due else rows[1:]
-                rows = [old_count + tracklet.detection, *earlier][: self._size]
-            tracklet.memory = list(range(len(sources), len(sources) + len(rows)))
-            sources += rows
-        if not sources:
+                tracklet.memory = [count + tracklet.detection, *earlier][: self._size]
+        stacks = [features for features in (self.features, new) if features is not None]
+        if not any(tracklet.memory for tracklet in tracklets):
             self.features = None
-        elif sources != list(range(old_count)):
-            stacks = [features for features in (self.features, new) if features is not None]
+        elif all(isinstance(stack.points, np.ndarray) for stack in stacks):
+            self.features = _written(self.features, new, tracklets)
+        else:
+            self._renumber(tracklets, stacks, count)
+
+    def _renumber(
+        self, tracklets: Sequence[Tracklet], stacks: list[ObjectFeatures], count: int
+    ) -> None:
+        """Put the rows that are kept beside one another, where they are: engines write no rows."""
+        sources: list[int] = []
+        for tracklet in tracklets:
+            first = len(sources)
+            sources += tracklet.memory
+            tracklet.memory = list(range(first, len(sources)))
+        if sources != list(range(count)):
             self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
+
+
+def _written(
+    old: ObjectFeatures | None, new: ObjectFeatures | None, tracklets: Sequence[Tracklet]
+) -> ObjectFeatures | None:
+    """Write the new rows over rows of `old` that nobody has any more; on the host.
+
+    Only what is new is copied.  The stack doubles where it is full.
+    """
+    if new is None:
+        return old
+    count = 0 if old is None else len(old.mask)
+    kept = {row for tracklet in tracklets for row in tracklet.memory if row < count}
+    fresh = [t for t in tracklets if t.memory and t.memory[0] >= count]
+    if old is None or count - len(kept) < len(fresh):
+        old = _enlarged(old, new, max(2 * count, len(kept) + len(fresh)))
+    points, mask = np.asarray(old.points), old.mask
+    free = (row for row in range(len(mask)) if row not in kept)
+    for tracklet, row in zip(fresh, free, strict=False):
+        source = tracklet.memory[0] - count
+        points[row], mask[row] = np.asarray(new.points)[source], new.mask[source]
+        tracklet.memory[0] = row
+    return old
+
+
+def _enlarged(old: ObjectFeatures | None, like: ObjectFeatures, count: int) -> ObjectFeatures:
+    """A stack of `count` rows that begins with those of `old`."""
+    points = np.zeros((count, *like.points.shape[1:]), like.points.dtype)
+    mask = np.zeros((count, like.mask.shape[1]), np.float32)
+    if old is not None:
+        points[: len(old.mask)], mask[: len(old.mask)] = np.asarray(old.points), old.mask
+    return ObjectFeatures(points, mask)

@@ -1,12 +1,12 @@
-"""Association by appearance and overlap together, with a memory of features: preset `memory`.
+"""Association by appearance and place together, with a memory of features: preset `memory`.
 
 A frame goes through these steps (docs/association.md has the reasons and the measurements):
 
 1. *Predict* every tracklet by the time that really passed.
 2. *Match what is clear*: a tracklet seen in the last frame and a detection of high score on each
    other, with nothing else near.  In a frame without contact nothing is compared by appearance.
-3. *Match by appearance and overlap*: the other tracked and lost tracklets with the other detections
-   of high score.  The cost is a mean of two bounded terms, so neither can veto the other.
+3. *Match by appearance and place*: the other tracked and lost tracklets with the other detections
+   of high score, group by group.  The cost is a mean of bounded terms, so none can veto the others.
 4. *Match by overlap*: tracklets seen in the last frame, with what is unmatched and with the
    detections of low score, which are often objects that are half hidden.
 5. *Confirm*: new tracklets need a second match.
@@ -15,7 +15,7 @@ A frame goes through these steps (docs/association.md has the reasons and the me
 8. *Learn* the appearance of the matched.
 
 Nothing depends on the order of a frame's detections, on where the origin of the coordinates is, or
-on how frames are numbered.
+on how frames are numbered.  Work is bounded: a crowd is matched more by place, less by appearance.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...records import Detections, IntArray
+from ...records import Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
+from .assignment import assign
 from .kalman import (
     WALKING,
     AspectNoise,
@@ -38,16 +39,24 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .matching import assign
-from .tracklets import ObjectFeatures, State, Tracklet, select_rows
+from .tracklets import ObjectFeatures, State, Tracklet, class_costs, select_rows, vote
 
 Cost = npt.NDArray[np.float64]
+
+Groups = list[tuple[IntArray, IntArray]]
+"""Some tracklets and some detections each, of which any may belong together."""
+
+_CROWD_MARGINS = (0.5, 0.3, 0.1)
+"""By how much the best must lead, one after the other, where too much is left to compare."""
 
 _EXPECTED_OTHER_COST = 0.6
 """What the most alike other object costs, before any was seen (both backbones: 0.5 to 0.75)."""
 
 _EXPECTED_WEIGHT = 10.0
 """How many samples that expectation is worth."""
+
+_SMALL_STEP = 0.03
+"""A step of so many heights counts half for the direction: boxes jitter by as much."""
 
 _EPSILON_S = 1e-6
 """Times are sums of floats: so much is no difference."""
@@ -61,6 +70,9 @@ class FusedConfig:
         high_score: Detections from here on are matched by appearance.
         low_score: Those from here to `high_score` are matched by overlap alone; others not at all.
         start_score: A new tracklet starts from here on.
+        start_overlap: But not where it overlaps another object of the frame by more (IoU).
+        direction_weight: What it costs at most to turn, and is worth at most not to.
+        direction_s: Time over which the direction of a tracklet is measured, in seconds.
         appearance_weight: w of `w·appearance + (1 - w)·(1 - IoU)`.
         other_cost: Appearance costs are scaled so that the most alike other object costs this much
             on average; 0: no scaling.
@@ -74,11 +86,15 @@ class FusedConfig:
         memory: Features a tracklet.
         memory_interval_s: Time between two of them, in seconds.
         clear_overlap: A tracklet seen in the last frame and a detection of at least this IoU are
-            matched at once, without appearance, where neither overlaps anything else by
-            `contested_overlap`; above 1: appearance always counts.
-        contested_overlap: IoU from which another object may be meant.
+            matched at once, without appearance, where no other object comes near; above 1:
+            appearance always counts.
+        clear_margin: By how much the IoU of either with anything else must be less.
+        most_pairs: How many pairs of a remembered look and a detection are compared in a frame.
+        reach: How far an object's centre moves in no time, in its longer sides: boxes jump.
+        reach_per_s: How far it moves in a second, in its longer sides.
         scale: s of `softmax(s T Dᵀ)`.
         similarity: Key of `similarity.SIMILARITIES`.
+        classes_apart: Whether only detections of its class may join a tracklet.
         fps: Frames per second that the motion filter's noise is meant for.
         aspect: Noise of the aspect ratio.
     """
@@ -86,6 +102,9 @@ class FusedConfig:
     high_score: float = 0.5
     low_score: float = 0.1
     start_score: float = 0.6
+    start_overlap: float = 0.45
+    direction_weight: float = 0.05
+    direction_s: float = 0.12
     appearance_weight: float = 0.5
     other_cost: float = 0.55
     cost_limit: float = 0.75
@@ -98,9 +117,13 @@ class FusedConfig:
     memory: int = 5
     memory_interval_s: float = 0.2
     clear_overlap: float = 0.7
-    contested_overlap: float = 0.001
+    clear_margin: float = 0.7
+    most_pairs: int = 800
+    reach: float = 1.0
+    reach_per_s: float = 4.0
     scale: float = 100.0
     similarity: str = "rsm"
+    classes_apart: bool = False
     fps: float = 25.0
     aspect: AspectNoise = WALKING
 
@@ -123,6 +146,7 @@ class FusedAssociator:
         """Forget everything, ids included."""
         c = self._config
         self._tracklets: list[Tracklet] = []
+        self._boxes: Cost = np.zeros((0, 4))
         self._memory = AppearanceMemory(self._graphs, c.memory, c.memory_interval_s)
         self._others = RunningMean(_EXPECTED_OTHER_COST, _EXPECTED_WEIGHT)
         self._next_id = 1
@@ -152,7 +176,9 @@ class FusedAssociator:
         c = self._config
         first = self._frame is None
         self._advance(frame_index, time_s)
+        self._boxes = xyxy_to_xyah(detections.boxes_xyxy)
         overlap = self._overlap_cost(detections)
+        place = overlap + self._direction_cost()
         order, scores = _canonical_order(detections), detections.scores
         high = order[scores[order] >= c.high_score]
         low = order[(scores[order] >= c.low_score) & (scores[order] < c.high_score)]
@@ -160,16 +186,18 @@ class FusedAssociator:
         known = np.array([s is not State.UNCONFIRMED for s in states], np.bool_)
         tracked = np.array([s is State.TRACKED for s in states], np.bool_)
 
-        left, high = self._match_appearance(np.flatnonzero(known), high, overlap, features)
+        left = np.flatnonzero(known)
+        if features is not None:
+            left, high, compared = self._match_clear(left, high, overlap)
+            left, high = self._match_appearance(left, high, place, features, compared)
         seen_last = left[tracked[left]]
-        seen_last, _ = self._match(seen_last, low, overlap, c.overlap_limit)
-        _, high = self._match(seen_last, high, overlap, c.overlap_limit)
-        _, high = self._match(np.flatnonzero(~known), high, overlap, c.confirm_limit)
+        seen_last, _ = self._match(seen_last, low, place, c.overlap_limit)
+        _, high = self._match(seen_last, high, place, c.overlap_limit)
+        _, high = self._match(np.flatnonzero(~known), high, place, c.confirm_limit)
 
-        boxes = xyxy_to_xyah(detections.boxes_xyxy)
-        self._settle(detections, boxes)
-        for row in high[scores[high] >= c.start_score].tolist():
-            self._start(row, detections, boxes, confirmed=first)
+        self._settle(detections)
+        for row in self._newcomers(high, detections):
+            self._start(row, detections, confirmed=first)
         self._merge_duplicates()
         self._memory.update(self._tracklets, features, self._time_s)
         return [t for t in self._tracklets if t.state is State.TRACKED]
@@ -209,12 +237,45 @@ class FusedAssociator:
         advance_filters([t.filter for t in self._tracklets], frames, lost)
 
     def _overlap_cost(self, detections: Detections) -> Cost:
-        """(N, M) 1 - IoU of all predicted boxes and detections; infinite between classes."""
+        """(N, M) 1 - IoU of all predicted boxes and detections, more between classes.
+
+        Infinite where it cannot be: an object cannot have come so far since it was seen.
+        """
         predicted = boxes_of([t.filter for t in self._tracklets])
         cost = 1.0 - iou_matrix(predicted, detections.boxes_xyxy).astype(np.float64)
-        own = np.array([t.class_id for t in self._tracklets], np.int64)
-        cost[own[:, None] != detections.classes[None, :]] = np.inf
+        apart = self._config.classes_apart
+        cost += class_costs(self._tracklets, detections.classes, apart=apart)
+        cost[~self._within_reach(predicted)] = np.inf
         return cost
+
+    def _within_reach(self, predicted: FloatArray) -> npt.NDArray[np.bool_]:
+        """(N, M) bool: whether each tracklet can have come to where each detection is."""
+        c = self._config
+        missing_s = self._time_s - np.array([t.last_s for t in self._tracklets])
+        sides = predicted[:, 2:] - predicted[:, :2]
+        reach = ((c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0))[:, None]
+        x, y = (predicted[:, :2] + sides / 2).T[:, :, None]
+        near: npt.NDArray[np.bool_] = np.abs(self._boxes[:, 0] - x) <= reach
+        near &= np.abs(self._boxes[:, 1] - y) <= reach
+        return near
+
+    def _direction_cost(self) -> Cost:
+        """(N, M) what every pair costs more, or less, for the way that the tracklet would go.
+
+        From `-direction_weight` (straight on) to `direction_weight` (back).  Steps that are short
+        for the object's size say little, and count little.
+        """
+        c = self._config
+        ways = np.array([(*t.path[0][1:], *t.path[-1][1:]) for t in self._tracklets])
+        from_x, from_y, x, y = ways.reshape(-1, 4).T[:, :, None]
+        small = _SMALL_STEP * self._heights()[:, None]
+        before_x, before_y = _unit(x - from_x, y - from_y, small)
+        after_x, after_y = _unit(self._boxes[:, 0] - x, self._boxes[:, 1] - y, small)
+        return -c.direction_weight * (before_x * after_x + before_y * after_y)
+
+    def _heights(self) -> Cost:
+        """(N,) heights of all tracklets, as their filters have them."""
+        return np.array([t.filter.mean[3] for t in self._tracklets], np.float64)
 
     def _match(
         self, tracklets: IntArray, rows: IntArray, cost: Cost, limit: float
@@ -226,42 +287,84 @@ class FusedAssociator:
         return tracklets[np.array(left, np.int64)], rows[np.array(free, np.int64)]
 
     def _match_appearance(
-        self, tracklets: IntArray, rows: IntArray, overlap: Cost, features: ObjectFeatures | None
+        self,
+        tracklets: IntArray,
+        rows: IntArray,
+        place: Cost,
+        features: ObjectFeatures,
+        compared: Groups,
     ) -> tuple[IntArray, IntArray]:
-        """Pair by appearance and overlap; give back the unmatched."""
-        if features is None:
-            return tracklets, rows
-        tracklets, rows = self._match_clear(tracklets, rows, overlap)
+        """Pair by appearance and place; give back the unmatched.
+
+        Args:
+            tracklets: N that are not matched yet.
+            rows: M detections that are not.
+            place: What all pairs cost for their place.
+            features: Of all detections.
+            compared: Which of the N and of the M are compared.
+        """
         if not len(tracklets) or not len(rows):
             return tracklets, rows
         c = self._config
-        members = [self._tracklets[k] for k in tracklets.tolist()]
-        compared = select_rows(self._graphs, [features], rows)
-        appearance = self._memory.costs(members, compared, c.similarity, self._scale)
+        appearance = self._appearance(tracklets, rows, features, compared)
         unit = c.other_cost / self._others.value if c.other_cost else 1.0
         part = np.ix_(tracklets, rows)
-        cost = np.full_like(overlap, np.inf)
+        cost = np.full_like(place, np.inf)
         cost[part] = c.appearance_weight * unit * appearance
-        cost[part] += (1.0 - c.appearance_weight) * overlap[part]
+        cost[part] += (1.0 - c.appearance_weight) * place[part]
         unmatched = self._match(tracklets, rows, cost, c.cost_limit)
-        self._watch_others(members, rows, appearance)
+        self._watch_others([self._tracklets[k] for k in tracklets.tolist()], rows, appearance)
         return unmatched
+
+    def _appearance(
+        self, tracklets: IntArray, rows: IntArray, features: ObjectFeatures, compared: Groups
+    ) -> Cost:
+        """(N, M) appearance costs; infinite where a pair is not compared."""
+        c = self._config
+        appearance = np.full((len(tracklets), len(rows)), np.inf)
+        # What a frame may cost is divided among the groups; the newest looks come first.
+        most = max(1, c.memory * c.most_pairs // max(1, self._pairs(tracklets, compared)))
+        spent = 0
+        for which, columns in compared:
+            members = [self._tracklets[k] for k in tracklets[which].tolist()]
+            spent += sum(min(most, len(t.memory)) for t in members) * len(columns)
+            if spent > c.most_pairs:
+                # A crowd of strangers: place alone decides.
+                found: Cost = np.full((len(which), len(columns)), self._others.value)
+            else:
+                some = select_rows(self._graphs, [features], rows[columns])
+                found = self._memory.costs(members, some, c.similarity, self._scale, most)
+            appearance[np.ix_(which, columns)] = found
+        return appearance
+
+    def _pairs(self, tracklets: IntArray, compared: Groups) -> int:
+        """How many pairs of a remembered look and a detection are compared."""
+        looks = np.array([len(self._tracklets[k].memory) for k in tracklets.tolist()])
+        return sum(int(looks[which].sum()) * len(columns) for which, columns in compared)
 
     def _match_clear(
         self, tracklets: IntArray, rows: IntArray, overlap: Cost
-    ) -> tuple[IntArray, IntArray]:
-        """Pair what is clear (see `FusedConfig`), uncompared; give back the unmatched."""
+    ) -> tuple[IntArray, IntArray, Groups]:
+        """Pair what is clear, uncompared; give back the unmatched, and who may be whom of them.
+
+        In a crowd, where too much would be left to compare, less is needed to be clear.
+        """
         c = self._config
-        iou = 1.0 - overlap[np.ix_(tracklets, rows)]
-        states = [self._tracklets[k].state for k in tracklets.tolist()]
-        tracked = np.array([state is State.TRACKED for state in states], np.bool_)
-        near = iou >= c.contested_overlap
-        clear = near & (iou >= c.clear_overlap) & tracked[:, None]
-        clear &= (near.sum(axis=1) == 1)[:, None] & (near.sum(axis=0) == 1)[None, :]
-        which, columns = np.nonzero(clear)
+        cost = overlap[np.ix_(tracklets, rows)]
+        linked = np.isfinite(cost)
+        iou = np.where(linked, 1.0 - cost, 0.0)
+        tracked = [self._tracklets[k].state is State.TRACKED for k in tracklets.tolist()]
+        may = (iou >= c.clear_overlap) & np.array(tracked, np.bool_)[:, None]
+        lead = iou - np.maximum(_second(iou, axis=1)[:, None], _second(iou, axis=0)[None, :])
+        for margin in (c.clear_margin, *_CROWD_MARGINS):
+            which, columns = np.nonzero(may & (lead >= margin))
+            left, free = np.delete(tracklets, which), np.delete(rows, columns)
+            compared = groups(np.delete(np.delete(linked, which, 0), columns, 1))
+            if self._pairs(left, compared) <= c.most_pairs:
+                break
         for k, row in zip(tracklets[which].tolist(), rows[columns].tolist(), strict=True):
             self._tracklets[k].detection = row
-        return np.delete(tracklets, which), np.delete(rows, columns)
+        return left, free, compared
 
     def _watch_others(self, members: list[Tracklet], rows: IntArray, appearance: Cost) -> None:
         """Learn how alike different objects are, in this scene and to this backbone.
@@ -275,10 +378,10 @@ class FusedAssociator:
         for sample in least[owned.any(axis=0) & np.isfinite(least)].tolist():
             self._others.add(sample)
 
-    def _settle(self, detections: Detections, boxes_xyah: Cost) -> None:
+    def _settle(self, detections: Detections) -> None:
         """Correct the matched tracklets by their detections; the others are lost or gone."""
         matched = [t for t in self._tracklets if t.detection >= 0]
-        update_filters([t.filter for t in matched], boxes_xyah[[t.detection for t in matched]])
+        update_filters([t.filter for t in matched], self._boxes[[t.detection for t in matched]])
         kept = []
         for t in self._tracklets:
             if t.detection >= 0:
@@ -286,6 +389,8 @@ class FusedAssociator:
                 t.last_frame, t.last_s = self._frame or 0, self._time_s
                 t.score = float(detections.scores[t.detection])
                 t.matches += 1
+                vote(t, int(detections.classes[t.detection]))
+                self._follow(t)
             elif t.state is State.UNCONFIRMED:
                 continue
             else:
@@ -295,24 +400,49 @@ class FusedAssociator:
             kept.append(t)
         self._tracklets = kept
 
-    def _start(
-        self, row: int, detections: Detections, boxes_xyah: Cost, *, confirmed: bool
-    ) -> None:
+    def _newcomers(self, rows: IntArray, detections: Detections) -> list[int]:
+        """Of unmatched detections, in order, those that begin a tracklet.
+
+        One that lies on a matched detection or on a better newcomer is likelier to be the same
+        object a second time than another one close by.
+        """
+        c = self._config
+        taken = [t.detection for t in self._tracklets if t.detection >= 0]
+        found: list[int] = []
+        for row in rows[detections.scores[rows] >= c.start_score].tolist():
+            others = detections[np.array(taken + found, np.int64)]
+            overlap = iou_matrix(detections.boxes_xyxy[[row]], others.boxes_xyxy)[0]
+            same = (others.classes == detections.classes[row]) | (not c.classes_apart)
+            if not (same & (overlap > c.start_overlap)).any():
+                found.append(row)
+        return found
+
+    def _follow(self, tracklet: Tracklet) -> None:
+        """Note where a tracklet was matched; of earlier places one of `direction_s` ago stays."""
+        x, y = self._boxes[tracklet.detection, :2].tolist()
+        tracklet.path.append((self._time_s, x, y))
+        old = self._time_s - self._config.direction_s + _EPSILON_S
+        while len(tracklet.path) > 1 and tracklet.path[1][0] <= old:
+            tracklet.path.pop(0)
+
+    def _start(self, row: int, detections: Detections, *, confirmed: bool) -> None:
         at_once = confirmed or self._config.confirm_at_once
-        self._tracklets.append(
-            Tracklet(
-                id=self._next_id,
-                state=State.TRACKED if at_once else State.UNCONFIRMED,
-                filter=BoxFilter(boxes_xyah[row], self._config.aspect),
-                class_id=int(detections.classes[row]),
-                first_frame=self._frame or 0,
-                last_frame=self._frame or 0,
-                detection=row,
-                last_s=self._time_s,
-                score=float(detections.scores[row]),
-                matches=1,
-            )
+        label = int(detections.classes[row])
+        tracklet = Tracklet(
+            id=self._next_id,
+            state=State.TRACKED if at_once else State.UNCONFIRMED,
+            filter=BoxFilter(self._boxes[row], self._config.aspect),
+            class_id=label,
+            first_frame=self._frame or 0,
+            last_frame=self._frame or 0,
+            detection=row,
+            last_s=self._time_s,
+            score=float(detections.scores[row]),
+            matches=1,
+            votes={label: 1},
         )
+        self._follow(tracklet)
+        self._tracklets.append(tracklet)
         self._next_id += 1
 
     def _merge_duplicates(self) -> None:
@@ -325,10 +455,52 @@ class FusedAssociator:
         cost = 1.0 - iou_matrix(*boxes).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):
-            if tracked[row].class_id == lost[column].class_id:
+            apart = self._config.classes_apart
+            if not apart or tracked[row].class_id == lost[column].class_id:
                 young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
                 gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]
+
+
+def _unit(x: Cost, y: Cost, small: Cost) -> tuple[Cost, Cost]:
+    """Vectors of length 1, or of half as much where they are as short as `small`."""
+    length = np.sqrt(x * x + y * y) + small
+    return x / length, y / length
+
+
+def _second(values: Cost, axis: int) -> Cost:
+    """The second largest value along an axis; 0 where there is one only."""
+    if values.shape[axis] < 2:
+        return np.zeros(values.shape[1 - axis])
+    others = values.copy()
+    best = np.expand_dims(values.argmax(axis=axis), axis)
+    np.put_along_axis(others, best, -np.inf, axis)
+    second: Cost = others.max(axis=axis)
+    return second
+
+
+def groups(linked: npt.NDArray[np.bool_]) -> Groups:
+    """Rows and columns that hang together: of two groups no row is linked to the other's columns.
+
+    Args:
+        linked: (N, M) bool.
+
+    Returns:
+        Numbers of rows and of columns of every group that has both, in the order of the rows.
+    """
+    found, waiting = [], linked.any(axis=1)
+    while waiting.any():
+        rows = np.zeros(len(linked), np.bool_)
+        rows[int(np.argmax(waiting))] = True
+        while True:
+            columns = linked[rows].any(axis=0)
+            more = linked[:, columns].any(axis=1)
+            if more.sum() == rows.sum():
+                break
+            rows = more
+        found.append((np.flatnonzero(rows), np.flatnonzero(columns)))
+        waiting &= ~rows
+    return found
 
 
 class RunningMean:

@@ -187,6 +187,12 @@ def _set_states(filters: Sequence[BoxFilter], means: Float64, covariances: Float
         box._filter.x, box._filter.P = mean, covariance
 
 
+def moved_boxes(filters: Sequence[BoxFilter], frames: float) -> npt.NDArray[np.float32]:
+    """(N, 4) float32 boxes of N states so many frames later; the states stay as they are."""
+    means = np.array([f.mean for f in filters], np.float64).reshape(-1, 8)
+    return xyah_to_xyxy(means[:, :4] + frames * means[:, 4:])
+
+
 def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:
     """(N, 4) float32 boxes, left, top, right, bottom, of N states."""
     means = np.array([f.mean[:4] for f in filters], np.float64).reshape(-1, 4)

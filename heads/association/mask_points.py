@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...records import BoolArray, IntArray
 from ...runtime.inference.base import Graphs
 from ...runtime.preprocessing import FeatureMap, Letterbox
-from .tracklets import ObjectFeatures
+from .tracklets import ObjectFeatures, points_of
 
 Float32 = npt.NDArray[np.float32]
 TAPS = 4
@@ -61,7 +61,7 @@ def describe_grid(
     if not len(grid):
         return None
     chosen = mask_points(grid, max_area)
-    (points,) = graphs.run("point_features", features.array, chosen.index, chosen.weight)
+    points = points_of(graphs, "point_features", features.array, chosen.index, chosen.weight)
     return ObjectFeatures(points, chosen.present)
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import lap
 import numpy as np
 import numpy.typing as npt
 
 from ...records import Detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
+from .assignment import assign
 from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
 from .similarity import SIMILARITIES
-from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet
+from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet, class_costs, vote
 
 Cost = npt.NDArray[np.float64]
 
@@ -41,6 +40,7 @@ class AssociationConfig:
         use_motion: False compares representations alone: no motion term, no gate, no overlap.
         scale: s of `softmax(s T Dᵀ)`.
         similarity: Key of `similarity.SIMILARITIES`.
+        classes_apart: Whether only detections of its class may join a tracklet.
     """
 
     appearance_weight: float = 0.98
@@ -55,6 +55,7 @@ class AssociationConfig:
     use_motion: bool = True
     scale: float = 100.0
     similarity: str = "rsm"
+    classes_apart: bool = False
 
 
 class Associator:
@@ -108,13 +109,13 @@ class Associator:
         known, unmatched = self._match(known, unmatched, cost, self._config.cost_limit, boxes)
         if self._config.use_motion:
             tracked = [t for t in known if t.state is State.TRACKED]
-            cost = _overlap_cost(tracked, detections, unmatched)
+            cost = self._overlap_cost(tracked, detections, unmatched)
             limit = self._config.overlap_limit
             _, unmatched = self._match(tracked, unmatched, cost, limit, boxes)
-            cost = _overlap_cost(unconfirmed, detections, unmatched)
+            cost = self._overlap_cost(unconfirmed, detections, unmatched)
             limit = self._config.confirm_limit
             _, unmatched = self._match(unconfirmed, unmatched, cost, limit, boxes)
-        self._retire(frame_index)
+        self._retire(frame_index, detections)
         for row in unmatched:
             self._begin(row, detections, boxes, confirmed=first)
         self._merge_duplicates()
@@ -159,7 +160,23 @@ class Associator:
                 cost[row] = similar[tracklet.row]
         if self._config.use_motion:
             cost = self._fuse_motion(cost, tracklets, boxes_xyah)
-        return _same_class(cost, tracklets, detections.classes)
+        return self._with_classes(cost, tracklets, detections)
+
+    def _overlap_cost(
+        self, tracklets: Sequence[Tracklet], detections: Detections, rows: Sequence[int]
+    ) -> Cost:
+        if not tracklets or not rows:
+            return np.zeros((len(tracklets), len(rows)))
+        chosen = detections[np.array(rows, np.int64)]
+        boxes = boxes_of([t.filter for t in tracklets])
+        cost = 1.0 - iou_matrix(boxes, chosen.boxes_xyxy).astype(np.float64)
+        return self._with_classes(cost, tracklets, chosen)
+
+    def _with_classes(
+        self, cost: Cost, tracklets: Sequence[Tracklet], detections: Detections
+    ) -> Cost:
+        apart = self._config.classes_apart
+        return cost + class_costs(tracklets, detections.classes, apart=apart)
 
     def _fuse_motion(
         self, cost: Cost, tracklets: Sequence[Tracklet], boxes_xyah: npt.NDArray[np.float64]
@@ -196,12 +213,13 @@ class Associator:
         unmatched = [tracklets[which] for which in unmatched_rows]
         return unmatched, [rows[column] for column in unmatched_columns]
 
-    def _retire(self, frame_index: int) -> None:
+    def _retire(self, frame_index: int, detections: Detections) -> None:
         """Update the state of every tracklet after this frame, matched or not."""
         kept = []
         for tracklet in self._tracklets:
             if tracklet.detection >= 0:
                 tracklet.last_frame = frame_index
+                vote(tracklet, int(detections.classes[tracklet.detection]))
             elif tracklet.state is State.UNCONFIRMED:
                 continue
             else:
@@ -222,15 +240,17 @@ class Associator:
         # Without overlap matching an unconfirmed tracklet could never be confirmed.
         at_once = confirmed or self._config.confirm_at_once or not self._config.use_motion
         frame = self._frame or 0
+        label = int(detections.classes[row])
         self._tracklets.append(
             Tracklet(
                 id=self._next_id,
                 state=State.TRACKED if at_once else State.UNCONFIRMED,
                 filter=BoxFilter(boxes_xyah[row]),
-                class_id=int(detections.classes[row]),
+                class_id=label,
                 first_frame=frame,
                 last_frame=frame,
                 detection=row,
+                votes={label: 1},
             )
         )
         self._next_id += 1
@@ -243,59 +263,12 @@ class Associator:
             return
         boxes = boxes_of([t.filter for t in (*tracked, *lost)])
         cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
-        classes = np.array([t.class_id for t in lost], np.int64)
-        near = _same_class(cost, tracked, classes) < self._config.duplicate_limit
+        if self._config.classes_apart:
+            classes = np.array([t.class_id for t in lost], np.int64)
+            cost += class_costs(tracked, classes, apart=True)
+        near = cost < self._config.duplicate_limit
         gone = set()
         for row, column in zip(*np.nonzero(near), strict=True):
             young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
             gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]
-
-
-def _overlap_cost(
-    tracklets: Sequence[Tracklet], detections: Detections, rows: Sequence[int]
-) -> Cost:
-    if not tracklets or not rows:
-        return np.zeros((len(tracklets), len(rows)))
-    chosen = detections[np.array(rows, np.int64)]
-    boxes = boxes_of([t.filter for t in tracklets])
-    cost = 1.0 - iou_matrix(boxes, chosen.boxes_xyxy).astype(np.float64)
-    return _same_class(cost, tracklets, chosen.classes)
-
-
-def _same_class(cost: Cost, tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64]) -> Cost:
-    own = np.array([t.class_id for t in tracklets], np.int64)
-    return np.where(own[:, None] == classes[None, :], cost, np.inf)
-
-
-Pairs = list[tuple[int, int]]
-
-
-def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list[int]]:
-    """Pair rows with columns at the smallest total cost.
-
-    Leaving a row and a column unpaired costs `limit` together, so no pair costs more.
-
-    Args:
-        cost: (N, M); infinite or NaN entries are never paired. Left as it is.
-        limit: Largest cost of a pair.
-
-    Returns:
-        The pairs in the order of the rows, the unmatched rows, the unmatched columns.
-    """
-    rows, columns = cost.shape
-    if rows == 0 or columns == 0:
-        return [], list(range(rows)), list(range(columns))
-    # lap wants finite numbers: twice the limit is as good as never.
-    never = 2.0 * limit + 1.0
-    finite = np.where(cost <= limit, cost, never).astype(np.float64)
-    _, of_row, _of_column = lap.lapjv(finite, extend_cost=True, cost_limit=limit)
-    pairs = [(row, int(column)) for row, column in enumerate(of_row) if column >= 0]
-    pairs = [(row, column) for row, column in pairs if cost[row, column] <= limit]
-    taken_rows = {row for row, _ in pairs}
-    taken_columns = {column for _, column in pairs}
-    return (
-        pairs,
-        [row for row in range(rows) if row not in taken_rows],
-        [column for column in range(columns) if column not in taken_columns],
-    )

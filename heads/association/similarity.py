@@ -29,6 +29,10 @@ def rsm_costs(
 ) -> Float32:
     """Cost 1 - RSM of every pair.
 
+    Where an engine takes fewer objects than there are, or memory would not do, the graph is run for
+    some tracklets and some detections at a time.  The result is the same: what a part cannot know
+    is only how the others' points weigh, and that is put together afterwards.
+
     Args:
         graphs: Runs `rsm` or `rsm_masks`, and `select`.
         tracks: N objects.
@@ -40,27 +44,71 @@ def rsm_costs(
     """
     graph = _graph_for(max(tracks.mask.shape[1], detections.mask.shape[1]))
     tracks, detections = _without_padding(tracks), _without_padding(detections)
-    n, p = tracks.mask.shape
-    step = max(1, _MOST_AFFINITIES // (p * detections.mask.size))
-    # An engine takes no more objects than it was built for.
-    step = min(step, graphs.limit(graph, 0, 0) or step)
-    against = detections.points, detections.mask, scale
-    if step >= n:
-        whole = graphs.run(graph, tracks.points, tracks.mask, *against)[0]
+    n, m = len(tracks.mask), len(detections.mask)
+    if not n or not m:
+        return np.ones((n, m), np.float32)
+    step_n, step_m = _steps(graphs, graph, tracks, detections)
+    if step_n >= n and step_m >= m:
+        found = (tracks.points, tracks.mask, detections.points, detections.mask, scale)
+        whole = graphs.run(graph, *found)[0]
         return whole if isinstance(whole, np.ndarray) else whole.to_host()
-    parts = [
-        [to_host(array) for array in graphs.run(graph, part.points, part.mask, *against)[1:]]
-        for part in (_part(graphs, tracks, low, min(low + step, n)) for low in range(0, n, step))
-    ]
-    of_tracks, level, dot, square = (np.concatenate(found) for found in zip(*parts, strict=True))
-    # The weights of the tracklets against one another are what a single call could not know.
-    weight = np.exp(level - level.max(axis=0))
-    weight /= weight.sum(axis=0)
-    rebuilt = np.sqrt(np.maximum((weight * weight * square).sum(axis=2), 0))
-    of_detections = (weight * dot).sum(axis=2) / np.maximum(rebuilt, _FLOOR)
-    of_detections[~tracks.present] = 0
+    of_detections, of_tracks = _reconstructed(graphs, graph, tracks, detections, scale)
+    if of_tracks is None:
+        # The two sides of RSM are alike: what tracklets give of detections, detections give of
+        # tracklets.
+        of_tracks = _reconstructed(graphs, graph, detections, tracks, scale)[0].T
     cost: Float32 = 1 - np.float32(0.5) * (of_tracks + of_detections)
     return cost
+
+
+def _steps(
+    graphs: Graphs, graph: str, tracks: ObjectFeatures, detections: ObjectFeatures
+) -> tuple[int, int]:
+    """How many tracklets and how many detections one call takes."""
+    (n, p), (m, r) = tracks.mask.shape, detections.mask.shape
+    step_m = min(m, graphs.limit(graph, 2, 0) or m, max(1, _MOST_AFFINITIES // (p * r)))
+    step_n = min(n, graphs.limit(graph, 0, 0) or n, max(1, _MOST_AFFINITIES // (p * r * step_m)))
+    return step_n, step_m
+
+
+def _reconstructed(
+    graphs: Graphs,
+    graph: str,
+    sources: ObjectFeatures,
+    targets: ObjectFeatures,
+    scale: Float32,
+) -> tuple[Float32, Float32 | None]:
+    """Cosines of M targets with what each of N sources gives of them, in several calls.
+
+    Returns:
+        (N, M) float32; and the (N, M) cosines of the sources with what the targets give of them,
+        which are known where one call takes all targets.
+    """
+    n, m = len(sources.mask), len(targets.mask)
+    step_n, step_m = _steps(graphs, graph, sources, targets)
+    # Of a part of the targets, three numbers are held for every source and every point.
+    step_m = min(step_m, max(1, _MOST_AFFINITIES // (n * targets.mask.shape[1])))
+    starts = range(0, n, step_n)
+    parts = [_part(graphs, sources, low, min(low + step_n, n)) for low in starts]
+    cosines = []
+    for low in range(0, m, step_m):
+        part = _part(graphs, targets, low, min(low + step_m, m))
+        against = part.points, part.mask, scale
+        found = [
+            [to_host(array) for array in graphs.run(graph, some.points, some.mask, *against)[1:]]
+            for some in parts
+        ]
+        of_sources, level, dot, square = (
+            np.concatenate(arrays) for arrays in zip(*found, strict=True)
+        )
+        # The weights of the sources against one another are what a single call could not know.
+        weight = np.exp(level - level.max(axis=0))
+        weight /= weight.sum(axis=0)
+        rebuilt = np.sqrt(np.maximum((weight * weight * square).sum(axis=2), 0))
+        cosine = (weight * dot).sum(axis=2) / np.maximum(rebuilt, _FLOOR)
+        cosine[~sources.present] = 0
+        cosines.append(cosine)
+    return np.concatenate(cosines, axis=1), of_sources if step_m >= m else None
 
 
 def _graph_for(points: int) -> str:
@@ -83,6 +131,8 @@ def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
 
 
 def _part(graphs: Graphs, objects: ObjectFeatures, low: int, high: int) -> ObjectFeatures:
+    if (low, high) == (0, len(objects.mask)):
+        return objects
     return select_rows(graphs, [objects], np.arange(low, high))
 
 

@@ -31,7 +31,7 @@ class Tracklet:
         id: From 1, never used twice by one head.
         state: Where it is in its life.
         filter: Its motion.
-        class_id: Of its detections.
+        class_id: Of most of its matches; -1 while none had a class.
         first_frame: Index of the frame of its first match.
         last_frame: Index of the frame of its last match.
         detection: Row of its match in the current frame's detections, -1 if it has none.
@@ -41,6 +41,8 @@ class Tracklet:
         last_s: Time of its last match, in seconds.
         score: Of its last match.
         matches: How many it had.
+        votes: How many of each class.
+        path: Time in seconds and centre of its latest matches, oldest first.
     """
 
     id: int
@@ -56,11 +58,47 @@ class Tracklet:
     last_s: float = 0.0
     score: float = 0.0
     matches: int = 0
+    votes: dict[int, int] = field(default_factory=dict)
+    path: list[tuple[float, float, float]] = field(default_factory=list)
 
     @property
     def age(self) -> int:
         """Frames between its first and its last match."""
         return self.last_frame - self.first_frame
+
+
+OTHER_CLASS_COST = 0.1
+"""What a match with a detection of another class costs more: of two, that of its own class wins."""
+
+
+def class_costs(
+    tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64], *, apart: bool
+) -> npt.NDArray[np.float64]:
+    """What matches cost more because of their classes.
+
+    Args:
+        tracklets: N of them.
+        classes: (M,) int64 of detections; -1 where not known.
+        apart: Whether no match between two classes is possible.
+
+    Returns:
+        (N, M): 0 within a class and, unless `apart`, where one of the two is not known.
+    """
+    own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
+    other = own != classes[None, :]
+    if not apart:
+        other &= (own >= 0) & (classes >= 0)[None, :]
+    return np.where(other, np.inf if apart else OTHER_CLASS_COST, 0.0)
+
+
+def vote(tracklet: Tracklet, class_id: int) -> None:
+    """Count the class of a match; one that is not known (-1) says nothing."""
+    if class_id < 0:
+        return
+    votes = tracklet.votes
+    votes[class_id] = votes.get(class_id, 0) + 1
+    if tracklet.class_id < 0 or votes[class_id] > votes[tracklet.class_id]:
+        tracklet.class_id = class_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +131,7 @@ def select_rows(graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray
         rows: (K,) int64, where the second stack's rows follow the first's.
     """
     first, last = stacks[0], stacks[-1]
-    mask = np.concatenate([stack.mask for stack in stacks])[rows]
+    mask = (first.mask if len(stacks) == 1 else np.concatenate([s.mask for s in stacks]))[rows]
     sizes = len(first.mask), len(last.mask), len(rows)
     host = [stack.points for stack in stacks if isinstance(stack.points, np.ndarray)]
     if len(host) < len(stacks) and not _fits(graphs, sizes):
@@ -106,6 +144,29 @@ def select_rows(graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray
     return ObjectFeatures(points, mask)
 
 
+def points_of(graphs: Graphs, graph: str, features: Array, *feeds: Array) -> Array:
+    """Points of N objects of a frame, in as many calls as the engine needs.
+
+    Args:
+        graphs: Runs `graph`.
+        graph: `box_features` or `point_features`.
+        features: Of the frame.
+        *feeds: Its other inputs, a row an object.
+
+    Returns:
+        (N, P, C); on the host where it took several calls.
+    """
+    count = feeds[0].shape[0]
+    most = graphs.limit(graph, 1, 0) or count
+    if count <= most:
+        return graphs.run(graph, features, *feeds)[0]
+    parts = [
+        graphs.run(graph, features, *(to_host(feed)[low : low + most] for feed in feeds))[0]
+        for low in range(0, count, most)
+    ]
+    return np.concatenate([to_host(part) for part in parts])
+
+
 def _fits(graphs: Graphs, sizes: tuple[int, int, int]) -> bool:
     limits = [graphs.limit("select", number, 0) for number in range(3)]
     return all(limit is None or size <= limit for size, limit in zip(sizes, limits, strict=True))
@@ -113,6 +174,8 @@ def _fits(graphs: Graphs, sizes: tuple[int, int, int]) -> bool:
 
 def _gathered(stacks: Sequence[npt.NDArray[np.float32]], rows: IntArray) -> Array:
     """Rows of stacks on the host, each copied once."""
+    if len(stacks) == 1:
+        return np.take(stacks[0], rows, axis=0)
     points = np.empty((len(rows), *stacks[0].shape[1:]), stacks[0].dtype)
     every = [row for stack in stacks for row in stack]
     for place, row in enumerate(rows.tolist()):

@@ -11,9 +11,6 @@ from ...records import Detections, Frame
 
 MOTION = "motion"
 
-PERSON = 0
-"""The class of people in models of COCO."""
-
 _Self = TypeVar("_Self", bound="Detector")
 
 
@@ -21,7 +18,8 @@ class Detector(ABC):
     """Finds the objects in each frame of one source, frame after frame; a context manager.
 
     Attributes:
-        class_names: By class number; None where they are not known.
+        class_names: By class number, empty where a number has none; None where the detector knows
+            no names, or each of its `Detections` has its own.
         descriptions: What was recognised of the models' files, in a line each.
     """
 
@@ -43,6 +41,14 @@ class Detector(ABC):
             source_frames: How many frames the source turned out to have; None where it was not
                 read to its end (a live source, `--max-frames`, an interruption).
         """
+        return []
+
+    def dropped(self) -> dict[str, int]:
+        """How many objects were found and left out, by reason; by default none."""
+        return {}
+
+    def drop_notes(self) -> list[str]:
+        """`dropped` for people: a line a reason, with the option that decides."""
         return []
 
     def close(self) -> None:

@@ -1,37 +1,32 @@
-"""Names of a detector's classes: COCO's lists, names files, and classes that a user asks for."""
+"""Where the names of a model's classes come from: its metadata, a names file, or COCO."""
 
 from __future__ import annotations
 
 import ast
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import DetectionError
+from .classes import COCO_NAMES
 
-# COCO's categories by their id; ids that COCO does not use are "".
-_COCO = (
-    ",person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,,"
-    "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,,"
-    "backpack,umbrella,,,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,"
-    "baseball glove,skateboard,surfboard,tennis racket,bottle,,wine glass,cup,fork,knife,spoon,"
-    "bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
-    "potted plant,bed,,dining table,,,toilet,,tv,laptop,mouse,remote,keyboard,cell phone,microwave,"
-    "oven,toaster,sink,refrigerator,,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
-)
+# Ids of COCO's categories that no class has; between them, the 80 classes follow in their order.
+_UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
-COCO_91: tuple[str, ...] = tuple(_COCO.split(","))
-"""By category id, 0 to 90; ids that have no category are empty."""
 
-COCO_80: tuple[str, ...] = tuple(name for name in COCO_91 if name)
-"""Without the gaps, from 0: what most detectors give."""
+def _by_category_id() -> tuple[str, ...]:
+    names = iter(COCO_NAMES)
+    return tuple("" if number in _UNUSED else next(names) for number in range(91))
+
+
+COCO_91: tuple[str, ...] = _by_category_id()
+"""COCO's classes by category id, 0 to 90; ids that have no category are empty."""
 
 PERSON_NAME = "person"
 
 
 def coco_names(count: int | None) -> tuple[str, ...]:
     """COCO's names for a model of so many classes: 80 or 91 (by category id); else none."""
-    return {80: COCO_80, 91: COCO_91}.get(count or 0, ())
+    return {80: COCO_NAMES, 91: COCO_91}.get(count or 0, ())
 
 
 def names_in_metadata(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -105,53 +100,3 @@ def _parsed(text: str, suffix: str) -> tuple[str, ...]:
     except (yaml.YAMLError, ValueError, RecursionError):
         return ()
     return _in_order(data.get("names") if isinstance(data, Mapping) else data)
-
-
-def class_numbers(
-    asked: Sequence[int | str] | None, names: Sequence[str], count: int | None, model: str
-) -> tuple[int, ...] | None:
-    """The numbers of classes that were asked for by number or name.
-
-    Args:
-        asked: Numbers from 0 and names; None: all classes.
-        names: Of the model's classes; empty where they are not known.
-        count: Classes of the model; None: not known, and any number is taken.
-        model: What it is called in messages.
-
-    Returns:
-        Class numbers, or None for all; a name that several classes have stands for all of them.
-
-    Raises:
-        DetectionError: The model has no such class; says which it has.
-    """
-    if asked is None:
-        return None
-    numbers: list[int] = []
-    for wanted in asked:
-        if isinstance(wanted, int):
-            if wanted < 0 or (count is not None and wanted >= count):
-                last = "" if count is None else f" to {count - 1}"
-                raise DetectionError(
-                    f"--detector-classes: got [{wanted}], but {model} has classes 0{last}"
-                )
-            numbers.append(wanted)
-            continue
-        found = [n for n, name in enumerate(names) if name.casefold() == wanted.casefold()]
-        if not found:
-            raise _no_such_class(wanted, names, model)
-        numbers += found
-    return tuple(numbers)
-
-
-def _no_such_class(wanted: str, names: Sequence[str], model: str) -> DetectionError:
-    if not names:
-        return DetectionError(
-            f"--detector-classes: got {wanted!r}, but the names of {model}'s classes are not "
-            "known: give numbers, or the names with --detector-names FILE"
-        )
-    known = [name for name in names if name]
-    close = difflib.get_close_matches(wanted.lower(), known, 3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return DetectionError(
-        f"--detector-classes: {model} has no class {wanted!r}: {hint}it has {', '.join(known)}"
-    )

@@ -24,8 +24,9 @@ from ..inference.registry import find_backend
 from ..inference.runner import GraphRunner
 from ..paths import is_file, is_folder
 from ..preprocessing import Letterbox
-from .base import PERSON, Detector
-from .class_names import PERSON_NAME, class_numbers, coco_names, names_in_metadata, read_names
+from .base import Detector
+from .class_names import PERSON_NAME, coco_names, names_in_metadata, read_names
+from .classes import names_of
 from .decoded import LONGEST, METADATA_KEY, DetectorFacts, check_layout, network_size
 from .image import (
     Canvas,
@@ -55,8 +56,6 @@ class ModelSettings:
     Attributes:
         confidence: Lowest probability that is reported; None: the detector's own.
         nms_limit: IoU above which the worse of two boxes goes; None: the detector's own.
-        classes: Numbers from 0 or names of the classes to report; None: all.
-        people: Whether only people are reported where `classes` is None.
         names: File of the classes' names; None: what the model says, or COCO's.
         layout: A name of `layouts.table.LAYOUTS`; None: recognised.
         normalise: A key of `image.NORMALISATIONS`; None: the layout's.
@@ -67,8 +66,6 @@ class ModelSettings:
 
     confidence: float | None = None
     nms_limit: float | None = None
-    classes: tuple[int | str, ...] | None = None
-    people: bool = False
     names: Path | None = None
     layout: str | None = None
     normalise: str | None = None
@@ -171,10 +168,9 @@ class ModelDetector(Detector):
         self._settings = settings or ModelSettings()
         self.recognised = read_model(engine, metadata or {}, self._settings, name)
         self.facts = self.recognised.facts
-        self.class_names = self.facts.class_names or None
+        self.class_names = self.facts.class_names or names_of(self.recognised.classes)
         self.descriptions = (f"{name}: recognised as {self.recognised.describe()}",)
         self._size_hw = self._fixed_size()
-        self._classes = self._wanted_classes()
         self._normalisation = find_normalisation(self.recognised.rule.normalise)
         self._canvas = Canvas(self.recognised.rule)
         self._crowded = 0
@@ -220,8 +216,6 @@ class ModelDetector(Detector):
         good = scores >= (self.facts.confidence if least is None else least)
         # Rows that hold nothing have score 0, which a threshold of 0 must not let through.
         good &= (seen.scores > 0) & valid_rows(seen.boxes_xyxy)
-        if self._classes is not None:
-            good &= np.isin(seen.classes, self._classes)
         rows = self._best(good, scores)
         boxes = place.to_source(seen.boxes_xyxy[rows])
         inside = rows_in_image(boxes, place.source_hw)
@@ -283,12 +277,6 @@ class ModelDetector(Detector):
                 f"{asked[0]}x{asked[1]}"
             )
         return asked
-
-    def _wanted_classes(self) -> tuple[int, ...] | None:
-        names, asked = self.facts.class_names, self._settings.classes
-        if asked is None and self._settings.people:
-            asked = (PERSON_NAME,) if PERSON_NAME in names else (PERSON,)
-        return class_numbers(asked, names, self.recognised.classes, self.facts.name)
 
     def close(self) -> None:
         """Give the model back."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
+from ...records import people_of
 from ..inference.registry import find_backend
 from ..paths import is_model, model_file, model_name
 from .base import MOTION, Detector
@@ -19,7 +21,7 @@ def open_detector(
     detections: Path | None = None,
     detector: str | None = None,
     confidence: float | None = None,
-    classes: tuple[int | str, ...] | None = None,
+    classes: Sequence[int | str] | None = None,
     names: Path | None = None,
     layout: str | None = None,
     normalise: str | None = None,
@@ -29,6 +31,7 @@ def open_detector(
     backend: str = "cpu",
     threads: int = 0,
     calibrate_scores: bool = False,
+    default_class: str | None = None,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
@@ -37,8 +40,8 @@ def open_detector(
         detector: `motion`, or a model: its bundle, its ONNX file of a layout of `layouts.table`, or
             its name in bundles/detectors.
         confidence: Lowest score that a model reports; None: the model's own.
-        classes: Numbers from 0 or names of the classes that a model reports; None: all, or people
-            alone where a model of persons looks at them.
+        classes: Numbers from 0 or names of the classes that are reported; None: all, or people
+            alone where a model of persons looks at what a detector with named classes finds.
         names: File of the names of a model's classes; None: the model's own, or COCO's.
         layout: Of a model's outputs; None: recognised.
         normalise: How a model wants its image; None: as its layout does.
@@ -50,6 +53,8 @@ def open_detector(
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
         calibrate_scores: Whether raw scores of a file become probabilities; see
             `formats.mot.calibrated_scores`.
+        default_class: Name of the class of a file's detections that have none; see
+            `formats.detections.open_detections`.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -63,20 +68,19 @@ def open_detector(
     model = _open_model(pose_model, mask_model, find_backend(backend).onnx_device, threads)
     try:
         if detector is None or detector == MOTION or detections is not None:
-            boxes = _open_boxes(detections, detector, calibrate_scores)
+            boxes = _open_boxes(detections, detector, calibrate_scores, default_class)
         else:
             from .model import ModelSettings, open_model
 
             settings = ModelSettings(
                 confidence=confidence,
-                classes=classes,
-                people=model is not None,
                 names=names,
                 layout=layout,
                 normalise=normalise,
                 size_hw=size_hw,
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
+        boxes = _of_classes(boxes, classes, people=model is not None)
     except UnitrackError:
         if model is not None:
             model.close()
@@ -93,6 +97,23 @@ def open_detector(
     return TopDownDetector(boxes, model)
 
 
+def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people: bool) -> Detector:
+    """A detector that reports the classes asked for; closed where they cannot be had."""
+    if classes is None and not (people and boxes.class_names):
+        return boxes
+    from .classes import ClassFilter, class_numbers
+
+    if classes is None:
+        numbers = people_of(boxes.class_names)
+        return ClassFilter(boxes, numbers, "person") if numbers else boxes
+    try:
+        numbers = class_numbers(classes, boxes.class_names, "--detector-classes")
+    except UnitrackError:
+        boxes.close()
+        raise
+    return ClassFilter(boxes, numbers, f"--detector-classes {','.join(map(str, classes))}")
+
+
 def _open_model(
     pose_model: Path | None, mask_model: Path | None, device: str, threads: int
 ) -> PersonModel | None:
@@ -107,12 +128,19 @@ def _open_model(
     return None
 
 
-def _open_boxes(detections: Path | None, detector: str | None, calibrate_scores: bool) -> Detector:
+def _open_boxes(
+    detections: Path | None,
+    detector: str | None,
+    calibrate_scores: bool,
+    default_class: str | None,
+) -> Detector:
     """What a file holds, or what moves."""
     if detector is None and detections is not None:
         from ..formats.detections import open_detections
 
-        return open_detections(detections, calibrate_scores=calibrate_scores)
+        return open_detections(
+            detections, calibrate_scores=calibrate_scores, default_class=default_class
+        )
     if detector is None or detections is not None:
         raise DetectionError(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "

@@ -376,6 +376,14 @@ class TopDownDetector(Detector):
         """The notes of both steps."""
         return [*self._boxes.notes(source_frames), *self._model.notes()]
 
+    def dropped(self) -> dict[str, int]:
+        """What the first step dropped."""
+        return self._boxes.dropped()
+
+    def drop_notes(self) -> list[str]:
+        """Those of the first step."""
+        return self._boxes.drop_notes()
+
     def close(self) -> None:
         """Give both back."""
         self._boxes.close()

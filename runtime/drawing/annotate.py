@@ -48,8 +48,8 @@ def draw_tracks(
     """A copy of the image with the tracks drawn over it, each identity in its own colour.
 
     Masks are laid over translucently with a solid outline, keypoints of confidence above 0 are
-    joined to a skeleton, and every object gets its id in a label that stays inside the image.
-    Lines and letters grow with the image.
+    joined to a skeleton, and every object gets its id in a label that stays inside the image, with
+    the name of its class where the detector knows several. Lines and letters grow with the image.
 
     Args:
         image: (H, W, 3) uint8 BGR; not written to.
@@ -86,8 +86,11 @@ def draw_tracks(
             _draw_pose(canvas, points, joined, color, thickness)
     # Labels come last, so that no neighbour's box runs through them.
     anchors = _corners(_label_boxes(tracks, posed, canvas), canvas)
-    for identity, corners, color, centred in zip(tracks.ids, anchors, colors, posed, strict=True):
-        _draw_label(canvas, str(identity), corners, color, centred=bool(centred))
+    several = sum(map(bool, seen.class_names or ())) > 1
+    for row, (corners, color) in enumerate(zip(anchors, colors, strict=True)):
+        name = seen.name_of(int(seen.classes[row])) if several else ""
+        text = f"{tracks.ids[row]} {name}".strip()
+        _draw_label(canvas, text, corners, color, centred=bool(posed[row]))
     if caption:
         _draw_caption(canvas, caption)
     return canvas
@@ -222,7 +225,7 @@ def _draw_label(
     *,
     centred: bool,
 ) -> None:
-    """The id on a plate above the box, or inside it where the space above is too small."""
+    """A text on a plate above the box, or inside it where the space above is too small."""
     scale, weight = _letters(canvas)
     (wide, tall), below = cv2.getTextSize(text, _FONT, scale, weight)
     pad = max(2, round(0.3 * tall))

@@ -1,4 +1,4 @@
-"""Detections in COCO's result format: a bare list of persons with `image_id` and keypoints.
+"""Detections in COCO's result format: a bare list of objects with `image_id`, boxes or keypoints.
 
 Such a file does not list its images, so frames are found by number.  Where the first frame's name
 is a number that `image_id` may be (`000000397133.jpg`), frames are found by their names; otherwise
@@ -6,12 +6,16 @@ is a number that `image_id` may be (`000000397133.jpg`), frames are found by the
 
 `keypoints` are COCO's 17 joints, flat or as triples of x, y, score, and are brought into
 PoseTrack18's layout; entries with a `bbox` alone are boxes.  `keypoints` says what else is read.
+
+`category_id` is the class, which such a file does not name.  Only in one with keypoints, which COCO
+has of people alone, class 1 is named person, and is that of entries without a `category_id`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -24,6 +28,9 @@ from .text import TableFile, beyond_the_end, count, first_invalid
 
 LAST_FRAME = 10_000_000
 """A larger `image_id` does not count frames: at 25 FPS this is more than four days."""
+
+PERSON = 1
+"""COCO's `category_id` of people."""
 
 _BEGIN = re.compile(r"\s*\[\s*\{")
 _LOOK = 4096
@@ -43,13 +50,18 @@ class CocoFile(TableFile):
 
     Args:
         path: The file, as the user named it.
+        default_class: Name of the class of entries without a `category_id`, which then are of class
+            0; None: see the module.
 
     Raises:
         DetectionError: The file cannot be read or an entry is malformed; names the entry.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, default_class: str | None = None) -> None:
         images, places, rows, self._bare = read_coco(path)
+        if default_class is not None and rows.class_names is None:
+            classes = np.maximum(rows.classes, 0)
+            rows = replace(rows, classes=classes, class_names=(default_class,))
         self._first_image = 0 if (images == 0).any() else 1
         super().__init__(path, images, rows, places, place="entry")
         self._smallest = int(images.min()) if len(images) else 0
@@ -129,6 +141,7 @@ def read_coco(path: Path) -> tuple[IntArray, IntArray, Detections, list[int]]:
     if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
         raise DetectionError(f"{path}: expected COCO results, a list of objects")
     images, places, boxes, scores, joints, bare = [], [], [], [], [], []
+    classes = []
     for place, entry in enumerate(data, 1):
         where = f"{path}, entry {place}"
         image = _image_of(where, entry)
@@ -142,25 +155,41 @@ def read_coco(path: Path) -> tuple[IntArray, IntArray, Detections, list[int]]:
         boxes.append(box)
         scores.append(score_of(where, entry, keypoints))
         joints.append(keypoints)
+        classes.append(_class_of(where, entry))
     bad = first_invalid(boxes)
     if bad is not None:
         raise DetectionError(f"{path}, entry {places[bad]}: got an empty box {boxes[bad]}")
-    rows = _rows(data, boxes, scores, joints)
+    rows = _rows(data, boxes, scores, joints, classes)
     return np.array(images, np.int64), np.array(places, np.int64), rows, bare
 
 
 def _rows(
-    data: list[Entry], boxes: Sequence[Any], scores: Sequence[float], joints: Sequence[Any]
+    data: list[Entry],
+    boxes: Sequence[Any],
+    scores: Sequence[float],
+    joints: Sequence[Any],
+    classes: Sequence[int],
 ) -> Detections:
-    keypoints = None
+    keypoints, names = None, None
+    numbers = np.array(classes, np.int64)
     if any("keypoints" in entry for entry in data):
+        numbers[numbers < 0] = PERSON
+        names = ("", "person")
         keypoints = posetrack_from_coco(np.array(joints, np.float32).reshape(-1, JOINTS, 3))
     return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
-        np.zeros(len(boxes), np.int64),
+        numbers,
         keypoints=keypoints,
+        class_names=names,
     )
+
+
+def _class_of(where: str, entry: Entry) -> int:
+    label = entry.get("category_id", -1)
+    if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < 1 << 31:
+        raise DetectionError(f"{where}: expected a whole 'category_id' from 0, got {label!r:.60}")
+    return label
 
 
 def _image_of(where: str, entry: Entry) -> int:

@@ -48,6 +48,7 @@ def open_detections(
     file_format: str | None = None,
     first_frame: int | None = None,
     calibrate_scores: bool = False,
+    default_class: str | None = None,
 ) -> DetectionFile:
     """Read a file of detections.
 
@@ -56,6 +57,8 @@ def open_detections(
         file_format: A key of `FILE_FORMATS`; None looks at the file.
         first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
         calibrate_scores: Whether raw scores of a MOTChallenge file become probabilities.
+        default_class: Name of the class of detections for which a MOTChallenge or COCO file says
+            none; None: see `mot.read_mot`.
 
     Raises:
         DetectionError: The file is absent, damaged, or of no known format.
@@ -70,7 +73,11 @@ def open_detections(
     if name == "mot":
         from .mot import read_mot
 
-        return read_mot(path, calibrate_scores=calibrate_scores)
+        return read_mot(path, calibrate_scores=calibrate_scores, default_class=default_class)
+    if name == "coco-results":
+        from .coco import CocoFile
+
+        return CocoFile(path, default_class)
     return FILE_FORMATS[name](path)
 
 

@@ -2,8 +2,10 @@
 
 One object a frame: `source`, `frame` (from 0), `time` (seconds from the source's start), `dropped`
 (frames so far), and `tracks`, a list of objects with `task`, `id`, `box` (left, top, right, bottom
-in source pixels from 0), `score`, `class`, and where the task has them `keypoints` (x, y,
-confidence) and `mask` (COCO's compressed RLE with its `size`, height and width).
+in source pixels from 0), `score`, `class` (the detector's number, -1 where it is not known), and
+where there are `name` (of the class), `predicted` (true: motion alone put the object there, and no
+detection of this frame), `keypoints` (x, y, confidence), `mask` (COCO's compressed RLE
+with its `size`, height and width).
 """
 
 from __future__ import annotations
@@ -46,6 +48,10 @@ def _rows(task: str, tracks: Tracks) -> Iterator[Mapping[str, Any]]:
     for row, identity in enumerate(tracks.ids.tolist()):
         track = {"task": task, "id": identity, "box": boxes[row], "score": scores[row]}
         track["class"] = int(seen.classes[row])
+        if name := seen.name_of(track["class"]):
+            track["name"] = name
+        if tracks.predicted is not None and tracks.predicted[row]:
+            track["predicted"] = True
         if seen.keypoints is not None:
             joints = seen.keypoints[row].astype(np.float64).round(3)
             track["keypoints"] = np.where(np.isfinite(joints), joints, 0.0).tolist()

@@ -46,12 +46,23 @@ def calibrated_scores(scores: FloatArray) -> FloatArray:
     return calibrated
 
 
-def read_mot(path: Path, *, calibrate_scores: bool = False) -> TableFile:
+def is_benchmark_file(path: Path) -> bool:
+    """Whether a file is a benchmark's own, `NAME/det/det.txt`: all of its objects are people."""
+    sequence = path.absolute().parent.parent
+    beside = ("img1", "gt", "seqinfo.ini")
+    return path.parent.name == "det" and any((sequence / name).exists() for name in beside)
+
+
+def read_mot(
+    path: Path, *, calibrate_scores: bool = False, default_class: str | None = None
+) -> TableFile:
     """Read a MOTChallenge file whole.
 
     Args:
         path: The file.
         calibrate_scores: Whether raw scores become probabilities, see `calibrated_scores`.
+        default_class: What rows without a class are, which then are of class 0; None: person in a
+            file of the benchmark's own, see `is_benchmark_file`, and else not known.
 
     Raises:
         DetectionError: The file cannot be read, or a row is malformed; names the line.
@@ -69,6 +80,11 @@ def read_mot(path: Path, *, calibrate_scores: bool = False) -> TableFile:
     scores = table[:, 5].astype(np.float32)
     if (scores == -1).all():
         scores = np.ones_like(scores)
+    if default_class is None and is_benchmark_file(path):
+        default_class = "person"
+    classes = table[:, 6].astype(np.int64)
+    if default_class is not None:
+        classes[classes < 0] = 0
     used = calibrated_scores(scores) if calibrate_scores else scores
     remarks = []
     if used is not scores:
@@ -79,7 +95,9 @@ def read_mot(path: Path, *, calibrate_scores: bool = False) -> TableFile:
     return TableFile(
         path,
         table[:, 0].astype(np.int64) - 1,
-        Detections(boxes, used, table[:, 6].astype(np.int64)),
+        Detections(
+            *(boxes, used, classes), class_names=None if default_class is None else (default_class,)
+        ),
         np.array(lines, np.int64),
         remarks=remarks,
     )
@@ -99,11 +117,13 @@ def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
     if label is None or label < -1:
         raise row_error(path, line, "expected a whole class number from 0, or -1", text)
     score = numbers[6] if len(numbers) > 6 else -1.0
-    return (numbers[0], *numbers[2:6], score, max(label, 0))
+    return (numbers[0], *numbers[2:6], score, label)
 
 
 class MotWriter(RowWriter):
     """MOTChallenge rows `frame,id,x,y,w,h,score,class,-1`, one for each track.
+
+    The class is the detector's own number, -1 where it is not known.
 
     Frames count from 1, and so do pixels: MOTChallenge calls the corner of the image (1, 1)
     (its ground truth begins there, with right edges at width + 1), so x = left + 1 and y = top + 1;
@@ -149,6 +169,7 @@ class MotRow:
         box_xywh: Left, top, width, height; pixels from 1, as the file has them.
         flag: Of a ground truth: 0 where the row is to be ignored.  Of results: the score.
         label: The class; None where the file has none.
+        visibility: Which share of the object is visible; None where the file does not say.
     """
 
     place: str
@@ -157,6 +178,7 @@ class MotRow:
     box_xywh: tuple[float, float, float, float]
     flag: float
     label: int | None
+    visibility: float | None = None
 
     @property
     def wanted(self) -> bool:
@@ -252,7 +274,8 @@ def _parse(place: str, text: str) -> MotRow:
         raise _row_error(place, "expected a width and height above 0", text)
     flag = numbers[6] if len(numbers) > 6 else 1.0
     label = int(numbers[7]) if len(numbers) in (8, 9) else None
-    return MotRow(place, int(frame), int(identity), (x, y, w, h), flag, label)
+    visibility = numbers[8] if len(numbers) == 9 and label is not None and label >= 0 else None
+    return MotRow(place, int(frame), int(identity), (x, y, w, h), flag, label, visibility)
 
 
 def _row_error(place: str, problem: str, text: str) -> DetectionError:

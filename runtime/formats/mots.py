@@ -17,6 +17,11 @@ from .text import DetectionFile, beyond_the_end, count, parse_whole, read_lines,
 
 IGNORE_CLASS = 10
 
+CLASS_NAMES = ("", "car", "pedestrian")
+"""Of the format, by number; 0 stands for all that has no number there, or is not known."""
+
+_NUMBERS = {"car": 1, "person": 2, "pedestrian": 2}
+
 MAX_FRAME_BYTES = 1 << 31
 """The masks of one frame may take this much memory; 500 of 1920 × 1080 take half of it."""
 
@@ -95,7 +100,8 @@ class MotsFile(DetectionFile):
             return Detections.empty()
         masks = np.stack([decode_rle(row.rle, row.size_hw) for row in rows])
         labels = np.array([row.label for row in rows], np.int64)
-        return Detections(mask_boxes(masks), np.ones(len(rows), np.float32), labels, masks)
+        scores = np.ones(len(rows), np.float32)
+        return Detections(mask_boxes(masks), scores, labels, masks, class_names=CLASS_NAMES)
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on an empty file, empty masks, and frames beyond the source's end."""
@@ -149,15 +155,14 @@ def _parse_row(path: Path, line: int, text: str) -> MotsRow:
     return MotsRow(line, frame, identity, label, (height, width), fields[5].encode("utf-8"))
 
 
-PEDESTRIAN = 2
-"""MOTS' number for people: written where the detector knows no class above 0."""
-
-
 class MotsWriter(RowWriter):
     """MOTSChallenge rows `frame id class H W RLE`, one for each track.
 
-    Frames count from 1.  Ids are the tracks' own, and unique over all classes; the truth of KITTI
-    and MOTSChallenge numbers its objects class * 1000 + n, which no reader asks of results.
+    Frames count from 1.  The class is 1 for what is named car, 2 for what is named person or
+    pedestrian, and 0 for what has another name or is not known; classes of a detector that names
+    none keep their numbers.  Ids are the tracks' own, and unique over all
+    classes; the truth of KITTI and MOTSChallenge numbers its objects class * 1000 + n, which no
+    reader asks of results.
     """
 
     def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
@@ -177,12 +182,17 @@ class MotsWriter(RowWriter):
             )
         place = f"{size_hw[0]} {size_hw[1]}"
         return [
-            f"{frame.index + 1} {identity} {label if label > 0 else PEDESTRIAN} {place} "
-            f"{encode_rle(mask)}\n"
+            f"{frame.index + 1} {identity} {_number(seen, label)} {place} {encode_rle(mask)}\n"
             for identity, label, mask in zip(
                 tracks.ids.tolist(), seen.classes.tolist(), seen.masks, strict=True
             )
         ]
+
+
+def _number(seen: Detections, label: int) -> int:
+    if seen.class_names is None:
+        return max(label, 0)
+    return _NUMBERS.get(seen.name_of(label).lower(), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,7 @@ def _read_persons(
         np.array(scores, np.float32),
         np.zeros(len(boxes), np.int64),
         keypoints=np.array(joints, np.float32).reshape(-1, JOINTS, 3),
+        class_names=("person",),
     )
     return (np.array(frames, np.int64), np.array(places, np.int64)), rows, bare
 

@@ -28,7 +28,7 @@ WITHIN = 0.01
         ("blackswan", 0.905),
         pytest.param("car-shadow", 0.897, marks=pytest.mark.slow),
         pytest.param("horsejump-high", 0.749, marks=pytest.mark.slow),
-        ("motocross-jump", 0.349),
+        pytest.param("motocross-jump", 0.349, marks=pytest.mark.slow),
         pytest.param("scooter-black", 0.838, marks=pytest.mark.slow),
     ],
 )
@@ -56,7 +56,7 @@ def test_mot(resnet_runner, shared_data):
         open_source(str(folder / "img1"), fps=25) as source,
         open_detector(detections=folder / "det" / "det.txt") as detector,
     ):
-        head = MotHead(resnet_runner, MotConfig(), fps=25)
+        head = MotHead(resnet_runner, MotConfig(preset="unitrack"), fps=25)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             tracked.append(head.step(frame, extractor.extract(*image), detector.detect(frame)))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.heads.config import SotConfig, VosConfig
+from unitrack_edge.heads.detected import DetectedHead
 from unitrack_edge.heads.interactive import STARTS, StartedHead, started_head
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.head import Head
@@ -110,9 +111,22 @@ def test_a_head_waits_for_its_command():
 
 def test_a_waiting_head_of_masks_gives_empty_ones():
     head = waiting_head(None, Commands(), [], "vos")
-    tracks = head.step(frame(0), None)
-    assert tracks.label_map.shape == (8, 10)
-    assert not tracks.label_map.any()
+    assert not head.needs_detections
+    for tracks in (head.step(frame(0), None), head.predict(frame(1))):
+        assert tracks.label_map.shape == (8, 10)
+        assert not tracks.label_map.any()
+
+
+def test_a_head_that_waits_for_a_detector_is_given_detections(graph_runner):
+    """`--init detect` with a live view: until the object is found, or a viewer starts another."""
+    first = DetectedHead(SotConfig(), graph_runner)
+    head = waiting_head(lambda command, _: Counting(command), Commands(), [], head=first)
+    assert head.needs_detections
+    assert len(head.predict(frame(0))) == 0
+    box = np.array([[1, 1, 6, 6]], np.float32)
+    found = Detections(box, np.ones(1, np.float32), np.array([0]))
+    assert len(head.step(frame(1), None, found)) == 1
+    assert not head.needs_detections
 
 
 @pytest.mark.parametrize("early", [True, False])

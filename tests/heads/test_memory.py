@@ -60,12 +60,12 @@ def some_boxes(rng):
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="no /proc here: resident memory cannot be read")
-@pytest.mark.parametrize("task", ["mot", "vos"])
+@pytest.mark.parametrize("task", ["memory", "unitrack", "vos"])
 def test_memory_is_flat(lite_runner, task):
     extractor = FeatureExtractor(lite_runner)
-    if task == "mot":
+    if task != "vos":
         # A short buffer: the largest number of tracklets comes up while warming up, not later.
-        config = MotConfig(height=SIZE, width=SIZE, min_area=0.0, buffer=6.0)
+        config = MotConfig(preset=task, height=SIZE, width=SIZE, min_area=0.0, buffer=6.0)
         head = MotHead(lite_runner, config, fps=25)
     else:
         labels = np.zeros((SIZE, SIZE), np.uint8)
@@ -74,6 +74,6 @@ def test_memory_is_flat(lite_runner, task):
 
     def step(frame, rng):
         features = extractor.extract(*extractor.prepare(frame, (SIZE, SIZE)))
-        head.step(frame, features, some_boxes(rng) if task == "mot" else None)
+        head.step(frame, features, some_boxes(rng) if task != "vos" else None)
 
     assert growth_kb(step, seed=1) < LIMIT_KB_A_FRAME

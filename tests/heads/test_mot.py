@@ -73,24 +73,28 @@ def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip, t
 # --- without a backbone: features are noise that stands still
 
 
+PAPER = {"preset": "unitrack", "min_area": 0.0, "max_aspect": 0.0}
+
+
 class Stage:
     """A head before a still image of 160 × 240, told detections as (box, score, class)."""
 
     def __init__(self, graphs, fps=30.0, **config):
-        self.head = MotHead(graphs, MotConfig(**{"min_area": 0.0, "max_aspect": 0.0} | config), fps)
+        self.head = MotHead(graphs, MotConfig(**(PAPER | config)), fps)
         points = np.random.default_rng(0).standard_normal((1, 20, 30, graphs.spec.channels))
         points /= np.linalg.norm(points, axis=-1, keepdims=True)
         letterbox = Letterbox.fit((160, 240), (160, 240))
         self.features = FeatureMap(points.astype(np.float32), letterbox, 8)
         self.index = -1
 
-    def __call__(self, *boxes, scores=None, classes=None):
+    def __call__(self, *boxes, scores=None, classes=None, names=None):
         self.index += 1
         frame = Frame(self.index, self.index / 25, np.zeros((160, 240, 3), np.uint8))
         detections = Detections(
             np.array(boxes, np.float32).reshape(-1, 4),
             np.array([0.9] * len(boxes) if scores is None else scores, np.float32),
             np.array([0] * len(boxes) if classes is None else classes, np.int64),
+            class_names=names,
         )
         return self.head.step(frame, self.features, detections)
 
@@ -112,13 +116,55 @@ def test_low_scores_are_left_out(tiny):
 
 
 def test_small_boxes_and_wide_people_are_tracked_and_not_reported(tiny):
+    people = {"names": ("person",)}
     stage = Stage(tiny, min_area=200.0, max_aspect=1.6)
-    assert list(stage(SMALL, WIDE, TALL).ids) == [3]
-    assert list(stage(SMALL, WIDE, TALL).ids) == [3]
-    stage = Stage(tiny, min_area=200.0, max_aspect=1.6)
-    assert list(stage(SMALL, WIDE, TALL, classes=[1, 2, 3]).ids) == [2, 3], "a car may be wide"
+    assert list(stage(SMALL, WIDE, TALL, **people).ids) == [3]
+    assert list(stage(SMALL, WIDE, TALL, **people).ids) == [3]
     stage = Stage(tiny)
-    assert list(stage(SMALL, WIDE, TALL).ids) == [1, 2, 3]
+    assert list(stage(SMALL, WIDE, TALL, **people).ids) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("label", "names", "reported"),
+    [
+        (0, ("person", "car"), False),
+        (1, ("car", "Pedestrian"), False),
+        (1, ("person", "car"), True),
+        (0, None, True),
+        (-1, ("person",), True),
+        (7, ("person",), True),
+    ],
+)
+def test_only_what_is_named_a_person_may_not_be_wide(tiny, label, names, reported):
+    stage = Stage(tiny, max_aspect=1.6)
+    assert len(stage(WIDE, classes=[label], names=names)) == reported
+
+
+def test_what_is_dropped_is_counted(tiny):
+    stage = Stage(tiny, min_area=200.0, max_aspect=1.6)
+    people, outside = {"names": ("person",)}, (300, 20, 340, 100)
+    for _ in range(3):
+        stage(SMALL, WIDE, TALL, outside, scores=[0.9, 0.9, 0.9, 0.2], **people)
+    stage(TALL, (150, 20, 180, 100), scores=[0.9, 0.4], **people)
+    stage(TALL, (150, 20, 180, 100), **people)
+    assert stage.head.dropped() == {
+        "outside": 3,
+        "confidence": 1,
+        "unmatched": 1,
+        "min_area": 3,
+        "max_aspect": 3,
+    }
+    notes = stage.head.drop_notes()
+    assert "1 detection not tracked: score below --mot-confidence 0.5" in notes
+    assert "3 boxes not reported: people wider than --mot-max-aspect 1.6" in notes
+    stage.head.reset()
+    assert stage.head.dropped() == {}
+
+
+def test_a_track_reports_the_class_of_most_of_its_matches(tiny):
+    stage = Stage(tiny)
+    shown = [stage(TALL, classes=[label]).detections.classes.tolist() for label in [7, 2, 7, 2, 2]]
+    assert shown == [[7], [7], [7], [7], [2]]
 
 
 def test_boxes_outside_the_picture(tiny):

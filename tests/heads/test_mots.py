@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from unitrack_edge.evaluation.metrics.mots import score_mots
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotsConfig
 from unitrack_edge.heads.mots import MotsHead, disjoint_masks
-from unitrack_edge.records import Detections, Frame
+from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.mots import MaskRows, MotsWriter, read_mots
 from unitrack_edge.runtime.formats.rle import encode_rle
@@ -26,7 +28,7 @@ class Stage:
 
     def __init__(self, graphs, fps=30.0, **config):
         self.graphs = graphs
-        self.head = MotsHead(graphs, MotsConfig(**config), fps)
+        self.head = MotsHead(graphs, MotsConfig(**({"preset": "unitrack"} | config)), fps)
         points = np.random.default_rng(0).standard_normal((1, 20, 30, graphs.spec.channels))
         points /= np.linalg.norm(points, axis=-1, keepdims=True)
         self.features = FeatureMap(points.astype(np.float32), Letterbox.fit(SIZE, SIZE), 8)
@@ -215,10 +217,29 @@ def test_rows_come_back_as_the_masks_they_were(tiny, tmp_path):
             writer.write(Frame(index, 0.0, image), stage(*shapes, classes=[1, 0][: len(shapes)]))
     lines = path.read_text().splitlines()
     assert lines[0] == f"1 1 1 160 240 {encode_rle(rectangle(*TALL))}"
-    assert lines[1] == f"1 2 2 160 240 {encode_rle(rectangle(*WIDE))}", "no class: pedestrian"
+    assert lines[1] == f"1 2 0 160 240 {encode_rle(rectangle(*WIDE))}"
     found = read_mots(path, first_frame=1)
     assert sorted(found) == [0, 2]
     assert (found[0].masks() == [rectangle(*TALL), rectangle(*WIDE)]).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "names", "written"),
+    [
+        (0, ("person", "bicycle", "car"), 2),
+        (2, ("person", "bicycle", "car"), 1),
+        (1, ("person", "bicycle", "car"), 0),
+        (-1, ("person",), 0),
+        (-1, None, 0),
+        (2, None, 2),
+    ],
+)
+def test_classes_of_the_format_are_written_by_name(tmp_path, label, names, written):
+    detections = replace(seen(TALL, classes=[label]), class_names=names)
+    with MotsWriter(tmp_path / "tracks.txt") as writer:
+        frame = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
+        writer.write(frame, Tracks(0, np.array([1]), detections))
+    assert (tmp_path / "tracks.txt").read_text().split()[2] == str(written)
 
 
 # --- scores
@@ -335,7 +356,7 @@ def test_reference_result(resnet_runner, shared_data, tmp_path):
         open_detector(detections=folder / "det" / "det.txt") as detector,
         MotsWriter(tmp_path / "tracks.txt") as writer,
     ):
-        head = MotsHead(resnet_runner, MotsConfig(), fps=24)
+        head = MotsHead(resnet_runner, MotsConfig(preset="unitrack"), fps=24)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             writer.write(frame, head.step(frame, extractor.extract(*image), detector.detect(frame)))

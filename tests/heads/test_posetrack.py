@@ -27,7 +27,7 @@ class Stage:
     """A head before a still image whose features are noise."""
 
     def __init__(self, graphs, fps=30.0, **config):
-        self.head = PosetrackHead(graphs, PosetrackConfig(**config), fps)
+        self.head = PosetrackHead(graphs, PosetrackConfig(**({"preset": "unitrack"} | config)), fps)
         self.features = noise_features(SIZE, graphs.spec.channels)
         self.index = -1
 
@@ -195,7 +195,7 @@ def test_reference_result(resnet_runner, shared_data):
         open_source(str(folder / "images"), fps=6) as source,
         open_detector(detections=folder / "det.json") as detector,
     ):
-        head = PosetrackHead(resnet_runner, PosetrackConfig(), fps=6)
+        head = PosetrackHead(resnet_runner, PosetrackConfig(preset="unitrack"), fps=6)
         for frame in source:
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             tracks = head.step(frame, extractor.extract(*image), detector.detect(frame))

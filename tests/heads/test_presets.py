@@ -15,6 +15,7 @@ from unitrack_edge.cli import main
 from unitrack_edge.commands.track import track_config
 from unitrack_edge.errors import RequestError
 from unitrack_edge.heads.association.fused_matching import FusedAssociator
+from unitrack_edge.heads.association.matching import Associator
 from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig
 from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.heads.mots import MotsHead
@@ -35,16 +36,20 @@ HEADS = {MotConfig: MotHead, MotsConfig: MotsHead, PosetrackConfig: PosetrackHea
 
 
 @pytest.mark.parametrize("config", HEADS)
-def test_the_default_is_the_papers_association(config, tiny):
-    assert config() == config(preset="unitrack")
-    assert HEADS[config](tiny, config())._fused is None
-    assert config().low_confidence is None
-    assert not config().calibrates_scores
+def test_the_papers_association(config, tiny):
+    paper = config(preset="unitrack")
+    head = HEADS[config](tiny, paper)
+    assert isinstance(head._paper, Associator)
+    assert head._fused is None
+    assert paper.low_confidence is None
+    assert not paper.calibrates_scores
 
 
 @pytest.mark.parametrize("config", HEADS)
-def test_memory_has_numbers_of_its_own(config, tiny):
-    memory = config(preset="memory")
+def test_memory_is_the_default_and_has_numbers_of_its_own(config, tiny):
+    memory = config()
+    assert memory == config(preset="memory")
+    assert HEADS[config](tiny, memory)._paper is None
     assert (memory.cost_limit, memory.buffer, memory.memory) == (0.75, 60, 5)
     associator = HEADS[config](tiny, memory, 25.0)._fused
     assert isinstance(associator, FusedAssociator)
@@ -58,7 +63,7 @@ def test_what_is_given_wins_over_the_preset():
     given = MotConfig(preset="memory", cost_limit=0.6)
     assert (given.cost_limit, given.buffer) == (0.6, 60)
     other = replace(given, preset="unitrack")
-    assert other == MotConfig(cost_limit=0.6)
+    assert other == MotConfig(preset="unitrack", cost_limit=0.6)
     assert replace(other, preset="memory", cost_limit=None) == MotConfig(preset="memory")
 
 
@@ -66,16 +71,16 @@ def test_numbers_of_a_preset_survive_copies():
     config = MotConfig(preset="memory")
     for twin in (copy.deepcopy(config), pickle.loads(pickle.dumps(config)), replace(config)):
         assert twin == config
-        assert replace(twin, preset="unitrack") == MotConfig()
+        assert replace(twin, preset="unitrack") == MotConfig(preset="unitrack")
     assert json.loads(json.dumps(asdict(config)))["cost_limit"] == 0.75
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"preset": "best"}, "preset 'best', expected one of unitrack, memory"),
-        ({"low_confidence": 0.2}, "low confidence belongs to preset memory"),
-        ({"coast": 0.2}, "coast belongs to preset memory"),
+        ({"preset": "best"}, "preset 'best', expected one of memory, unitrack"),
+        ({"preset": "unitrack", "low_confidence": 0.2}, "low confidence belongs to preset memory"),
+        ({"preset": "unitrack", "coast": 0.2}, "coast belongs to preset memory"),
         ({"preset": "memory", "use_motion": False}, "motion cannot be off"),
         ({"preset": "memory", "memory": 0}, "expected 1 to 100 features"),
         ({"preset": "memory", "memory": 1000}, "expected 1 to 100 features"),
@@ -90,9 +95,9 @@ def test_what_does_not_fit_the_preset_is_refused(given, message):
 @pytest.mark.parametrize(
     "given",
     [
-        {"preset": "memory"},
-        {"preset": "memory", "cost_limit": 0.6, "low_confidence": 0.3},
-        {"cost_limit": 0.7},
+        {"preset": "unitrack"},
+        {"cost_limit": 0.6, "low_confidence": 0.3},
+        {"preset": "unitrack", "cost_limit": 0.7},
     ],
 )
 def test_a_record_does_it_again(given, tmp_path):
@@ -117,9 +122,9 @@ def test_help_says_what_each_preset_has():
     text = " ".join(
         CliRunner().invoke(main, ["track", "--help"], terminal_width=200).output.split()
     )
-    assert "--mot-preset [unitrack|memory]" in text
-    assert "[default: (unitrack: 0.7, memory: 0.75)]" in text
-    assert "[default: (unitrack: 0.9999, memory: 0.5)]" in text
+    assert "--mot-preset [memory|unitrack]" in text
+    assert "[default: (memory: 0.75, unitrack: 0.7)]" in text
+    assert "[default: (memory: 0.5, unitrack: 0.9999)]" in text
 
 
 # Scores of detection files, which preset memory takes for probabilities.

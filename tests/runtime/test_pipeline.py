@@ -16,8 +16,15 @@ from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime import pipeline as stages
+from unitrack_edge.runtime.detectors.base import Detector
 from unitrack_edge.runtime.head import Head
-from unitrack_edge.runtime.pipeline import Pipeline, StageTimes, TaskRunner
+from unitrack_edge.runtime.pipeline import (
+    MOST_BETWEEN,
+    DetectionSchedule,
+    Pipeline,
+    StageTimes,
+    TaskRunner,
+)
 from unitrack_edge.runtime.preprocessing import FeatureMap, network_size
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import SourceInfo
@@ -104,6 +111,10 @@ class FakeHead(Head):
         assert source_hw == SIZE
         return self._wanted_hw
 
+    def predict(self, frame):
+        self.calls.append((frame.index, None, "predicted"))
+        return tracks_of(frame.index)
+
     def step(self, frame, features, detections=None):
         self._work(frame)
         self.calls.append((frame.index, features, detections))
@@ -113,7 +124,9 @@ class FakeHead(Head):
         self.calls.clear()
 
 
-class FakeDetector:
+class FakeDetector(Detector):
+    class_names = ("person",)
+
     def detect(self, frame):
         return Detections(
             np.array([[0, 0, 5 + frame.index, 5]], np.float32),
@@ -139,10 +152,13 @@ def tracks_of(index):
     return Tracks(index, np.array([index + 1], np.int64), seen)
 
 
-def make(source=None, head=None, *, detector=None, writer=None, sizes_hw=()):
+def make(source=None, head=None, *, detector=None, writer=None, sizes_hw=(), **settings):
+    head = head or FakeHead()
+    head.needs_detections = detector is not None
     task_runner = TaskRunner("mot", head or FakeHead(), detector, [writer or FakeWriter()])
     graphs = FakeGraphs(sizes_hw)
-    return Pipeline(source or FakeSource(), graphs, [task_runner]), task_runner, graphs
+    pipeline = Pipeline(source or FakeSource(), graphs, [task_runner], **settings)
+    return pipeline, task_runner, graphs
 
 
 # What a frame goes through.
@@ -162,6 +178,7 @@ def test_frames_go_through_all_stages_in_order():
         assert isinstance(features, FeatureMap)
         assert (features.grid_hw, features.stride) == ((8, 12), 8)
         assert seen.boxes_xyxy[0, 2] == 5 + index
+        assert seen.class_names == ("person",)
     assert [image.shape for image in graphs.images] == [(1, 64, 96, 3)] * 5
     assert all(image.dtype == np.uint8 for image in graphs.images)
     # The image lies in the middle of the network's image, the rest is padding.
@@ -169,6 +186,58 @@ def test_frames_go_through_all_stages_in_order():
     summary = pipeline.times.summary_ms()
     wanted = ["read", "letterbox", "backbone", "detect", "head", "latency", "write"]
     assert list(summary) == wanted
+
+
+def test_between_detections_nothing_is_computed_and_every_frame_has_a_result():
+    pipeline, task_runner, graphs = make(detector=FakeDetector(), detect_every=3)
+    pipeline.run(StopRequest())
+    looked_at = [seen is None or len(seen) == 1 for _, _, seen in task_runner.head.calls]
+    assert looked_at == [True, False, False, True, False]
+    assert [index for index, _ in task_runner.writers[0].written] == [0, 1, 2, 3, 4]
+    assert (len(graphs.images), pipeline.predicted) == (2, 3)
+
+
+def test_a_task_without_detections_gets_the_features_of_every_frame():
+    pipeline, task_runner, graphs = make(detector=FakeDetector(), detect_every=3)
+    other = TaskRunner("vos", FakeHead(), None, [FakeWriter()])
+    pipeline = Pipeline(FakeSource(), graphs, [task_runner, other], detect_every=3)
+    pipeline.run(StopRequest())
+    assert len(graphs.images) == 5
+    assert all(isinstance(features, FeatureMap) for _, features, _ in other.head.calls)
+    assert [seen == "predicted" for _, _, seen in task_runner.head.calls] == [
+        False, True, True, False, True
+    ]  # fmt: skip
+
+
+def due_frames(schedule, frames, dropped=lambda _index: 0):
+    return [index for index in range(frames) if schedule.is_due(dropped(index))]
+
+
+def test_a_schedule_begins_with_the_first_frame():
+    assert due_frames(DetectionSchedule(), 4) == [0, 1, 2, 3]
+    assert due_frames(DetectionSchedule(4), 10) == [0, 4, 8]
+
+
+def test_a_schedule_that_adapts_looks_at_all_frames_of_a_file():
+    assert due_frames(DetectionSchedule(None), 300) == list(range(300))
+
+
+@pytest.mark.parametrize("affordable", [2, 4])
+def test_a_schedule_that_adapts_keeps_up(affordable):
+    """Frames are dropped as long as more than every n-th is looked at."""
+    schedule, dropped, lost = DetectionSchedule(None), 0, []
+    for index in range(6000):
+        schedule.is_due(dropped)
+        if schedule.every < affordable:
+            dropped += 1
+            lost.append(index)
+    assert schedule.every == affordable
+    assert len(lost) < 30, "it does not go on trying"
+    late = DetectionSchedule(None)
+    due_frames(late, 1000, lambda index: index)
+    assert late.every == MOST_BETWEEN
+    due_frames(late, 10000, lambda _index: 999)
+    assert late.every == 1, "once there is time again, all frames are looked at"
 
 
 def test_slow_stages_are_found_slow():
@@ -237,7 +306,7 @@ def test_a_head_that_needs_no_features_costs_no_backbone():
 def test_the_same_head_after_a_reset_begins_anew(graph_runner):
     scene = Scene(SceneConfig(frames=5, height=96, width=160, objects=3))
 
-    class Seen:
+    class Seen(Detector):
         def detect(self, frame):
             return scene.detections(frame.index)
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from unitrack_edge.commands.track import track_config
 from unitrack_edge.errors import RequestError
-from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig, SotConfig, VosConfig
+from unitrack_edge.heads.config import (
+    MotConfig,
+    MotsConfig,
+    PoseConfig,
+    PosetrackConfig,
+    SotConfig,
+    VosConfig,
+)
 from unitrack_edge.tracking.config import (
     DetectorConfig,
     RunConfig,
@@ -21,6 +28,8 @@ from unitrack_edge.tracking.config import (
 )
 
 MOT, SOT, VOS = MotConfig(), SotConfig(), VosConfig()
+DETECTED = SourceConfig("clip.mp4", init="detect:car")
+DETECTED_IN_FILE = SourceConfig("clip.mp4", init="detect", detections=Path("det.txt"))
 CLIP, PROMPTED = SourceConfig("clip.mp4"), SourceConfig("clip.mp4", init="1,2,3,4")
 FILE = SourceConfig("clip.mp4", detections=Path("det.txt"))
 MOTION, MODEL = DetectorConfig("motion"), DetectorConfig("yolox.onnx")
@@ -43,6 +52,15 @@ MOTION, MODEL = DetectorConfig("motion"), DetectorConfig("yolox.onnx")
         ((FILE,), (MOT,), DetectorConfig(mask_model=Path("m.onnx")), "--mask-model belongs to"),
         ((CLIP,), (PosetrackConfig(),), MOTION, "add --pose-model"),
         ((CLIP,), (MotsConfig(),), MODEL, "add --mask-model"),
+        ((DETECTED,), (PoseConfig(),), MOTION, "task pose tracks poses.*add --pose-model"),
+        ((DETECTED,), (MOT,), MOTION, "task mot takes no --init"),
+        (
+            (PROMPTED,),
+            (PoseConfig(),),
+            DetectorConfig(pose_model=Path("p")),
+            "--pose-model belongs",
+        ),
+        ((PROMPTED,), (SOT,), DetectorConfig(detect_every="2"), "--detect-every belongs to"),
     ],
 )
 def test_contradictions_name_the_flags(sources, tasks, detector, message):
@@ -84,6 +102,10 @@ def test_what_fits_together(sources, tasks, run, detector):
         ((CLIP,), (MotsConfig(),), MOTION, MOTION),
         ((FILE,), (MOT, MotsConfig()), DetectorConfig(), DetectorConfig()),
         ((PROMPTED,), (SOT,), DetectorConfig(), DetectorConfig()),
+        ((DETECTED,), (SOT,), DetectorConfig(), DetectorConfig("movenet")),
+        ((DETECTED,), (PoseConfig(),), DetectorConfig(), DetectorConfig("movenet")),
+        ((DETECTED, PROMPTED), (VOS,), DetectorConfig(), DetectorConfig("movenet")),
+        ((DETECTED_IN_FILE,), (SOT,), DetectorConfig(), DetectorConfig()),
     ],
 )
 def test_default_models(sources, tasks, given, detector):
@@ -98,13 +120,19 @@ def test_default_models(sources, tasks, given, detector):
         (lambda: RunConfig(bundle=Path("b"), backbone="vfs-r18"), "give one of them"),
         (lambda: RunConfig(max_frames=0), "--max-frames 0"),
         (lambda: RunConfig(segment_minutes=0.0), "--segment 0"),
+        (lambda: SourceConfig("a", detections_class="car"), "belongs to --detections FILE"),
         (lambda: SourceConfig("a", freeze_s=0.0), "--reconnect-after 0"),
         (lambda: SourceConfig("a", give_up_s=-1.0), "--give-up -1"),
+        (lambda: DetectorConfig(detect_every="0"), "--detect-every 0: expected a number"),
+        (lambda: DetectorConfig(detect_every="often"), "--detect-every often"),
         (lambda: DetectorConfig("motion", detector_confidence=0.1), "belong to --detector MODEL"),
         (lambda: DetectorConfig("m.onnx", detector_size="640"), "expected HEIGHTxWIDTH"),
         (lambda: DetectorConfig("m.onnx", detector_size="16x640"), "of 32 to 8192"),
         (lambda: DetectorConfig("motion", detector_names=Path("n.txt")), "--detector-names"),
-        (lambda: DetectorConfig("m.onnx", detector_classes="cat,,2"), "expected names or whole"),
+        (
+            lambda: DetectorConfig("m.onnx", detector_classes="cat,"),
+            "expected names or numbers",
+        ),
     ],
 )
 def test_values_out_of_range(make, message):
@@ -143,7 +171,7 @@ def rebuilt(path):
         TrackConfig((CLIP,), (PosetrackConfig(),)),
         TrackConfig(
             (SourceConfig("a.mp4", "1,2,3,4", fps=12.5), SourceConfig("b.mp4", "m.png", fps=12.5)),
-            (VosConfig(memory=3), MotConfig(confidence=0.4, use_motion=False)),
+            (VosConfig(memory=3), MotConfig(preset="unitrack", confidence=0.4, use_motion=False)),
             RunConfig(backend="cuda", save_video=True, max_frames=7),
             DetectorConfig("yolox.onnx", detector_classes="0,2", detector_confidence=0.3),
         ),

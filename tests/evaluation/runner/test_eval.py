@@ -14,7 +14,7 @@ from unitrack_edge.errors import UnitrackError
 from unitrack_edge.evaluation.datasets.base import first_frames
 from unitrack_edge.evaluation.datasets.registry import FORMATS
 from unitrack_edge.evaluation.runner import jobs as sequence_jobs
-from unitrack_edge.evaluation.runner.jobs import SequenceJob, prepare, run_sequence
+from unitrack_edge.evaluation.runner.jobs import SequenceJob, prepare_sequence, run_sequence
 from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig, SotConfig, VosConfig
 from unitrack_edge.runtime.formats.davis import read_label_png
 
@@ -163,10 +163,10 @@ def test_a_run_that_ended_early_is_an_error(mot_job):
 
 def test_first_frames_are_asked_for_by_their_number(mot_job, tmp_path):
     job, _, _ = mot_job
-    inputs = prepare(job, tmp_path)
+    inputs = prepare_sequence(job.sequence, tmp_path)
     assert inputs.source == str(job.sequence.images[0].parent)
     assert inputs.max_frames is None
-    assert prepare(replace(job, sequence=first_frames(job.sequence, 3)), tmp_path).max_frames == 3
+    assert prepare_sequence(first_frames(job.sequence, 3), tmp_path).max_frames == 3
 
 
 def test_gaps_in_numbering(mot_job, tmp_path):

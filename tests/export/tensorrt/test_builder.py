@@ -50,7 +50,9 @@ def build(bundle, *targets, **options):
 # The bundles of the project, whole.
 
 
-@pytest.mark.parametrize("which", ["resnet_bundle", "lite_bundle", "half_resnet", "half_lite"])
+@pytest.mark.parametrize(
+    "which", ["resnet_bundle", "lite_bundle", "half_resnet_backbone", "half_lite"]
+)
 def test_every_graph_is_built_for_every_target(which, request, tmp_path):
     bundle = copy_of(request.getfixturevalue(which), tmp_path / "bundle")
     engines = build(bundle, *TARGETS)

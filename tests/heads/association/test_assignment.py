@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from unitrack_edge.heads.association.matching import assign
+from unitrack_edge.heads.association.assignment import assign
 
 from ...reference.assignment_plain import best_total
 

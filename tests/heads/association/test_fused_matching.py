@@ -94,6 +94,71 @@ def test_tracks_start_from_a_score_of_their_own(world):
     assert step(moved(A, 1, score=0.55)) == {0: 1}
 
 
+def test_a_second_detection_of_the_same_object_starts_no_track(world):
+    for overlaps, expected in ((True, {0: 1, 1: 2}), (False, {0: 1, 1: 2, 2: 3})):
+        step = world(confirm_at_once=True)
+        step(A, B)
+        double = moved(A, 12 if overlaps else 26, look=5, score=0.8)
+        assert step(A, B, double) == expected
+    step = world(confirm_at_once=True)
+    assert step(moved(A, 12, score=0.8), A) == {1: 1}, "of two newcomers the better one"
+
+
+def test_crowds_are_matched_by_place_where_comparing_them_would_take_too_long(tiny):
+    """Nine people shoulder to shoulder, by two looks in turns: all overlap their neighbours."""
+    compared = []
+
+    class Counting:
+        def limit(self, *_):
+            return None
+
+        def run(self, graph, *feeds):
+            if graph == "rsm":
+                compared.append(len(feeds[0]) * len(feeds[2]))
+            return tiny.run(graph, *feeds)
+
+    for most, expected in ((800, 81), (20, 0), (0, 0)):
+        compared.clear()
+        step = World(Counting(), most_pairs=most, clear_margin=0.7)
+        people = [(100 + 25 * n, 100, n % 2) for n in range(9)]
+        ids = {n: n + 1 for n in range(9)}
+        assert step(*people) == ids
+        for t in range(1, 6):
+            assert step(*(moved(person, 2 * t) for person in people)) == ids
+            assert sum(compared) <= max(most, 0)
+            if t == 1:
+                assert sum(compared) == expected
+            compared.clear()
+
+
+def test_more_strangers_than_may_be_compared_are_matched_by_place(world):
+    """Five looks that are lost, and five that come: 25 pairs, or none."""
+    for most in (25, 24):
+        step = world(most_pairs=most, reach=100.0, memory=1, other_cost=0.0)
+        people = [(100 + 200 * n, 100, n) for n in range(5)]
+        step(*people)
+        step()
+        came = [moved(person, 60) for person in people]
+        assert step(*came) == ({n: n + 1 for n in range(5)} if most == 25 else {})
+
+
+def test_turning_back_costs_more_than_going_on(world):
+    """Two strangers as far before and behind of where the walker is expected: it goes on."""
+    step = world(direction_weight=0.05)
+    for t in range(8):
+        step((100 + 8 * t, 100, None))
+    last = 100 + 8 * 7
+    tracklet = step.associator._tracklets[0]
+    step.associator._boxes = xyxy_to_xyah(
+        np.array([[last + d, 100, last + d + 40, 180] for d in (20, -20, 0)], np.float32)
+    )
+    ahead, back, still = step.associator._direction_cost()[0]
+    assert -0.05 < ahead < -0.03
+    assert back == pytest.approx(-ahead)
+    assert still == 0
+    assert tracklet.path[-1][0] - tracklet.path[0][0] == pytest.approx(0.12)
+
+
 def test_low_scores_keep_a_track_and_start_none(world):
     step = world()
     assert step(A) == {0: 1}
@@ -114,7 +179,17 @@ def test_motion_cannot_veto(world):
     """A jump to where no filter would look: appearance is alike, and half the cost is overlap."""
     step = world()
     step(A)
-    assert step(moved(A, 300)) == {0: 1}
+    assert step(moved(A, 85)) == {0: 1}
+
+
+def test_nobody_jumps_across_the_image(world):
+    """Further than `reach` heights in no time and `reach_per_s` a second: not looked at."""
+    for frames_lost, far, expected in ((0, 100, {}), (5, 100, {0: 1}), (5, 250, {})):
+        step = world()
+        step(A)
+        for _ in range(frames_lost):
+            step()
+        assert step(moved(A, far)) == expected
 
 
 def test_overlap_keeps_an_object_that_turned(world):
@@ -142,12 +217,13 @@ def test_objects_without_points_match_by_overlap(world):
     assert step.associator._memory.features is not None
 
 
-def test_classes_never_mix(tiny):
-    associator = FusedAssociator(tiny, FusedConfig())
+@pytest.mark.parametrize(("apart", "found"), [(True, 0), (False, 1)])
+def test_classes_mix_where_they_may(tiny, apart, found):
+    associator = FusedAssociator(tiny, FusedConfig(classes_apart=apart))
     detections, features = seen([A])
     associator.step(0, 0.0, detections, features)
     other = replace(detections, classes=np.array([5]))
-    assert associator.step(1, 0.04, other, features) == []
+    assert len(associator.step(1, 0.04, other, features)) == found
 
 
 # --- memory
@@ -299,6 +375,51 @@ def test_clocks_that_stand_still_count_frames(world):
     assert [t.id for t in step.associator._tracklets] == [2]
 
 
+@settings(max_examples=20, deadline=None)
+@given(gaps=st.lists(st.sampled_from([0.5, 1.0, 2.0, 4.0, 6.0]), min_size=5, max_size=20))
+def test_frames_at_any_distance_in_time(gaps):
+    """Nothing is to be seen of the looks, so place alone decides, and every frame has its own gap.
+
+    A walker goes up to 36 px between two frames, 40 px wide: with filters that moved by frames
+    instead of by time, boxes would overlap too little.  The numbers of the frames say nothing.
+    """
+    step, now = World(runner()), 0.0
+    for _ in range(8):
+        now += 1.0
+        assert step((100 + 6 * now, 100, None), time_s=now / FPS) == {0: 1}
+    for gap in gaps:
+        now += gap
+        assert step((100 + 6 * now, 100, None), time_s=now / FPS) == {0: 1}
+
+
+def test_buffers_count_seconds_where_frames_come_slower_and_slower(world):
+    """A hole of 1.2 s, in 30 frames of 0.04 s or in 3 of 0.4 s, is within 2 s; 2.4 s are not."""
+    for gap_s, frames, kept in (
+        (0.04, 30, True),
+        (0.4, 3, True),
+        (0.4, 6, False),
+        (0.04, 60, False),
+    ):
+        step, now = world(), 0.0
+        for _ in range(5):
+            step(A, B, time_s=(now := now + 0.04))
+        for _ in range(frames):
+            step(B, time_s=(now := now + gap_s))
+        assert any(t.id == 1 for t in step.associator._tracklets) == kept
+
+
+def test_coasting_counts_seconds(world):
+    for gap_s, shown in ((0.02, 5), (0.04, 2), (0.1, 1), (0.2, 0)):
+        step, now = world(coast_s=0.1), 0.0
+        for t in range(8):
+            step(moved(A, 2 * t), time_s=(now := now + 0.04))
+        found = []
+        for _ in range(8):
+            step(time_s=(now := now + gap_s))
+            found.append(len(step.associator.coasting))
+        assert found == [1] * shown + [0] * (8 - shown)
+
+
 # --- properties
 
 
@@ -422,6 +543,32 @@ def test_rows_are_selected_where_they_are_or_on_the_host(most, calls):
     np.testing.assert_array_equal(chosen.mask, host.mask)
 
 
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), most=st.integers(1, 3))
+def test_engines_of_limited_size_change_no_identity(seed, most):
+    """Tracklets, detections and the rows of `select` in parts, or all at once."""
+    frames = list(scene(seed))
+
+    class Small:
+        def __init__(self):
+            self.graphs = runner()
+
+        def limit(self, graph, input_index, axis):
+            assert axis == 0
+            return most if graph in ("rsm", "select") and input_index < 3 else None
+
+        def run(self, graph, *feeds):
+            if graph == "rsm":
+                assert max(len(feed) for feed in feeds[:4]) <= most
+            return self.graphs.run(graph, *feeds)
+
+    results = []
+    for graphs in (runner(), Small()):
+        step = World(graphs, clear_overlap=2.0)
+        results.append([step(*detections) for detections in frames])
+    assert results[0] == results[1]
+
+
 # --- clear pairs
 
 
@@ -442,6 +589,6 @@ def test_clear_pairs_are_matched_without_appearance(tiny):
     assert step(A, B) == {0: 1, 1: 2}
     assert step(moved(B, 2), moved(A, 3)) == {0: 2, 1: 1}
     assert compared == []
-    near = moved(A, 20, look=5)
+    near = moved(A, 26, look=5)
     assert step(moved(A, 6), moved(B, 4), near) == {0: 1, 1: 2, 2: 3}
     assert compared == [(1, 2)]

@@ -257,27 +257,53 @@ def test_no_merging_at_a_limit_of_zero(world):
 # --- classes
 
 
-def test_classes_never_mix(world):
-    step = world()
+def test_classes_apart_never_mix(world):
+    step = world(classes_apart=True)
     assert step(A, classes=[3]) == {0: 1}
     assert step(A, classes=[5]) == {}
     assert step(A, A, classes=[5, 3]) == {0: 2, 1: 1}
     assert step(A, A, classes=[3, 5]) == {0: 1, 1: 2}
 
 
-def test_classes_never_mix_without_motion(world):
-    step = world(use_motion=False)
+def test_classes_apart_never_mix_without_motion(world):
+    step = world(use_motion=False, classes_apart=True)
     assert step(A, classes=[3]) == {0: 1}
     assert step(A, classes=[5]) == {0: 2}
 
 
 def test_duplicates_are_of_one_class(world):
     """A person in front of a lost bicycle is no duplicate of it."""
-    step = world(confirm_at_once=True)
+    step = world(confirm_at_once=True, classes_apart=True)
     for _ in range(5):
         step(A, classes=[1])
     assert step(A, classes=[0]) == {0: 2}
     assert step(A, classes=[0]) == {0: 2}
+
+
+@pytest.mark.parametrize("use_motion", [True, False])
+def test_a_flip_of_the_class_does_not_split_a_track(world, use_motion):
+    """A van that is taken for a truck, frames long."""
+    step = world(use_motion=use_motion)
+    for frame, label in enumerate([7, 7, 7, 2, 2, 2, 2, 7, 2, -1, -1]):
+        assert step(moved(A, 2 * frame), B, classes=[label, 0]) == {0: 1, 1: 2}
+
+
+def test_the_class_of_a_track_is_that_of_most_of_its_matches(world):
+    step = world()
+    votes = []
+    for label in [-1, 7, 2, 2, -1, -1, 7, 7]:
+        step(A, classes=[label])
+        votes.append(step.associator._tracklets[0].class_id)
+    assert votes == [-1, 7, 7, 2, 2, 2, 2, 7], "of two with as many, the first stays"
+
+
+def test_of_two_matches_that_of_its_own_class_wins(world):
+    """A rider and a bicycle in one place, alike to the network, change places in the list."""
+    step = world()
+    other = moved(A, 2)
+    assert step(A, other, classes=[0, 1]) == {0: 1, 1: 2}
+    for _ in range(3):
+        assert step(other, A, classes=[0, 1]) == {0: 1, 1: 2}
 
 
 # --- many and none

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from unitrack_edge.heads.association import similarity
+from unitrack_edge.heads.association.mask_points import describe_grid
 from unitrack_edge.heads.association.similarity import rsm_costs
-from unitrack_edge.heads.association.tracklets import ObjectFeatures
+from unitrack_edge.heads.association.tracklets import ObjectFeatures, points_of
+from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
 
 from ...reference.rsm_plain import rsm_cost
 from ...support.tolerance import assert_within, rsm_error
@@ -36,3 +40,63 @@ def test_parts_change_nothing(tiny, monkeypatch, most):
     assert (got[0] == 1).all()
     assert (got[:, 0] == 1).all()
     assert (tiny.calls.count("rsm") == 1) == (most == 10**9)
+
+
+class Small:
+    """A runner whose engines take few objects, and refuse more."""
+
+    def __init__(self, graphs, limits):
+        self._graphs, self._limits = graphs, limits
+
+    def limit(self, graph, input_index, axis):
+        assert axis == 0
+        return self._limits.get((graph, input_index))
+
+    def run(self, graph, *feeds):
+        for number, feed in enumerate(feeds):
+            most = self._limits.get((graph, number))
+            assert most is None or len(feed) <= most, (graph, number, len(feed))
+        return self._graphs.run(graph, *feeds)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    counts=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    limits=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    points=st.sampled_from([(6, 9), (50, 41)]),
+    seed=st.integers(0, 99),
+)
+def test_engines_of_limited_size_give_what_larger_ones_give(tiny, counts, limits, points, seed):
+    rng = np.random.default_rng(seed)
+    base = rng.standard_normal((max(points), 16))
+    tracks, detections = (objects(rng, n, p, base) for n, p in zip(counts, points, strict=True))
+    scale = np.array([100], np.float32)
+    graph = "rsm" if max(points) <= 40 else "rsm_masks"
+    small = Small(tiny, {(graph, 0): limits[0], (graph, 2): limits[1]})
+    got = rsm_costs(small, tracks, detections, scale)
+    assert_within(got, rsm_costs(tiny, tracks, detections, scale), 2 * rsm_error(16, 100.0))
+
+
+@pytest.mark.parametrize("most", [1, 3, 7])
+def test_points_of_any_number_of_objects(tiny, most):
+    rng = np.random.default_rng(most)
+    features = rng.standard_normal((1, 5, 7, 16)).astype(np.float32)
+    feeds = [rng.random((7, 2, 5)).astype(np.float32), rng.random((7, 3, 7)).astype(np.float32)]
+    small = Small(tiny, {("box_features", 1): most, ("box_features", 2): most})
+    got = points_of(small, "box_features", features, *feeds)
+    np.testing.assert_allclose(got, tiny.run("box_features", features, *feeds)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_masks_of_any_number_of_objects(tiny, most):
+    rng = np.random.default_rng(most)
+    array = rng.standard_normal((1, 6, 8, 16)).astype(np.float32)
+    array /= np.linalg.norm(array, axis=3, keepdims=True)
+    features = FeatureMap(array, Letterbox.fit((48, 64), (48, 64)), 8)
+    grid = rng.random((5, 6, 8)) < 0.5
+    small = Small(tiny, {("point_features", n): most for n in (1, 2)})
+    got, want = (describe_grid(graphs, grid, features, 20) for graphs in (small, tiny))
+    np.testing.assert_array_equal(got.mask, want.mask)
+    np.testing.assert_allclose(got.points, want.points, atol=1e-6)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import BackendError, DetectionError
 from unitrack_edge.records import Frame
-from unitrack_edge.runtime.detectors.class_names import COCO_80, COCO_91
+from unitrack_edge.runtime.detectors.class_names import COCO_91
+from unitrack_edge.runtime.detectors.classes import COCO_NAMES
 from unitrack_edge.runtime.detectors.layouts.table import LAYOUTS
 from unitrack_edge.runtime.detectors.layouts.yolo import grid_cells
 from unitrack_edge.runtime.detectors.model import (
@@ -17,6 +18,7 @@ from unitrack_edge.runtime.detectors.model import (
     open_model,
     what_it_finds,
 )
+from unitrack_edge.runtime.detectors.open import open_detector
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -188,12 +190,13 @@ def test_names_come_from_the_file_or_are_cocos(tmp_path):
     stored = {"names": "{0: 'cat', 1: 'dog', 2: \"driver's cab\"}"}
     assert names(written(tmp_path, "yolov8", metadata=stored)) == ("cat", "dog", "driver's cab")
     assert names(written(tmp_path, "end2end", metadata=stored)) == ("cat", "dog", "driver's cab")
-    assert names(written(tmp_path, "yolov8")) is None
-    assert names(written(tmp_path, "detr")) == COCO_80
+    assert names(written(tmp_path, "yolov8")) == ("", "", "")
+    assert names(written(tmp_path, "end2end")) is None
+    assert names(written(tmp_path, "detr")) == COCO_NAMES
     assert names(written(tmp_path, "rf-detr")) == COCO_91
     assert names(written(tmp_path, "rtmo")) == ("person",)
     for damaged in ("{0: 'cat'}", "{", "{'a': 1}", "3", "[1"):
-        assert names(written(tmp_path, "yolov8", metadata={"names": damaged})) is None
+        assert names(written(tmp_path, "yolov8", metadata={"names": damaged})) == ("", "", "")
     path = written(tmp_path, "yolov8", metadata=stored)
     (tmp_path / "names.txt").write_text("a\nb\nc\n")
     (tmp_path / "data.yaml").write_text("path: x\nnames:\n  0: u\n  1: v\n  2: w\n")
@@ -226,22 +229,25 @@ def test_names_files_that_do_not_fit(tmp_path):
 
 
 def test_classes_by_name(tmp_path):
+    def classes(path, **settings):
+        with open_detector(detector=str(path), threads=1, **settings) as detector:
+            return detector.detect(frame()).classes.tolist()
+
     path = written(tmp_path, "detr")
-    assert seen_by(path, classes=("car",))[1].classes.tolist() == [2]
-    assert seen_by(path, classes=("Person", 2))[1].classes.tolist() == [2, 0]
-    assert seen_by(path, people=True)[1].classes.tolist() == [0]
-    with pytest.raises(
-        DetectionError, match=r"no class 'cars': did you mean car.* it has person, "
-    ):
-        seen_by(path, classes=("cars",))
-    with pytest.raises(DetectionError, match=r"got \[80\], but .* has classes 0 to 79"):
-        seen_by(path, classes=(80,))
+    assert classes(path, classes=("car",)) == [2]
+    assert classes(path, classes=("Person", 2)) == [2, 0]
+    with pytest.raises(DetectionError, match=r"got 'cars', but the detector has person, "):
+        classes(path, classes=("cars",))
+    with pytest.raises(DetectionError, match="got '80', but the detector has person"):
+        classes(path, classes=(80,))
     # By category id, people are number 1.
-    assert len(seen_by(written(tmp_path, "rf-detr"), people=True)[1]) == 0
+    assert classes(written(tmp_path, "rf-detr"), classes=("person",)) == []
     path = written(tmp_path, "yolov8")
-    assert seen_by(path, people=True)[1].classes.tolist() == [0]
-    with pytest.raises(DetectionError, match=r"names of .* are not known: .*--detector-names FILE"):
-        seen_by(path, classes=("car",))
+    with pytest.raises(DetectionError, match="does not name its classes: give numbers"):
+        classes(path, classes=("car",))
+    assert COCO_91[1] == "person"
+    assert COCO_91[90] == "toothbrush"
+    assert tuple(name for name in COCO_91 if name) == COCO_NAMES
 
 
 # What is refused, and what is too much.
@@ -422,7 +428,7 @@ def test_yolox_nano_gives_the_same_in_all_its_layouts(nano_layouts, shared_data)
         settings = {"normalise": "bgr-255", "nms_limit": 0.45, "layout": layout}
         detector, found[name] = seen_by(path, Frame(0, 0.0, square), **settings)
         assert detector.recognised.layout.name == name
-        assert detector.class_names == (None if name == "end2end" else COCO_80)
+        assert detector.class_names == (None if name == "end2end" else COCO_NAMES)
     reference = found["yolox"]
     assert len(reference) >= 5
     for seen in found.values():

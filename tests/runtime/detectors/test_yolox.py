@@ -114,7 +114,7 @@ def test_threshold_and_classes(tmp_path):
     assert classes(confidence=0.6) == [0, 1]
     assert classes(classes=(2, 1)) == [1, 2]
     assert classes(classes=(0,), confidence=0.95) == []
-    with pytest.raises(DetectionError, match=r"--detector-classes: got \[3\], .* 0 to 2"):
+    with pytest.raises(DetectionError, match=r"--detector-classes: got '3', .* 0 to 2"):
         classes(classes=(3, 0))
 
 

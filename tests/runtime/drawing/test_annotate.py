@@ -21,6 +21,7 @@ def _tracks(
     masks: np.ndarray | None = None,
     keypoints: np.ndarray | None = None,
     label_map: np.ndarray | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> Tracks:
     n = len(boxes)
     seen = Detections(
@@ -29,8 +30,20 @@ def _tracks(
         np.zeros(n, np.int64),
         masks,
         keypoints,
+        class_names,
     )
     return Tracks(0, np.array(ids or range(1, n + 1), np.int64), seen, label_map)
+
+
+def test_names_are_drawn_where_there_are_several() -> None:
+    box = [(100.0, 100.0, 150.0, 200.0)]
+    plain = draw_tracks(GREY, _tracks(box))
+    assert (draw_tracks(GREY, _tracks(box, class_names=("person",))) == plain).all()
+    named = draw_tracks(GREY, _tracks(box, class_names=("bicycle", "car")))
+    wide = [np.flatnonzero(_changed(image)[:100].any(axis=0)) for image in (plain, named)]
+    assert np.ptp(wide[1]) > 2 * np.ptp(wide[0]), "the label is longer, at the same place"
+    unknown = _tracks(box, class_names=("", "car", "van"))
+    assert (draw_tracks(GREY, unknown) == plain).all()
 
 
 def _changed(drawn: np.ndarray, image: np.ndarray = GREY) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.evaluation.metrics.mot import score_mot
-from unitrack_edge.runtime.formats.mot import read_mot_results, read_mot_truth
+from unitrack_edge.runtime.formats.mot import read_mot, read_mot_results, read_mot_truth
 
 from ...support.frames import frame
 
@@ -23,7 +23,8 @@ def test_mot_rows_become_zero_based_boxes(opened):
     assert first.boxes_xyxy.tolist() == [[0, 0, 64, 48]]
     assert second.boxes_xyxy.tolist() == [[10, 20, 15, 26]]
     assert (first.scores[0], second.scores[0]) == (-0.25, 0.5)
-    assert (first.classes[0], second.classes[0]) == (0, 3)
+    assert (first.classes[0], second.classes[0]) == (-1, 3)
+    assert first.class_names is None
     assert len(third) == 0
     assert file.notes(2) == []
 
@@ -50,7 +51,26 @@ def test_scores_that_are_missing_are_one(opened):
 
 
 def test_world_coordinates_are_no_class(opened):
-    assert opened("1,1,2,3,4,5,1,7.25,8.5,9\n").detect(frame()).classes.tolist() == [0]
+    assert opened("1,1,2,3,4,5,1,7.25,8.5,9\n").detect(frame()).classes.tolist() == [-1]
+
+
+def test_rows_without_a_class_are_what_the_caller_says(tmp_path):
+    path = tmp_path / "boxes.txt"
+    path.write_text("1,-1,2,3,4,5,1\n1,-1,9,3,4,5,1,3\n")
+    found = read_mot(path, default_class="Person").detect(frame())
+    assert found.classes.tolist() == [0, 3]
+    assert found.is_person().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("beside", ["img1", "gt", "seqinfo.ini"])
+def test_a_file_of_the_benchmark_holds_people(tmp_path, beside):
+    (tmp_path / "det").mkdir()
+    path = tmp_path / "det" / "det.txt"
+    path.write_text("1,-1,2,3,4,5,1\n")
+    assert not read_mot(path).detect(frame()).is_person().any()
+    (tmp_path / beside).mkdir()
+    found = read_mot(path).detect(frame())
+    assert (found.classes.tolist(), found.is_person().tolist()) == ([0], [True])
 
 
 @pytest.mark.parametrize(

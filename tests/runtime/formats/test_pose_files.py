@@ -85,6 +85,21 @@ def test_triples_and_boxes_alone(written):
     found = open_detections(written(boxes)).detect(frame(0))
     assert found.boxes_xyxy.tolist() == [[1, 2, 31, 42]]
     assert found.keypoints is None
+    assert found.class_names is None, "1 may be anything in a file of boxes"
+
+
+def test_classes_are_kept(written):
+    box = {"image_id": 0, "bbox": [1, 2, 30, 40], "score": 0.9}
+    path = written([{**box, "category_id": 3}, box])
+    assert open_detections(path).detect(frame(0)).classes.tolist() == [3, -1]
+    found = open_detections(path, default_class="person").detect(frame(0))
+    assert found.classes.tolist() == [3, 0]
+    assert found.is_person().tolist() == [False, True]
+    poses = open_detections(written([entry(0), {**entry(0), "category_id": 1}])).detect(frame(0))
+    assert poses.classes.tolist() == [1, 1]
+    assert poses.is_person().all()
+    with pytest.raises(DetectionError, match="entry 1: expected a whole 'category_id'"):
+        open_detections(written([{**box, "category_id": "car"}]))
 
 
 def test_frames_are_counted_from_zero_or_one(written):

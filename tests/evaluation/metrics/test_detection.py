@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.benchmarks.detection_metrics import PckhCount, match_frame, score_detections
+from unitrack_edge.evaluation.metrics.detection import PckhCount, match_frame, score_detections
 
 
 def rows(*boxes):
@@ -33,6 +33,16 @@ def test_what_overlaps_an_ignored_object_only_is_left_out():
     found = match(rows([0, 0, 10, 10], [20, 0, 30, 10]), [0.9, 0.8], ignored=ignored)
     assert found.truth_rows.tolist() == [0]
     assert found.objects == 1
+
+
+def test_a_detection_in_a_crowd_is_left_out():
+    """A crowd's box is far larger than any of its people."""
+    crowd = np.array([False, True])
+    truth = rows([0, 0, 10, 10], [20, 0, 80, 10])
+    boxes = rows([0, 0, 10, 10], [30, 0, 40, 10], [16, 0, 24, 10], [10, 0, 24, 10])
+    scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
+    assert match_frame(boxes, scores, truth, crowd, crowd).truth_rows.tolist() == [0, -1]
+    assert match_frame(boxes, scores, truth, crowd).truth_rows.tolist() == [0, -1, -1, -1]
 
 
 def test_a_threshold_counts_for_recall_and_not_for_ap():

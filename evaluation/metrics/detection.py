@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from ..records import BoolArray, FloatArray, IntArray
-from ..runtime.boxes import iou_matrix
-from ..runtime.formats.keypoints import seen_joints
+from ...records import BoolArray, FloatArray, IntArray
+from ...runtime.boxes import box_areas, iou_matrix
+from ...runtime.formats.keypoints import seen_joints
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ def match_frame(
     scores: FloatArray,
     truth: FloatArray,
     ignored: BoolArray | None = None,
+    crowd: BoolArray | None = None,
     iou_limit: float = 0.5,
 ) -> FrameMatch:
     """Give every true object to the best detection that overlaps it, greedily by score.
@@ -42,15 +44,23 @@ def match_frame(
         truth: (M, 4) float32.
         ignored: (M,) bool: objects that need not be found; a detection that finds nothing but one
             of these is left out. None: no such objects.
+        crowd: (M,) bool: of the ignored ones, boxes of many objects, of which a detection is one
+            that lies in it by at least `iou_limit` of its own area, as COCO has it.
         iou_limit: IoU from which a detection counts as the object.
 
     Returns:
         The match, detections by falling score.
     """
-    free = np.ones(len(truth), np.bool_) if ignored is None else ~ignored
+    free = np.ones(len(truth), np.bool_)
+    if ignored is not None:
+        free[ignored] = False
     objects = int(free.sum())
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     overlaps = iou_matrix(boxes[order], truth) if len(truth) else np.zeros((len(order), 0))
+    covered = overlaps[:, ~free]
+    if crowd is not None and crowd.any():
+        covered = np.hstack([covered, _shares(boxes[order], truth[crowd])])
+    excused = (covered >= iou_limit).any(axis=1).tolist()
     kept: list[int] = []
     rows: list[int] = []
     for place, overlap in enumerate(overlaps):
@@ -59,12 +69,20 @@ def match_frame(
         if best >= 0 and candidates[best] >= iou_limit:
             free[best] = False
             rows.append(best)
-        elif ignored is not None and (overlap[ignored] >= iou_limit).any():
+        elif excused[place]:
             continue
         else:
             rows.append(-1)
         kept.append(int(order[place]))
     return FrameMatch(scores[np.array(kept, np.int64)], np.array(rows, np.int64), objects)
+
+
+def _shares(boxes: FloatArray, truth: FloatArray) -> npt.NDArray[np.float64]:
+    """(N, M) which share of each of N boxes lies in each of M others."""
+    low = np.maximum(boxes[:, None, :2], truth[None, :, :2]).astype(np.float64)
+    high = np.minimum(boxes[:, None, 2:], truth[None, :, 2:])
+    areas = np.prod(np.maximum(high - low, 0.0), axis=2)
+    return np.asarray(areas / box_areas(boxes)[:, None], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +160,12 @@ class PckhCount:
         for joint in np.flatnonzero(seen_joints(truth)):
             self.total[int(joint)] = self.total.get(int(joint), 0) + 1
             self.right[int(joint)] = self.right.get(int(joint), 0) + int(near[joint])
+
+    def merge(self, other: PckhCount) -> None:
+        """Add what another one counted."""
+        for mine, theirs in ((self.right, other.right), (self.total, other.total)):
+            for joint, count in theirs.items():
+                mine[joint] = mine.get(joint, 0) + count
 
     def share(self, joints: Iterable[int]) -> float:
         """PCKh over some joints; 0 where the truth has none of them."""

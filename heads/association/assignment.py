@@ -1,0 +1,41 @@
+"""Pairs of tracklets and detections at the smallest total cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lap
+import numpy as np
+import numpy.typing as npt
+
+Pairs = list[tuple[int, int]]
+
+
+def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list[int]]:
+    """Pair rows with columns at the smallest total cost.
+
+    Leaving a row and a column unpaired costs `limit` together, so no pair costs more.
+
+    Args:
+        cost: (N, M); infinite or NaN entries are never paired. Left as it is.
+        limit: Largest cost of a pair.
+
+    Returns:
+        The pairs in the order of the rows, the unmatched rows, the unmatched columns.
+    """
+    rows, columns = cost.shape
+    if rows == 0 or columns == 0:
+        return [], list(range(rows)), list(range(columns))
+    # lap wants finite numbers: twice the limit is as good as never.
+    never = 2.0 * limit + 1.0
+    finite = np.where(cost <= limit, cost, never).astype(np.float64)
+    _, of_row, _of_column = lap.lapjv(finite, extend_cost=True, cost_limit=limit)
+    pairs = [(row, int(column)) for row, column in enumerate(of_row) if column >= 0]
+    pairs = [(row, column) for row, column in pairs if cost[row, column] <= limit]
+    taken_rows = {row for row, _ in pairs}
+    taken_columns = {column for _, column in pairs}
+    return (
+        pairs,
+        [row for row in range(rows) if row not in taken_rows],
+        [column for column in range(columns) if column not in taken_columns],
+    )

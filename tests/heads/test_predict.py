@@ -1,0 +1,126 @@
+"""Frames without detections: motion carries boxes, masks and poses on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig
+from unitrack_edge.heads.mot import MotHead
+from unitrack_edge.heads.mots import MotsHead, moved_mask
+from unitrack_edge.heads.posetrack import PosetrackHead
+from unitrack_edge.records import Detections, Frame
+
+from ..support.people import noise_features, person
+
+SIZE = 160, 240
+STEP = 4
+
+
+def frame(index):
+    return Frame(index, index / 25, np.zeros((*SIZE, 3), np.uint8))
+
+
+def seen(index):
+    """A box, mask and pose of 30 × 80 that goes STEP pixels to the right a frame."""
+    left = 20 + STEP * index
+    mask = np.zeros((1, *SIZE), np.bool_)
+    mask[0, 30:110, left : left + 30] = True
+    return Detections(
+        np.array([[left, 30, left + 30, 110]], np.float32),
+        np.array([0.9], np.float32),
+        np.array([0]),
+        mask,
+        person(left, 30)[None],
+        ("person",),
+    )
+
+
+HEADS = [(MotHead, MotConfig), (MotsHead, MotsConfig), (PosetrackHead, PosetrackConfig)]
+
+
+@pytest.fixture(params=HEADS, ids=["mot", "mots", "posetrack"])
+def make(request, tiny):
+    head, config = request.param
+    # Noise that stands still: the gate and the overlap decide.
+    return lambda **given: head(tiny, config(**given), 25.0)
+
+
+@pytest.fixture
+def features(tiny):
+    return noise_features(SIZE, tiny.spec.channels)
+
+
+@pytest.mark.parametrize("preset", ["unitrack", "memory"])
+def test_tracks_go_on_where_they_went(make, features, preset):
+    head = make(preset=preset)
+    for index in range(12):
+        detected = head.step(frame(index), features, seen(index))
+    assert detected.ids.tolist() == [1]
+    assert detected.predicted is None
+    for index in (12, 13, 14):
+        tracks, true = head.predict(frame(index)), seen(index)
+        assert tracks.ids.tolist() == [1]
+        assert tracks.predicted.tolist() == [True]
+        assert tracks.frame_index == index
+        assert tracks.detections.boxes_xyxy == pytest.approx(true.boxes_xyxy, abs=2)
+        if tracks.detections.masks is not None:
+            both = tracks.detections.masks & true.masks
+            assert both.sum() > 0.85 * (tracks.detections.masks | true.masks).sum()
+        if tracks.detections.keypoints is not None:
+            assert tracks.detections.keypoints == pytest.approx(true.keypoints, abs=2)
+
+
+def test_a_prediction_changes_nothing(make, features):
+    plain, asked = make(), make()
+    for head in (plain, asked):
+        for index in range(5):
+            head.step(frame(index), features, seen(index))
+    for index in (5, 6, 7):
+        asked.predict(frame(index))
+    one, two = (head.step(frame(8), features, seen(8)) for head in (plain, asked))
+    assert one.ids.tolist() == two.ids.tolist() == [1]
+    assert (one.detections.boxes_xyxy == two.detections.boxes_xyxy).all()
+
+
+def test_only_what_was_seen_in_the_last_detections_is_predicted(make, features):
+    head = make()
+    assert len(head.predict(frame(0))) == 0
+    head.step(frame(1), features, seen(1))
+    head.step(frame(2), features, seen(2))
+    assert len(head.predict(frame(3))) == 1
+    head.step(frame(4), features, seen(4)[:0])
+    assert len(head.predict(frame(5))) == 0
+    head.reset()
+    assert len(head.predict(frame(6))) == 0
+
+
+def test_who_has_left_the_image_is_gone(make, features):
+    head = make()
+    for index in range(12):
+        head.step(frame(index), features, seen(index))
+    assert len(head.predict(frame(40))) == 1
+    assert len(head.predict(frame(80))) == 0
+
+
+def test_wide_people_are_not_predicted_either(tiny, features):
+    head = MotHead(tiny, MotConfig(max_aspect=0.3), 25.0)
+    head.step(frame(0), features, seen(0))
+    assert len(head.predict(frame(1))) == 0
+    head = MotHead(tiny, MotConfig(max_aspect=0.3), 25.0)
+    head.step(frame(0), features, replace(seen(0), class_names=("car",)))
+    assert len(head.predict(frame(1))) == 1
+
+
+def test_a_mask_moves_and_grows_by_whole_pixels():
+    mask = np.zeros((20, 20), np.bool_)
+    mask[2:4, 3:6] = True
+    before = np.array([3, 2, 6, 4], np.float32)
+    moved = moved_mask(mask, before, before + 5)
+    assert np.argwhere(moved).min(axis=0).tolist() == [7, 8]
+    assert moved.sum() == mask.sum()
+    grown = moved_mask(mask, before, np.array([3, 2, 9, 6], np.float32))
+    assert grown[2:6, 3:9].all()
+    assert grown.sum() == 24
+    assert moved_mask(mask, before, before + np.float32(16)).sum() == 2
