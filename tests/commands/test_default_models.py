@@ -83,7 +83,7 @@ WRONG = {
     "posetrack --pose-model yolox-s": "finds keypoints in a crop of one person",
     "posetrack --detector yolox-nano": "add --pose-model FILE.onnx",
     "mots --detector yolox-nano": "add --mask-model FILE.onnx",
-    "mot --detector dfine-n": "can fetch D-FINE n and cannot run it",
+    "mot --detector nanodet-plus-m": "can fetch NanoDet-Plus m and cannot run it",
 }
 
 
