@@ -272,7 +272,8 @@ class FusedAssociator:
         c = self._config
         ways = np.array([(*t.path[0][1:], *t.path[-1][1:]) for t in self._tracklets])
         from_x, from_y, x, y = ways.reshape(-1, 4).T[:, :, None]
-        small = _SMALL_STEP * (self._predicted[:, 3] - self._predicted[:, 1])[:, None]
+        heights = self._predicted[:, 3] - self._predicted[:, 1]
+        small = _SMALL_STEP * heights.astype(np.float64)[:, None]
         before_x, before_y = _unit(x - from_x, y - from_y, small)
         after_x, after_y = _unit(self._boxes[:, 0] - x, self._boxes[:, 1] - y, small)
         return -c.direction_weight * (before_x * after_x + before_y * after_y)
