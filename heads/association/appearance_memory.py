@@ -88,7 +88,7 @@ class AppearanceMemory:
         """
         # Rows from here on are those of `new`.
         count = 0 if self.features is None else len(self.features.mask)
-        present = [] if new is None else new.present.tolist()
+        present = [] if new is None else new.mask.any(axis=1).tolist()
         for tracklet in tracklets:
             rows = tracklet.memory
             if tracklet.detection >= 0 and present and present[tracklet.detection]:

@@ -122,11 +122,12 @@ def test_the_report_says_how_it_went(mot, here, graph_bundle):
 
 
 def test_parameters_of_the_command_line_reach_the_head(mot, here):
-    mot("--mot-buffer", 7.5, "--mot-no-use-motion")
+    mot("--mot-preset", "unitrack", "--mot-buffer", 7.5, "--mot-no-use-motion")
     text = (here / "out" / "run.json").read_text()
     assert '"buffer": 7.5' in text
     assert '"use_motion": false' in text
-    assert f'"cost_limit": {MotConfig().cost_limit}' in text
+    assert '"preset": "unitrack"' in text
+    assert f'"cost_limit": {MotConfig(preset="unitrack").cost_limit}' in text
 
 
 def test_motion_before_a_still_camera(graph_bundle, here):
