@@ -75,17 +75,24 @@ def test_apart_a_class_that_flips_is_two_tracks(tracked):
 
 
 @pytest.mark.parametrize(
-    ("file", "reason", "count", "line"),
+    ("file", "preset", "reason", "count", "line"),
     [
-        ("smallbox.txt", "min_area", 6, "6 boxes not reported: not above --mot-min-area 200"),
         (
-            *("low.txt", "start", 12),
+            *("smallbox.txt", "memory", "min_area", 6),
+            "6 boxes not reported: not above --mot-min-area 200",
+        ),
+        (
+            *("low.txt", "unitrack", "confidence", 12),
+            "12 detections not tracked: score below --mot-confidence 0.5",
+        ),
+        (
+            *("low.txt", "memory", "start", 12),
             "12 detections not reported: score below --mot-start-confidence 0.6, and on no track",
         ),
     ],
 )
-def test_what_is_not_reported_is_counted(tracked, file, reason, count, line):
-    said, output = tracked("small.mp4", file)
+def test_what_is_not_reported_is_counted(tracked, file, preset, reason, count, line):
+    said, output = tracked("small.mp4", file, "--mot-preset", preset)
     assert len(rows_of(output)) == 0
     report = report_of(output)
     assert report["tasks"]["mot"]["dropped"] == {reason: count}
