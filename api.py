@@ -164,6 +164,11 @@ class Tracker:
         self._init = init
         self.reset()
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many objects of this video are in no result, by reason (docs/detectors.md)."""
+        return {} if self._head is None else self._head.dropped()
+
     def update(
         self,
         image: UInt8Array,

@@ -89,6 +89,16 @@ def test_update_is_track_with_a_loop_of_ones_own(scene, graph_bundle):
     assert [t.ids.tolist() for t in single] == [t.ids.tolist() for t in whole]
 
 
+def test_objects_that_are_left_out_are_counted(scene, graph_bundle):
+    image = next(iter(open_source(str(scene.clip.source)))).image
+    boxes = np.array([[10, 10, 30, 50], [40, 10, 44, 12]], np.float32)
+    found = Detections(boxes, np.ones(2, np.float32), np.array([-1, -1]))
+    with Tracker("mot", bundle=graph_bundle.path, **SMALL) as tracker:
+        assert tracker.dropped == {}
+        assert len(tracker.update(image, found)) == 1
+        assert tracker.dropped == {"min_area": 1}
+
+
 def test_update_starts_from_arrays(scene, graph_bundle):
     images = [frame.image for frame in open_source(str(scene.clip.source))]
     labels = read_label_png(scene.clip.init_mask)

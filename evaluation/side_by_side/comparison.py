@@ -112,7 +112,11 @@ def compare_sequence(
         source = stack.enter_context(open_source(inputs.source, fps=sequence.fps))
         files = {
             name: stack.enter_context(
-                open_detections(inputs.detections, calibrate_scores=name == "probabilities")
+                open_detections(
+                    inputs.detections,
+                    calibrate_scores=name == "probabilities",
+                    default_class="person",
+                )
             )
             for name in ("probabilities", "raw")
         }
