@@ -146,7 +146,12 @@ class TrackedHead(Head, Generic[Config]):
             tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
         elif self._paper is not None:
             tracklets = self._paper.step(frame.index, seen, appearance)
-        self._dropped["unmatched"] += seen.scores.size - len(tracklets)
+        if len(tracklets) < seen.scores.size:
+            left = np.ones(seen.scores.size, np.bool_)
+            left[[t.detection for t in tracklets]] = False
+            weak = left & (seen.scores < (self._config.start_confidence or 0.0))
+            self._count_dropped("start", ~weak)
+            self._count_dropped("unmatched", ~left | weak)
         self._last = frame, tracklets, seen
         return self._report(frame, tracklets, seen)
 
@@ -199,13 +204,14 @@ class TrackedHead(Head, Generic[Config]):
         """What a line says after the number, by reason."""
         flag = f"--{self._config.task}-"
         lowest = "confidence" if self._fused is None else "low-confidence"
-        start = "" if self._fused is None else f" and {flag}start-confidence"
         return {
             "outside": "detections not tracked: wholly outside the image",
             "confidence": f"detections not tracked: score below {flag}{lowest} "
             f"{self._lowest_confidence:g}",
+            "start": f"detections not reported: score below {flag}start-confidence "
+            f"{self._config.start_confidence or 0.0:g}, and on no track",
             "unmatched": "detections not reported: in no confirmed track (a new one needs a "
-            f"second match{start})",
+            "second match)",
         }
 
     @abstractmethod

@@ -29,7 +29,7 @@ from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
-from .assignment import assign, class_costs
+from .assignment import assign
 from .kalman import (
     WALKING,
     AspectNoise,
@@ -39,7 +39,7 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .tracklets import ObjectFeatures, State, Tracklet, select_rows, vote
+from .tracklets import ObjectFeatures, State, Tracklet, class_costs, select_rows, vote
 
 Cost = npt.NDArray[np.float64]
 
@@ -237,10 +237,9 @@ class FusedAssociator:
         advance_filters([t.filter for t in self._tracklets], frames, lost)
 
     def _overlap_cost(self, detections: Detections) -> Cost:
-        """(N, M) 1 - IoU of all predicted boxes and detections; infinite where it cannot be.
+        """(N, M) 1 - IoU of all predicted boxes and detections, more between classes.
 
-        That is where an object cannot have come so far since it was seen, and between classes where
-        they are kept apart; otherwise another class costs more.
+        Infinite where it cannot be: an object cannot have come so far since it was seen.
         """
         predicted = boxes_of([t.filter for t in self._tracklets])
         cost = 1.0 - iou_matrix(predicted, detections.boxes_xyxy).astype(np.float64)
@@ -309,7 +308,11 @@ class FusedAssociator:
         c = self._config
         unit = c.other_cost / self._others.value if c.other_cost else 1.0
         part = np.ix_(tracklets, rows)
-        by_place = (1.0 - c.appearance_weight) * place[part]
+        # Impossible stays impossible, also where place has no weight (0 times infinity).
+        can_be = np.isfinite(place[part])
+        by_place = np.where(
+            can_be, (1.0 - c.appearance_weight) * np.where(can_be, place[part], 0), np.inf
+        )
         sure = by_place + c.appearance_weight * unit <= c.cost_limit
         appearance = self._appearance(tracklets, rows, features, compared, sure)
         cost = np.full_like(place, np.inf)
@@ -403,8 +406,8 @@ class FusedAssociator:
                 t.last_frame, t.last_s = self._frame or 0, self._time_s
                 t.score = float(detections.scores[t.detection])
                 t.matches += 1
-                self._follow(t)
                 vote(t, int(detections.classes[t.detection]))
+                self._follow(t)
             elif t.state is State.UNCONFIRMED:
                 continue
             else:
@@ -426,7 +429,7 @@ class FusedAssociator:
         for row in rows[detections.scores[rows] >= c.start_score].tolist():
             others = detections[np.array(taken + found, np.int64)]
             overlap = iou_matrix(detections.boxes_xyxy[[row]], others.boxes_xyxy)[0]
-            same = others.classes == detections.classes[row]
+            same = (others.classes == detections.classes[row]) | (not c.classes_apart)
             if not (same & (overlap > c.start_overlap)).any():
                 found.append(row)
         return found

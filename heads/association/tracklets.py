@@ -41,8 +41,8 @@ class Tracklet:
         last_s: Time of its last match, in seconds.
         score: Of its last match.
         matches: How many it had.
-        path: Time in seconds and centre of its latest matches, oldest first.
         votes: How many of each class.
+        path: Time in seconds and centre of its latest matches, oldest first.
     """
 
     id: int
@@ -58,13 +58,37 @@ class Tracklet:
     last_s: float = 0.0
     score: float = 0.0
     matches: int = 0
-    path: list[tuple[float, float, float]] = field(default_factory=list)
     votes: dict[int, int] = field(default_factory=dict)
+    path: list[tuple[float, float, float]] = field(default_factory=list)
 
     @property
     def age(self) -> int:
         """Frames between its first and its last match."""
         return self.last_frame - self.first_frame
+
+
+OTHER_CLASS_COST = 0.1
+"""What a match with a detection of another class costs more: of two, that of its own class wins."""
+
+
+def class_costs(
+    tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64], *, apart: bool
+) -> npt.NDArray[np.float64]:
+    """What matches cost more because of their classes.
+
+    Args:
+        tracklets: N of them.
+        classes: (M,) int64 of detections; -1 where not known.
+        apart: Whether no match between two classes is possible.
+
+    Returns:
+        (N, M): 0 within a class and, unless `apart`, where one of the two is not known.
+    """
+    own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
+    other = own != classes[None, :]
+    if not apart:
+        other &= (own >= 0) & (classes >= 0)[None, :]
+    return np.where(other, np.inf if apart else OTHER_CLASS_COST, 0.0)
 
 
 def vote(tracklet: Tracklet, class_id: int) -> None:

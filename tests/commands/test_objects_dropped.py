@@ -86,9 +86,8 @@ def test_apart_a_class_that_flips_is_two_tracks(tracked):
             "12 detections not tracked: score below --mot-confidence 0.5",
         ),
         (
-            *("low.txt", "memory", "unmatched", 12),
-            "12 detections not reported: in no confirmed track (a new one needs a second match and "
-            "--mot-start-confidence)",
+            *("low.txt", "memory", "start", 12),
+            "12 detections not reported: score below --mot-start-confidence 0.6, and on no track",
         ),
     ],
 )

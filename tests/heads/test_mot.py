@@ -155,8 +155,8 @@ def test_what_is_dropped_is_counted(tiny):
         "max_aspect": 3,
     }
     notes = stage.head.drop_notes()
-    assert notes[1] == "1 detection not tracked: score below --mot-confidence 0.5"
-    assert notes[4] == "3 boxes not reported: people wider than --mot-max-aspect 1.6"
+    assert "1 detection not tracked: score below --mot-confidence 0.5" in notes
+    assert "3 boxes not reported: people wider than --mot-max-aspect 1.6" in notes
     stage.head.reset()
     assert stage.head.dropped() == {}
 
