@@ -89,8 +89,8 @@ def compare_sequence(
 ) -> tuple[list[Result], list[str]]:
     """Run and score every tracker on one sequence.
 
-    A file of raw scores is given to every peer twice, as it is and as probabilities; the result of
-    the higher HOTA counts.
+    A file of raw scores is given to peers twice, as it is and as probabilities; the result of the
+    higher HOTA counts.
 
     Args:
         graphs: Of the bundle, for our presets.
@@ -139,7 +139,9 @@ def _opened(graphs: Graphs, fps: float, peers: Iterable[Peer], *, both: bool) ->
         head = MotHead(graphs, config, fps)
         runs.append(_Run(f"ours, {preset}", scores_as, is_ours=True, update=_own(head)))
     for peer in peers:
-        for scores_as in ("probabilities", "raw") if both else ("probabilities",):
+        for scores_as in (
+            ("probabilities", "raw") if both and peer.takes_raw else ("probabilities",)
+        ):
             runs.append(_Run(peer.title, scores_as, is_ours=False, update=_others(peer, fps)))
     return runs
 
