@@ -6,10 +6,14 @@ repeated here, where `export` is a package.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from .errors import UnitrackError
 from .version import __version__
+
+# ONNX Runtime reports to its maker unless told otherwise before it is imported; a tracker must not.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from .api import Tracker

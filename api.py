@@ -23,7 +23,6 @@ from .records import Detections, Frame, Tracks, UInt8Array
 from .runtime.bundle.bundle import Bundle
 from .runtime.detectors.open import open_detector
 from .runtime.head import Head
-from .runtime.inference.registry import find_backend
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.pipeline import DetectionSchedule
@@ -66,6 +65,9 @@ class Tracker:
             default detector and task mots: `blazepose`.
         detector_confidence: Lowest score of the model's detections.
         detector_classes: Names or numbers of the model's classes to keep.
+        detector_names: File of the names of the model's classes.
+        detector_layout: Of the model's outputs, where it is not recognised.
+        detector_normalise: What the model takes, such as `rgb-1` or `bgr-255`.
         detect_every: `track` runs the detector in every so many frames, and carries tracks by their
             motion in between.
         fps: Frames per second that `update` assumes where it is given no timestamps.
@@ -90,6 +92,9 @@ class Tracker:
         mask_model: str | Path | None = None,
         detector_confidence: float | None = None,
         detector_classes: Sequence[int | str] | None = None,
+        detector_names: str | Path | None = None,
+        detector_layout: str | None = None,
+        detector_normalise: str | None = None,
         detect_every: int = 1,
         fps: float = DEFAULT_FPS,
         **parameters: Any,
@@ -110,6 +115,9 @@ class Tracker:
             None if detector_classes is None else ",".join(map(str, detector_classes)),
             detector_confidence,
             str(detect_every),
+            None if detector_names is None else Path(detector_names),
+            detector_layout,
+            detector_normalise,
         )
         self._backend, self._threads, self._fps = backend, threads, fps
         self._init = init
@@ -261,7 +269,10 @@ class Tracker:
             detector=None if detections is not None else chosen.detector,
             confidence=None if detections is not None else chosen.detector_confidence,
             classes=None if detections is not None else (label,) if label else chosen.classes(),
-            device=find_backend(self._backend).onnx_device,
+            names=chosen.detector_names,
+            layout=chosen.detector_layout,
+            normalise=chosen.detector_normalise,
+            backend=self._backend,
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=default_class,

@@ -39,6 +39,11 @@ def load_float_bundle(path: Path) -> tuple[Bundle, onnx.ModelProto]:
         CalibrationError: It is not fp32, or already int8.
     """
     bundle = Bundle.load(path)
+    if bundle.spec.detector:
+        raise CalibrationError(
+            f"bundle {path} is of the detector {bundle.spec.backbone}, and backbones alone are "
+            "made int8: use `cli export --detector … --precision fp16`"
+        )
     model = onnx.load(path / bundle.spec.graphs["backbone"].file)
     quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     if bundle.spec.precision == "int8" or bundle.spec.quantization or quantised:

@@ -32,7 +32,9 @@ DEFAULT_OBJECTS = 10
 
 @click.command("bench", cls=FormerReportFiles)
 @bundle_argument
-@click.option("--task", type=click.Choice(TASKS), required=True, help="What to measure.")
+@click.option(
+    "--task", type=click.Choice(TASKS), help="What to measure; left out for a detector's bundle."
+)
 @click.option(
     "--source",
     help="Footage of your own: a video, a folder of images, a camera.  [default: a procedural "
@@ -76,7 +78,7 @@ DEFAULT_OBJECTS = 10
 @report_options
 def command(
     bundle: Path,
-    task: str,
+    task: str | None,
     source: str | None,
     objects: int | None,
     size_hw: tuple[int, int] | None,
@@ -90,6 +92,9 @@ def command(
     report_to: ReportOutput,
 ) -> None:
     """Measure latency, memory and energy of a task, backends side by side.
+
+    Of a detector's bundle, the latency of a frame: on its backends, and of another bundle or ONNX
+    file with --against.
 
     All backends work on the same frames in memory, taking turns frame by frame after a warm-up;
     then each runs by itself for its memory and energy. Ratios are of neighbouring frames. It says
@@ -106,6 +111,12 @@ def command(
     from ..runtime.bundle.bundle import Bundle
     from .console.steps import progress_bar
 
+    if task is None:
+        used = dict.fromkeys(backends or ("cpu",))
+        _bench_detector(
+            bundle, source, size_hw, tuple(used), against, rounds, frames, threads, report_to
+        )
+        return
     _check(task, source, objects, size_hw, against, weights)
     if plot_file is not None:
         bench.check_plotting(plot_file)
@@ -134,6 +145,40 @@ def command(
             document=bench.report_markdown(measured),
         )
     )
+
+
+def _bench_detector(
+    bundle: Path,
+    source: str | None,
+    size_hw: tuple[int, int] | None,
+    backends: tuple[str, ...],
+    against: str | None,
+    rounds: int,
+    frames: int,
+    threads: int,
+    report_to: ReportOutput,
+) -> None:
+    from ..evaluation.benchmark.detectors import (
+        DetectorSide,
+        measure_detectors,
+        times_data,
+        times_table,
+    )
+    from ..evaluation.benchmark.workload import footage_workload, scene_workload
+    from ..runtime.bundle.bundle import Bundle
+
+    if not Bundle.load(bundle).spec.detector:
+        raise RequestError(f"{bundle} is the bundle of a backbone: add --task {'|'.join(TASKS)}")
+    if source is None:
+        workload = scene_workload(frames, size_hw or (480, 640), DEFAULT_OBJECTS, ())
+    else:
+        workload = footage_workload(source, frames, DEFAULT_OBJECTS, ())
+    models = [bundle, *([] if against is None else [Path(against)])]
+    sides = [DetectorSide(f"{m.name} {name}", m, name) for m in models for name in backends]
+    measured = measure_detectors(sides, workload.frames, rounds, threads)
+    clip = {"name": workload.name, "size": "x".join(map(str, workload.size_hw))}
+    headline = f"{workload.name}, {clip['size']}: {rounds} rounds of {len(workload.frames)} frames"
+    report_to.show(Report(times_data(measured, clip), [times_table(measured)], [headline]))
 
 
 def _check(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import ExportError, RequestError
 from ..runtime.inference.tensorrt.library import VARIANTS
-from ..runtime.paths import default_bundle, model_file
+from ..runtime.paths import default_bundle, default_model, model_file, model_name
 from ..runtime.tables import TextTable
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -21,13 +22,33 @@ from .options.shared import (
     size_option,
 )
 
+if TYPE_CHECKING:
+    from ..runtime.bundle.bundle import Bundle
+    from ..runtime.bundle.spec import GraphSpec
+    from ..runtime.detectors.model import ModelSettings
+
 
 @click.command("export")
 @click.option("--backbone", help="Name of the backbone; `cli backbones` lists them.")
 @click.option(
     "--detector",
-    help="Name of a detector, pose or mask model in place of a backbone; `cli models` lists them. "
-    "Writes one ONNX file that `cli track --detector`, --pose-model or --mask-model take.",
+    metavar="NAME|FILE.onnx",
+    help="A detector in place of a backbone: a name that `cli models` lists, or an ONNX file whose "
+    "layout is recognised. Writes a bundle with normalisation and decoding in the graph, for `cli "
+    "track --detector` and `cli build`. Pose and mask models become one ONNX file each.",
+)
+@click.option(
+    "--detector-names",
+    type=click.Path(path_type=Path),
+    help="File of the names of the detector's classes; as of `cli track`.",
+)
+@click.option(
+    "--detector-layout", metavar="NAME", help="Layout of its outputs.  [default: recognised]"
+)
+@click.option(
+    "--detector-normalise",
+    metavar="NAME",
+    help="What it takes, such as rgb-1 or bgr-255.  [default: its layout's]",
 )
 @click.option(
     "--weights",
@@ -51,14 +72,17 @@ from .options.shared import (
 )
 @engine_options(required=False)
 @output_option(
-    "Folder of the bundle, or the ONNX file of a detector.  [default: bundles/BACKBONE, "
-    "bundles/detectors/DETECTOR.onnx]"
+    "Folder of the bundle, or the ONNX file of a pose or mask model.  [default: bundles/BACKBONE, "
+    "bundles/detectors/DETECTOR]"
 )
 @force_option
 @report_options
 def command(
     backbone: str | None,
     detector: str | None,
+    detector_names: Path | None,
+    detector_layout: str | None,
+    detector_normalise: str | None,
     weights: Path | None,
     layer: str,
     sizes: tuple[tuple[int, int], ...],
@@ -90,13 +114,36 @@ def command(
             f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
     if detector is not None and backbone is None:
-        if engine is not None:
-            raise RequestError("--engine builds bundles of backbones: leave it out of --detector")
         if len(sizes) > 1:
-            raise RequestError("--detector takes one --size; without it, any size is taken")
+            raise RequestError("--detector takes one --size; without it, its own or any")
         size_hw = sizes[0] if sizes else None
-        report_to.show(export_detector(detector, output, weights, size_hw, precision, force))
+        if is_crop_model(detector):
+            if engine is not None:
+                raise RequestError(f"--engine builds bundles, and {detector} is one ONNX file")
+            report_to.show(export_crop_model(detector, output, weights, size_hw, precision, force))
+            return
+        from ..runtime.detectors.model import ModelSettings
+
+        settings = ModelSettings(
+            names=detector_names,
+            layout=detector_layout,
+            normalise=detector_normalise,
+            size_hw=size_hw,
+        )
+        folder = output or default_model(model_name(detector) or Path(detector).stem)
+        bundle = export_detector(detector, folder, weights, settings, precision, force)
+        report = detector_report(bundle)
+        if engine is not None:
+            from ..export.tensorrt.writer import EngineRequest
+
+            wanted = EngineRequest(engine, targets, workspace_mib=workspace)
+            engines = build_with_progress(bundle, wanted)
+            report.data["engines"] = [asdict(one) for one in engines]
+            report = replace(report, tables=[*report.tables, engine_table(engines)])
+        report_to.show(report)
         return
+    if detector_names or detector_layout or detector_normalise:
+        raise RequestError("--detector-names, -layout and -normalise belong to --detector")
     if backbone is None or detector is not None:
         raise RequestError(
             f"got {'neither' if backbone is None else 'both'} of --backbone NAME and --detector "
@@ -125,7 +172,67 @@ def command(
     report_to.show(Report(data, tables, closing=closing))
 
 
+def is_crop_model(detector: str) -> bool:
+    """Whether a model of the table looks at crops: poses and masks.
+
+    Raises:
+        ExportError: A name that is not on the table.
+    """
+    from ..export.detectors.table import find_model
+
+    return model_name(detector) is not None and "boxes" not in find_model(detector).gives
+
+
 def export_detector(
+    detector: str,
+    output: Path,
+    weights: Path | None,
+    settings: ModelSettings,
+    precision: str,
+    force: bool,
+) -> Bundle:
+    """Write a detector's bundle.
+
+    Raises:
+        ExportError: The file cannot be had or converted, or a package is not installed.
+        DetectionError: It is of no known layout, or a setting does not fit it.
+    """
+    try:
+        from ..export.detectors.bundle import DetectorRequest, write_detector_bundle
+    except ImportError as error:
+        raise ExportError(
+            f"a detector's bundle needs {error.name}, which is not installed: pip install "
+            "'unitrack-edge[export]', or export it on another machine and copy the folder"
+        ) from error
+    request = DetectorRequest(detector, weights, settings, precision, force)
+    return write_detector_bundle(request, output)
+
+
+def detector_report(bundle: Bundle) -> Report:
+    """What a detector's graph takes and gives, and how far it is from its file."""
+    from ..runtime.bundle.spec import DETECTOR_GRAPH
+
+    graph = bundle.graph(DETECTOR_GRAPH)
+    closing = [
+        f"{bundle.spec.arch} with decoding inside, {bundle.spec.precision}: differs from its file "
+        f"by {graph.max_abs_error:.1e} at most",
+        f"bundle written: {bundle.path}",
+    ]
+    data = {"bundle": str(bundle.path), **bundle.spec.to_json()}
+    return Report(data, [tensor_table(graph)], closing=closing)
+
+
+def tensor_table(graph: GraphSpec) -> TextTable:
+    """Inputs and outputs of a graph."""
+    rows = [
+        (side, tensor.name, tensor.describe())
+        for side, tensors in (("takes", graph.inputs), ("gives", graph.outputs))
+        for tensor in tensors
+    ]
+    return TextTable(("", "tensor", "type and shape"), rows, left=3)
+
+
+def export_crop_model(
     name: str,
     output: Path | None,
     weights: Path | None,
@@ -133,7 +240,7 @@ def export_detector(
     precision: str,
     force: bool,
 ) -> Report:
-    """Write the graph of a detector, pose or mask model.
+    """Write the graph of a pose or mask model.
 
     Returns:
         What it takes and gives.
@@ -147,11 +254,5 @@ def export_detector(
     if path.exists() and not force:
         raise ExportError(f"{path} is there already: replace it with --force")
     spec = export_model(name, path, weights, ModelOptions(size_hw, precision=precision))
-    rows = [
-        (side, tensor.name, tensor.describe())
-        for side, tensors in (("takes", spec.inputs), ("gives", spec.outputs))
-        for tensor in tensors
-    ]
-    tables = [TextTable(("", "tensor", "type and shape"), rows, left=3)]
-    closing = [f"detector written: {path} ({spec.size_bytes / 1e6:.1f} MB)"]
-    return Report({"file": str(path), **asdict(spec)}, tables, closing=closing)
+    closing = [f"model written: {path} ({spec.size_bytes / 1e6:.1f} MB)"]
+    return Report({"file": str(path), **asdict(spec)}, [tensor_table(spec)], closing=closing)

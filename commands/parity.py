@@ -74,6 +74,9 @@ def command(
 ) -> None:
     """Compare a bundle with PyTorch, graph by graph and task by task.
 
+    A detector's bundle is compared with the ONNX file that it was made from (--weights FILE.onnx),
+    with --against BUNDLE2, or with itself on the CPU: the same objects in every frame?
+
     Every graph runs on every backend at several sizes, then all six tasks on the same frames. The
     result is kept as parity.json in the bundle. Exit status 1 where a bound of the bundle's
     precision is exceeded; the first graph that diverges is named.
@@ -93,6 +96,11 @@ def command(
     if against is not None and weights is not None:
         raise RequestError("--weights are for PyTorch, --against takes its place: give one of them")
     loaded = Bundle.load(bundle)
+    if loaded.spec.detector:
+        _compare_detector(
+            loaded, source, count, size_hw, backends, against, weights, threads, report_to
+        )
+        return
     size_hw = _image_size(loaded, size_hw)
     workload = _workload(source, count, size_hw, graphs_only)
     tasks = () if graphs_only else _tasks(loaded, TASKS)
@@ -123,6 +131,41 @@ def command(
         raise UnitrackError(
             f"{excesses[0]} for precision {report.precision}{more}: see {path}; export or "
             "calibrate the bundle again, or choose another --backend"
+        )
+
+
+def _compare_detector(
+    bundle: Bundle,
+    source: str | None,
+    count: int,
+    size_hw: tuple[int, int] | None,
+    backends: tuple[str, ...],
+    against: Path | None,
+    weights: Path | None,
+    threads: int,
+    report_to: ReportOutput,
+) -> None:
+    from ..evaluation.parity import detectors
+
+    workload = _workload(source, count, size_hw or (480, 640), graphs_only=True)
+    chosen, absent = _backends(bundle, backends, threads)
+    reference = against or weights or bundle.path
+    rows = detectors.compare_detector(bundle, reference, chosen, workload.frames, threads)
+    named = "itself" if reference == bundle.path else reference.absolute().name
+    clip = {
+        "name": workload.name,
+        "frames": len(workload.frames),
+        "size": "x".join(map(str, workload.size_hw)),
+    }
+    data = detectors.parity_data(bundle, f"{named} on cpu", clip, rows)
+    path = detectors.write_parity(bundle, data)
+    notes = [f"not available: {', '.join(absent)}; `cli doctor` says why"] if absent else []
+    headline = f"{bundle.path} ({bundle.spec.precision}) against {named} on cpu"
+    report_to.show(Report(data, [detectors.parity_table(rows)], [headline], notes))
+    if data["first_exceeded"]:
+        raise UnitrackError(
+            f"{data['first_exceeded']} for precision {bundle.spec.precision}: see {path}; export "
+            "the bundle again, or choose another --backend"
         )
 
 

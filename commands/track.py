@@ -10,6 +10,7 @@ import click
 
 from ..errors import SourceError
 from ..runtime.detectors.base import MOTION
+from ..runtime.paths import is_folder, model_file
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
 from ..tracking.registry import TASKS
 from .options.track import (
@@ -71,7 +72,7 @@ def make_command() -> click.Command:
         Examples:
           cli track camera0 --task mot --show
           cli track street.mp4 --task posetrack --save-video
-          cli track street.mp4 --task mot --detector yolox.onnx --detector-classes car,bus
+          cli track street.mp4 --task mot --detector yolox.onnx --detector-classes car,bus,truck
           cli track camera0 rtsp://host/live clip.mp4 --task mot --detector motion
           cli track frames/ --task vos --init first-mask.png
           cli track car.mp4 --task sot --init 70,51,107,87 --save-video
@@ -158,6 +159,9 @@ def _prepare(config: TrackConfig) -> None:
         from .console.bundles import rebuild_engines
 
         rebuild_engines(bundle, settings.backend)
+        detector = model_file(chosen.detector or MOTION)
+        if is_folder(detector) and chosen.detector_backend in (None, settings.backend):
+            rebuild_engines(detector, settings.backend)
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:
@@ -185,6 +189,7 @@ def _track(config: TrackConfig, live: LiveOutputs | None) -> RunReport:
             config,
             watch,
             prepare=lambda: _prepare(config),
+            say=lambda line: click.echo(line, err=True),
             listeners=listeners,
             commands=commands,
         )

@@ -170,8 +170,9 @@ def _output(*command: str) -> str:
 
 
 def find_bundles(folder: Path) -> list[Path]:
-    """Bundles directly inside a folder, by name."""
-    return sorted(path.parent for path in folder.glob(f"*/{SPEC_FILE}"))
+    """Bundles directly inside a folder, by name, then those of detectors in `detectors`."""
+    own, detectors = (folder.glob(f"{place}*/{SPEC_FILE}") for place in ("", "detectors/"))
+    return [path.parent for paths in (own, detectors) for path in sorted(paths)]
 
 
 def bundle_facts(path: Path) -> list[Fact]:
@@ -182,7 +183,8 @@ def bundle_facts(path: Path) -> list[Fact]:
         return [Fact(str(path), "unusable", str(error))]
     spec = bundle.spec
     sizes = ", ".join(f"{h}x{w}" for h, w in spec.sizes_hw) or "any size"
-    first = Fact(str(path), f"{spec.backbone} {spec.layer} {spec.precision}, {sizes}")
+    what = f"detector {spec.backbone}" if spec.detector else f"{spec.backbone} {spec.layer}"
+    first = Fact(str(path), f"{what} {spec.precision}, {sizes}")
     return [first, *(_backend(bundle, row) for row in BACKENDS.values())]
 
 

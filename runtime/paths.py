@@ -23,17 +23,33 @@ def default_bundle(backbone: str) -> Path:
 def model_name(model: str | Path) -> str | None:
     """The name that a detector, pose or mask model was asked for by; None for the path of a file.
 
-    A name has neither a folder nor a suffix, and no file in the current folder is called so.
+    A name has neither a folder nor a suffix, and no model in the current folder is called so.
     """
     path = Path(model)
-    named = len(path.parts) == 1 and not path.suffix and not is_file(path)
+    named = len(path.parts) == 1 and not path.suffix and not is_model(path)
     return str(model) if named else None
 
 
 def model_file(model: str | Path) -> Path:
-    """The ONNX file of a detector, pose or mask model: of a name, bundles/detectors/NAME.onnx."""
+    """Where a detector, pose or mask model is.
+
+    Of a name: its bundle bundles/detectors/NAME if there is one, else bundles/detectors/NAME.onnx.
+    """
     name = model_name(model)
-    return Path(model) if name is None else Path("bundles") / "detectors" / f"{name}.onnx"
+    if name is None:
+        return Path(model)
+    bundle = default_model(name)
+    return bundle if is_model(bundle) else Path(f"{bundle}.onnx")
+
+
+def default_model(name: str) -> Path:
+    """Folder in which a detector's bundle is looked for, and exported to."""
+    return Path("bundles") / "detectors" / name
+
+
+def is_model(path: Path) -> bool:
+    """Whether there is such a file, or a bundle in such a folder."""
+    return is_file(path) or is_file(path / "bundle.json")
 
 
 def exists(path: Path) -> bool:

@@ -6,6 +6,7 @@ whoever changes the export empties it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -179,6 +180,20 @@ def resnet_bundle(
         write_json_atomic(folder / SPEC_FILE, changed.to_json())
 
     return Bundle.load(_once(tmp_path_factory, "imagenet-r18-backbone", make))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_out(request: pytest.FixtureRequest) -> None:
+    """Every worker exports its share of the bundles first, so that none waits for another's."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    own, workers = (int(os.environ[f"PYTEST_XDIST_WORKER{part}"].removeprefix("gw"))
+                    for part in ("", "_COUNT"))  # fmt: skip
+    used = {name for item in request.session.items for name in item.fixturenames}
+    bundles = ("graph_bundle", "lite_bundle", "half_lite", "half_resnet_backbone")
+    for name in [name for name in bundles if name in used][own::workers]:
+        with contextlib.suppress(pytest.skip.Exception):
+            request.getfixturevalue(name)
 
 
 def _runner(bundle: Bundle):

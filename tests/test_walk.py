@@ -40,7 +40,7 @@ def test_the_way_of_track(graph_bundle, tmp_path):
     assert "heads/association/matching.py" not in files
     assert len(files) <= 45, files
     assert len(frame_files) <= 18, frame_files
-    assert switches <= 60, switches  # 46 were measured; how frames fall varies
+    assert switches <= 52, switches  # 45 were measured; which frame is the typical one varies
 
 
 def test_the_way_of_eval(graph_bundle, tmp_path):

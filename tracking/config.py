@@ -22,14 +22,12 @@ from ..runtime.paths import (
     DEFAULT_DETECTOR,
     DEFAULT_MASK_MODEL,
     default_bundle,
-    is_file,
+    is_model,
     model_file,
     model_name,
 )
 from ..runtime.sources.redact import redact, short_names
 from .registry import TASKS, TaskSpec, starts_from_detector
-
-DETECTOR_BACKENDS = ("cpu", "cuda")
 
 
 def option(
@@ -123,19 +121,32 @@ class SourceConfig:
         return redact(self.source)
 
 
+_MODEL_SETTINGS = (
+    "detector_classes",
+    "detector_confidence",
+    "detector_names",
+    "detector_layout",
+    "detector_normalise",
+    "detector_size",
+)
+"""Fields of `DetectorConfig` that only a model of `--detector` has."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
     """Where the detections of each frame come from, where no file has them."""
 
     detector: str | None = option(
         "mot, mots, posetrack: a name that `cli models` lists, 'motion' (camera that stands "
-        "still), or an .onnx file of YOLOX or of `cli export --detector`. It gives boxes (movenet: "
-        "poses too, motion: masks too); for poses or masks of people add one of the next two.  "
+        "still), or an .onnx file, whose layout is recognised (YOLOX, Ultralytics, DETR, …: "
+        "docs/detectors.md). It gives boxes, and poses or masks where the model does (movenet: "
+        "poses, motion: masks); for poses or masks of people add one of the next two.  "
         f"[default: {DEFAULT_DETECTOR}, fetched once]"
     )
     pose_model: Path | None = option(
-        "posetrack: model that finds the joints in every box: blazepose, or an .onnx file (MoveNet "
-        "or BlazePose), with --detector or --detections."
+        "posetrack: model that finds the joints in every box: blazepose, or an .onnx file "
+        "(MoveNet, BlazePose, RTMPose, or heatmaps as of HRNet and ViTPose), with --detector or "
+        "--detections."
     )
     mask_model: Path | None = option(
         "mots: model that finds the person's mask in every box: blazepose, or an .onnx file, with "
@@ -154,10 +165,28 @@ class DetectorConfig:
         "1",
         metavar="N|auto",
     )
+    detector_names: Path | None = option(
+        "File of the names of the model's classes, one a line, or with a list 'names' (YAML, "
+        "JSON).  [default: the model's own, or COCO's for 80 or 91 classes]"
+    )
+    detector_layout: str | None = option(
+        "Layout of the model's outputs; docs/detectors.md lists them.  [default: recognised]",
+        metavar="NAME",
+    )
+    detector_normalise: str | None = option(
+        "What the model takes: rgb or bgr, and values from 0 to 1 or 255 or with ImageNet's mean: "
+        "rgb-1, rgb-255, rgb-imagenet, bgr-1, bgr-255, bgr-imagenet.  [default: its layout's]",
+        metavar="NAME",
+    )
+    detector_size: str | None = option(
+        "Size of the model's image, where the file leaves it open.  [default: the file's; movenet: "
+        "about half the source]",
+        metavar="HxW",
+    )
     detector_backend: str | None = option(
-        "What runs the ONNX models of --detector, --pose-model and --mask-model.  "
-        "[default: cpu with --backend cpu, cuda with all others]",
-        choices=DETECTOR_BACKENDS,
+        "What runs --detector, --pose-model and --mask-model; models that are no bundles run in "
+        "ONNX Runtime on its device.  [default: as --backend]",
+        choices=tuple(BACKENDS),
     )
 
     def __post_init__(self) -> None:
@@ -169,6 +198,7 @@ class DetectorConfig:
                 f"--detector-classes {self.detector_classes}: expected names or numbers such as "
                 "person or 0,2,7"
             )
+        self.size_hw()
 
     def check_model(self) -> None:
         """Refuse settings of a model where none runs.
@@ -176,10 +206,12 @@ class DetectorConfig:
         Raises:
             RequestError: Names the flags.
         """
-        if self.detector_classes is not None or self.detector_confidence is not None:
-            raise RequestError(
-                "--detector-classes and --detector-confidence belong to --detector MODEL.onnx"
-            )
+        for name in _MODEL_SETTINGS:
+            if getattr(self, name) is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise RequestError(
+                    f"{flag}: settings of a model belong to --detector MODEL.onnx, and none runs"
+                )
 
     def every(self) -> int | None:
         """N of `--detect-every N`; None: auto.
@@ -203,6 +235,22 @@ class DetectorConfig:
         if self.detector_classes is None:
             return None
         return tuple(part.strip() for part in self.detector_classes.split(","))
+
+    def size_hw(self) -> tuple[int, int] | None:
+        """Height and width of the model's image; None: the default.
+
+        Raises:
+            RequestError: Not two numbers of pixels.
+        """
+        if self.detector_size is None:
+            return None
+        parts = self.detector_size.lower().split("x")
+        if len(parts) != 2 or not all(p.isdecimal() and 32 <= int(p) <= 8192 for p in parts):
+            raise RequestError(
+                f"--detector-size {self.detector_size}: expected HEIGHTxWIDTH of 32 to 8192 "
+                "pixels, such as 544x960"
+            )
+        return int(parts[0]), int(parts[1])
 
     def person_model(self, spec: TaskSpec) -> Path | None:
         """The model that a task has for looking at one person at a time."""
@@ -395,12 +443,12 @@ class TrackConfig:
                 or detector.person_model(spec) is not None
             ):
                 continue
-            if spec.person_model == "pose" and not _finds_poses(detector.detector):
+            if spec.person_model == "pose" and not _finds(detector, "keypoints"):
                 raise RequestError(
                     f"task {task} tracks poses, and --detector {detector.detector} gives boxes: "
                     f"add --pose-model FILE.onnx, or give --detector {DEFAULT_DETECTOR}"
                 )
-            if spec.person_model == "mask" and detector.detector != MOTION:
+            if spec.person_model == "mask" and not _finds(detector, "masks"):
                 raise RequestError(
                     f"task {task} tracks masks, and --detector {detector.detector} gives boxes: "
                     f"add --mask-model FILE.onnx or --mask-model {DEFAULT_MASK_MODEL}, or give "
@@ -408,16 +456,24 @@ class TrackConfig:
                 )
 
 
-def _finds_poses(detector: str) -> bool:
-    """Whether a detector finds poses; assumed of a name whose file has not been exported yet."""
-    if detector in (MOTION, DEFAULT_DETECTOR):
-        return detector == DEFAULT_DETECTOR
-    path = model_file(detector)
-    if not is_file(path):
-        return model_name(detector) is not None
-    from ..runtime.detectors.decoded import finds_keypoints
+def _finds(chosen: DetectorConfig, what: str) -> bool:
+    """Whether a detector finds `keypoints` or `masks` beside boxes.
 
-    return path.suffix.lower() == ".onnx" and finds_keypoints(path)
+    Of a name whose file has not been exported yet, keypoints are assumed: the table of models says
+    before the export whether there are any.
+    """
+    detector = chosen.detector or DEFAULT_DETECTOR
+    if detector == MOTION:
+        return what == "masks"
+    if detector == DEFAULT_DETECTOR:
+        return what == "keypoints"
+    path = model_file(detector)
+    if not is_model(path):
+        return what == "keypoints" and model_name(detector) is not None
+    from ..runtime.detectors.model import what_it_finds
+
+    readable = path.suffix.lower() == ".onnx" or is_model(path)
+    return readable and what in what_it_finds(path, chosen.detector_layout)
 
 
 def default_output(sources: Sequence[str], task: str) -> Path:

@@ -20,7 +20,6 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import Detector
 from ..runtime.events import RunListener, SourceLog
 from ..runtime.head import Head
-from ..runtime.inference.registry import find_backend
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 
 Watch = Callable[[SourceInfo], OnFrame]
 """Called with a source before its first frame; its answer is called with every frame."""
+
+Say = Callable[[str], None]
+"""Called with a line that people should know before the first frame."""
 
 Prepare = Callable[[], None]
 """Called once the sources are open, before any model is loaded: makes models that are missing."""
@@ -88,11 +90,16 @@ def _nothing() -> None:
     """All models are there."""
 
 
+def _silent(_line: str) -> None:
+    """Nobody listens."""
+
+
 def track(
     config: TrackConfig,
     watch: Watch = _ignore,
     *,
     prepare: Prepare = _nothing,
+    say: Say = _silent,
     listeners: Sequence[RunListener] = (),
     commands: Commands | None = None,
 ) -> RunReport:
@@ -107,6 +114,7 @@ def track(
         config: What is asked for.
         watch: For progress, called once a source.
         prepare: See `Prepare`. A source that is not there is an error before that.
+        say: Called with what a detector's file was recognised as.
         listeners: Called with every frame and with what happens to the sources.
         commands: What viewers want to track; None where there are none.
 
@@ -137,6 +145,8 @@ def track(
         check_batch(graphs, run.batch)
         for source_run in present:
             source_run.open_task_runners(graphs, commands)
+        for line in dict.fromkeys(line for one in present for line in one.descriptions):
+            say(line)
         stop = stack.enter_context(StopRequest())
         folder = OutputFolder(output, overwrite=run.overwrite)
         try:
@@ -306,6 +316,12 @@ class SourceRun:
         for runner in self.task_runners:
             runner.writers = self._writers_of(runner.task, self.source.info, stop)
 
+    @property
+    def descriptions(self) -> list[str]:
+        """What models that were given as files were recognised as."""
+        detectors = [r.detector for r in self.task_runners if r.detector is not None]
+        return [line for detector in detectors for line in detector.descriptions]
+
     def discard(self) -> None:
         """Remove what was written: the run gave no result."""
         self._writers.close()
@@ -406,7 +422,11 @@ class SourceRun:
             detector=chosen.detector,
             confidence=chosen.detector_confidence,
             classes=self._classes(config.task),
-            device=chosen.detector_backend or find_backend(run.backend).onnx_device,
+            names=chosen.detector_names,
+            layout=chosen.detector_layout,
+            normalise=chosen.detector_normalise,
+            size_hw=chosen.size_hw(),
+            backend=chosen.detector_backend or run.backend,
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=self.config.detections_class,

@@ -13,7 +13,7 @@ from ...errors import BackendError, BundleError, ExportError, RequestError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.detectors.base import MOTION
 from ...runtime.inference.registry import find_backend
-from ...runtime.paths import is_file, model_file, model_name
+from ...runtime.paths import default_model, is_model, model_file, model_name
 from ...runtime.tables import TextTable
 from .steps import progress_bar
 
@@ -152,13 +152,14 @@ def ensure_models(config: TrackConfig) -> None:
     if not running:
         return
     poses = bool({"posetrack", "pose"} & set(config.task_names)) and chosen.pose_model is None
-    missing = {f: name for f, name in running.items() if not is_file(model_file(name))}
+    missing = {f: name for f, name in running.items() if not is_model(model_file(name))}
     for flag, name in missing.items():
         _check_model(flag, name, poses=poses and flag == "--detector")
     said = ", ".join(f"{flag} {name}" for flag, name in running.items())
     click.echo(f"running {said} (`cli models` lists others)", err=True)
+    backend = chosen.detector_backend or config.run.backend
     for flag, name in missing.items():
-        _export_model(flag, name)
+        _export_model(flag, name, as_bundle=needs_bundle(name, backend))
 
 
 def ensure_detector(detector: str, pose_model: Path | None = None) -> None:
@@ -171,9 +172,9 @@ def ensure_detector(detector: str, pose_model: Path | None = None) -> None:
     models = {"--detector": None if detector == MOTION else detector, "--pose-model": pose_model}
     for flag, model in models.items():
         name = None if model is None else model_name(model)
-        if name is not None and not is_file(model_file(name)):
+        if name is not None and not is_model(model_file(name)):
             _check_model(flag, name, poses=False)
-            _export_model(flag, name)
+            _export_model(flag, name, as_bundle=needs_bundle(name, "cpu"))
 
 
 _FINDS = {"--detector": "boxes", "--pose-model": "keypoints", "--mask-model": "masks"}
@@ -227,13 +228,30 @@ def _check_model(flag: str, name: str, *, poses: bool) -> None:
             )
 
 
-def _export_model(flag: str, name: str) -> None:
+def needs_bundle(name: str, backend: str) -> bool:
+    """Whether a missing detector becomes a bundle.
+
+    A file that runs as it is needs no package to become one; TensorRT runs bundles only.
+    """
+    from ...export.detectors.exporter import needs_conversion
+    from ...export.detectors.table import find_model
+
+    engines = find_backend(backend).variant is not None
+    return "boxes" in find_model(name).gives and (needs_conversion(name) or engines)
+
+
+def _export_model(flag: str, name: str, *, as_bundle: bool) -> None:
     from ...export.detectors.exporter import export_model
 
-    path = model_file(name)
+    path = default_model(name) if as_bundle else model_file(name)
     click.echo(f"{path} does not exist yet: exporting {name} (once)", err=True)
     try:
-        export_model(name, path)
+        if as_bundle:
+            from ...export.detectors.bundle import DetectorRequest, write_detector_bundle
+
+            write_detector_bundle(DetectorRequest(name), path)
+        else:
+            export_model(name, path)
     except ExportError as error:
         raise ExportError(f"{error}; or choose another model with {flag}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +58,10 @@ def match_frame(
     objects = int(free.sum())
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     overlaps = iou_matrix(boxes[order], truth) if len(truth) else np.zeros((len(order), 0))
-    covered = overlaps[:, ~free]
+    covered: npt.NDArray[Any] = overlaps[:, ~free]
     if crowd is not None and crowd.any():
         covered = np.hstack([covered, _shares(boxes[order], truth[crowd])])
-    excused = (covered >= iou_limit).any(axis=1).tolist()
+    excused = np.asarray((covered >= iou_limit).any(axis=1), np.bool_)
     kept: list[int] = []
     rows: list[int] = []
     for place, overlap in enumerate(overlaps):

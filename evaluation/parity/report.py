@@ -84,14 +84,14 @@ def present_backends(bundle: Bundle, threads: int = 0) -> tuple[list[str], dict[
     """The backends that run a bundle here, and why the others do not.
 
     Args:
-        bundle: Its backbone is loaded once by each.
+        bundle: Its first graph, the backbone or the detector, is loaded once by each.
         threads: Of the CPU; 0 takes all.
     """
     present, absent = [], {}
     for name in BACKENDS:
         try:
             with GraphRunner(bundle, name, threads) as graphs:
-                graphs.engine("backbone")
+                graphs.engine(next(iter(bundle.spec.graphs)))
         except BackendError as error:
             absent[name] = str(error)
         else:

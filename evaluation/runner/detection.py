@@ -67,7 +67,7 @@ class DetectorChoice:
             confidence=confidence,
             classes=self.classes,
             pose_model=self.pose_model,
-            device=self.device,
+            backend=self.device,
             threads=self.threads,
         )
 

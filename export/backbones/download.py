@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -157,7 +158,7 @@ def _attempt(url: str, part: Path, timeout_s: float) -> None:
         headers |= {"Range": f"bytes={start}-", "If-Range": tag}
     connect_s, answer_s = _limits(timeout_s)
     try:
-        _connect(url, connect_s)
+        Reach(url, connect_s).check()
         response = urllib.request.urlopen(
             urllib.request.Request(url, headers=headers), timeout=answer_s
         )
@@ -184,31 +185,47 @@ def _limits(timeout_s: float) -> tuple[float, float]:
     return min(_CONNECT_S, timeout_s), min(_ANSWER_S, timeout_s)
 
 
-def _connect(url: str, limit_s: float) -> None:
-    """See that the server, or the proxy before it, can be reached, in bounded time.
+class Reach:
+    """Sees in the background whether a server, or the proxy before it, can be reached.
 
     A socket's own timeout counts for each address again and does not cover the look-up of names.
 
-    Raises:
-        OSError: It cannot.
+    Args:
+        url: Of a file on the server.
+        limit_s: Seconds that this may take; None: what `fetch` allows.
     """
-    host, port = _first_hop(url)
-    result: list[OSError | None] = []
 
-    def attempt() -> None:
-        try:
-            socket.create_connection((host, port), limit_s).close()
-            result.append(None)
-        except (OSError, UnicodeError) as error:
-            result.append(error if isinstance(error, OSError) else OSError(str(error)))
+    def __init__(self, url: str, limit_s: float | None = None) -> None:
+        self._limit_s = _limits(_CONNECT_S)[0] if limit_s is None else limit_s
+        self._host, port = _first_hop(url)
+        self._until = time.monotonic() + self._limit_s
+        self._result: list[OSError | None] = []
 
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if not result:
-        raise TimeoutError(f"no connection to {host} within {limit_s:g} s")
-    if result[0] is not None:
-        raise result[0]
+        def attempt() -> None:
+            try:
+                socket.create_connection((self._host, port), self._limit_s).close()
+                self._result.append(None)
+            except (OSError, UnicodeError) as error:
+                self._result.append(error if isinstance(error, OSError) else OSError(str(error)))
+
+        self._thread = threading.Thread(target=attempt, daemon=True)
+        self._thread.start()
+
+    def settled(self, within_s: float) -> bool:
+        """Whether it is known within some seconds."""
+        self._thread.join(max(0.0, within_s))
+        return bool(self._result)
+
+    def check(self) -> None:
+        """Wait for the end, at most to the limit.
+
+        Raises:
+            OSError: It cannot be reached.
+        """
+        if not self.settled(self._until - time.monotonic()):
+            raise TimeoutError(f"no connection to {self._host} within {self._limit_s:g} s")
+        if self._result[0] is not None:
+            raise self._result[0]
 
 
 def _first_hop(url: str) -> tuple[str, int]:
@@ -337,7 +354,6 @@ def one_at_a_time(lock_file: Path) -> Iterator[None]:
 
 if sys.platform == "win32":
     import msvcrt
-    import time
 
     def _try_lock(file: IO[bytes]) -> bool:
         file.seek(0)

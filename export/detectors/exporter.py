@@ -73,19 +73,9 @@ def export_model(
         What the graph takes and gives.
 
     Raises:
-        ExportError: Unknown name, the file cannot be had or is another model, an option does not
-            fit, a package is not installed, or the output cannot be written.
+        ExportError: See `model_content`, or the output cannot be written.
     """
-    row, options = find_model(name), options or ModelOptions()
-    build = _BUILDERS.get(name)
-    if build is None and not row.file.endswith(".onnx"):
-        raise ExportError(f"{name} cannot be converted: {row.note or row.file}")
-    if build is None and options != ModelOptions():
-        raise ExportError(
-            f"{name} is an ONNX file already: sizes, candidates and precision cannot be chosen"
-        )
-    source = model_file(row, weights)
-    content = source.read_bytes() if build is None else _converted(row, build, source, options)
+    content = model_content(name, weights, options)
     part = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +86,35 @@ def export_model(
     finally:
         part.unlink(missing_ok=True)
     return read_spec(output, content)
+
+
+def model_content(
+    name: str, weights: Path | None = None, options: ModelOptions | None = None
+) -> bytes:
+    """Fetch a model, and convert it where its file is no ONNX.
+
+    Args:
+        name: A name of the table.
+        weights: File to take in place of the official one.
+        options: How it is converted; a model that is ONNX already takes none.
+
+    Returns:
+        The bytes of an ONNX file.
+
+    Raises:
+        ExportError: Unknown name, the file cannot be had or is another model, an option does not
+            fit, or a package is not installed.
+    """
+    row, options = find_model(name), options or ModelOptions()
+    build = _BUILDERS.get(name)
+    if build is None and not row.file.endswith(".onnx"):
+        raise ExportError(f"{name} cannot be converted: {row.note or row.file}")
+    if build is None and options != ModelOptions():
+        raise ExportError(
+            f"{name} is an ONNX file already: sizes, candidates and precision cannot be chosen"
+        )
+    source = model_file(row, weights)
+    return source.read_bytes() if build is None else _converted(row, build, source, options)
 
 
 def needs_conversion(name: str) -> bool:

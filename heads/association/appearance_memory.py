@@ -88,10 +88,11 @@ class AppearanceMemory:
         """
         # Rows from here on are those of `new`.
         count = 0 if self.features is None else len(self.features.mask)
-        present = [] if new is None else new.present.tolist()
+        points = np.zeros((0, 1)) if new is None else new.mask
+        present = np.asarray(points.any(axis=1), np.bool_)
         for tracklet in tracklets:
             rows = tracklet.memory
-            if tracklet.detection >= 0 and present and present[tracklet.detection]:
+            if 0 <= tracklet.detection < len(present) and present[tracklet.detection]:
                 due = time_s - tracklet.snapshot_s >= self._interval_s - _EPSILON_S
                 if due or not rows:
                     tracklet.snapshot_s = time_s

@@ -29,7 +29,7 @@ from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
 from .appearance_memory import AppearanceMemory
-from .assignment import assign
+from .assignment import assign, class_costs
 from .kalman import (
     WALKING,
     AspectNoise,
@@ -39,7 +39,7 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .tracklets import ObjectFeatures, State, Tracklet, class_costs, select_rows, vote
+from .tracklets import ObjectFeatures, State, Tracklet, follow, select_rows, vote
 
 Cost = npt.NDArray[np.float64]
 
@@ -147,6 +147,8 @@ class FusedAssociator:
         c = self._config
         self._tracklets: list[Tracklet] = []
         self._boxes: Cost = np.zeros((0, 4))
+        self._predicted: FloatArray = np.zeros((0, 4), np.float32)
+        self.coasting: list[Tracklet] = []
         self._memory = AppearanceMemory(self._graphs, c.memory, c.memory_interval_s)
         self._others = RunningMean(_EXPECTED_OTHER_COST, _EXPECTED_WEIGHT)
         self._next_id = 1
@@ -199,16 +201,13 @@ class FusedAssociator:
         for row in self._newcomers(high, detections):
             self._start(row, detections, confirmed=first)
         self._merge_duplicates()
+        self.coasting = self._missed_for_a_moment()
+        matched = [t for t in self._tracklets if t.state is State.TRACKED]
         self._memory.update(self._tracklets, features, self._time_s)
-        return [t for t in self._tracklets if t.state is State.TRACKED]
+        return matched
 
-    @property
-    def coasting(self) -> list[Tracklet]:
-        """Tracklets that were missed in this frame and, for less than `coast_s`, before.
-
-        Their filters say where they are now.  Only those matched three times or more count: what
-        was seen for a moment only is likelier to be a false alarm than to be missed.
-        """
+    def _missed_for_a_moment(self) -> list[Tracklet]:
+        """Only those matched three times or more: what was seen once is likelier no object."""
         longest = self._config.coast_s + _EPSILON_S
         return [
             t
@@ -234,27 +233,32 @@ class FusedAssociator:
         for tracklet in self._tracklets:
             tracklet.detection = -1
         lost = [t.state is State.LOST for t in self._tracklets]
-        advance_filters([t.filter for t in self._tracklets], frames, lost)
+        filters = [t.filter for t in self._tracklets]
+        advance_filters(filters, frames, lost)
+        self._predicted = boxes_of(filters)
 
     def _overlap_cost(self, detections: Detections) -> Cost:
-        """(N, M) 1 - IoU of all predicted boxes and detections, more between classes.
+        """(N, M) 1 - IoU of all predicted boxes and detections; infinite where it cannot be.
 
-        Infinite where it cannot be: an object cannot have come so far since it was seen.
+        That is where an object cannot have come so far since it was seen, and between classes where
+        they are kept apart; otherwise another class costs more.
         """
-        predicted = boxes_of([t.filter for t in self._tracklets])
-        cost = 1.0 - iou_matrix(predicted, detections.boxes_xyxy).astype(np.float64)
+        cost = 1.0 - iou_matrix(self._predicted, detections.boxes_xyxy).astype(np.float64)
         apart = self._config.classes_apart
-        cost += class_costs(self._tracklets, detections.classes, apart=apart)
-        cost[~self._within_reach(predicted)] = np.inf
+        own = np.array([t.class_id for t in self._tracklets], np.int64)
+        if (own[:, None] != detections.classes).any():
+            cost += class_costs(self._tracklets, detections.classes, apart=apart)
+        cost[~self._within_reach()] = np.inf
         return cost
 
-    def _within_reach(self, predicted: FloatArray) -> BoolArray:
+    def _within_reach(self) -> BoolArray:
         """(N, M) bool: whether each tracklet can have come to where each detection is."""
         c = self._config
         missing_s = self._time_s - np.array([t.last_s for t in self._tracklets])
-        sides = predicted[:, 2:] - predicted[:, :2]
+        left_top = self._predicted[:, :2]
+        sides = self._predicted[:, 2:] - left_top
         reach = ((c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0))[:, None]
-        x, y = (predicted[:, :2] + sides / 2).T[:, :, None]
+        x, y = (left_top + sides / 2).T[:, :, None]
         near: BoolArray = np.abs(self._boxes[:, 0] - x) <= reach
         near &= np.abs(self._boxes[:, 1] - y) <= reach
         return near
@@ -268,19 +272,18 @@ class FusedAssociator:
         c = self._config
         ways = np.array([(*t.path[0][1:], *t.path[-1][1:]) for t in self._tracklets])
         from_x, from_y, x, y = ways.reshape(-1, 4).T[:, :, None]
-        small = _SMALL_STEP * self._heights()[:, None]
+        heights = self._predicted[:, 3] - self._predicted[:, 1]
+        small = _SMALL_STEP * heights.astype(np.float64)[:, None]
         before_x, before_y = _unit(x - from_x, y - from_y, small)
         after_x, after_y = _unit(self._boxes[:, 0] - x, self._boxes[:, 1] - y, small)
         return -c.direction_weight * (before_x * after_x + before_y * after_y)
-
-    def _heights(self) -> Cost:
-        """(N,) heights of all tracklets, as their filters have them."""
-        return np.array([t.filter.mean[3] for t in self._tracklets], np.float64)
 
     def _match(
         self, tracklets: IntArray, rows: IntArray, cost: Cost, limit: float
     ) -> tuple[IntArray, IntArray]:
         """Pair some tracklets with some detections by all their costs; give back the unmatched."""
+        if not len(tracklets) or not len(rows):
+            return tracklets, rows
         pairs, left, free = assign(cost[np.ix_(tracklets, rows)], limit)
         for row, column in pairs:
             self._tracklets[tracklets[row]].detection = int(rows[column])
@@ -395,6 +398,7 @@ class FusedAssociator:
         """Correct the matched tracklets by their detections; the others are lost or gone."""
         matched = [t for t in self._tracklets if t.detection >= 0]
         update_filters([t.filter for t in matched], self._boxes[[t.detection for t in matched]])
+        oldest_s = self._time_s - self._config.direction_s + _EPSILON_S
         kept = []
         for t in self._tracklets:
             if t.detection >= 0:
@@ -403,7 +407,7 @@ class FusedAssociator:
                 t.score = float(detections.scores[t.detection])
                 t.matches += 1
                 vote(t, int(detections.classes[t.detection]))
-                self._follow(t)
+                follow(t, self._boxes[t.detection], self._time_s, oldest_s)
             elif t.state is State.UNCONFIRMED:
                 continue
             else:
@@ -425,18 +429,10 @@ class FusedAssociator:
         for row in rows[detections.scores[rows] >= c.start_score].tolist():
             others = detections[np.array(taken + found, np.int64)]
             overlap = iou_matrix(detections.boxes_xyxy[[row]], others.boxes_xyxy)[0]
-            same = (others.classes == detections.classes[row]) | (not c.classes_apart)
+            same = others.classes == detections.classes[row]
             if not (same & (overlap > c.start_overlap)).any():
                 found.append(row)
         return found
-
-    def _follow(self, tracklet: Tracklet) -> None:
-        """Note where a tracklet was matched; of earlier places one of `direction_s` ago stays."""
-        x, y = self._boxes[tracklet.detection, :2].tolist()
-        tracklet.path.append((self._time_s, x, y))
-        old = self._time_s - self._config.direction_s + _EPSILON_S
-        while len(tracklet.path) > 1 and tracklet.path[1][0] <= old:
-            tracklet.path.pop(0)
 
     def _start(self, row: int, detections: Detections, *, confirmed: bool) -> None:
         at_once = confirmed or self._config.confirm_at_once
@@ -454,7 +450,7 @@ class FusedAssociator:
             matches=1,
             votes={label: 1},
         )
-        self._follow(tracklet)
+        follow(tracklet, self._boxes[row], self._time_s, self._time_s)
         self._tracklets.append(tracklet)
         self._next_id += 1
 
@@ -464,8 +460,8 @@ class FusedAssociator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        boxes = [boxes_of([t.filter for t in some]) for some in (tracked, lost)]
-        cost = 1.0 - iou_matrix(*boxes).astype(np.float64)
+        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):
             apart = self._config.classes_apart

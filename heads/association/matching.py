@@ -15,10 +15,10 @@ import numpy.typing as npt
 from ...records import Detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
-from .assignment import assign
+from .assignment import assign, class_costs
 from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
 from .similarity import SIMILARITIES
-from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet, class_costs, vote
+from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet, vote
 
 Cost = npt.NDArray[np.float64]
 

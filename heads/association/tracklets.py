@@ -41,8 +41,8 @@ class Tracklet:
         last_s: Time of its last match, in seconds.
         score: Of its last match.
         matches: How many it had.
-        votes: How many of each class.
         path: Time in seconds and centre of its latest matches, oldest first.
+        votes: How many of each class.
     """
 
     id: int
@@ -58,37 +58,13 @@ class Tracklet:
     last_s: float = 0.0
     score: float = 0.0
     matches: int = 0
-    votes: dict[int, int] = field(default_factory=dict)
     path: list[tuple[float, float, float]] = field(default_factory=list)
+    votes: dict[int, int] = field(default_factory=dict)
 
     @property
     def age(self) -> int:
         """Frames between its first and its last match."""
         return self.last_frame - self.first_frame
-
-
-OTHER_CLASS_COST = 0.1
-"""What a match with a detection of another class costs more: of two, that of its own class wins."""
-
-
-def class_costs(
-    tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64], *, apart: bool
-) -> npt.NDArray[np.float64]:
-    """What matches cost more because of their classes.
-
-    Args:
-        tracklets: N of them.
-        classes: (M,) int64 of detections; -1 where not known.
-        apart: Whether no match between two classes is possible.
-
-    Returns:
-        (N, M): 0 within a class and, unless `apart`, where one of the two is not known.
-    """
-    own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
-    other = own != classes[None, :]
-    if not apart:
-        other &= (own >= 0) & (classes >= 0)[None, :]
-    return np.where(other, np.inf if apart else OTHER_CLASS_COST, 0.0)
 
 
 def vote(tracklet: Tracklet, class_id: int) -> None:
@@ -99,6 +75,24 @@ def vote(tracklet: Tracklet, class_id: int) -> None:
     votes[class_id] = votes.get(class_id, 0) + 1
     if tracklet.class_id < 0 or votes[class_id] > votes[tracklet.class_id]:
         tracklet.class_id = class_id
+
+
+def follow(
+    tracklet: Tracklet, box_xyah: npt.NDArray[np.float64], time_s: float, oldest_s: float
+) -> None:
+    """Note where a tracklet was matched; of earlier places one from before `oldest_s` stays.
+
+    Args:
+        tracklet: It.
+        box_xyah: (4,) its match: centre x, centre y, width / height, height.
+        time_s: Now, in seconds.
+        oldest_s: In seconds.
+    """
+    x, y = box_xyah[:2].tolist()
+    path = tracklet.path
+    path.append((time_s, x, y))
+    while len(path) > 1 and path[1][0] <= oldest_s:
+        path.pop(0)
 
 
 @dataclass(frozen=True, slots=True)

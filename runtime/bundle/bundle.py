@@ -67,6 +67,11 @@ class Bundle:
         Raises:
             BundleError: The bundle has no such graph.
         """
+        if name not in self.spec.graphs and self.spec.detector:
+            raise BundleError(
+                f"bundle {self.path} is of the detector {self.spec.backbone} and has no graph "
+                f"{name}: give it as --detector {self.path}, and a backbone's bundle as --bundle"
+            )
         if name not in self.spec.graphs:
             raise BundleError(
                 f"bundle {self.path} has no graph {name} (it has {', '.join(self.spec.graphs)}): "

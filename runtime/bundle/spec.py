@@ -12,6 +12,9 @@ from typing import Any
 from ...errors import BundleError
 
 FORMAT_VERSION = 1
+DETECTOR_GRAPH = "detector"
+"""The only graph of a detector's bundle."""
+
 DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
 
 
@@ -165,11 +168,13 @@ class BundleSpec:
     """The contents of `bundle.json`.
 
     Attributes:
-        backbone: Name on the table of backbones, such as `imagenet-r18`.
-        arch: Architecture, such as `resnet18`.
-        layer: Where the network was cut (`layer3`, `layer4`).
-        stride: Source pixels of the network image per feature cell.
-        channels: C of the feature map.
+        backbone: Name on the table of backbones, such as `imagenet-r18`; of a detector's bundle,
+            the detector's.
+        arch: Architecture, such as `resnet18`; of a detector, the layout of its file.
+        layer: Where the network was cut (`layer3`, `layer4`); empty for a detector.
+        stride: Source pixels of the network image per feature cell; of a detector, what its
+            image's sides are multiples of.
+        channels: C of the feature map; 0 for a detector.
         precision: `fp32`, `fp16` or `int8`.
         opset: Of the ONNX graphs.
         sizes_hw: Image sizes that the backbone takes; empty: any.
@@ -181,6 +186,8 @@ class BundleSpec:
         quantization: How the backbone was made int8 (method, frames, layers left in float, drift);
             empty where it was not.
         engines: TensorRT engines in the bundle, for any number of targets.
+        detector: What a detector's graph does not say itself (`detectors.decoded.DetectorFacts`);
+            empty for a backbone.
         format_version: Of this file's layout.
     """
 
@@ -199,6 +206,7 @@ class BundleSpec:
     parameters: Mapping[str, int] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
     engines: tuple[EngineSpec, ...] = ()
+    detector: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -239,9 +247,12 @@ class BundleSpec:
                 parameters={str(k): int(v) for k, v in data["parameters"].items()},
                 quantization=dict(data.get("quantization", {})),
                 engines=tuple(EngineSpec.from_json(e) for e in data.get("engines", ())),
+                detector=dict(data.get("detector", {})),
             )
-            sizes = [spec.stride, spec.channels, *(side for hw in spec.sizes_hw for side in hw)]
-            if min(sizes) < 1 or spec.parameters["top_k"] < 1:
+            sizes = [spec.stride, *(side for hw in spec.sizes_hw for side in hw)]
+            if not spec.detector:
+                sizes += [spec.channels, spec.parameters["top_k"]]
+            if min(sizes) < 1:
                 raise ValueError("stride, channels, image sizes and top_k must be above 0")
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(

@@ -20,9 +20,11 @@ class Detector(ABC):
     Attributes:
         class_names: By class number, empty where a number has none; None where the detector knows
             no names, or each of its `Detections` has its own.
+        descriptions: What was recognised of the models' files, in a line each.
     """
 
     class_names: Sequence[str] | None = None
+    descriptions: tuple[str, ...] = ()
 
     @abstractmethod
     def detect(self, frame: Frame) -> Detections:

@@ -77,6 +77,7 @@ class ClassFilter(Detector):
         self._left_out = 0
         names = enumerate(detector.class_names or ())
         self.class_names = tuple(name if k in classes else "" for k, name in names) or None
+        self.descriptions = detector.descriptions
 
     def detect(self, frame: Frame) -> Detections:
         """What the detector finds, less the other classes.

@@ -66,6 +66,8 @@ class MaskModel:
         BackendError: ONNX Runtime cannot load or run it.
     """
 
+    descriptions: tuple[str, ...] = ()
+
     def __init__(self, path: Path, *, device: str = "cpu", threads: int = 0) -> None:
         self._model = CropModel(KIND, path, device=device, threads=threads)
         mask = find_mask(self._model.spec, self._model.input.size_hw)
@@ -83,7 +85,7 @@ class MaskModel:
     def _gives_logits(self) -> bool:
         # Probabilities are never outside [0, 1]; logits of what no person is are far below 0.
         black = np.zeros((*self._model.input.size_hw, 3), np.uint8)
-        answer = self._model.run([black], self._mask, "a black crop")
+        answer = self._model.run([black], [self._mask], "a black crop")[0]
         return bool(answer.min() < -_ROUNDING or answer.max() > 1 + _ROUNDING)
 
     def describe(self, frame: Frame, seen: Detections) -> Detections:
@@ -101,10 +103,10 @@ class MaskModel:
             DetectionError: The model gave NaN or infinite values.
             BackendError: The backend failed.
         """
-        crops, shown, output = self._model.look(frame, seen, self._mask, MARGIN)
+        crops, shown, outputs = self._model.look(frame, seen, [self._mask], MARGIN)
         masks = np.zeros((len(seen), *frame.size_hw), np.bool_)
         for place, (crop, row) in enumerate(zip(crops, np.flatnonzero(shown), strict=True)):
-            values = output[place].reshape(self._mask_hw)
+            values = outputs[0][place].reshape(self._mask_hw)
             # Before they are scaled: logits of a thousand would outweigh their neighbours.
             sure = probability(values) if self._logits else values
             near = _near(seen.boxes_xyxy[row], frame.size_hw)

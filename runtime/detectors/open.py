@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
-from ..paths import is_file, model_file, model_name
+from ..inference.registry import find_backend
+from ..paths import is_model, model_file, model_name
 from .base import MOTION, Detector
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ def open_detector(
     detector: str | None = None,
     confidence: float | None = None,
     classes: Sequence[int | str] | None = None,
+    names: Path | None = None,
+    layout: str | None = None,
+    normalise: str | None = None,
+    size_hw: tuple[int, int] | None = None,
     pose_model: Path | None = None,
     mask_model: Path | None = None,
-    device: str = "cpu",
+    backend: str = "cpu",
     threads: int = 0,
     calibrate_scores: bool = False,
     default_class: str | None = None,
@@ -33,14 +37,19 @@ def open_detector(
 
     Args:
         detections: A file in one of `formats.detections.FILE_FORMATS`, recognised by its contents.
-        detector: `motion`, or an ONNX model: one that `cli export --detector` wrote, by its path or
-            by its name in bundles/detectors, or the path of one of YOLOX's format.
+        detector: `motion`, or a model: its bundle, its ONNX file of a layout of `layouts.table`, or
+            its name in bundles/detectors.
         confidence: Lowest score that a model reports; None: the model's own.
         classes: Numbers from 0 or names of the classes that are reported; None: all, or people
             alone where a model of persons looks at what a detector with named classes finds.
+        names: File of the names of a model's classes; None: the model's own, or COCO's.
+        layout: Of a model's outputs; None: recognised.
+        normalise: How a model wants its image; None: as its layout does.
+        size_hw: Height and width of a model's image; None: the model's own, or the source's rule.
         pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
         mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
-        device: Where an ONNX model runs, `cpu` or `cuda`.
+        backend: What runs models, a key of `registry.BACKENDS`; those that are no bundles run in
+            ONNX Runtime on its device.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
         calibrate_scores: Whether raw scores of a file become probabilities; see
             `formats.mot.calibrated_scores`.
@@ -56,16 +65,31 @@ def open_detector(
         raise DetectionError(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
-    model = _open_model(pose_model, mask_model, device, threads)
+    model = _open_model(pose_model, mask_model, find_backend(backend).onnx_device, threads)
     try:
-        boxes = _open_boxes(
-            detections, detector, confidence, device, threads, calibrate_scores, default_class
-        )
+        if detector is None or detector == MOTION or detections is not None:
+            boxes = _open_boxes(detections, detector, calibrate_scores, default_class)
+        else:
+            from .model import ModelSettings, open_model
+
+            settings = ModelSettings(
+                confidence=confidence,
+                names=names,
+                layout=layout,
+                normalise=normalise,
+                size_hw=size_hw,
+            )
+            boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
     except UnitrackError:
         if model is not None:
             model.close()
         raise
+    # Who asked for a model by its name knows what it is.
+    if model_name(detector or "") is not None:
+        boxes.descriptions = ()
+    if pose_model is not None and model is not None and model_name(pose_model) is not None:
+        model.descriptions = ()
     if model is None:
         return boxes
     from .topdown import TopDownDetector
@@ -107,12 +131,10 @@ def _open_model(
 def _open_boxes(
     detections: Path | None,
     detector: str | None,
-    confidence: float | None,
-    device: str,
-    threads: int,
     calibrate_scores: bool,
     default_class: str | None,
 ) -> Detector:
+    """What a file holds, or what moves."""
     if detector is None and detections is not None:
         from ..formats.detections import open_detections
 
@@ -124,38 +146,30 @@ def _open_boxes(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
             "--detections FILE, --detector motion or --detector MODEL.onnx"
         )
-    if detector == MOTION:
-        from .motion import MotionDetector
+    from .motion import MotionDetector
 
-        return MotionDetector()
+    return MotionDetector()
+
+
+def _model_of(detector: str) -> Path:
     path = _file_of("--detector", detector)
-    if path.suffix.lower() != ".onnx":
+    if path.suffix.lower() != ".onnx" and not is_model(path):
         raise DetectionError(
             f"--detector {detector}: expected 'motion' (built in, for a camera that stands still), "
-            "a name that `cli models` lists, or the path of a model ending in .onnx"
+            "a name that `cli models` lists, a folder that `cli export --detector` wrote, or the "
+            "path of a model ending in .onnx"
         )
-    from .decoded import DecodedConfig, open_decoded
-
-    settings = DecodedConfig(confidence=confidence)
-    decoded = open_decoded(path, settings, device=device, threads=threads)
-    if decoded is not None:
-        return decoded
-    from .yolox import YoloxConfig, YoloxDetector
-
-    config = YoloxConfig()
-    if confidence is not None:
-        config = replace(config, confidence=confidence)
-    return YoloxDetector(path, config, device=device, threads=threads)
+    return path
 
 
 def _file_of(flag: str, model: str | Path) -> Path:
-    """The file of a model that was asked for by path or name.
+    """The file or bundle of a model that was asked for by path or name.
 
     Raises:
-        DetectionError: A name whose file has not been exported.
+        DetectionError: A name whose model has not been exported.
     """
     path, name = model_file(model), model_name(model)
-    if name is not None and not is_file(path):
+    if name is not None and not is_model(path):
         raise DetectionError(
             f"{flag} {name}: expected 'motion', the path of a model ending in .onnx, or a name "
             f"that `cli models` lists; {path} does not exist: run `cli export --detector {name}`"

@@ -1,19 +1,23 @@
 """Poses of a top-down ONNX model: `--pose-model FILE.onnx`.
 
-Two formats are known and recognised by the graph's outputs:
+Four formats are known and recognised by the graph's outputs:
 
 * MoveNet: takes uint8 or int32; one output (N, 1, 17, 3) of y, x and score of COCO's joints, places
   from 0 to 1.
 * BlazePose: among the outputs (N, 195), 39 points of x, y, z in pixels of the crop and logits of
   being visible and being in the crop; 17 of them are COCO's joints.
+* SimCC (RTMPose): (N, 17, w·k) and (N, 17, h·k), for each of COCO's joints how sure it is of each
+  column and row, k to a pixel of the crop.
+* Heatmaps (HRNet, ViTPose): (N, 17, h', w') over the crop.
 
+The first two take RGB of 0 to 255 or 0 to 1; the others RGB with ImageNet's mean and deviation.
 Scores are the model's own and no joint is dropped for a low one; joints may lie beyond the box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +31,8 @@ KIND = ModelKind(
     "--pose-model",
     "pose",
     "one output float32 (N, 1, 17, 3) of uint8 or int32 crops, as MoveNet's, or among the outputs "
-    "one float32 (N, 195), as BlazePose's",
+    "one float32 (N, 195), as BlazePose's, or float32 (N, 17, k·w) and (N, 17, k·h), as RTMPose's, "
+    "or float32 heatmaps (N, 17, h', w') of the input's ratio, as HRNet's",
 )
 
 MARGIN = 0.2
@@ -42,31 +47,91 @@ BLAZEPOSE_POINTS = 39
 BLAZEPOSE_JOINTS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """Where COCO's joints stand among BlazePose's."""
 
-Read = Callable[[FloatArray, tuple[int, int]], FloatArray]
-"""An output and the crop's height and width to (N, 17, 3) x, y in crop pixels and score, COCO."""
+
+@dataclass(frozen=True, slots=True)
+class PoseFormat:
+    """How the outputs of a graph are read.
+
+    Attributes:
+        name: For people.
+        places: Of the outputs that are read.
+        read: Those outputs, and the crop's height and width, to (N, 17, 3) x, y in crop pixels and
+            score, of COCO's joints.
+        normalise: What a graph of floats takes, a key of `image.NORMALISATIONS`.
+    """
+
+    name: str
+    places: tuple[int, ...]
+    read: Callable[[Sequence[FloatArray], tuple[int, int]], FloatArray]
+    normalise: str = "rgb-1"
 
 
-def find_format(spec: GraphSpec) -> tuple[int, Read] | None:
-    """Which output of a graph holds poses and how it is read; None: of no known format."""
+def find_format(spec: GraphSpec, size_hw: tuple[int, int]) -> PoseFormat | None:
+    """The format of a graph that takes crops of a size; None: of no known one."""
     tails = [tensor.shape[1:] if tensor.dtype == "float32" else None for tensor in spec.outputs]
     # Whether a float MoveNet takes 0 to 1 or 0 to 255 could not be found out.
     if tails == [(1, JOINTS, 3)] and spec.inputs[0].dtype != "float32":
-        return 0, read_movenet
+        return PoseFormat("MoveNet", (0,), read_movenet)
     points = (BLAZEPOSE_POINTS * 5,)
-    return (tails.index(points), read_blazepose) if tails.count(points) == 1 else None
+    if tails.count(points) == 1:
+        return PoseFormat("BlazePose", (tails.index(points),), read_blazepose)
+    # (17, w·k) and (17, h·k), or (17, h', w').
+    joints = [tail for tail in tails if tail is not None and tail[0] == JOINTS]
+    sides = [size for tail in joints for size in tail[1:] if isinstance(size, int)]
+    if len(tails) == len(joints) and len(sides) == 2:
+        height, width = size_hw
+        if len(joints) == 2 and sides[0] * height == sides[1] * width and sides[0] % width == 0:
+            return PoseFormat("SimCC", (0, 1), read_simcc, "rgb-imagenet")
+        if len(joints) == 1 and sides[0] * width == sides[1] * height:
+            return PoseFormat("heatmaps", (0,), read_heatmaps, "rgb-imagenet")
+    return None
 
 
-def read_movenet(output: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+def read_movenet(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> FloatArray:
     """(N, 1, 17, 3) y, x, score in [0, 1] to (N, 17, 3) x, y in crop pixels, score."""
-    y, x, score = np.moveaxis(output[:, 0], -1, 0)
+    y, x, score = np.moveaxis(outputs[0][:, 0], -1, 0)
     return np.stack([x * size_hw[1], y * size_hw[0], score], axis=-1)
 
 
-def read_blazepose(output: FloatArray, size_hw: tuple[int, int]) -> FloatArray:  # noqa: ARG001
+def read_blazepose(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> FloatArray:  # noqa: ARG001
     """(N, 195) to (N, 17, 3) x, y in crop pixels, probability of being in the crop and visible."""
-    points = output.reshape(-1, BLAZEPOSE_POINTS, 5)[:, BLAZEPOSE_JOINTS]
+    points = outputs[0].reshape(-1, BLAZEPOSE_POINTS, 5)[:, BLAZEPOSE_JOINTS]
     sure = probability(points[..., 3:].min(axis=-1, keepdims=True))
     return np.concatenate([points[..., :2], sure], axis=-1)
+
+
+def read_simcc(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> FloatArray:
+    """(N, 17, w·k) and (N, 17, h·k) to (N, 17, 3) x, y in crop pixels, the lesser of two maxima."""
+    columns, rows = outputs
+    x = columns.argmax(axis=-1) * (size_hw[1] / columns.shape[-1])
+    y = rows.argmax(axis=-1) * (size_hw[0] / rows.shape[-1])
+    sure = np.clip(np.minimum(columns.max(axis=-1), rows.max(axis=-1)), 0, 1)
+    return np.stack([x, y, sure], axis=-1)
+
+
+def read_heatmaps(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> FloatArray:
+    """(N, 17, h', w') to (N, 17, 3) x, y in crop pixels, the maximum.
+
+    A joint lies at its maximum, a quarter of a cell towards the larger neighbour of either axis
+    (Newell et al., Stacked Hourglass Networks, 2016).
+    """
+    maps = outputs[0]
+    count, joints, height, width = maps.shape
+    flat = maps.reshape(count, joints, -1)
+    best = flat.argmax(axis=-1)
+    padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    row, column = best // width, best % width
+    one, other = np.indices((count, joints))
+
+    def beside(down: int, right: int) -> FloatArray:
+        value: FloatArray = padded[one, other, row + 1 + down, column + 1 + right]
+        return value
+
+    inner_x, inner_y = (column > 0) & (column < width - 1), (row > 0) & (row < height - 1)
+    x = column + 0.25 * np.sign(np.where(inner_x, beside(0, 1) - beside(0, -1), 0))
+    y = row + 0.25 * np.sign(np.where(inner_y, beside(1, 0) - beside(-1, 0), 0))
+    sure = np.clip(flat.max(axis=-1), 0, 1)
+    return np.stack([x * (size_hw[1] / width), y * (size_hw[0] / height), sure], axis=-1)
 
 
 class PoseModel:
@@ -82,12 +147,18 @@ class PoseModel:
         BackendError: ONNX Runtime cannot load it.
     """
 
+    descriptions: tuple[str, ...]
+
     def __init__(self, path: Path, *, device: str = "cpu", threads: int = 0) -> None:
         self._model = CropModel(KIND, path, device=device, threads=threads)
-        found = find_format(self._model.spec)
+        found = find_format(self._model.spec, self._model.input.size_hw)
         if found is None:
             raise self._model.refuse()
-        self._place, self._read = found
+        self._format, self._model.normalise = found, found.normalise
+        height, width = self._model.input.size_hw
+        self.descriptions = (
+            f"--pose-model {path}: recognised as {found.name}, crops of {height}x{width}",
+        )
 
     def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes with the pose that the model sees in each.
@@ -104,10 +175,10 @@ class PoseModel:
             DetectionError: The model gave NaN or infinite values.
             BackendError: The backend failed.
         """
-        crops, shown, output = self._model.look(frame, seen, self._place, MARGIN)
+        crops, shown, outputs = self._model.look(frame, seen, self._format.places, MARGIN)
         keypoints = np.zeros((len(seen), JOINTS, 3), np.float32)
         if crops:
-            found = self._read(output, self._model.input.size_hw).astype(np.float32)
+            found = self._format.read(outputs, self._model.input.size_hw).astype(np.float32)
             for crop, joints in zip(crops, found, strict=True):
                 joints[:, :2] = crop.points_to_source(joints[:, :2])
             keypoints[shown] = posetrack_from_coco(found)

@@ -19,6 +19,7 @@ from ..inference.base import to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
 from ..paths import is_file
 from .base import Detector
+from .image import ImageInput, find_normalisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +164,16 @@ class CropInput:
     channels_last: bool
     batch: int
 
-    def feed(self, crops_bgr: Sequence[UInt8Array]) -> npt.NDArray[Any]:
-        """Crops (h, w, 3) uint8 BGR as the graph takes them."""
-        pixels = np.stack(crops_bgr)[..., ::-1]
-        if not self.channels_last:
-            pixels = pixels.transpose(0, 3, 1, 2)
-        values = pixels.astype(self.dtype, order="C")
-        return values if RANGES[self.dtype] == 255 else values / np.float32(255)
+    def feed(self, crops_bgr: Sequence[UInt8Array], normalise: str) -> npt.NDArray[Any]:
+        """Crops (h, w, 3) uint8 BGR as the graph takes them.
+
+        Args:
+            crops_bgr: At least one.
+            normalise: A key of `image.NORMALISATIONS`, for floats; whole numbers are RGB 0 to 255.
+        """
+        how = find_normalisation(normalise if RANGES[self.dtype] == 1 else "rgb-255")
+        image = ImageInput(self.name, self.dtype, self.channels_last, False, self.size_hw)
+        return np.stack([image.feed(crop, how) for crop in crops_bgr])
 
 
 def read_input(spec: GraphSpec) -> CropInput | None:
@@ -228,7 +232,7 @@ class CropModel:
     def __init__(
         self, kind: ModelKind, path: Path, *, device: str = "cpu", threads: int = 0
     ) -> None:
-        self._kind, self._name = kind, f"{kind.flag} {path}"
+        self._kind, self._name, self.normalise = kind, f"{kind.flag} {path}", "rgb-1"
         if not is_file(path):
             raise DetectionError(f"{self._name}: there is no such file")
         self._engine = OnnxRuntimeEngine(path, device=device, threads=threads)
@@ -251,52 +255,58 @@ class CropModel:
             f"or 1, and {self._kind.outputs}"
         )
 
-    def run(self, crops_bgr: Sequence[UInt8Array], place: int, where: str) -> FloatArray:
+    def run(
+        self, crops_bgr: Sequence[UInt8Array], places: Sequence[int], where: str
+    ) -> list[FloatArray]:
         """Look at crops, in as few calls as the model allows.
 
         Args:
             crops_bgr: At least one crop, (h, w, 3) uint8 BGR of the input's size.
-            place: Which output is wanted, from 0.
+            places: Which outputs are wanted, from 0.
             where: They are from, for messages.
 
         Returns:
-            That output, crops along its first axis.
+            Those outputs, crops along the first axis.
 
         Raises:
             DetectionError: The model gave NaN or infinite values, or not a row a crop.
             BackendError: The backend failed.
         """
-        name, parts = self.spec.outputs[place].name, []
+        names = [self.spec.outputs[place].name for place in places]
+        parts: dict[str, list[FloatArray]] = {name: [] for name in names}
         for start in range(0, len(crops_bgr), self.input.batch):
-            feed = self.input.feed(crops_bgr[start : start + self.input.batch])
-            parts.append(to_host(self._engine.run({self.input.name: feed})[name]))
-        whole: FloatArray = np.concatenate(parts)
-        if len(whole) != len(crops_bgr):
-            raise DetectionError(
-                f"{self._name}: got {len(whole)} rows of {name} for {len(crops_bgr)} crops, "
-                "expected one each"
-            )
-        if not np.isfinite(whole).all():
-            raise DetectionError(
-                f"{self._name}: the model gave NaN or infinite values for {where}; expected "
-                f"a model that takes RGB pixels of 0 to {RANGES[self.input.dtype]}"
-            )
-        return whole
+            feed = self.input.feed(crops_bgr[start : start + self.input.batch], self.normalise)
+            given = self._engine.run({self.input.name: feed})
+            for name in names:
+                parts[name].append(to_host(given[name]))
+        whole = {name: np.concatenate(part) for name, part in parts.items()}
+        for name, rows in whole.items():
+            if len(rows) != len(crops_bgr):
+                raise DetectionError(
+                    f"{self._name}: got {len(rows)} rows of {name} for {len(crops_bgr)} crops, "
+                    "expected one each"
+                )
+            if not np.isfinite(rows).all():
+                raise DetectionError(
+                    f"{self._name}: the model gave NaN or infinite values for {where}; expected "
+                    f"a model that takes RGB pixels of 0 to {RANGES[self.input.dtype]}"
+                )
+        return [whole[name] for name in names]
 
     def look(
-        self, frame: Frame, seen: Detections, place: int, margin: float
-    ) -> tuple[list[PersonCrop], BoolArray, FloatArray]:
+        self, frame: Frame, seen: Detections, outputs: Sequence[int], margin: float
+    ) -> tuple[list[PersonCrop], BoolArray, list[FloatArray]]:
         """Look at every box of a frame.
 
         Args:
             frame: The image.
             seen: Whose boxes.
-            place: Which output is wanted, from 0.
+            outputs: Which outputs are wanted, from 0.
             margin: See `PersonCrop.about`.
 
         Returns:
             M crops, (N,) bool of the boxes that they are of (the others lie wholly outside the
-            image), and the output with M rows.
+            image), and the outputs with M rows; no output where M is 0.
 
         Raises:
             DetectionError: The model gave NaN or infinite values, or not a row a crop.
@@ -307,9 +317,9 @@ class CropModel:
         shown = np.array([place is not None for place in places], np.bool_)
         crops = [place for place in places if place is not None]
         if not crops:
-            return crops, shown, np.zeros((0, 0), np.float32)
+            return crops, shown, []
         images = [crop.cut(frame.image) for crop in crops]
-        return crops, shown, self.run(images, place, f"frame {frame.index}")
+        return crops, shown, self.run(images, outputs, f"frame {frame.index}")
 
     def close(self) -> None:
         """Give the model back."""
@@ -322,7 +332,13 @@ def probability(logits: FloatArray) -> FloatArray:
 
 
 class PersonModel(Protocol):
-    """Adds poses or masks to boxes."""
+    """Adds poses or masks to boxes.
+
+    Attributes:
+        descriptions: What was recognised of its file, in a line each.
+    """
+
+    descriptions: tuple[str, ...] = ()
 
     def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes and scores, with what the model sees in each."""
@@ -345,6 +361,7 @@ class TopDownDetector(Detector):
     def __init__(self, boxes: Detector, model: PersonModel) -> None:
         self._boxes, self._model = boxes, model
         self.class_names = boxes.class_names
+        self.descriptions = (*boxes.descriptions, *model.descriptions)
 
     def detect(self, frame: Frame) -> Detections:
         """The boxes of the first step, with poses or masks in source pixels; see the models.

@@ -13,6 +13,7 @@ from unitrack_edge.cli import main
 from unitrack_edge.export.backbones import download
 from unitrack_edge.export.detectors import exporter
 from unitrack_edge.export.detectors.table import MODELS
+from unitrack_edge.runtime.detectors.open import open_detector
 
 from ..support.command_line import report_of, run_cli
 
@@ -21,6 +22,10 @@ SAID = {
     "posetrack": "--detector movenet",
     "mots": "--detector movenet, --mask-model blazepose",
 }
+
+
+# A detector becomes a bundle; what looks at crops, a file.
+PLACES = {"movenet": "movenet", "blazepose": "blazepose.onnx"}
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def test_people_are_tracked_with_nothing_else_given(
     names = SAID[task].replace(",", "").split()[1::2]
     first = f"running {SAID[task]} (`cli models` lists others)\n"
     once = "".join(
-        f"bundles/detectors/{name}.onnx does not exist yet: exporting {name} (once)\n"
+        f"bundles/detectors/{PLACES[name]} does not exist yet: exporting {name} (once)\n"
         for name in names
     )
     run_cli(*arguments, *few, stderr=first + once)
@@ -78,7 +83,7 @@ WRONG = {
     "posetrack --pose-model yolox-s": "finds keypoints in a crop of one person",
     "posetrack --detector yolox-nano": "add --pose-model FILE.onnx",
     "mots --detector yolox-nano": "add --mask-model FILE.onnx",
-    "mot --detector dfine-n": "can fetch D-FINE n and cannot run it",
+    "mot --detector nanodet-plus-m": "can fetch NanoDet-Plus m and cannot run it",
 }
 
 
@@ -115,7 +120,7 @@ def test_without_any_network(here, monkeypatch):
     def offline(*_):
         raise OSError("offline")
 
-    monkeypatch.setattr(download, "_connect", offline)
+    monkeypatch.setattr(download.socket, "create_connection", offline)
     ran = CliRunner().invoke(main, ["track", "a", "--task", "mot"])
     assert ran.exit_code == 1
     said = ran.stderr.splitlines()[-1]
@@ -128,16 +133,25 @@ def test_without_any_network(here, monkeypatch):
 
 def test_a_detector_is_exported_by_itself(movenet_file, here):
     said = run_cli("export", "--detector", "movenet", "--weights", movenet_file)
-    assert "detector written: bundles/detectors/movenet.onnx" in said
-    assert "is there already" in run_cli("export", "--detector", "movenet", status=1)
-    path = here / "small.onnx"
+    assert "bundle written: bundles/detectors/movenet" in said
+    assert "already exists" in run_cli("export", "--detector", "movenet", status=1)
     found = json.loads(
         run_cli(
             *("export", "--detector", "movenet", "--weights", movenet_file, "--size", "64x96"),
-            *("--output", path, "--json"),
+            *("--output", here / "small", "--json"),
         )
     )
-    assert found["inputs"][0]["shape"] == [1, 64, 96, 3]
+    assert found["graphs"]["detector"]["inputs"][0]["shape"] == [1, 64, 96, 3]
+    with open_detector(detector=str(here / "small"), threads=1) as detector:
+        assert detector.class_names == ("person",)
+
+
+def test_a_model_of_crops_is_exported_as_a_file(blazepose_file, here):
+    blazepose = ("export", "--detector", "blazepose", "--weights", blazepose_file)
+    assert "model written: bundles/detectors/blazepose.onnx" in run_cli(*blazepose)
+    assert "is there already" in run_cli(*blazepose, status=1)
+    assert "is one ONNX file" in run_cli(*blazepose, "--engine", "tensorrt-rtx", status=2)
+    assert (here / "bundles/detectors/blazepose.onnx").is_file()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +159,7 @@ def test_a_detector_is_exported_by_itself(movenet_file, here):
     [
         ((), "got neither"),
         (("--backbone", "vfs-r18", "--detector", "movenet"), "got both"),
-        (("--detector", "movenet", "--engine", "tensorrt-rtx"), "leave it out of --detector"),
+        (("--backbone", "vfs-r18", "--detector-layout", "yolox"), "belong to --detector"),
         (("--detector", "movenet", "--size", "64x64", "--size", "96x96"), "takes one --size"),
     ],
 )

@@ -855,3 +855,29 @@ def test_the_process_ends_with_the_status_and_one_line(clip):
         said, errors = process.communicate(timeout=60)
     assert (process.returncode, said) == (1, b"")
     check_error(errors.decode())
+
+
+def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, graph_bundle):
+    pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
+    from ..support.detector_graphs import write_detector
+
+    rows = np.zeros((1, 300, 38), np.float32)
+    rows[0, 0, :7] = [8, 8, 40, 60, 0.9, 1, 1]
+    prototypes = np.full((1, 32, 16, 16), 20, np.float32)
+    path = write_detector(
+        tmp_path / "seg.onnx",
+        {"output0": rows, "output1": prototypes},
+        metadata={"names": "{0: 'cat', 1: 'dog'}"},
+    )
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((64, 64, 3), np.uint8))
+    said = (
+        f"--detector {path}: recognised as end2end-seg: boxes and masks of 2 classes (cat, dog), "
+        "image 64x64 rgb-1\n"
+    )
+    track = ("track", f"{tmp_path}/*.png", "--task", "mots", "--bundle", graph_bundle.path)
+    own = ("--detector", path, "--detector-classes", "Dog", "--output", tmp_path / "out")
+    run_cli(*track, *own, stderr=said)
+    assert len((tmp_path / "out" / "tracks.txt").read_text().splitlines()) == 3
+    other = ("--detector", path, "--detector-classes", "dogs", "--output", tmp_path / "out2")
+    assert "got 'dogs', but the detector has cat, dog" in run_cli(*track, *other, status=1)

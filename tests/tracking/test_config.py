@@ -126,6 +126,9 @@ def test_default_models(sources, tasks, given, detector):
         (lambda: DetectorConfig(detect_every="0"), "--detect-every 0: expected a number"),
         (lambda: DetectorConfig(detect_every="often"), "--detect-every often"),
         (lambda: DetectorConfig("motion", detector_confidence=0.1), "belong to --detector MODEL"),
+        (lambda: DetectorConfig("m.onnx", detector_size="640"), "expected HEIGHTxWIDTH"),
+        (lambda: DetectorConfig("m.onnx", detector_size="16x640"), "of 32 to 8192"),
+        (lambda: DetectorConfig("motion", detector_names=Path("n.txt")), "--detector-names"),
         (
             lambda: DetectorConfig("m.onnx", detector_classes="cat,"),
             "expected names or numbers",

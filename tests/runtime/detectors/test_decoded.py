@@ -10,14 +10,11 @@ from unitrack_edge.errors import DetectionError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.detectors.decoded import (
     METADATA_KEY,
-    DecodedConfig,
     DetectorFacts,
-    finds_keypoints,
     network_size,
-    open_decoded,
 )
+from unitrack_edge.runtime.detectors.model import ModelSettings, open_model, what_it_finds
 from unitrack_edge.runtime.detectors.open import open_detector
-from unitrack_edge.runtime.detectors.yolox import YoloxDetector
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS
 
 onnx = pytest.importorskip("onnx")
@@ -58,7 +55,7 @@ def frame(size_hw=(128, 192), value=0):
 
 
 def seen_by(path, image=None, **settings):
-    with open_decoded(path, DecodedConfig(**settings), threads=1) as detector:
+    with open_model(path, ModelSettings(**settings), threads=1) as detector:
         return detector.detect(image or frame())
 
 
@@ -83,7 +80,7 @@ def test_settings_of_the_user_come_first(tmp_path):
     with pytest.raises(DetectionError, match=r"got \[2\], but tiny has classes 0 to 1"):
         seen_by(path, classes=(2,))
     with pytest.raises(DetectionError, match="confidence is 2"):
-        DecodedConfig(confidence=2)
+        ModelSettings(confidence=2)
 
 
 def test_a_fixed_size_is_scaled_back_to_the_source(tmp_path):
@@ -102,7 +99,7 @@ def test_a_fixed_size_is_scaled_back_to_the_source(tmp_path):
     # 64 / 128 is the smaller ratio: two source pixels a network pixel.
     np.testing.assert_allclose(seen.boxes_xyxy, [[16, 32, 48, 64]], rtol=1e-5)
     np.testing.assert_allclose(seen.keypoints[0, 0], [64, 32, 0.7], rtol=1e-5)
-    assert finds_keypoints(path)
+    assert what_it_finds(path) == {"boxes", "keypoints"}
 
 
 def test_colours_arrive_as_they_are(tmp_path):
@@ -162,7 +159,7 @@ def test_sizes_that_are_asked_for(tmp_path):
 
 def test_frames_of_changing_size(tmp_path):
     path = write(tmp_path / "a.onnx", BOXES[:1], [0.9], [0])
-    with open_decoded(path, threads=1) as detector:
+    with open_model(path, threads=1) as detector:
         for size in ((128, 192), (64, 64), (700, 1280), (128, 192)):
             assert len(detector.detect(frame(size))) == 1
 
@@ -175,21 +172,20 @@ def test_a_yolox_model_is_recognised(tmp_path, shared_models):
     with open_detector(detector=str(path), threads=1) as detector:
         assert len(detector.detect(frame())) == 2
     yolox = shared_models / "yolox_nano.onnx"
-    assert open_decoded(yolox) is None
-    assert not finds_keypoints(yolox)
+    assert what_it_finds(yolox) == {"boxes"}
     with open_detector(detector=str(yolox), threads=1) as detector:
-        assert isinstance(detector, YoloxDetector)
+        assert detector.recognised.layout.name == "yolox"
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(DetectionError, match="there is no such file"):
-        open_decoded(tmp_path / "a.onnx")
+        open_model(tmp_path / "a.onnx")
 
 
 def test_outputs_that_do_not_fit(tmp_path):
     path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES, facts=replace(FACTS, joints="coco17"))
     with pytest.raises(DetectionError, match=r"expected image uint8 .* keypoints"):
-        open_decoded(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +198,7 @@ def test_facts_that_are_damaged(tmp_path, text):
     onnx.helper.set_model_props(model, {METADATA_KEY: text})
     onnx.save(model, str(path))
     with pytest.raises(DetectionError, match=r"is damaged .*export it again"):
-        open_decoded(path)
+        open_model(path)
 
 
 def test_facts_out_of_range():

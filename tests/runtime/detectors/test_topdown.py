@@ -220,7 +220,7 @@ def test_blazepose_is_read_by_its_own_numbers():
     output[..., 0], output[..., 1] = np.arange(39), 2 * np.arange(39)
     output[0, :, 3:] = 3, 99
     output[1, :, 3:] = 99, -np.inf
-    joints = read_blazepose(output.reshape(2, 195), (256, 256))
+    joints = read_blazepose([output.reshape(2, 195)], (256, 256))
     places = dict(zip(COCO_JOINTS, joints[0, :, 0].astype(int), strict=True))
     # Nose, then from the shoulders on left and right by turns.
     assert (places["nose"], places["left_ear"], places["right_ear"]) == (0, 7, 8)
@@ -350,10 +350,12 @@ def clip(tmp_path):
 def test_track(clip, graph_bundle, task):
     model = {"posetrack": red_pose, "mots": red_mask}[task](clip / "model.onnx")
     flag = {"posetrack": "--pose-model", "mots": "--mask-model"}[task]
+    recognised = f"--pose-model {model}: recognised as MoveNet, crops of 64x64\n"
     said = run_cli(
         *("track", clip / "img1", "--task", task, "--bundle", graph_bundle.path),
         *("--detections", clip / "boxes.txt", flag, model, "--output", clip / "out"),
         *(f"--{task}-height", 128, f"--{task}-width", 160, "--save-video"),
+        stderr=recognised if task == "posetrack" else "",
     )
     assert "2 objects" in said
     name = flag.removeprefix("--").replace("-", "_")
@@ -375,6 +377,7 @@ def test_two_models_of_two_tasks(clip, graph_bundle):
         *("--bundle", graph_bundle.path, "--detections", clip / "boxes.txt"),
         *("--pose-model", pose, "--mask-model", mask, "--output", clip / "out"),
         *("--mots-height", 128, "--mots-width", 160, "--max-frames", 2),
+        stderr=f"--pose-model {pose}: recognised as MoveNet, crops of 64x64\n",
     )
     models = {k: v["models"] for k, v in report_of(clip / "out")["tasks"].items()}
     assert models["posetrack"] == {"pose_model": str(pose)}

@@ -1,5 +1,9 @@
 """Engines: what they take, what they give, and what they refuse, for plain and bound runs."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from unitrack_edge.errors import BackendError, BundleError
@@ -297,3 +301,25 @@ def test_the_tensorrt_provider_is_an_error_where_it_is_absent(bundle):
             graphs.run("mix", *mix_feeds())
         for part in ("backend ort-tensorrt", "expected TensorrtExecutionProvider", "[gpu]"):
             assert part in str(caught.value)
+
+
+def test_nothing_is_reported_to_anybody(bundle, tmp_path):
+    """ONNX Runtime's telemetry leaves an identity of the machine in the home folder; ours none."""
+    code = (
+        "import {package} onnxruntime, sys; "
+        "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    )
+    left = {}
+    for package in ("unitrack_edge,", ""):
+        home = tmp_path / f"home{len(package)}"
+        home.mkdir()
+        environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        subprocess.run(
+            [sys.executable, "-c", code.format(package=package), str(bundle.path / "mix.onnx")],
+            env={**environment, "HOME": str(home)},
+            check=True,
+        )
+        left[package] = list(home.rglob("*"))
+    assert left["unitrack_edge,"] == []
+    if not left[""]:
+        pytest.skip("this ONNX Runtime reports nothing by itself")

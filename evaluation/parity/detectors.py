@@ -1,0 +1,169 @@
+"""A detector's bundle against its own file, or another bundle: the same objects in every frame?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...records import Detections, Frame
+from ...runtime.boxes import iou_matrix
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.detectors.model import ModelSettings, open_model
+from ...runtime.tables import TextTable
+from ...runtime.writers.base import write_json_atomic
+from ...version import __version__
+from .report import PARITY_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorBounds:
+    """What may differ.
+
+    Attributes:
+        score: Of an object that both find; one that only one finds may be so much above the
+            threshold.
+        iou: Least overlap of the two boxes of an object.
+    """
+
+    score: float
+    iou: float
+
+
+BOUNDS = {
+    # Sums of float32 in another order.
+    "fp32": DetectorBounds(1e-3, 0.999),
+    # Numbers of 11 bits, and of 8, through a network.
+    "fp16": DetectorBounds(0.03, 0.95),
+    "int8": DetectorBounds(0.15, 0.8),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorParity:
+    """A backend against the reference.
+
+    Attributes:
+        backend: A key of `BACKENDS`.
+        objects: That the reference finds, in all frames.
+        score: Largest difference of the scores of an object.
+        iou: Least overlap of its two boxes; 1 without objects.
+        lonely: By how much the best object that only one of the two finds is above the threshold;
+            0 where there is none.
+    """
+
+    backend: str
+    objects: int
+    score: float
+    iou: float
+    lonely: float
+
+    def excess(self, bounds: DetectorBounds) -> str | None:
+        """The bound that is exceeded, in words; None where all hold."""
+        if self.lonely > bounds.score:
+            return f"an object {self.lonely:.3f} above the threshold is found by one side only"
+        if self.score > bounds.score:
+            return f"scores differ by {self.score:.1e}, bound {bounds.score:.0e}"
+        if self.iou < bounds.iou:
+            return f"boxes overlap by {self.iou:.4f}, bound {bounds.iou}"
+        return None
+
+
+def compare_detector(
+    bundle: Bundle,
+    reference: Path,
+    backends: Sequence[str],
+    frames: Sequence[Frame],
+    threads: int = 0,
+) -> list[DetectorParity]:
+    """Run a detector on every backend and compare it with a reference on the CPU.
+
+    Args:
+        bundle: What is judged.
+        reference: The ONNX file that it was made from, decoded in NumPy, or another bundle.
+        backends: Keys of `BACKENDS`.
+        frames: At least one.
+        threads: Of the CPU; 0 takes all.
+
+    Raises:
+        DetectionError: The reference is no detector.
+        BackendError: A backend is missing.
+    """
+    size_hw = bundle.spec.sizes_hw[0] if bundle.spec.sizes_hw else None
+    spec = bundle.spec.detector
+    settings = ModelSettings(confidence=spec["confidence"], nms_limit=spec["nms_limit"])
+    # The file knows neither the size nor the normalisation that the bundle was exported with.
+    own = ModelSettings(
+        confidence=spec["confidence"],
+        nms_limit=spec["nms_limit"],
+        size_hw=size_hw,
+        layout=None if reference.is_dir() else bundle.spec.arch,
+        normalise=None if reference.is_dir() else bundle.spec.preprocessing.get("inside"),
+    )
+    with open_model(reference, own, threads=threads) as detector:
+        expected = [detector.detect(frame) for frame in frames]
+    rows = []
+    for backend in backends:
+        with open_model(bundle.path, settings, backend=backend, threads=threads) as detector:
+            found = [detector.detect(frame) for frame in frames]
+        rows.append(_compared(backend, expected, found, spec["confidence"]))
+    return rows
+
+
+def _compared(
+    backend: str, expected: Sequence[Detections], found: Sequence[Detections], least: float
+) -> DetectorParity:
+    score, iou, lonely = 0.0, 1.0, 0.0
+    for one, other in zip(expected, found, strict=True):
+        overlap = iou_matrix(one.boxes_xyxy, other.boxes_xyxy)
+        overlap = np.where(one.classes[:, None] == other.classes[None], overlap, 0)
+        left = set(range(len(other)))
+        for row in range(len(one)):
+            best = max(left, key=overlap[row].__getitem__, default=None)
+            if best is None or overlap[row, best] < 0.5:
+                lonely = max(lonely, float(one.scores[row]) - least)
+                continue
+            left.discard(best)
+            score = max(score, abs(float(one.scores[row] - other.scores[best])))
+            iou = min(iou, float(overlap[row, best]))
+        lonely = max([lonely, *(float(other.scores[place]) - least for place in left)])
+    return DetectorParity(backend, sum(map(len, expected)), score, iou, lonely)
+
+
+def parity_data(
+    bundle: Bundle, reference: str, clip: dict[str, Any], rows: Sequence[DetectorParity]
+) -> dict[str, Any]:
+    """The record of a comparison, as plain data."""
+    bounds = BOUNDS[bundle.spec.precision]
+    exceeded = [f"{row.backend}: {text}" for row in rows if (text := row.excess(bounds))]
+    return {
+        "toolkit": __version__,
+        "passed": not exceeded,
+        "first_exceeded": exceeded[0] if exceeded else None,
+        "precision": bundle.spec.precision,
+        "reference": reference,
+        "clip": clip,
+        "bounds": asdict(bounds),
+        "backends": [asdict(row) for row in rows],
+        "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
+    }
+
+
+def parity_table(rows: Sequence[DetectorParity]) -> TextTable:
+    """For the terminal."""
+    head = ("backend", "objects", "largest difference of scores", "least IoU", "found by one only")
+    cells = [
+        (r.backend, str(r.objects), f"{r.score:.1e}", f"{r.iou:.5f}", f"{r.lonely:.3f}")
+        for r in rows
+    ]
+    return TextTable(head, cells)
+
+
+def write_parity(bundle: Bundle, data: dict[str, Any]) -> Path:
+    """Keep the record in the bundle."""
+    path = bundle.path / PARITY_FILE
+    write_json_atomic(path, data)
+    return path
