@@ -109,9 +109,9 @@ def compare_sequence(
     if inputs.detections is None or sequence.truth is None:
         lacks = "detections" if inputs.detections is None else "ground truth"
         raise DetectionError(f"{sequence.name}: no {lacks}, so trackers cannot be compared on it")
-    fps = sequence.fps or DEFAULT_FPS
     with ExitStack() as stack:
         source = stack.enter_context(open_source(inputs.source, fps=sequence.fps))
+        fps = source.info.fps or DEFAULT_FPS
         files = {
             name: stack.enter_context(
                 open_detections(inputs.detections, calibrate_scores=name == "probabilities")
