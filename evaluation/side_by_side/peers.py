@@ -66,7 +66,7 @@ def _roboflow(class_name: str, *, looks: bool = False) -> Callable[[float], Upda
 
         def update(frame: Frame, seen: Detections) -> Tracks:
             given = supervision.Detections(
-                xyxy=seen.boxes_xyxy, confidence=seen.scores, class_id=seen.classes.astype(int)
+                xyxy=seen.boxes_xyxy, confidence=seen.scores, class_id=_known(seen)
             )
             found = tracker.update(given, frame.image) if looks else tracker.update(given)
             ids = np.zeros(0) if found.tracker_id is None else found.tracker_id
@@ -91,7 +91,7 @@ def _boxmot(class_name: str, *, timed: bool = False, **given: Any) -> Callable[[
         tracker = getattr(import_module("boxmot"), class_name)(**rate, **given)
 
         def update(frame: Frame, seen: Detections) -> Tracks:
-            rows = np.column_stack([seen.boxes_xyxy, seen.scores, seen.classes]).astype(np.float32)
+            rows = np.column_stack([seen.boxes_xyxy, seen.scores, _known(seen)]).astype(np.float32)
             # Columns: four of the box, id, score, class, row of the detection.
             found = np.asarray(tracker.update(rows, frame.image), np.float64).reshape(-1, 8)
             return tracks_of(frame, found[:, 4], found[:, :4], found[:, 5])
@@ -118,6 +118,11 @@ def _norfair(fps: float) -> Update:
         return tracks_of(frame, np.array([one.id for one in found]), boxes, scores)
 
     return update
+
+
+def _known(seen: Detections) -> IntArray:
+    """Classes, 0 where one is not known: peers want numbers from 0 on."""
+    return np.maximum(seen.classes, 0)
 
 
 def tracks_of(frame: Frame, ids: Any, boxes: Any, scores: Any) -> Tracks:

@@ -108,7 +108,7 @@ FRAME = Frame(3, 0.1, np.zeros((20, 40, 3), np.uint8))
 SEEN = Detections(
     np.array([[1, 2, 11, 18], [20, 2, 31, 19]], np.float32),
     np.array([0.9, 0.4], np.float32),
-    np.zeros(2, np.int64),
+    np.full(2, -1, np.int64),
 )
 
 
@@ -152,6 +152,7 @@ def test_boxmots_trackers(monkeypatch):
 
         def update(self, rows, image):
             assert rows.shape == (2, 6)
+            assert (rows[:, 5] == 0).all(), "not known is no class of theirs"
             assert image is FRAME.image
             return np.array([[*rows[1, :4], 7, rows[1, 4], 0, 1]])
 
