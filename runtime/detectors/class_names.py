@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import DetectionError
-from .classes import COCO_NAMES
+from .classes import COCO_NAMES, names_of
 
 # Ids of COCO's categories that no class has; between them, the 80 classes follow in their order.
 _UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -24,9 +24,14 @@ COCO_91: tuple[str, ...] = _by_category_id()
 PERSON_NAME = "person"
 
 
-def coco_names(count: int | None) -> tuple[str, ...]:
-    """COCO's names for a model of so many classes: 80 or 91 (by category id); else none."""
-    return {80: COCO_NAMES, 91: COCO_91}.get(count or 0, ())
+def names_by_count(count: int | None) -> tuple[str, ...]:
+    """Names of a model that says how many classes it has and nothing else.
+
+    Returns:
+        COCO's for 80 classes, and for 91 by category id; empty ones for any other number; none
+        where even that is not known.
+    """
+    return COCO_91 if count == len(COCO_91) else tuple(names_of(count) or ())
 
 
 def names_in_metadata(metadata: Mapping[str, str]) -> tuple[str, ...]:

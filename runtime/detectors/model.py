@@ -25,8 +25,7 @@ from ..inference.runner import GraphRunner
 from ..paths import is_file, is_folder
 from ..preprocessing import Letterbox
 from .base import Detector
-from .class_names import PERSON_NAME, coco_names, names_in_metadata, read_names
-from .classes import names_of
+from .class_names import PERSON_NAME, names_by_count, names_in_metadata, read_names
 from .decoded import LONGEST, METADATA_KEY, DetectorFacts, check_layout, network_size
 from .image import (
     Canvas,
@@ -127,11 +126,10 @@ class Recognised:
         """For people, in a few words."""
         size = self.image.size_hw or self.stored_hw
         sides = "any size" if size is None else f"{size[0]}x{size[1]}"
-        names = self.facts.class_names
+        names = [name for name in self.facts.class_names if name]
         some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        count = "classes without names" if not names else f"{len(names)} classes ({some})"
-        if self.classes is not None and not names:
-            count = f"{self.classes} classes without names"
+        number = "" if self.classes is None else f"{self.classes} "
+        count = f"{len(names)} classes ({some})" if names else f"{number}classes without names"
         found = " and ".join(sorted(self.finds))
         return f"{self.layout.name}: {found} of {count}, image {sides} {self.rule.normalise}"
 
@@ -168,7 +166,7 @@ class ModelDetector(Detector):
         self._settings = settings or ModelSettings()
         self.recognised = read_model(engine, metadata or {}, self._settings, name)
         self.facts = self.recognised.facts
-        self.class_names = self.facts.class_names or names_of(self.recognised.classes)
+        self.class_names = self.facts.class_names or None
         self.descriptions = (f"{name}: recognised as {self.recognised.describe()}",)
         self._size_hw = self._fixed_size()
         self._normalisation = find_normalisation(self.recognised.rule.normalise)
@@ -440,13 +438,13 @@ def _normalisation(layout: Layout, image: ImageInput) -> str:
 def _class_names(
     layout: Layout, metadata: Mapping[str, str], settings: ModelSettings, count: int | None
 ) -> tuple[str, ...]:
-    """Of the user's file, of the model's metadata, or COCO's by their number."""
+    """Of the user's file, of the model's metadata, or COCO's by number; empty where unknown."""
     stored = names_in_metadata(metadata)
     if count is not None and len(stored) != count:
         stored = ()
     if settings.names is not None:
         return read_names(settings.names, count or len(stored) or None)
-    return stored or ((PERSON_NAME,) if layout.person else coco_names(count))
+    return stored or ((PERSON_NAME,) if layout.person else names_by_count(count))
 
 
 def _stored_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ def options_of(name):
 
 def test_the_help_groups_the_commands():
     text = CliRunner().invoke(main, ["--help"]).output
-    listed = re.findall(r"^(\w[\w ]*):$|^  (\w+) ", text[text.index("Track:") :], re.MULTILINE)
+    listed = re.findall(r"^(\w[\w ]*):$|^  ([\w-]+) ", text[text.index("Track:") :], re.MULTILINE)
     found = {}
     for title, name in listed:
         if title:

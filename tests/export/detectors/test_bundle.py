@@ -64,7 +64,7 @@ def test_settings_go_into_the_bundle(tmp_path):
     assert bundle.spec.preprocessing["inside"] == "bgr-255"
     assert bundle.spec.sizes_hw == ((SIDE, SIDE),)
     with open_detector(detector=str(bundle.path), classes=("c",), threads=1) as detector:
-        assert detector.class_names == ("a", "b", "c")
+        assert detector.class_names == ("", "", "c")
         assert detector.detect(frame()).classes.tolist() == [2]
     (tmp_path / "others.txt").write_text("x\ny\nz\n")
     others = {"names": tmp_path / "others.txt", "classes": ("z",)}

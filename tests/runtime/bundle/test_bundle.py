@@ -123,7 +123,7 @@ def test_a_description_that_is_not_text(bundle):
 
 
 # What bundles of an earlier day do not have, and most bundles have nothing in.
-OPTIONAL = {"quantization", "engines"}
+OPTIONAL = {"quantization", "engines", "detector"}
 
 
 @pytest.mark.parametrize("field", [f for f in BundleSpec.__dataclass_fields__ if f not in OPTIONAL])
