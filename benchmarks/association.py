@@ -84,7 +84,18 @@ VARIANTS = (
     Variant("raw scores", {}, {}, calibrate_scores=False),
 )
 
-Recorded = list[tuple[Frame, Detections, ObjectFeatures | None]]
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A sequence without its images.
+
+    Attributes:
+        frames: Each with its detections and their features.
+        fps: Frames per second.
+    """
+
+    frames: list[tuple[Frame, Detections, ObjectFeatures | None]]
+    fps: float
 
 
 def record(graphs: GraphRunner, task: str, sequence: Sequence, calibrate_scores: bool) -> Recorded:
@@ -92,7 +103,7 @@ def record(graphs: GraphRunner, task: str, sequence: Sequence, calibrate_scores:
     extractor = FeatureExtractor(graphs)
     make_config: Any = TASKS[task].config
     head = HEADS[task](graphs, make_config(confidence=-1e9))
-    recorded: Recorded = []
+    recorded: list[tuple[Frame, Detections, ObjectFeatures | None]] = []
     if sequence.detections is None:
         raise DetectionError(f"{sequence.name}: no detections to associate")
     folder = sequence.images[0].parent
@@ -107,12 +118,12 @@ def record(graphs: GraphRunner, task: str, sequence: Sequence, calibrate_scores:
             if len(seen):
                 found = head._describe(seen, extractor.extract(image, letterbox))
             recorded.append((frame, seen, found))
-    return recorded
+        return Recorded(recorded, source.info.fps or DEFAULT_FPS)
 
 
 def replayed(head: TrackedHead[Any], recorded: Recorded) -> Iterator[tuple[Frame, Tracks]]:
     """The tracks that a head makes of recorded features."""
-    for frame, seen, features in recorded:
+    for frame, seen, features in recorded.frames:
         yield frame, head.associate(frame, *_wanted(head, frame, seen, features))
 
 
@@ -153,10 +164,9 @@ def run_variant(
     """Track and score a sequence in one way."""
     make_config: Any = TASKS[task].config
     config = make_config(**({"preset": "memory"} | variant.config))
-    fps = sequence.fps or DEFAULT_FPS
-    head = HEADS[task](graphs, config, fps)
+    head = HEADS[task](graphs, config, recorded.fps)
     if variant.numbers:
-        numbers = replace(head.fused_numbers(fps), **variant.numbers)
+        numbers = replace(head.fused_numbers(recorded.fps), **variant.numbers)
         head._fused = FusedAssociator(graphs, numbers)
     return score(task, sequence, replayed(head, recorded))
 

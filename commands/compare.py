@@ -176,8 +176,8 @@ def compare_trackers(report_to: ReportOutput, **values: Any) -> None:
 
     Runs both presets of task mot, and those of the packages trackers, boxmot and norfair that are
     installed, on the same detections, each with its defaults, and scores them with TrackEval. The
-    times leave out decoding and the backbone. Peers that use scores get them as probabilities and,
-    where the file holds others, also as they are; their better result is shown.
+    times leave out decoding and the backbone. Peers are run with scores as probabilities, with all
+    detections of 0.5 and more alike, and with raw scores where the file has them; the best counts.
 
     \b
     Examples:

@@ -192,7 +192,8 @@ def _shared_out(request: pytest.FixtureRequest) -> None:
     used = {name for item in request.session.items for name in item.fixturenames}
     bundles = ("graph_bundle", "lite_bundle", "half_lite", "half_resnet_backbone")
     for name in [name for name in bundles if name in used][own::workers]:
-        with contextlib.suppress(pytest.skip.Exception):
+        # Whoever needs it is told what went wrong.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
             request.getfixturevalue(name)
 
 

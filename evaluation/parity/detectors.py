@@ -12,6 +12,7 @@ import numpy as np
 from ...records import Detections, Frame
 from ...runtime.boxes import iou_matrix
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.detectors.layouts.chosen import OWN_LAYOUT
 from ...runtime.detectors.model import ModelSettings, open_model
 from ...runtime.tables import TextTable
 from ...runtime.writers.base import write_json_atomic
@@ -95,13 +96,14 @@ def compare_detector(
     size_hw = bundle.spec.sizes_hw[0] if bundle.spec.sizes_hw else None
     spec = bundle.spec.detector
     settings = ModelSettings(confidence=spec["confidence"], nms_limit=spec["nms_limit"])
+    raw = not reference.is_dir() and bundle.spec.arch != OWN_LAYOUT.name
     # The file knows neither the size nor the normalisation that the bundle was exported with.
     own = ModelSettings(
         confidence=spec["confidence"],
         nms_limit=spec["nms_limit"],
         size_hw=size_hw,
-        layout=None if reference.is_dir() else bundle.spec.arch,
-        normalise=None if reference.is_dir() else bundle.spec.preprocessing.get("inside"),
+        layout=bundle.spec.arch if raw else None,
+        normalise=bundle.spec.preprocessing.get("inside") if raw else None,
     )
     with open_model(reference, own, threads=threads) as detector:
         expected = [detector.detect(frame) for frame in frames]

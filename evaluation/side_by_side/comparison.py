@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -36,6 +36,8 @@ from .peers import Peer, Update
 
 COLUMNS = ("HOTA", "IDF1", "MOTA", "IDs")
 FORMAT = "mot"
+SURE = 0.5
+"""A detector's usual threshold, for trackers that do not look at scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Result:
 
     Attributes:
         tracker: Its name.
-        scores_as: "probabilities" or "raw": which scores of the detections it was given.
+        scores_as: Which scores of the detections it was given: "probabilities", "raw", or "alike".
         score: What TrackEval says.
         update_ms: Median time of a frame: everything but decoding, detecting and the backbone.
     """
@@ -89,8 +91,8 @@ def compare_sequence(
 ) -> tuple[list[Result], list[str]]:
     """Run and score every tracker on one sequence.
 
-    A file of raw scores is given to every peer twice, as it is and as probabilities; the result of
-    the higher HOTA counts.
+    Peers are run with the detections' scores as probabilities, with those of 0.5 and more as if all
+    were sure, and where a file holds raw scores with these; the result of the highest HOTA counts.
 
     Args:
         graphs: Of the bundle, for our presets.
@@ -107,9 +109,9 @@ def compare_sequence(
     if inputs.detections is None or sequence.truth is None:
         lacks = "detections" if inputs.detections is None else "ground truth"
         raise DetectionError(f"{sequence.name}: no {lacks}, so trackers cannot be compared on it")
-    fps = sequence.fps or DEFAULT_FPS
     with ExitStack() as stack:
         source = stack.enter_context(open_source(inputs.source, fps=sequence.fps))
+        fps = source.info.fps or DEFAULT_FPS
         files = {
             name: stack.enter_context(
                 open_detections(
@@ -128,6 +130,7 @@ def compare_sequence(
             image, letterbox = extractor.prepare(frame, (size.height, size.width))
             features = extractor.extract(image, letterbox)
             seen = {name: file.detect(frame) for name, file in files.items()}
+            seen["alike"] = _alike(seen["probabilities"])
             for run in runs:
                 run.step(frame, seen[run.scores_as], features)
     notes = [f"{sequence.name}: {run.tracker} failed ({run.failed})" for run in runs if run.failed]
@@ -143,9 +146,16 @@ def _opened(graphs: Graphs, fps: float, peers: Iterable[Peer], *, both: bool) ->
         head = MotHead(graphs, config, fps)
         runs.append(_Run(f"ours, {preset}", scores_as, is_ours=True, update=_own(head)))
     for peer in peers:
-        for scores_as in ("probabilities", "raw") if both else ("probabilities",):
+        ways = ["probabilities", "alike"] + ["raw"] * (both and peer.takes_raw)
+        for scores_as in ways:
             runs.append(_Run(peer.title, scores_as, is_ours=False, update=_others(peer, fps)))
     return runs
+
+
+def _alike(seen: Detections) -> Detections:
+    """Detections of score 0.5 and more, all of score 1."""
+    good = seen[seen.scores >= SURE]
+    return replace(good, scores=np.ones(len(good), np.float32))
 
 
 def _own(head: MotHead) -> Callable[[Frame, Detections, FeatureMap], Tracks]:

@@ -30,11 +30,13 @@ class Peer:
         name: For the table.
         package: What is imported.
         open: Frames per second → a tracker of one video.
+        takes_raw: Whether it takes scores that are no probabilities.
     """
 
     name: str
     package: str
     open: Callable[[float], Update]
+    takes_raw: bool = True
 
     @property
     def installed(self) -> bool:
@@ -75,11 +77,18 @@ def _roboflow(class_name: str, *, looks: bool = False) -> Callable[[float], Upda
     return open_tracker
 
 
-def _boxmot(class_name: str, **given: Any) -> Callable[[float], Update]:
-    """A tracker of `boxmot`, without its network for appearance where it has one."""
+def _boxmot(class_name: str, *, timed: bool = False, **given: Any) -> Callable[[float], Update]:
+    """A tracker of `boxmot`, without its network for appearance where it has one.
+
+    Args:
+        class_name: Its class.
+        timed: Whether it asks for the frame rate.
+        **given: What else it is given.
+    """
 
     def open_tracker(fps: float) -> Update:
-        tracker = getattr(import_module("boxmot"), class_name)(frame_rate=round(fps), **given)
+        rate = {"frame_rate": round(fps)} if timed else {}
+        tracker = getattr(import_module("boxmot"), class_name)(**rate, **given)
 
         def update(frame: Frame, seen: Detections) -> Tracks:
             rows = np.column_stack([seen.boxes_xyxy, seen.scores, seen.classes]).astype(np.float32)
@@ -137,10 +146,18 @@ PEERS = (
     Peer("OC-SORT", "trackers", _roboflow("OCSORTTracker")),
     Peer("C-BIoU", "trackers", _roboflow("CBIoUTracker")),
     Peer("BoT-SORT", "trackers", _roboflow("BoTSORTTracker", looks=True)),
-    Peer("ByteTrack", "boxmot", _boxmot("ByteTrack")),
-    Peer("OC-SORT", "boxmot", _boxmot("OcSort")),
-    Peer("BoT-SORT, no ReID", "boxmot", _boxmot("BotSort", use_embeddings=False)),
-    Peer("HybridSORT, no ReID", "boxmot", _boxmot("HybridSort", use_embeddings=False)),
+    Peer("ByteTrack", "boxmot", _boxmot("ByteTrack", timed=True), takes_raw=False),
+    Peer("OC-SORT", "boxmot", _boxmot("OcSort"), takes_raw=False),
+    Peer(
+        *("BoT-SORT, no ReID", "boxmot"),
+        _boxmot("BotSort", timed=True, use_embeddings=False),
+        takes_raw=False,
+    ),
+    Peer(
+        *("HybridSORT, no ReID", "boxmot"),
+        _boxmot("HybridSort", use_embeddings=False),
+        takes_raw=False,
+    ),
     Peer("IoU 0.7", "norfair", _norfair),
 )
 """What is compared, where it is installed."""

@@ -311,11 +311,11 @@ class FusedAssociator:
         c = self._config
         unit = c.other_cost / self._others.value if c.other_cost else 1.0
         part = np.ix_(tracklets, rows)
-        by_place = (1.0 - c.appearance_weight) * place[part]
+        by_place = _weighted(1.0 - c.appearance_weight, place[part])
         sure = by_place + c.appearance_weight * unit <= c.cost_limit
         appearance = self._appearance(tracklets, rows, features, compared, sure)
         cost = np.full_like(place, np.inf)
-        cost[part] = c.appearance_weight * unit * appearance + by_place
+        cost[part] = _weighted(c.appearance_weight * unit, appearance) + by_place
         unmatched = self._match(tracklets, rows, cost, c.cost_limit)
         self._watch_others([self._tracklets[k] for k in tracklets.tolist()], rows, appearance)
         return unmatched
@@ -469,6 +469,12 @@ class FusedAssociator:
                 young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
                 gone.add(young.id)
         self._tracklets = [t for t in self._tracklets if t.id not in gone]
+
+
+def _weighted(weight: float, costs: Cost) -> Cost:
+    """Costs times a weight; what is impossible stays impossible, also where the weight is 0."""
+    can_be = np.isfinite(costs)
+    return np.where(can_be, weight * np.where(can_be, costs, 0.0), np.inf)
 
 
 def _unit(x: Cost, y: Cost, small: Cost) -> tuple[Cost, Cost]:

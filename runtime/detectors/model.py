@@ -400,6 +400,13 @@ def read_model(
     skipped = int(layout.batched)
     shapes = {role: tuple(map(int, outputs[p].shape[skipped:])) for role, p in roles.items()}
     if own is not None:
+        if settings.normalise is not None:
+            raise DetectionError(
+                f"{name} normalises in its graph: leave out --detector-normalise, or export again"
+            )
+        if settings.names is not None:
+            count = len(own.class_names) or None
+            own = replace(own, class_names=read_names(settings.names, count))
         rule = replace(layout.image, fit=own.fit, pad=own.pad, smooth=own.smooth)
         count = len(own.class_names) or None
         return Recognised(layout, roles, image, rule, own, count, shapes)

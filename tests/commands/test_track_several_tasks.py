@@ -39,7 +39,7 @@ def test_two_tasks_run_the_backbone_once_a_frame(clip, lite_bundle, tmp_path, mo
     report = track(clip, lite_bundle, tmp_path / "both", "mot", "vos")
     assert report["frames"] == FRAMES
     assert calls.count("backbone") == FRAMES
-    assert {"rsm", "propagate_local"} <= set(calls)
+    assert {"box_features", "propagate_local"} <= set(calls)
 
 
 def test_two_tasks_give_what_each_gives_alone(clip, lite_bundle, tmp_path):

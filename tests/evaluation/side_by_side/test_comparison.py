@@ -76,6 +76,7 @@ def test_ours_and_peers_on_the_same_detections(monkeypatch, graph_bundle, data, 
     assert rows["ours, memory"]["scores"]["IDF1"] == pytest.approx(1)
     assert all(row["update_ms"] > 0 for row in rows.values())
     assert len(result["notes"]) == 2
+    assert rows[title]["detection_scores"] == "probabilities", "as good as any other: the first"
     assert "no_such_package is not installed" in output
     assert "failed (ValueError: no idea of frame 0)" in output
     assert title in (tmp_path / "a.md").read_text()

@@ -66,6 +66,14 @@ def test_settings_go_into_the_bundle(tmp_path):
     with open_detector(detector=str(bundle.path), classes=("c",), threads=1) as detector:
         assert detector.class_names == ("a", "b", "c")
         assert detector.detect(frame()).classes.tolist() == [2]
+    (tmp_path / "others.txt").write_text("x\ny\nz\n")
+    others = {"names": tmp_path / "others.txt", "classes": ("z",)}
+    with open_detector(detector=str(bundle.path), threads=1, **others) as detector:
+        assert detector.detect(frame()).classes.tolist() == [2]
+    with pytest.raises(DetectionError, match="normalises in its graph"):
+        open_model(bundle.path, ModelSettings(normalise="rgb-1"))
+    with pytest.raises(DetectionError, match="is not of --detector-layout yolov8"):
+        open_model(bundle.path, ModelSettings(layout="yolov8"))
 
 
 @pytest.fixture(scope="module")

@@ -494,6 +494,14 @@ def test_ids_are_sound_and_runs_are_equal(seed, buffer):
             last[identity] = t
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_one_side_alone_makes_no_impossible_pair_possible(weight):
+    """Also where nothing is to be seen, or too far away: 0 times infinity is no number."""
+    for ids in identities(list(scene(3)), appearance_weight=weight, reach=0.5, reach_per_s=0.5):
+        assert len(ids) == len(set(ids.values()))
+
+
 # --- engines of limited size
 
 

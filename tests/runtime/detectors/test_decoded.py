@@ -76,9 +76,10 @@ def test_settings_of_the_user_come_first(tmp_path):
     path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES)
     assert len(seen_by(path, confidence=0.5)) == 1
     assert len(seen_by(path, nms_limit=1.0)) == 3
-    assert seen_by(path, classes=(1,)).classes.tolist() == [1]
-    with pytest.raises(DetectionError, match=r"got \[2\], but tiny has classes 0 to 1"):
-        seen_by(path, classes=(2,))
+    with open_detector(detector=str(path), classes=(1,), threads=1) as detector:
+        assert detector.detect(frame()).classes.tolist() == [1]
+    with pytest.raises(DetectionError, match="got '2', but the detector has person, car"):
+        open_detector(detector=str(path), classes=(2,), threads=1)
     with pytest.raises(DetectionError, match="confidence is 2"):
         ModelSettings(confidence=2)
 
