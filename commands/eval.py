@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DetectionError, RequestError, UnitrackError
-from ..runtime.paths import DEFAULT_BACKBONE, DEFAULT_DETECTOR, default_bundle
+from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
+from ..tracking.config import MODEL_SETTINGS, DetectorConfig
 from .console.bundles import ensure_bundle
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -20,7 +21,7 @@ from .options.shared import (
     report_options,
     sequence_options,
 )
-from .options.track import SectionedCommand, task_config, task_options
+from .options.track import SectionedCommand, config_options, task_config, task_options
 
 if TYPE_CHECKING:
     from ..evaluation.datasets.base import Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 TASKS = ("sot", "vos", "mot", "mots", "posetrack")
 DETECT = "detect"
-OF_DETECT = ("detector", "pose_model", "detector_classes", "detector_confidence")
+OF_DETECT = ("detector", "pose_model", *MODEL_SETTINGS)
 NOT_OF_DETECT = ("bundle", "backbone", "results", "detections", "executor")
 Failures = dict[str, UnitrackError]
 
@@ -68,19 +69,7 @@ Failures = dict[str, UnitrackError]
     type=click.Path(path_type=Path),
     help="Folder of SEQUENCE.txt or .json, in place of the data set's own detections.",
 )
-@click.option(
-    "--detector",
-    help="detect: the detector to measure, as in `cli track`.  [default: " + DEFAULT_DETECTOR + "]",
-)
-@click.option(
-    "--pose-model", type=click.Path(path_type=Path), help="detect: finds the joints in every box."
-)
-@click.option("--detector-classes", metavar="NAME,…", help="detect: classes to look for.")
-@click.option(
-    "--detector-confidence",
-    type=click.FloatRange(0, 1),
-    help="detect: lowest score that counts for recall and precision.  [default: the detector's]",
-)
+@config_options(DetectorConfig, "The detector of --task detect", only=OF_DETECT)
 @onnx_backend_option
 @executor_options
 @output_option(
@@ -153,14 +142,8 @@ def _detect(format_name: str, report_to: ReportOutput, values: dict[str, Any]) -
             f"--format {format_name} has no boxes of all objects: --task detect takes "
             f"{', '.join(DETECTION_FORMATS)}"
         )
-    classes = values["detector_classes"]
-    choice = DetectorChoice(
-        values["detector"] or DEFAULT_DETECTOR,
-        None if classes is None else tuple(part.strip() for part in classes.split(",")),
-        values["detector_confidence"],
-        values["pose_model"],
-        values["backend"],
-    )
+    config = DetectorConfig(**{name: values[name] for name in OF_DETECT})
+    choice = DetectorChoice(config.with_defaults(("mot",)), values["backend"])
     row = DETECTION_FORMATS[format_name]
     sequences = choose(row.read(values["data"], values["split"]), values["names"])
     sequences = [first_frames(sequence, values["max_frames"]) for sequence in sequences]
@@ -168,7 +151,7 @@ def _detect(format_name: str, report_to: ReportOutput, values: dict[str, Any]) -
         if sequence.truth is None or not sequence.images:
             lacking = "images" if sequence.truth is not None else "ground truth"
             raise DetectionError(f"{sequence.name}: no {lacking}; choose others with --sequence")
-    ensure_detector(choice.detector, choice.pose_model)
+    ensure_detector(choice.detector, choice.config.pose_model)
     together, results = Found(), {}
     for sequence in sequences:
         objects = row.objects(sequence)

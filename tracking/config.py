@@ -121,7 +121,7 @@ class SourceConfig:
         return redact(self.source)
 
 
-_MODEL_SETTINGS = (
+MODEL_SETTINGS = (
     "detector_classes",
     "detector_confidence",
     "detector_names",
@@ -206,7 +206,7 @@ class DetectorConfig:
         Raises:
             RequestError: Names the flags.
         """
-        for name in _MODEL_SETTINGS:
+        for name in MODEL_SETTINGS:
             if getattr(self, name) is not None:
                 flag = f"--{name.replace('_', '-')}"
                 raise RequestError(

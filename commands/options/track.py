@@ -48,7 +48,7 @@ class SectionedCommand(click.Command):
 
 
 def config_options(
-    config: type[Any], section: str, prefix: str = ""
+    config: type[Any], section: str, prefix: str = "", only: Sequence[str] | None = None
 ) -> Callable[[_Function], _Function]:
     """Add an option for every field of a configuration class that has a help text.
 
@@ -56,12 +56,13 @@ def config_options(
         config: A dataclass.
         section: Heading in the help text.
         prefix: Put before the names of fields, as `mot_`.
+        only: Names of the fields that are wanted; None: all.
     """
 
     def decorate(function: _Function) -> _Function:
         hints = get_type_hints(config)
         for parameter in reversed(fields(config)):
-            if "help" in parameter.metadata:
+            if "help" in parameter.metadata and (only is None or parameter.name in only):
                 hint, default = hints[parameter.name], shown_default(config, parameter.name)
                 function = _option(parameter, hint, section, prefix, default)(function)
         return function

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,7 +15,9 @@ from ...records import PEOPLE, Detections, Frame
 from ...runtime.detectors.base import MOTION, Detector
 from ...runtime.detectors.open import open_detector
 from ...runtime.formats.keypoints import POSETRACK_JOINTS
+from ...runtime.paths import DEFAULT_DETECTOR
 from ...runtime.tables import TextTable
+from ...tracking.config import DetectorConfig
 from ..datasets.detection import TrueObjects
 from ..metrics.detection import (
     DetectionScores,
@@ -41,33 +42,40 @@ class DetectorChoice:
     """The detector that is measured.
 
     Attributes:
-        detector: A name, a path or `motion`, as `--detector` takes it.
-        classes: Names or numbers of classes; None: all.
-        confidence: Lowest score that counts for recall and precision; None: the detector's own.
-        pose_model: Finds the joints in every box; None: the detector does, or nobody.
-        device: `cpu` or `cuda`.
+        config: As `cli track` takes it; names a detector.
+        backend: What runs it, a key of `runtime.inference.registry.BACKENDS`.
         threads: Of the CPU; 0: all.
     """
 
-    detector: str
-    classes: tuple[str, ...] | None = None
-    confidence: float | None = None
-    pose_model: Path | None = None
-    device: str = "cpu"
+    config: DetectorConfig
+    backend: str = "cpu"
     threads: int = 0
 
-    def open(self, confidence: float | None) -> Detector:
-        """The detector with a lowest score.
+    @property
+    def detector(self) -> str:
+        """A name, a path or `motion`."""
+        return self.config.detector or DEFAULT_DETECTOR
+
+    def open(self, confidence: float | None = None) -> Detector:
+        """The detector.
+
+        Args:
+            confidence: Lowest score; None: that of the config, or else the detector's own.
 
         Raises:
             DetectionError: It cannot be opened.
         """
+        config = self.config
         return open_detector(
             detector=self.detector,
-            confidence=confidence,
-            classes=self.classes,
-            pose_model=self.pose_model,
-            backend=self.device,
+            confidence=config.detector_confidence if confidence is None else confidence,
+            classes=config.classes(),
+            names=config.detector_names,
+            layout=config.detector_layout,
+            normalise=config.detector_normalise,
+            size_hw=config.size_hw(),
+            pose_model=config.pose_model,
+            backend=self.backend,
             threads=self.threads,
         )
 
@@ -167,7 +175,7 @@ def measure(
         UnitrackError: The detector cannot be opened or fails, or an image cannot be read.
     """
     found = Found()
-    with choice.open(choice.confidence) as detector:
+    with choice.open() as detector:
         if choice.detector == MOTION:
             _run(found, detector, None, frames)
         else:

@@ -39,10 +39,10 @@ class FakeDetector(Detector):
 def choice(*told, names=None):
     """A detector whose own threshold is 0.5."""
 
-    def open_(confidence):
+    def open_(confidence=None):
         return FakeDetector(told, names, 0.5 if confidence is None else confidence)
 
-    return SimpleNamespace(detector="fake.onnx", confidence=None, open=open_)
+    return SimpleNamespace(detector="fake.onnx", open=open_)
 
 
 @pytest.fixture
@@ -154,9 +154,7 @@ def test_people_of_posetrack(tmp_path):
             return replace(found, keypoints=off[None])
 
     told = [[((8, 8, 32, 52), 0.9, 0)]]
-    poses = SimpleNamespace(
-        detector="p", confidence=None, open=lambda _least: Poses(told, ("person",), 0)
-    )
+    poses = SimpleNamespace(detector="p", open=lambda _least=None: Poses(told, ("person",), 0))
     values = measure(poses, [true]).values()
     assert (values["recall"], values["PCKh"]) == (1, 1 / 2), "six of the twelve joints are off"
 
