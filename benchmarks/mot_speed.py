@@ -108,7 +108,8 @@ class Side(ABC):
         with self.watch.stage("host"):
             tracklets = self.associator.step(frame.index, seen, ObjectFeatures(points, mask))
         stages = self.watch.take()
-        stages["host"] -= stages["rsm"]
+        # Nothing is compared in the first frame.
+        stages["host"] -= stages.setdefault("rsm", 0.0)
         self.points = to_host(points)
         self.ids = [tracklet.id for tracklet in tracklets]
         return stages
