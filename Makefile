@@ -5,8 +5,7 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
-# One more than two cores: some tests wait for a network or for another's bundle.
-WORKERS ?= 3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -501,6 +501,7 @@ PIXELS = f"""(() => {{
 }})()"""
 
 
+@pytest.mark.alone
 def test_the_page_in_chromium():
     commands = Commands()
     with (

@@ -197,6 +197,7 @@ def test_results_stay_young_however_slow_the_pipeline_is(server, codec, run_s, h
     assert len(ids_of(settled)) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("buffer_s", "kept"), [(AWAY_S + 5, True), (1, False)])
 def test_a_server_that_dies_and_comes_back(server, buffer_s, kept):
     server.start()
