@@ -47,17 +47,17 @@ class GraphBounds:
 
 @dataclass(frozen=True, slots=True)
 class TaskBounds:
-    """What a whole task may differ by.
+    """What a whole task may differ by, in frames that start from the same state.
 
     Attributes:
-        identity: Lowest IDF1 between the two outputs, 0 to 1.
-        overlap: Lowest mean IoU of masks, or of boxes.
-        keypoints: Largest mean distance of joints, in body sizes.
+        costs: Largest difference of two costs that could be matched.
+        labels: Least IoU of label scores, over all cells, frames and objects.
+        responses: Largest difference of two responses, relative to the frame's largest.
     """
 
-    identity: float
-    overlap: float
-    keypoints: float
+    costs: float
+    labels: float
+    responses: float
 
 
 FULL = GraphBounds(max_error=2e-3, mean_error=1e-4, lowest_cosine=0.9999)
@@ -76,9 +76,9 @@ GRAPH_BOUNDS: dict[str, tuple[GraphBounds, GraphBounds]] = {
 """By a bundle's precision: of the backbone, and of every other graph."""
 
 TASK_BOUNDS = {
-    "fp32": TaskBounds(identity=0.99, overlap=0.99, keypoints=0.01),
-    "fp16": TaskBounds(identity=0.95, overlap=0.95, keypoints=0.03),
-    "int8": TaskBounds(identity=0.85, overlap=0.85, keypoints=0.10),
+    "fp32": TaskBounds(costs=0.01, labels=0.99, responses=0.01),
+    "fp16": TaskBounds(costs=0.05, labels=0.95, responses=0.05),
+    "int8": TaskBounds(costs=0.25, labels=0.80, responses=0.25),
 }
 """By a bundle's precision."""
 
