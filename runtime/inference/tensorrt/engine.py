@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,9 @@ import numpy as np
 from ....errors import BackendError
 from ...bundle.spec import EngineSpec, GraphSpec, TensorSpec
 from ..base import Array, Engine
+from .cuda import GpuFaultError
 from .cuda_graphs import Launches
+from .kernel_cache import KernelCache
 from .library import TensorrtLibrary
 from .memory import CudaArray, DeviceMemory
 from .precision import Layer, check_layers, read_layers
@@ -53,6 +56,7 @@ class TensorrtEngine(Engine):
     Attributes:
         layers: Its layers as the engine inspector lists them.
         products: How many convolutions and matrix products compute in which type.
+        precision_warnings: What the engine does not say of its precision, layer by layer.
 
     Raises:
         BackendError: TensorRT refuses the engine, its tensors are not the graph's, or it computes
@@ -85,9 +89,14 @@ class TensorrtEngine(Engine):
         self._shapes: Shapes = ()
         self._output_shapes: OrderedDict[Shapes, Shapes] = OrderedDict()
         self._launches = Launches(memory.cuda)
+        self._kernels = (
+            KernelCache(engine.sha256, _dynamic(graph)) if library.row.records_itself else None
+        )
+        self._strategies: dict[str, str] = {}
         self._check_tensors()
         self.layers: tuple[Layer, ...] = self._read_layers()
-        self.products = check_layers(graph, self.layers, precision)
+        proof = check_layers(graph, self.layers, precision, engine.products)
+        self.products, self.precision_warnings = proof.products, proof.warnings
 
     def limit(self, input_index: int, axis: int) -> int | None:
         """The largest size that an axis of an input may have; None where the input is fixed."""
@@ -110,13 +119,19 @@ class TensorrtEngine(Engine):
             "recorded_launches": self.recorded,
             "recording_problem": self.recording_problem,
         }
-        return {"products": self.products, **recording}
+        report = {"products": self.products, **recording, **self._strategies}
+        if self.precision_warnings:
+            report["precision_warnings"] = list(self.precision_warnings)
+        if self._kernels is not None and self._kernels.problem is not None:
+            report["kernel_cache"] = self._kernels.problem
+        return report
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine`."""
         if self._engine is None:
             raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
         self._check_profile(feeds)
+        self._memory.cuda.note(self.spec.name)
         # Copies of host arrays are garbage when this returns; the stream's order keeps them whole.
         inputs = [self._memory.hold(feeds[tensor.name]) for tensor in self.spec.inputs]
         shapes = tuple(tuple(array.shape) for array in inputs)
@@ -187,9 +202,12 @@ class TensorrtEngine(Engine):
 
     def _new_context(self) -> tensorrt.IExecutionContext:
         self._use_scratch()
-        context: tensorrt.IExecutionContext | None = self._library.create_context(self._engine)
+        context: tensorrt.IExecutionContext | None = self._library.create_context(
+            self._engine, self._kernels
+        )
         if context is None:
             raise self._failure("there is not enough GPU memory to run it")
+        self._strategies = self._library.strategies_of(context)
         context.set_device_memory(*self._scratch)
         return context
 
@@ -202,16 +220,22 @@ class TensorrtEngine(Engine):
 
     def _forget_contexts(self) -> None:
         if self._context is not None or len(self._launches):
-            # A context may hold memory of its own that queued work still uses.
-            self._memory.cuda.synchronize()
+            # A context may hold memory of its own that queued work still uses; after a fault,
+            # nothing does.
+            with suppress(GpuFaultError):
+                self._memory.cuda.synchronize()
         self._launches.clear()
         self._context, self._shapes = None, ()
 
     def close(self) -> None:
         """Release contexts and engine; may be called twice.  Outputs stay readable."""
         if self._engine is not None:
-            self._forget_contexts()
-            self._engine, self._runtime = None, None
+            try:
+                self._forget_contexts()
+                if self._kernels is not None:
+                    self._kernels.save()
+            finally:
+                self._engine, self._runtime = None, None
 
     def _deserialise(self, plan: bytes) -> tensorrt.ICudaEngine:
         self._library.logger.take_errors()
@@ -261,6 +285,8 @@ class TensorrtEngine(Engine):
                 )
 
     def _failure(self, what: str) -> BackendError:
+        if self._memory.cuda.fault is not None:
+            return self._memory.cuda.fault
         reason = self._library.logger.take_errors()
         quoted = f" ({reason[:300]})" if reason else ""
         return BackendError(
@@ -276,3 +302,7 @@ def _sizes(dims: tensorrt.Dims) -> Shape:
 
 def _fixed(tensor: TensorSpec) -> Shape:
     return tuple(size for size in tensor.shape if isinstance(size, int))
+
+
+def _dynamic(graph: GraphSpec) -> frozenset[str]:
+    return frozenset(size for t in graph.inputs for size in t.shape if isinstance(size, str))
