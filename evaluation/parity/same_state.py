@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ...records import Detections, Frame, Tracks
 from ...runtime.head import Head
-from ...runtime.inference.base import Array, Graphs, to_host
+from ...runtime.inference.base import HOST_VALUES, Array, Graphs, to_host
 from ...runtime.preprocessing import FeatureMap
 from .graphs import MATCHED_BELOW
 
@@ -68,6 +68,10 @@ class Tap(Graphs):
     def limit(self, graph: str, input_index: int, axis: int) -> int | None:
         """See `Graphs`."""
         return self._limit(graph, input_index, axis)
+
+    def values_at_once(self) -> int:
+        """The same for all sides."""
+        return HOST_VALUES
 
     def image_of(self, features: Array) -> Array:
         """The image that the backbone made these features of."""
