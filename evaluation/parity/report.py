@@ -133,7 +133,7 @@ def compare(
 
     Raises:
         BackendError: A backend is absent or fails.
-        UnitrackError: TrackEval, which compares identities, is not installed.
+        UnitrackError: Whatever a head raises.
     """
     images = [frame.image for frame in workload.frames]
     graphs: list[GraphParity] = []
@@ -232,8 +232,14 @@ def task_table(report: ParityReport) -> TextTable:
                 f"{row.value:.1e}" if most else f"{row.value:.6f}",
                 f"{'≤' if most else '≥'} {bound:g}",
                 "nothing to compare" if not row.compared else "ok" if ok else "EXCEEDED",
-                f"{row.outcome} {row.outcome_value:.4f}",
+                _outcome_text(row),
             )
         )
     head = ("backend", "task", "from the same state", "value", "bound", "", "whole clip")
     return TextTable(head, rows, left=3)
+
+
+def _outcome_text(row: TaskParity) -> str:
+    if row.outcome_value is None:
+        return f"{row.outcome}: no TrackEval"
+    return f"{row.outcome} {row.outcome_value:.4f}"

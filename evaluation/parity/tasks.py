@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UnitrackError
 from ...records import FloatArray, Tracks
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
@@ -57,7 +58,7 @@ class TaskParity:
         compared: Calls of deciding graphs that `value` is over; 0: the clip gave none to compare.
         outcome: Of the whole clip, each side on its own: `IDF1`, `mask IoU`, `box IoU`, or
             `joint distance` in body sizes.
-        outcome_value: Of that; not judged.
+        outcome_value: Of that; not judged. None: TrackEval, which computes it, is not installed.
         frames: Of the clip.
     """
 
@@ -67,7 +68,7 @@ class TaskParity:
     value: float
     compared: int
     outcome: str
-    outcome_value: float
+    outcome_value: float | None
     frames: int
 
     def excess(self, bounds: TaskBounds) -> str | None:
@@ -179,12 +180,12 @@ def compare_tasks(
         backend: What to call the side.
 
     Raises:
-        UnitrackError: TrackEval is not installed.
+        DetectionError: The sides' results do not fit one another.
     """
     found = []
     for task, expected in reference.items():
         row = _MEASURES[task]
-        outcome = row.compare(expected, results[task])
+        outcome = _outcome(row, expected, results[task])
         value, compared = row.measure(decided[task]), len(decided[task])
         found.append(
             TaskParity(
@@ -192,6 +193,15 @@ def compare_tasks(
             )
         )
     return found
+
+
+def _outcome(row: _Measure, reference: Sequence[Tracks], results: Sequence[Tracks]) -> float | None:
+    try:
+        return row.compare(reference, results)
+    except UnitrackError as error:
+        if isinstance(error.__cause__, ImportError):
+            return None
+        raise
 
 
 def _identities(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:

@@ -5,6 +5,7 @@ The heads' graphs run in PyTorch for 16 channels, behind a backbone that sees ea
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import cv2
@@ -25,6 +26,7 @@ from unitrack_edge.evaluation.parity.tasks import (
     run_from_same_state,
     run_tasks,
 )
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.bundle.spec import GraphSpec, TensorSpec
 from unitrack_edge.runtime.inference.base import Graphs
 
@@ -179,6 +181,22 @@ def test_a_value_that_is_no_number_is_beyond_every_bound():
     wrong = TaskParity("cpu", "mot", "cost", float("nan"), 1, "IDF1", 1.0, 4)
     assert wrong.excess(TASK_BOUNDS["int8"]) is not None
     assert wrong.to_json()["value"] is None
+
+
+def test_without_trackeval_only_the_figure_beside_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
+    tracks = [
+        Tracks(
+            0,
+            np.ones(1, np.int64),
+            Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)),
+        )
+    ]
+    pairs = [Pair(np.full((1, 1), 0.2), np.full((1, 1), 0.3))]
+    (found,) = compare_tasks({"mot": tracks}, {"mot": tracks}, {"mot": pairs}, "cpu")
+    assert found.outcome_value is None
+    assert found.value == pytest.approx(0.1)
+    assert found.excess(TASK_BOUNDS["fp16"]) is not None
 
 
 def test_calls_that_only_one_side_makes_are_as_different_as_can_be():
