@@ -4,8 +4,8 @@
 #   OUT=results PYTHON=python3 sh benchmarks/gpu_session.sh BUNDLE WEIGHTS.pth [cuda|cpu]
 #
 # From a checkout; nothing need be installed but PyTorch, ONNX Runtime and what `cli doctor` names.
-# Every step has a time limit and writes into $OUT at once; one that fails stops no other. `cpu` tries
-# the script itself where there is no GPU.
+# Every step has a time limit (times SLOW) and writes into $OUT at once; one that fails stops no other.
+# `cpu` tries the script itself where there is no GPU.
 set -u
 BUNDLE=$1 WEIGHTS=$2 DEVICE=${3:-cuda}
 OUT=${OUT:-gpu-session} PYTHON=${PYTHON:-python3}
@@ -17,7 +17,7 @@ step() {  # NAME SECONDS ARGUMENTS…
     name=$1 limit=$2
     shift 2
     echo "== $name"
-    timeout "$limit" "$PYTHON" "$HERE/run.py" "$@" > "$OUT/$name.txt" 2>&1
+    timeout "$((limit * ${SLOW:-1}))" "$PYTHON" "$HERE/run.py" "$@" > "$OUT/$name.txt" 2>&1
     status=$?
     tail -n 25 "$OUT/$name.txt"
     [ $status -eq 0 ] || { echo "== $name: exit status $status"; failed=1; }

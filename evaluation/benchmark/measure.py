@@ -153,6 +153,7 @@ class Runner:
         self.graphs_used = ("backbone", *task_runner.head.graphs_used)
         for graph in self.graphs_used:
             graphs.engine(graph)
+        graphs.warm_up()
         self._task_runner = task_runner
         self._pipeline = Pipeline(EndlessClip(workload), graphs, [task_runner])
         self._times = FrameTimes()

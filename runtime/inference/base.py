@@ -81,6 +81,10 @@ class Engine(ABC):
         """The largest size that this engine takes along an axis of an input; None: any."""
         return None
 
+    def warm_up(self) -> None:
+        """Do now what would hold up the first frames; nothing by default."""
+        return
+
     def report(self) -> dict[str, Any]:
         """What is worth knowing of how it ran, as plain data; nothing by default."""
         return {}

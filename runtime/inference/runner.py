@@ -47,6 +47,15 @@ class GraphRunner(Graphs):
             self._engines[graph] = self._backend.open(self._bundle, graph)
         return self._engines[graph]
 
+    def warm_up(self) -> None:
+        """Have every loaded graph do now what would hold up the first frames.
+
+        Raises:
+            BackendError: The backend failed.
+        """
+        for engine in self._engines.values():
+            engine.warm_up()
+
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
         """Run one graph.
 

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
 
+READY = 8
+"""Contexts that are made at the start, for the recordings of the first frames."""
+
+_APART = 32
+"""Runs between two contexts that are made later: each takes as long as several frames."""
+
 _KNOWN_SHAPES = 256
 """Combinations of input shapes whose output shapes are remembered."""
 
@@ -86,6 +92,9 @@ class TensorrtEngine(Engine):
         self._scratch_size = int(self._engine.device_memory_size_v2)
         self._scratch = (0, 0)
         self._context: tensorrt.IExecutionContext | None = None
+        self._ready: list[tensorrt.IExecutionContext] = []
+        self._runs = self._last_made = 0
+        self._warm = False
         self._shapes: Shapes = ()
         self._output_shapes: OrderedDict[Shapes, Shapes] = OrderedDict()
         self._launches = Launches(memory.cuda)
@@ -97,6 +106,27 @@ class TensorrtEngine(Engine):
         self.layers: tuple[Layer, ...] = self._read_layers()
         proof = check_layers(graph, self.layers, precision, engine.products)
         self.products, self.precision_warnings = proof.products, proof.warnings
+
+    def warm_up(self) -> None:
+        """Run once at the expected shapes, and make the contexts that recordings will take.
+
+        The first run lays out memory, and in TensorRT-RTX compiles kernels; a context takes as long
+        as several frames. Both belong to the start and not to the first hundred frames. Once only:
+        a source that starts later must not hold up the others.
+        """
+        if self._warm:
+            return
+        self._warm = True
+        shapes = [tensor.opt_shape or _fixed(tensor) for tensor in self._profile]
+        feeds = {
+            tensor.name: np.zeros(shape, np.dtype(tensor.dtype))
+            for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
+        }
+        outputs = self.run(feeds)
+        self._memory.cuda.synchronize()
+        del outputs
+        while not self._library.row.records_itself and len(self._ready) < READY:
+            self._ready.append(self._new_context())
 
     def limit(self, input_index: int, axis: int) -> int | None:
         """The largest size that an axis of an input may have; None where the input is fixed."""
@@ -146,20 +176,34 @@ class TensorrtEngine(Engine):
         return {t.name: array for t, array in zip(self.spec.outputs, outputs, strict=True)}
 
     def _launch(self, shapes: Shapes, arrays: list[CudaArray]) -> None:
+        self._runs += 1
         addresses = tuple(array.address for array in arrays)
         key = (shapes, addresses)
         if self._launches.launch(key):
             return
-        if self._library.row.records_itself or not self._launches.worth_recording(key):
+        records = not self._library.row.records_itself and self._launches.worth_recording(key)
+        context = self._context_to_record() if records else None
+        if context is None:
             self._enqueue(self._context_for(shapes), addresses)
             return
         # TensorRT calls it undefined to launch what was recorded from a context that was changed
         # since: each recording has a context of its own.  Its first run is an ordinary one, in
         # which TensorRT lays out what depends on the shapes.
-        context = self._new_context()
         self._set_shapes(context, shapes)
         self._enqueue(context, addresses)
         self._launches.record(key, context, lambda: self._execute(context))
+
+    def _context_to_record(self) -> tensorrt.IExecutionContext | None:
+        """A context of its own for a recording; None where making one can wait."""
+        if self._ready:
+            context = self._ready.pop()
+            # The memory of inner values may have moved since it was made.
+            context.set_device_memory(*self._scratch)
+            return context
+        if self._last_made and self._runs - self._last_made < _APART:
+            return None
+        self._last_made = self._runs
+        return self._new_context()
 
     def _enqueue(self, context: tensorrt.IExecutionContext, addresses: tuple[int, ...]) -> None:
         tensors = (*self.spec.inputs, *self.spec.outputs)
@@ -232,6 +276,7 @@ class TensorrtEngine(Engine):
         if self._engine is not None:
             try:
                 self._forget_contexts()
+                self._ready.clear()
                 if self._kernels is not None:
                     self._kernels.save()
             finally:
