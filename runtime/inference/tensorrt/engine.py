@@ -149,7 +149,7 @@ class TensorrtEngine(Engine):
             "recorded_launches": self.recorded,
             "recording_problem": self.recording_problem,
         }
-        report = {"products": self.products, **recording, **self._strategies}
+        report: dict[str, Any] = {"products": self.products, **recording, **self._strategies}
         if self.precision_warnings:
             report["precision_warnings"] = list(self.precision_warnings)
         if self._kernels is not None and self._kernels.problem is not None:

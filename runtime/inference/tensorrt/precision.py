@@ -152,10 +152,11 @@ def _doubts(
 ) -> tuple[str, ...]:
     silent = [layer for layer in products if layer.dtype == UNSTATED]
     found = []
-    if not products and sum(parsed.values()):
+    expected = sum(parsed.values())
+    if not products and expected:
         found.append(
             f"graph {graph.name}: the engine lists no product, the network had "
-            f"{sum(parsed.values())}: in what it computes is not proven"
+            f"{expected}: in what it computes is not proven"
         )
     for layers, what in (
         (silent, "does not state in what it computes"),

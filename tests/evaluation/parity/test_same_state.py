@@ -185,13 +185,9 @@ def test_a_value_that_is_no_number_is_beyond_every_bound():
 
 def test_without_trackeval_only_the_figure_beside_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
-    tracks = [
-        Tracks(
-            0,
-            np.ones(1, np.int64),
-            Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, np.int64)),
-        )
-    ]
+    box = np.array([[0, 0, 9, 9]], np.float32)
+    seen = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64))
+    tracks = [Tracks(0, np.ones(1, np.int64), seen)]
     pairs = [Pair(np.full((1, 1), 0.2), np.full((1, 1), 0.3))]
     (found,) = compare_tasks({"mot": tracks}, {"mot": tracks}, {"mot": pairs}, "cpu")
     assert found.outcome_value is None
