@@ -11,7 +11,6 @@ from typing import Any
 from ...errors import BackendError
 from ...records import UInt8Array
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.inference.base import Graphs
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.tables import TextTable
@@ -139,7 +138,7 @@ def compare(
     graphs: list[GraphParity] = []
     found: list[TaskParity] = []
     with ExitStack() as stack:
-        runners: dict[str, Graphs] = {}
+        runners: dict[str, GraphRunner] = {}
         for backend in backends:
             runner = stack.enter_context(GraphRunner(bundle, backend, threads))
             runners[backend] = runner
