@@ -5,10 +5,11 @@ For example: python benchmarks/run.py gpu --quick
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def main(arguments: list[str]) -> int:
@@ -18,21 +19,17 @@ def main(arguments: list[str]) -> int:
         names = sorted(path.stem for path in (root / "benchmarks").glob("[a-z]*.py"))
         print(f"which one? cli, {', '.join(names)}", file=sys.stderr)
         return 2
-    if "unitrack_edge" not in sys.modules:
-        # The root of the checkout is the package, whatever its folder is called.
-        spec = spec_from_file_location(
-            "unitrack_edge", root / "__init__.py", submodule_search_locations=[str(root)]
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        package = module_from_spec(spec)
-        sys.modules["unitrack_edge"] = package
-        spec.loader.exec_module(package)
     name, *rest = arguments
-    inner = "cli" if name == "cli" else f"benchmarks.{name}"
-    module = import_module(f"unitrack_edge.{inner}")
-    sys.argv = [f"{Path(__file__).name} {name}", *rest]
-    return int(module.main() or 0)
+    with TemporaryDirectory() as folder:
+        # The root of the checkout is the package, whatever its folder is called; processes that
+        # this one starts find it by the variable.
+        (Path(folder) / "unitrack_edge").symlink_to(root, target_is_directory=True)
+        sys.path.insert(0, folder)
+        former = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([former] if former else [])])
+        sys.argv = [f"{Path(__file__).name} {name}", *rest]
+        inner = "cli" if name == "cli" else f"benchmarks.{name}"
+        return int(import_module(f"unitrack_edge.{inner}").main() or 0)
 
 
 if __name__ == "__main__":

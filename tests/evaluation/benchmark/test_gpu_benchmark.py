@@ -266,6 +266,26 @@ def test_a_benchmark_runs_from_a_checkout_that_is_not_installed(tmp_path):
         check=False,
     )
     assert (said.returncode, said.stdout.split()[0]) == (0, "unitrack-edge,"), said.stderr
+    # Processes that it starts must find the package too: `cli bench` measures memory in some.
+    (checkout.parent / "spawned.py").write_text("import unitrack_edge; print('found')")
+    code = (
+        "import subprocess, sys, runpy; from pathlib import Path\n"
+        f"run = runpy.run_path({str(run[1])!r}, run_name='run')\n"
+        "import importlib; real = importlib.import_module\n"
+        "class Module:\n"
+        "    def main(): return subprocess.run([sys.executable, 'spawned.py']).returncode\n"
+        "run['main'].__globals__['import_module'] = lambda _: Module\n"
+        "sys.exit(run['main'](['cli']))\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=clean,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (0, "found\n"), said.stderr
 
 
 def test_a_report_has_every_figure(measured):
