@@ -23,6 +23,7 @@ import numpy as np
 
 from ...errors import DetectionError
 from ...records import Detections, Frame, IntArray
+from ..paths import check_regular
 from .keypoints import JOINTS, Entry, box_of, joints_of, load_json, posetrack_from_coco, score_of
 from .text import TableFile, beyond_the_end, count, first_invalid
 
@@ -39,6 +40,7 @@ _LOOK = 4096
 def is_coco_results(path: Path) -> bool:
     """Whether a file begins like a list of objects; False where it cannot be read."""
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig") as file:
             return _BEGIN.match(file.read(_LOOK)) is not None
     except (OSError, ValueError):

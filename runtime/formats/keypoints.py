@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ...errors import DetectionError
 from ...records import BoolArray, FloatArray
+from ..paths import check_regular
 from .text import LARGEST, unreadable
 
 Keypoints = npt.NDArray[np.floating[Any]]
@@ -122,6 +123,7 @@ def load_json(path: Path) -> Any:
         DetectionError: It cannot be read or is no JSON.
     """
     try:
+        check_regular(path)
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise DetectionError(

@@ -13,6 +13,7 @@ from ...errors import DetectionError
 from ...records import Detections, Frame, IntArray
 from ..boxes import rows_in_image, valid_rows
 from ..detectors.base import Detector
+from ..paths import check_regular
 
 LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
@@ -139,6 +140,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         DetectionError: The file is absent, unreadable or not text.
     """
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if text := line.strip():
