@@ -281,6 +281,7 @@ class Tracker:
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=default_class,
+            max_detections=chosen.max_detections,
             **models,
         )
 

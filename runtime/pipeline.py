@@ -16,6 +16,9 @@ from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import Head
 from .inference.base import Array, Graphs
+from .monitoring.features import FeatureCheck
+from .monitoring.images import ImageWatch
+from .monitoring.pace import PaceWatch
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
@@ -162,6 +165,7 @@ class Pipeline:
         listeners: Called after every frame.
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
+        warn: Called with a line on a live source that shows nothing, or is too fast.
 
     Attributes:
         frames: Number of frames done.
@@ -182,7 +186,10 @@ class Pipeline:
         name: str = "",
         listeners: Sequence[RunListener] = (),
         detect_every: int | None = 1,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
+        self._features = FeatureCheck()
+        self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
         self._schedule = DetectionSchedule(detect_every)
         self._extractor = FeatureExtractor(graphs)
         self._source = source
@@ -264,8 +271,15 @@ class Pipeline:
         self._stages_s[stage] = seconds
 
     def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write their results and call the listeners."""
+        """Run the heads on a frame, write their results and call the listeners.
+
+        Raises:
+            BackendError: The features are of no use; see `FeatureCheck`.
+            UnitrackError: Whatever a detector, head or writer raises.
+        """
         frame = prepared.frame
+        if features is not None:
+            self._features.check(features, frame)
         results = [self._step(runner, prepared, features) for runner in self._task_runners]
         self.note("latency", self._age(prepared))
         with self._measure("write"):
@@ -273,6 +287,9 @@ class Pipeline:
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
+        if self._source.info.live:
+            self._images.look(frame)
+            self._pace.add(frame.time_s, self._source.dropped, self._schedule.every)
         self.frames += 1
         self.predicted += not prepared.detects
         if self._listeners:
@@ -312,7 +329,14 @@ class Pipeline:
             task_runner.task: found
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
-        event = FrameEvent(self._name, frame, tracks, dict(self._stages_s), self._source.dropped)
+        event = FrameEvent(
+            self._name,
+            frame,
+            tracks,
+            dict(self._stages_s),
+            self._source.dropped,
+            self._images.health,
+        )
         for listener in self._listeners:
             listener.on_frame(event)
 

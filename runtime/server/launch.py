@@ -6,11 +6,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ...errors import OutputError
 from ..events import RunListener
 from .auth import parse_address, token_for
 from .commands import Commands
+
+if TYPE_CHECKING:
+    from ..formats.jsonl import JsonLinesWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,14 @@ class LiveOutputs:
         commands: What viewers want to track; None without a live view.
         url: Of the page; None without a live view.
         takes_stdout: Whether standard output is for lines of JSON alone.
+        lines: What writes them; None where nothing does.
     """
 
     listeners: list[RunListener] = field(default_factory=list)
     commands: Commands | None = None
     url: str | None = None
     takes_stdout: bool = False
+    lines: JsonLinesWriter | None = None
 
 
 @contextmanager
@@ -62,7 +68,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
 
     Args:
         request: What the user asked for.
-        say: Called with one line, once, when lines can no longer be written.
+        say: Called with a line when lines can no longer be written, and when they can again.
 
     Raises:
         RequestError: See `LiveRequest.check`.
@@ -70,7 +76,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             created.
     """
     listeners: list[RunListener] = []
-    commands, url = None, None
+    commands, url, lines = None, None, None
     with ExitStack() as stack:
         if request.jsonl is not None:
             from ..formats.jsonl import JsonLinesWriter
@@ -92,7 +98,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             server = LiveServer(hub, commands, address, request.serve_token)
             url = stack.enter_context(server).url
             listeners.append(hub)
-        yield LiveOutputs(listeners, commands, url, request.jsonl == "-")
+        yield LiveOutputs(listeners, commands, url, request.jsonl == "-", lines)
 
 
 def _end_run() -> None:

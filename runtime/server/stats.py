@@ -15,12 +15,20 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from ..events import FrameEvent, SourceEvent
+from ..monitoring.images import ImageHealth
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Content type of `metrics_text`."""
 
 _WINDOW = 64  # frames that FPS and mean stage times are taken over …
 _WINDOW_S = 10.0  # … and no older than this
+
+
+_HEALTH = {
+    "brightness": "Mean of the image, 0 to 255, of live sources.",
+    "frozen": "1 while the image has been the very same for 10 s, else 0.",
+    "covered": "1 while nothing has been to be seen for 10 s, else 0.",
+}
 
 
 class SourceStats:
@@ -38,6 +46,7 @@ class SourceStats:
         self.up = True
         self.message = ""
         self.size_hw: tuple[int, int] | None = None
+        self.health: ImageHealth | None = None
         self.tracks: dict[str, int] = {}
         self.stage_sums_s: dict[str, float] = {}
         self._recent_s: dict[str, deque[float]] = {}
@@ -54,6 +63,7 @@ class SourceStats:
         self.dropped = event.dropped
         self.up = True
         self.size_hw = event.frame.size_hw
+        self.health = event.health
         self.tracks = {task: len(tracks) for task, tracks in event.tracks.items()}
         self._times.append(now)
         for stage, seconds in event.stages_s.items():
@@ -63,7 +73,7 @@ class SourceStats:
     def add_event(self, event: SourceEvent) -> None:
         """Count an event of the source."""
         self.message = event.message
-        if event.kind in ("lost", "ended", "failed"):
+        if event.kind in ("waiting", "lost", "ended", "failed"):
             self.up = False
         elif event.kind in ("opened", "returned", "changed"):
             self.up = True
@@ -130,6 +140,10 @@ class _SourceCollector(Collector):
             "Seconds spent in a stage, over all frames.",
             labels=["source", "stage"],
         )
+        health = {
+            name: GaugeMetricFamily(f"unitrack_image_{name}", text, labels=by_source)
+            for name, text in _HEALTH.items()
+        }
         for stats in self._sources:
             label = [stats.source]
             up.add_metric(label, stats.up)
@@ -137,11 +151,16 @@ class _SourceCollector(Collector):
             dropped.add_metric(label, stats.dropped)
             losses.add_metric(label, stats.losses)
             fps.add_metric(label, stats.fps(self._now))
+            if stats.health is not None:
+                for name, metric in health.items():
+                    metric.add_metric(label, getattr(stats.health, name))
             for task, count in stats.tracks.items():
                 tracks.add_metric([stats.source, task], count)
             for stage, seconds in stats.stage_sums_s.items():
                 stages.add_metric([stats.source, stage], seconds)
-        return [up, frames, dropped, losses, fps, tracks, stages]
+        # Files have no health, and a run of files no such metrics.
+        known = [metric for metric in health.values() if metric.samples]
+        return [up, frames, dropped, losses, fps, tracks, stages, *known]
 
 
 def metrics_text(sources: Sequence[SourceStats], now: float) -> bytes:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import SourceError
-from ..paths import at_home, exists, is_folder
+from ..paths import at_home, check_regular, exists, is_folder
 from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
-from .redact import redact
+from .redact import redact, with_secrets
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https"})
@@ -46,7 +46,7 @@ def open_source(
             as 'frames/*.jpg',
             camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
             that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
-            other one as live.
+            other one as live. `{secret:NAME}` in it is filled in; see `with_secrets`.
         fps: Frames per second of a file source, in place of its own timestamps (of images: 25 a
             second, where they have none).
         options: Of sources that do not wait.
@@ -63,7 +63,7 @@ def open_source(
     options = options or LiveOptions()
     for form in SOURCES.values():
         if form.matches(text):
-            source = form.open(text, fps, options)
+            source = form.open(with_secrets(text), fps, options)
             return _paced(source) if options.realtime and not source.info.live else source
     scheme = _URL.match(text)
     if scheme:
@@ -141,6 +141,8 @@ def _open_stream(text: str, fps: float | None, options: LiveOptions) -> PolledSo
 def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .files import open_video
 
+    if not _URL.match(text):
+        _check_file(text)
     location = text if _URL.match(text) else os.fspath(at_home(text).absolute())
     return open_video(location, redact(text), fps=fps)
 
@@ -148,6 +150,7 @@ def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSou
 def _open_image(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import open_images
 
+    _check_file(text)
     return open_images([at_home(text)], text, fps=fps)
 
 
@@ -161,6 +164,13 @@ def _open_pattern(text: str, fps: float | None, options: LiveOptions) -> PolledS
     from .images import images_of_pattern, open_images
 
     return open_images(images_of_pattern(text), text, fps=fps)
+
+
+def _check_file(text: str) -> None:
+    try:
+        check_regular(at_home(text))
+    except OSError as error:
+        raise SourceError(f"{redact(text)}: {error.strerror}") from None
 
 
 def _refuse_fps(text: str, fps: float | None) -> None:
