@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -52,6 +53,24 @@ SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare"}
 
 
 _STREAM_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE, errno.EDQUOT)
+
+
+_LACK = re.compile(
+    "failed to map segment|cannot allocate memory|can't start new thread|bad_alloc|"
+    "insufficient memory",
+    re.IGNORECASE,
+)
+
+
+def _is_of_no_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.filename is None
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error, of Python or a library, says that the system gives nothing more."""
+    if _is_of_no_file(error) and error.args[:1] in ((errno.ENOMEM,), (errno.EAGAIN,)):
+        return True
+    return isinstance(error, MemoryError) or _LACK.search(str(error)) is not None
 
 
 def prepare_streams() -> None:
@@ -125,13 +144,14 @@ class LazyGroup(click.Group):
         prepare_streams()
         try:
             return super().main(*args, **extra)
-        except MemoryError:
-            _end("out of memory; give fewer --threads or a smaller image size")
-        except OSError as error:
+        except Exception as error:
+            if lacks_memory(error):
+                _end("out of memory or threads; give fewer --threads or a smaller image size")
             # Of files, errors have their names; these are of the terminal, or of a pipe.
-            if error.filename is not None or error.errno not in _STREAM_ERRORS:
-                raise
-            _end(f"cannot write to the standard output: {error.strerror}")
+            code = getattr(error, "errno", None) if _is_of_no_file(error) else None
+            if code in _STREAM_ERRORS:
+                _end(f"cannot write to the standard output: {os.strerror(code)}")
+            raise
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of this project becomes one line and an exit status."""

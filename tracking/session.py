@@ -592,8 +592,9 @@ class SourceRun:
         # Of a camera it is said at once, since it may run for days; of a file at the end.
         say = self.log.warn if info.live else _silent
         numbered = getattr(writer, "number_of", None)
-        recording = Recording(writer, say, **({"file_of": numbered} if numbered else {}))
-        self._recordings[str(path.relative_to(self.output))] = recording
+        name = str(path.relative_to(self.output))
+        more = {"file_of": numbered} if numbered else {}
+        recording = self._recordings[name] = Recording(writer, say, name=name, **more)
         return recording
 
     def _drop_notes(self) -> tuple[str, ...]:

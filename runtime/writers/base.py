@@ -136,6 +136,7 @@ class Recording(WriterBase):
         writer: What records.
         say: Called with one line when recording stops, and when it goes on.
         file_of: The number of the file that a frame goes to; a file that failed gets nothing more.
+        name: What is recorded, for the lines.
 
     Attributes:
         error: Why it stopped last, or None.
@@ -147,7 +148,9 @@ class Recording(WriterBase):
         writer: Writer,
         say: Callable[[str], None],
         file_of: Callable[[Frame], int] = _one_file,
+        name: str = "recording",
     ) -> None:
+        self._name = name
         self._writer = writer
         self._say = say
         self._file_of = file_of
@@ -171,7 +174,8 @@ class Recording(WriterBase):
                 self._writer.close()
             return
         if self._failed_file is not None:
-            self._say(f"recording goes on at frame {frame.index}; {self._lost_here} frames lost")
+            lost = f"{self._lost_here} frames lost"
+            self._say(f"{self._name} goes on at frame {frame.index}; {lost}")
             self._failed_file, self._lost_here = None, 0
 
     def close(self) -> None:

@@ -45,6 +45,9 @@ def test_a_terminal_of_ascii_gets_escapes():
     ("failure", "said"),
     [
         (MemoryError(), "out of memory"),
+        (OSError(11, "Resource temporarily unavailable"), "out of memory or threads"),
+        (ImportError("x.so: failed to map segment from shared object"), "out of memory"),
+        (RuntimeError("can't start new thread"), "out of memory or threads"),
         (OSError(28, "No space left on device"), "cannot write to the standard output: No space"),
         (
             UnitrackError("bundle \x1b[31mred\x1b]0;owned\x07 \u202egnp"),
@@ -67,13 +70,16 @@ def test_what_a_command_ends_with_is_one_line(failure, said, monkeypatch):
     assert ran.stderr[:-1].isprintable()
 
 
-def test_an_error_of_a_file_is_a_bug_and_shows_where(monkeypatch):
+@pytest.mark.parametrize(
+    "failure", [FileNotFoundError(2, "No such file", "x"), RuntimeError("x"), ImportError("y")]
+)
+def test_what_is_a_bug_shows_where(failure, monkeypatch):
     @click.command()
     def broken():
-        raise FileNotFoundError(2, "No such file", "x")
+        raise failure
 
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: broken)
-    assert isinstance(CliRunner().invoke(cli.main, ["backbones"]).exception, FileNotFoundError)
+    assert CliRunner().invoke(cli.main, ["backbones"]).exception is failure
 
 
 def test_what_can_be_shown_is_left_as_it_is():

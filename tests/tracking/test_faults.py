@@ -7,6 +7,7 @@ import errno
 import json
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from unitrack_edge.commands.track import _raise_losses
@@ -158,3 +159,26 @@ def test_two_runs_at_once_into_one_folder(tmp_path, monkeypatch):
     first.close()
     stand_in(monkeypatch, {"camera0": [Script(3), None]})
     assert session.track(asked).data["frames"] > 0
+
+
+def test_a_hundred_returns_leave_no_thread_and_no_descriptor(tmp_path, monkeypatch):
+    rows = [Script(2) for _ in range(101)]
+    stand_in(monkeypatch, {"camera0": [*rows, None]})
+    threads, most = threading.active_count(), 0
+
+    class Count(Events):
+        def on_source(self, event):
+            nonlocal most
+            super().on_source(event)
+            most = max(most, threading.active_count())
+
+    events = Count()
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+    report = session.track(config(tmp_path / "out", "camera0", give_up_s=0.2), listeners=[events])
+    assert report.data["source"]["outages"] == 101
+    assert events.kinds.count(("camera0", "returned")) == 100
+    assert all(script.released.is_set() for script in rows)
+    # The reader of a connection that has just been left, the new one, and who watches them.
+    assert most <= threads + 4
+    if before:
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
