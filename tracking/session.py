@@ -149,6 +149,11 @@ def track(
         bundle = Bundle.load(run.bundle_path)
         graphs = stack.enter_context(GraphRunner(bundle, run.backend, run.threads))
         check_batch(graphs, run.batch)
+        for source_run in absent:
+            # What is wrong with models is said now, and not when the camera comes at night.
+            source_run.open_detectors()
+        if absent:
+            graphs.engine("backbone")
         for source_run in present:
             source_run.open_task_runners(graphs, commands)
         said: set[str] = set()
@@ -302,6 +307,7 @@ class SourceRun:
         self.log = SourceLog(name, listeners)
         self.task_runners: list[TaskRunner] = []
         self.wait: SourceWait | None = None
+        self._opened_detectors: dict[str, Detector] = {}
         self._track = track
         self._listeners = listeners
         self._recordings: dict[str, Recording] = {}
@@ -361,6 +367,16 @@ class SourceRun:
         options = LiveOptions(config.realtime, config.freeze_s, config.give_up_s, self.log.notify)
         return open_source(config.source, fps=config.fps, options=options)
 
+    def open_detectors(self) -> None:
+        """Open the detectors before there is a source, of tasks that surely need one.
+
+        Raises:
+            UnitrackError: One cannot be had.
+        """
+        for config in self._track.tasks:
+            if TASKS[config.task].prompt is None:
+                self._opened_detectors[config.task] = self._open_detector(config)
+
     def open_task_runners(self, graphs: GraphRunner, commands: Commands | None) -> None:
         """Make the heads and detectors, and load the graphs that they run.
 
@@ -373,7 +389,7 @@ class SourceRun:
         """
         for config in self._track.tasks:
             head = self._head(config, graphs, commands)
-            detector = self._detector(config) if head.needs_detections else None
+            detector = self._detector_of(config) if head.needs_detections else None
             self.task_runners.append(TaskRunner(config.task, head, detector, []))
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
@@ -521,7 +537,11 @@ class SourceRun:
         first = None if init is None else make()
         return started_head(config, graphs, commands, self.log.name, self.log.warn, first)
 
-    def _detector(self, config: TaskConfig) -> Detector:
+    def _detector_of(self, config: TaskConfig) -> Detector:
+        opened = self._opened_detectors.pop(config.task, None)
+        return self._open_detector(config) if opened is None else opened
+
+    def _open_detector(self, config: TaskConfig) -> Detector:
         from ..runtime.detectors.open import open_detector
 
         spec, run, chosen = TASKS[config.task], self._track.run, self._track.detector

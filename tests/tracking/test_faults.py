@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from unitrack_edge.commands.track import _raise_losses
-from unitrack_edge.errors import OutputError, RequestError, SourceError
+from unitrack_edge.errors import DetectionError, OutputError, RequestError, SourceError
+from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.runtime.formats.otb import OtbWriter
 from unitrack_edge.runtime.sources.redact import short_name
 from unitrack_edge.runtime.writers.base import output_error
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.tracking import session
+from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
 
 from ..support.session_stand_ins import Events, Script, config, stand_in
 
@@ -182,3 +184,15 @@ def test_a_hundred_returns_leave_no_thread_and_no_descriptor(tmp_path, monkeypat
     assert most <= threads + 4
     if before:
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_a_model_that_does_not_load_is_said_before_the_camera_comes(tmp_path, monkeypatch):
+    stand_in(monkeypatch, {"camera0": [None]})
+    asked = TrackConfig(
+        (SourceConfig("camera0", wait_for_source=True, detections=tmp_path / "absent.txt"),),
+        (MotConfig(),),
+        RunConfig(output=tmp_path / "out"),
+    )
+    with pytest.raises(DetectionError, match=r"absent\.txt"):
+        session.track(asked)
+    assert not (tmp_path / "out").exists()

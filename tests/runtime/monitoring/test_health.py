@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import BackendError
 from unitrack_edge.records import Frame
+from unitrack_edge.runtime.events import SourceEvent
 from unitrack_edge.runtime.monitoring.features import EVERY, FeatureCheck
 from unitrack_edge.runtime.monitoring.images import ImageHealth, ImageWatch
 from unitrack_edge.runtime.monitoring.pace import PaceWatch
@@ -173,3 +174,13 @@ def test_metrics_show_the_health_of_live_sources():
         'unitrack_image_covered{source="door"} 1.0',
     ]
     assert b"unitrack_image" not in stats.metrics_text([clip], 1.0)
+
+
+def test_a_source_that_is_waited_for_is_not_up():
+    stats = pytest.importorskip("unitrack_edge.runtime.server.stats")
+    door = stats.SourceStats("door")
+    door.add_event(SourceEvent("door", "waiting", "no camera; waiting for it"))
+    assert not door.up
+    assert b'unitrack_up{source="door"} 0.0' in stats.metrics_text([door], 1.0)
+    door.add_event(SourceEvent("door", "opened", "opened"))
+    assert door.up
