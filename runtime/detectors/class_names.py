@@ -99,7 +99,7 @@ def read_names(path: Path, count: int | None) -> tuple[str, ...]:
 
 def _parsed(text: str, suffix: str) -> tuple[str, ...]:
     if suffix not in (".yaml", ".yml", ".json"):
-        return tuple(line.strip() for line in text.strip().splitlines())
+        return tuple(printable(line.strip()) for line in text.strip().splitlines())
     import yaml
 
     try:
