@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -15,6 +16,9 @@ from unitrack_edge.tracking import session
 from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
 
 SIZE = (24, 32)
+STALL_S, GONE_S = 10.0, 1000.0
+FREEZE_S, GIVE_UP_S = 5.0, 500.0
+"""Between these two, and far beyond what a busy machine loses."""
 assert decoder.StreamCapture  # imported here: the first attempt to open a stream takes no time
 
 
@@ -56,16 +60,30 @@ class NoGraphs:
         pass
 
 
+class Clock:
+    """Monotonic seconds that a test can let pass."""
+
+    def __init__(self):
+        self.passed_s = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.passed_s
+
+
 class Script:
     """A capture that gives what it is told: a number of frames, then what ends it.
 
     Args:
         frames: How many, each at once.
-        end: 'dies' (no more frames), 'raises', 'stalls' (until it is released), 'garbage' (reads
-            fail now and then), 'resizes' (frames of another size follow, then no more).
+        end: 'dies' (no more frames), 'raises', 'stalls' (for `STALL_S`), 'garbage' (reads fail now
+            and then), 'resizes' (frames of another size follow, then no more).
+
+    Attributes:
+        clock: What a stall lets pass.
     """
 
     fps = 25.0
+    clock = Clock()
 
     def __init__(self, frames=3, end="dies"):
         self.released = threading.Event()
@@ -84,7 +102,9 @@ class Script:
         if self._end == "raises":
             raise cv2.error("the device broke")
         if self._end == "stalls":
-            self.released.wait(0.5)
+            self._end = "dies"
+            self.clock.passed_s += STALL_S
+            self.released.wait(0.15)
         return None
 
     def release(self):
@@ -93,6 +113,8 @@ class Script:
 
 def stand_in(monkeypatch, attempts):
     """Make a session run on stand-ins.
+
+    Once every source is gone for good, `GONE_S` pass at once.
 
     Args:
         monkeypatch: Of pytest.
@@ -110,10 +132,15 @@ def stand_in(monkeypatch, attempts):
         monkeypatch.setattr(reconnect, name, 0.0)
     monkeypatch.setattr(reconnect, "_FIRST_PAUSE_S", 0.002)
     monkeypatch.setattr(reconnect, "_LONGEST_PAUSE_S", 0.01)
+    clock = Clock()
+    monkeypatch.setattr(reconnect, "time", clock)
+    monkeypatch.setattr(Script, "clock", clock)
     queues = {name: list(rows) for name, rows in attempts.items()}
 
     def attempt(name):
         rows = queues[name]
+        if all(left == [None] for left in queues.values()):
+            clock.passed_s += GONE_S
         made = rows.pop(0) if len(rows) > 1 else rows[0]
         return made() if callable(made) else made
 
@@ -129,7 +156,8 @@ def _pipeline(capture, name):
 
 
 def config(output, *sources, run=(), **options):
-    """A run of task sot on sources, with options of `SourceConfig`."""
+    """A run of task sot on sources, with options of `SourceConfig`; given up after `GIVE_UP_S`."""
+    options = {"freeze_s": FREEZE_S, "give_up_s": GIVE_UP_S, **options}
     rows = tuple(SourceConfig(source, init="1,2,10,10", **options) for source in sources)
     return TrackConfig(rows, (SotConfig(),), RunConfig(output=output, **dict(run)))
 

@@ -47,7 +47,10 @@ def test_a_fault_ends_as_documented(kind, fault, beside, tmp_path, monkeypatch):
     stand_in(monkeypatch, {kind: rows, **{other: [Script(5), None] for other in others}})
     events = Events()
     asked = config(
-        tmp_path / "out", kind, *others, freeze_s=0.1, give_up_s=0.25, wait_for_source=True
+        tmp_path / "out",
+        kind,
+        *others,
+        wait_for_source=True,
     )
     report = session.track(asked, listeners=[events])
     name = short_name(kind)
@@ -55,7 +58,7 @@ def test_a_fault_ends_as_documented(kind, fault, beside, tmp_path, monkeypatch):
     data = json.loads((folder / "run.json").read_text())
     # What comes before the first frame is taken, or while another source has its turn, is dropped.
     assert 1 <= data["frames"] <= frames
-    assert "no frame for 0.25 s (--give-up)" in data["source"]["ended_early"]
+    assert "no frame for 500 s (--give-up)" in data["source"]["ended_early"]
     assert data["source"]["outages"] == (2 if fault == "returns" else 1)
     kinds = [what for source, what in events.kinds if source == name]
     assert fault == "absent" or "waiting" not in kinds
@@ -91,16 +94,21 @@ def test_waiting_is_the_default_where_a_run_stands_by_itself(tmp_path):
 
 def test_a_source_that_never_comes_is_given_up_and_leaves_nothing(tmp_path, monkeypatch):
     stand_in(monkeypatch, {"camera0": [None]})
-    asked = config(tmp_path / "out", "camera0", give_up_s=0.02, wait_for_source=True)
-    with pytest.raises(SourceError, match=r"camera0.*\(--give-up 0\.02\)"):
+    asked = config(tmp_path / "out", "camera0", wait_for_source=True)
+    with pytest.raises(SourceError, match=r"camera0.*\(--give-up 500\)"):
         session.track(asked)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_stop_before_any_source_came_leaves_nothing(tmp_path, monkeypatch):
     stand_in(monkeypatch, {"camera0": [None]})
-    asked = config(tmp_path / "out", "camera0", wait_for_source=True)
-    threading.Timer(0.1, signal.raise_signal, (signal.SIGTERM,)).start()
+    asked = config(tmp_path / "out", "camera0", wait_for_source=True, give_up_s=None)
+
+    def ready(_service, _stop):
+        # From here on, signals are listened to.
+        threading.Timer(0.02, signal.raise_signal, (signal.SIGTERM,)).start()
+
+    monkeypatch.setattr(session.ServiceNotifier, "ready", ready)
     report = session.track(asked)
     assert report.data["interrupted"]
     assert not (tmp_path / "out").exists()
@@ -108,8 +116,14 @@ def test_a_stop_before_any_source_came_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_stop_says_what_never_came(tmp_path, monkeypatch):
     stand_in(monkeypatch, {"camera0": [None], "camera1": [Script(2), None]})
-    asked, events = config(tmp_path / "out", "camera0", "camera1"), Events()
-    threading.Timer(0.3, signal.raise_signal, (signal.SIGHUP,)).start()
+
+    class Stop(Events):
+        def on_frame(self, event):
+            super().on_frame(event)
+            if self.frames == 1:
+                signal.raise_signal(signal.SIGHUP)
+
+    asked, events = config(tmp_path / "out", "camera0", "camera1", give_up_s=None), Stop()
     report = session.track(asked, listeners=[events])
     assert ("camera0", "waiting") in events.kinds
     assert report.data["interrupted"]
@@ -138,9 +152,9 @@ def test_frames_that_a_full_disk_takes_are_counted_said_and_end_with_status_1(
 
     real = OtbWriter.write
     monkeypatch.setattr(OtbWriter, "write", write)
-    stand_in(monkeypatch, {"camera0": [Script(20), None]})
+    stand_in(monkeypatch, {"camera0": [Script(60), None]})
     events = Events()
-    report = session.track(config(tmp_path / "out", "camera0", give_up_s=0.05), listeners=[events])
+    report = session.track(config(tmp_path / "out", "camera0"), listeners=[events])
     data = report.data
     assert data["lost_frames"] == {"tracks.txt": data["frames"] - 1}
     assert data["frames"] > 2
@@ -155,7 +169,7 @@ def test_frames_that_a_full_disk_takes_are_counted_said_and_end_with_status_1(
 def test_two_runs_at_once_into_one_folder(tmp_path, monkeypatch):
     stand_in(monkeypatch, {"camera0": [Script(3), None]})
     first = OutputFolder(tmp_path / "out")
-    asked = config(tmp_path / "out", "camera0", give_up_s=0.05, run={"overwrite": True})
+    asked = config(tmp_path / "out", "camera0", run={"overwrite": True})
     with pytest.raises(OutputError, match="in use by another run"):
         session.track(asked)
     first.close()
@@ -176,7 +190,7 @@ def test_a_hundred_returns_leave_no_thread_and_no_descriptor(tmp_path, monkeypat
 
     events = Count()
     before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
-    report = session.track(config(tmp_path / "out", "camera0", give_up_s=0.2), listeners=[events])
+    report = session.track(config(tmp_path / "out", "camera0"), listeners=[events])
     assert report.data["source"]["outages"] == 101
     assert events.kinds.count(("camera0", "returned")) == 100
     assert all(script.released.is_set() for script in rows)

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 
 import pytest
 from unitrack_edge.runtime.events import SourceEvent
@@ -34,36 +33,34 @@ def test_ready_status_and_stopping(manager):
     assert heard(manager) == "STOPPING=1"
 
 
-def test_the_watchdog_hears_of_a_run_that_waits_and_not_of_one_that_hangs(manager):
-    stop = StopRequest()
+def test_the_watchdog_hears_of_a_run_by_itself(manager):
     environment = {
         "NOTIFY_SOCKET": "notify",
         "WATCHDOG_USEC": "40000",
         "WATCHDOG_PID": str(os.getpid()),
     }
-    service = ServiceNotifier(environment)
+    stop = StopRequest()
     stop.is_waiting = True
-    service.ready(stop)
-    assert heard(manager) == "READY=1"
-    for _ in range(4):
-        assert heard(manager) == "WATCHDOG=1"
-    stop.is_waiting = False
-    service._last_s -= 100  # the last frame was long ago
-    rounds = threading.Event()
-    rounds.wait(0.05)  # one that was under way
-    manager.setblocking(False)
-    while True:
-        try:
-            manager.recv(4096)
-        except BlockingIOError:
-            break
-    rounds.wait(0.1)
-    with pytest.raises(BlockingIOError):
-        manager.recv(4096)
-    service.on_frame(None)
-    manager.settimeout(WAIT_S)
+    with ServiceNotifier(environment) as service:
+        service.ready(stop)
+        assert [heard(manager) for _ in range(4)] == ["READY=1", *["WATCHDOG=1"] * 3]
+
+
+def test_the_watchdog_hears_of_a_run_that_works_or_waits_and_not_of_one_that_hangs(manager):
+    service, stop = ServiceNotifier({"NOTIFY_SOCKET": "notify"}), StopRequest()
+    service._beat(stop, 60.0)
     assert heard(manager) == "WATCHDOG=1"
+    service._last_s -= 31
+    service._beat(stop, 60.0)
+    stop.is_waiting = True
+    service._beat(stop, 60.0)
+    stop.is_waiting = False
+    service._beat(stop, 60.0)
+    service.on_frame(None)
+    service._beat(stop, 60.0)
     service.close()
+    # One for the run that waits, one for the frame.
+    assert [heard(manager) for _ in range(3)] == ["WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
 
 
 @pytest.mark.parametrize(
