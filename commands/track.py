@@ -136,7 +136,7 @@ def run(config: TrackConfig) -> None:
             if outputs.url is not None:
                 click.echo(f"live view: {outputs.url}", err=True)
             report = _track(config, outputs)
-            lost_lines = outputs.lines.lost if outputs.lines is not None else 0
+            lost_lines = outputs.lost_lines()
     if report.data["interrupted"]:
         sys.exit(130)
     _raise_failures(report)

@@ -6,15 +6,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ...errors import OutputError
 from ..events import RunListener
 from .auth import parse_address, token_for
 from .commands import Commands
-
-if TYPE_CHECKING:
-    from ..formats.jsonl import JsonLinesWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,10 @@ class LiveRequest:
             token_for(parse_address(self.serve), self.serve_token)
 
 
+def _none() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class LiveOutputs:
     """What was opened.
@@ -50,14 +51,14 @@ class LiveOutputs:
         commands: What viewers want to track; None without a live view.
         url: Of the page; None without a live view.
         takes_stdout: Whether standard output is for lines of JSON alone.
-        lines: What writes them; None where nothing does.
+        lost_lines: How many lines of JSON could not be written so far.
     """
 
     listeners: list[RunListener] = field(default_factory=list)
     commands: Commands | None = None
     url: str | None = None
     takes_stdout: bool = False
-    lines: JsonLinesWriter | None = None
+    lost_lines: Callable[[], int] = _none
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
 
     Args:
         request: What the user asked for.
-        say: Called with a line when lines can no longer be written, and when they can again.
+        say: Called with one line, once, when lines can no longer be written.
 
     Raises:
         RequestError: See `LiveRequest.check`.
@@ -76,13 +77,15 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             created.
     """
     listeners: list[RunListener] = []
-    commands, url, lines = None, None, None
+    commands, url = None, None
+    lost_lines: Callable[[], int] = _none
     with ExitStack() as stack:
         if request.jsonl is not None:
             from ..formats.jsonl import JsonLinesWriter
 
             lines = JsonLinesWriter(request.jsonl, _end_run, say)
             listeners.append(stack.enter_context(lines))
+            lost_lines = partial(getattr, lines, "lost")
         if request.serve is not None:
             address = parse_address(request.serve)
             try:
@@ -98,7 +101,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             server = LiveServer(hub, commands, address, request.serve_token)
             url = stack.enter_context(server).url
             listeners.append(hub)
-        yield LiveOutputs(listeners, commands, url, request.jsonl == "-", lines)
+        yield LiveOutputs(listeners, commands, url, request.jsonl == "-", lost_lines)
 
 
 def _end_run() -> None:

@@ -24,13 +24,6 @@ _WINDOW = 64  # frames that FPS and mean stage times are taken over …
 _WINDOW_S = 10.0  # … and no older than this
 
 
-_HEALTH = {
-    "brightness": "Mean of the image, 0 to 255, of live sources.",
-    "frozen": "1 while the image has been the very same for 10 s, else 0.",
-    "covered": "1 while nothing has been to be seen for 10 s, else 0.",
-}
-
-
 class SourceStats:
     """Counts and recent times of one source. Not thread-safe: the hub locks.
 
@@ -140,10 +133,6 @@ class _SourceCollector(Collector):
             "Seconds spent in a stage, over all frames.",
             labels=["source", "stage"],
         )
-        health = {
-            name: GaugeMetricFamily(f"unitrack_image_{name}", text, labels=by_source)
-            for name, text in _HEALTH.items()
-        }
         for stats in self._sources:
             label = [stats.source]
             up.add_metric(label, stats.up)
@@ -151,16 +140,11 @@ class _SourceCollector(Collector):
             dropped.add_metric(label, stats.dropped)
             losses.add_metric(label, stats.losses)
             fps.add_metric(label, stats.fps(self._now))
-            if stats.health is not None:
-                for name, metric in health.items():
-                    metric.add_metric(label, getattr(stats.health, name))
             for task, count in stats.tracks.items():
                 tracks.add_metric([stats.source, task], count)
             for stage, seconds in stats.stage_sums_s.items():
                 stages.add_metric([stats.source, stage], seconds)
-        # Files have no health, and a run of files no such metrics.
-        known = [metric for metric in health.values() if metric.samples]
-        return [up, frames, dropped, losses, fps, tracks, stages, *known]
+        return [up, frames, dropped, losses, fps, tracks, stages, *_health(self._sources)]
 
 
 def metrics_text(sources: Sequence[SourceStats], now: float) -> bytes:
@@ -173,3 +157,23 @@ def metrics_text(sources: Sequence[SourceStats], now: float) -> bytes:
     registry = CollectorRegistry()
     registry.register(_SourceCollector(sources, now))
     return generate_latest(registry)
+
+
+_HEALTH = {
+    "brightness": "Mean of the image, 0 to 255, of live sources.",
+    "frozen": "1 while the image has been the very same for 10 s, else 0.",
+    "covered": "1 while nothing has been to be seen for 10 s, else 0.",
+}
+
+
+def _health(sources: Sequence[SourceStats]) -> list[Metric]:
+    """What the images look like; files have no health, and a run of files no such metrics."""
+    metrics: list[Metric] = []
+    for name, text in _HEALTH.items():
+        metric = GaugeMetricFamily(f"unitrack_image_{name}", text, labels=["source"])
+        for stats in sources:
+            if stats.health is not None:
+                metric.add_metric([stats.source], getattr(stats.health, name))
+        if metric.samples:
+            metrics.append(metric)
+    return metrics
