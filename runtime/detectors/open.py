@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
-from ..inference.registry import find_backend
 from ..paths import is_model, model_file, model_name
 from .base import MOTION, Detector
 
@@ -46,8 +45,8 @@ def open_detector(
         layout: Of a model's outputs; None: recognised.
         normalise: How a model wants its image; None: as its layout does.
         size_hw: Height and width of a model's image; None: the model's own, or the source's rule.
-        pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
-        mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
+        pose_model: Bundle, ONNX file or name of what says the pose in every box; see `pose`.
+        mask_model: Likewise of what says the person's mask in every box; see `mask`.
         backend: What runs models, a key of `registry.BACKENDS`; those that are no bundles run in
             ONNX Runtime on its device.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
@@ -65,7 +64,7 @@ def open_detector(
         raise DetectionError(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
-    model = _open_model(pose_model, mask_model, find_backend(backend).onnx_device, threads)
+    model = _open_model(pose_model, mask_model, backend, threads)
     try:
         if detector is None or detector == MOTION or detections is not None:
             boxes = _open_boxes(detections, detector, calibrate_scores, default_class)
@@ -115,16 +114,16 @@ def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people:
 
 
 def _open_model(
-    pose_model: Path | None, mask_model: Path | None, device: str, threads: int
+    pose_model: Path | None, mask_model: Path | None, backend: str, threads: int
 ) -> PersonModel | None:
     if pose_model is not None:
         from .pose import PoseModel
 
-        return PoseModel(_file_of("--pose-model", pose_model), device=device, threads=threads)
+        return PoseModel(_file_of("--pose-model", pose_model), backend=backend, threads=threads)
     if mask_model is not None:
         from .mask import MaskModel
 
-        return MaskModel(_file_of("--mask-model", mask_model), device=device, threads=threads)
+        return MaskModel(_file_of("--mask-model", mask_model), backend=backend, threads=threads)
     return None
 
 
