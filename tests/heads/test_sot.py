@@ -498,6 +498,9 @@ def test_auc_of_jogging_with_xcorr(resnet_runner, shared_data):
 
 
 def test_auc_of_the_beginning_of_car4_with_dcf(resnet_runner, shared_data):
-    """Some 15 s on two idle cores; all four: `python -m unitrack_edge.benchmarks.sot_accuracy`."""
-    auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 24, "dcf")
-    assert auc > 0.85
+    """Measured 0.933 of 10 frames, and 0.88 of 24.
+
+    All four: `python -m unitrack_edge.benchmarks.sot_accuracy`.
+    """
+    auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 10, "dcf")
+    assert auc > 0.92
