@@ -38,10 +38,10 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("task", SAID)
 @pytest.mark.usefixtures("movenet_file", "blazepose_file")
 def test_people_are_tracked_with_nothing_else_given(
-    task, shared_data, graph_bundle, here, monkeypatch
+    task, shared_data, quick_bundle, here, monkeypatch
 ):
     source = shared_data / "posetrack/060470979/images"
-    arguments = ("track", source, "--task", task, "--bundle", graph_bundle.path)
+    arguments = ("track", source, "--task", task, "--bundle", quick_bundle.path)
     few = ("--max-frames", "2", "--output", here / "out")
     names = SAID[task].replace(",", "").split()[1::2]
     first = f"running {SAID[task]} (`cli models` lists others)\n"
