@@ -6,6 +6,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 
 _MAX_KEYS = 4096  # addresses remembered; those that were quiet for longest are forgotten first
 
@@ -59,6 +60,7 @@ class Allowance:
             self._left.popitem(last=False)
 
 
+@lru_cache(_MAX_KEYS)
 def network_of(host: str) -> str:
     """What counts as one address: of IPv6 the /64, which a single user has to choose from.
 
@@ -76,6 +78,7 @@ def network_of(host: str) -> str:
     return str(address)
 
 
+@lru_cache(_MAX_KEYS)
 def is_this_machine(network: str) -> bool:
     """Whether an address, as `network_of` writes it, is of this machine: a tunnel, a proxy."""
     try:

@@ -28,9 +28,8 @@ Peer = tuple[str, int]
 """Host and port of a client."""
 
 _SHARE = 8  # of the descriptors that the process may have, one in so many for each kind below
-_ACCEPT_S = 0.02  # pause between two rounds of accepting …
-_ACCEPT_MOST = 40  # … and connections of a round: a flood costs so much of the processor, not more
-_RETRY_S = 0.01  # until a request that came in part is looked at again; doubled each time
+_ROUND_S = 0.02  # between two looks at those who wait …
+_ACCEPT_MOST = 30  # … and new ones in each: a flood costs so much of the processor, and not more
 _SWEEP_S = 0.25
 _FRESH_S = 1.0  # a connection that was let in keeps its place at least so long
 _TLS_HANDSHAKE, _TLS_RECORD_HEADER = 0x16, 5
@@ -53,7 +52,7 @@ class Limits:
         per_s: … and then in a second; refused beyond that.
     """
 
-    waiting: int = 64
+    waiting: int = 128
     serving: int = 100
     per_address: int = 40
     header_s: float = 5.0
@@ -83,7 +82,8 @@ class _Connection:
     peer: Peer
     network: str
     deadline: float  # infinite while a request is answered
-    retry_s: float = _RETRY_S
+    look_at: float = 0.0  # when it is looked at next …
+    pause_s: float = _ROUND_S  # … after this, longer each time that something came, not all
     is_counted: bool = False  # as a request in vain, until it is known that it is none
     role: Role | None = None  # of the last request that was allowed
 
@@ -173,7 +173,6 @@ class Gate:
         self._waiting: dict[_Connection, None] = {}  # the oldest first
         self._waiting_of: Counter[str] = Counter()
         self._inside: dict[Peer, _Connection] = {}
-        self._listening = False
         self._closed = False
         self.admitted = AdmittedListener()
         self.refused: Counter[str] = Counter()
@@ -185,13 +184,13 @@ class Gate:
         """Begin, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
-        self._listen()
+        self._loop.add_reader(self._listener, self._first)
         self._sweep()
 
     def close(self) -> None:
         """Let nobody in any more; connections inside are left to the web server."""
         self._closed = True
-        self._pause()
+        self._loop.remove_reader(self._listener)
         self._listener.close()
         for connection in list(self._waiting):
             self._drop(connection)
@@ -218,27 +217,22 @@ class Gate:
         connection = self._inside.get(peer)
         return None if connection is None else connection.role
 
-    @property
-    def open_connections(self) -> dict[str, int]:
-        """How many there are, by where they are."""
-        return {"waiting": len(self._waiting), "serving": len(self._inside)}
+    # In rounds while anybody waits, at which those who wait are looked at and others accepted: for
+    # thousands of connections that cost less than to be called for each.
 
-    # Accepting, in rounds with a pause between them.
+    def _first(self) -> None:
+        self._loop.remove_reader(self._listener)
+        self._round()
 
-    def _listen(self) -> None:
-        if not self._closed and not self._listening:
-            self._listening = True
-            self._loop.add_reader(self._listener, self._accept)
-
-    def _pause(self) -> None:
-        if self._listening:
-            self._listening = False
-            self._loop.remove_reader(self._listener)
-
-    def _accept(self) -> None:
+    def _round(self) -> None:
+        if self._closed:
+            return
+        now = self._loop.time()
+        for connection in [c for c in self._waiting if c.look_at <= now]:
+            self._look(connection)
         for _ in range(_ACCEPT_MOST):
             try:
-                connection, address = self._listener.accept()
+                accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionAbortedError:
@@ -247,30 +241,35 @@ class Gate:
                 for waiting in list(self._waiting)[:_SHARE]:
                     self._refuse(waiting, "no descriptors")
                 break
-            self._wait(connection, (str(address[0]), int(address[1])))
-        self._pause()
-        self._loop.call_later(_ACCEPT_S, self._listen)
+            self._wait(accepted, (str(address[0]), int(address[1])))
+        if self._waiting:
+            self._loop.call_later(_ROUND_S, self._round)
+        else:
+            # A moment later, so that nobody has more than a round's share.
+            self._loop.call_later(_ROUND_S, self._rest)
 
-    def _wait(self, connection: socket.socket, peer: Peer) -> None:
+    def _rest(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._listener, self._first)
+
+    def _wait(self, accepted: socket.socket, peer: Peer) -> None:
         if len(self._waiting) >= self._limits.waiting:
             most = max(self._waiting_of.values())
             oldest = next(c for c in self._waiting if self._waiting_of[c.network] == most)
             self._refuse(oldest, "too many wait")
-        connection.setblocking(False)
+        accepted.setblocking(False)
         deadline = self._loop.time() + self._limits.header_s
-        waiting = _Connection(connection, peer, network_of(peer[0]), deadline)
-        self._waiting[waiting] = None
-        self._waiting_of[waiting.network] += 1
-        self._loop.add_reader(connection, self._look, waiting)
-
-    # Looking at what a connection has sent, without taking it away from the web server.
+        connection = _Connection(accepted, peer, network_of(peer[0]), deadline)
+        self._waiting[connection] = None
+        self._waiting_of[connection.network] += 1
+        self._look(connection)
 
     def _look(self, connection: _Connection) -> None:
-        if connection not in self._waiting:
-            return
-        self._loop.remove_reader(connection.socket)
+        """See what a connection has sent, without taking it away from the web server."""
         try:
             data = connection.socket.recv(self._limits.header_bytes, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
         except OSError:
             data = b""
         if not data:
@@ -280,9 +279,8 @@ class Gate:
         elif len(data) >= self._limits.header_bytes:
             self._refuse(connection, "header too long", 431)
         else:
-            # What came in part stays readable: looked at by the clock, at a falling rate.
-            self._loop.call_later(connection.retry_s, self._look, connection)
-            connection.retry_s *= 2
+            connection.look_at = self._loop.time() + connection.pause_s
+            connection.pause_s *= 2
 
     def _is_complete(self, data: bytes) -> bool:
         if self._tls and data[0] == _TLS_HANDSHAKE:
@@ -306,7 +304,6 @@ class Gate:
             connection.is_counted = True
         self._forget(connection)
         inside = _AdmittedSocket(fileno=connection.socket.detach())
-        inside.setblocking(False)
         peer = connection.peer
         connection.socket = inside
         connection.deadline = self._loop.time() + self._limits.header_s
@@ -378,7 +375,6 @@ class Gate:
 
     def _forget(self, connection: _Connection) -> None:
         """Take a connection out of those that wait."""
-        self._loop.remove_reader(connection.socket)
         self._waiting.pop(connection, None)
         self._waiting_of[connection.network] -= 1
         if not self._waiting_of[connection.network]:

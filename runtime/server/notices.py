@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 _FIRST_S = 10.0  # from the first refusal to the first line about it …
 _NEXT_S = 600.0  # … and then between two lines
-_LEAST = 20  # refusals that are worth a line
+_LEAST = 100  # refusals that are worth a line
 _ERROR_S = 60.0  # between two lines about errors of the server's own
 
 

@@ -141,7 +141,7 @@ def test_a_connection_without_a_request_makes_room_for_one_with():
 def test_most_descriptors_stay_with_the_tracker(monkeypatch):
     import resource
 
-    for descriptors, waiting, serving_ in ((1024, 64, 100), (256, 32, 32), (20, 4, 4)):
+    for descriptors, waiting, serving_ in ((1024, 128, 100), (256, 32, 32), (20, 4, 4)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, n=descriptors: (n, n))
         limits = Limits.of_this_process()
         assert (limits.waiting, limits.serving) == (waiting, serving_)

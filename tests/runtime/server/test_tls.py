@@ -51,7 +51,7 @@ def trusting(files):
 
 
 def test_the_view_over_tls(files, capfd):
-    limits = Limits(header_s=2.0)
+    limits = Limits(header_s=1.0)
     with serving(token=TOKEN, certificate=files, limits=limits) as (hub, url):
         assert url.startswith("https://127.0.0.1:")
         hub.on_frame(event(0))
