@@ -3,7 +3,7 @@
 Whoever connects waits here, at the cost of one descriptor and no object of the web server: at most
 `Limits.waiting` at a time, for at most `Limits.header_s`; beyond that the oldest of the address
 that has most of them makes room. A connection whose request is complete is let in, if there are
-not too many already and its address has not asked too often in vain.
+not too many already and its address has not made too many requests without a token.
 
 Everything runs in the server's event loop.
 """
@@ -48,7 +48,7 @@ class Limits:
         header_s: Seconds from connecting to a complete request that is allowed.
         idle_s: Seconds between two requests.
         header_bytes: Of a request without its body.
-        burst: Requests in vain (without a token, or with a wrong one) of an address at once …
+        burst: Unauthorised requests (without a token, or with a wrong one) of an address at once …
         per_s: … and then in a second; refused beyond that.
     """
 
@@ -84,7 +84,7 @@ class _Connection:
     deadline: float  # infinite while a request is answered
     look_at: float = 0.0  # when it is looked at next …
     pause_s: float = _ROUND_S  # … after this, longer each time that something came, not all
-    is_counted: bool = False  # as a request in vain, until it is known that it is none
+    is_counted: bool = False  # as unauthorised, until it is known that it is not
     role: Role | None = None  # of the last request that was allowed
 
 
@@ -149,7 +149,7 @@ class Gate:
         tls: Whether they must speak TLS.
         limits: What they may use.
         knows: Whether the bytes of a request hold the secret of a browser that was let in before.
-        counts: Whether requests in vain are counted; not where everybody is allowed.
+        counts: Whether unauthorised requests are counted; not where everybody is allowed.
 
     Attributes:
         admitted: What the web server must listen on.
@@ -230,33 +230,44 @@ class Gate:
         now = self._loop.time()
         for connection in [c for c in self._waiting if c.look_at <= now]:
             self._look(connection)
-        for _ in range(_ACCEPT_MOST):
-            try:
-                accepted, address = self._listener.accept()
-            except (BlockingIOError, InterruptedError):
-                break
-            except ConnectionAbortedError:
-                continue
-            except OSError:  # the process has no descriptors left: those of the gate are spare
-                for waiting in list(self._waiting)[:_SHARE]:
-                    self._refuse(waiting, "no descriptors")
-                break
-            self._wait(accepted, (str(address[0]), int(address[1])))
+        seen = 0
+        try:
+            while seen < _ACCEPT_MOST and self._accept():
+                seen += 1
+        except OSError:  # the process has no descriptors left: those of the gate are spare
+            seen = _ACCEPT_MOST
+            for waiting in list(self._waiting)[:_SHARE]:
+                self._refuse(waiting, "no descriptors left")
         if self._waiting:
             self._loop.call_later(_ROUND_S, self._round)
         else:
-            # A moment later, so that nobody has more than a round's share.
-            self._loop.call_later(_ROUND_S, self._rest)
+            # After the time that so many may take, so that the rate is bounded here too.
+            self._loop.call_later(_ROUND_S * seen / _ACCEPT_MOST, self._rest)
 
     def _rest(self) -> None:
         if not self._closed:
             self._loop.add_reader(self._listener, self._first)
 
+    def _accept(self) -> bool:
+        """Take the next connection; False where there is none.
+
+        Raises:
+            OSError: The process or the system has no descriptors left.
+        """
+        try:
+            accepted, address = self._listener.accept()
+        except ConnectionAbortedError:
+            return True
+        except (BlockingIOError, InterruptedError):
+            return False
+        self._wait(accepted, (str(address[0]), int(address[1])))
+        return True
+
     def _wait(self, accepted: socket.socket, peer: Peer) -> None:
         if len(self._waiting) >= self._limits.waiting:
             most = max(self._waiting_of.values())
             oldest = next(c for c in self._waiting if self._waiting_of[c.network] == most)
-            self._refuse(oldest, "too many wait")
+            self._refuse(oldest, "too many waiting")
         accepted.setblocking(False)
         deadline = self._loop.time() + self._limits.header_s
         connection = _Connection(accepted, peer, network_of(peer[0]), deadline)
@@ -291,7 +302,7 @@ class Gate:
 
     def _admit(self, connection: _Connection, data: bytes) -> None:
         if self._tls and data[0] != _TLS_HANDSHAKE:
-            self._refuse(connection, "no TLS", 400)
+            self._refuse(connection, "not TLS", 400)
             return
         network = connection.network
         if not self._has_room(network):
@@ -299,7 +310,7 @@ class Gate:
             return
         if self._allowance is not None and (self._tls or not self._knows(data)):
             if not self._allowance.take(network):
-                self._refuse(connection, "too many requests in vain", 429)
+                self._refuse(connection, "too many unauthorised requests", 429)
                 return
             connection.is_counted = True
         self._forget(connection)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
+import socket
 import threading
 import time
 from pathlib import Path
@@ -139,18 +142,38 @@ def test_a_connection_without_a_request_makes_room_for_one_with():
 
 
 def test_most_descriptors_stay_with_the_tracker(monkeypatch):
-    import resource
-
     for descriptors, waiting, serving_ in ((1024, 128, 100), (256, 32, 32), (20, 4, 4)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, n=descriptors: (n, n))
         limits = Limits.of_this_process()
         assert (limits.waiting, limits.serving) == (waiting, serving_)
 
 
-# Requests in vain.
+def test_without_descriptors_the_server_waits_and_does_not_spin(capfd):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving() as (_, url), contextlib.closing(socket.socket()) as client:
+        place = urlsplit(url)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+        try:
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):
+                    while True:  # whatever was free below
+                        stack.enter_context(Path(os.devnull).open())
+                client.connect((place.hostname, place.port))
+                client.sendall(request())
+                cpu = time.process_time()
+                time.sleep(0.3)
+                assert time.process_time() - cpu < 0.15
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.settimeout(10)
+        assert client.recv(12) == b"HTTP/1.1 200"
+    assert capfd.readouterr().err == ""
 
 
-def test_an_address_that_asks_in_vain_too_often_is_refused_before_it_is_heard():
+# Unauthorised requests.
+
+
+def test_an_address_with_too_many_unauthorised_requests_is_refused_unheard():
     limits = Limits(burst=5, per_s=1e-3)
     with serving(token=TOKEN, limits=limits) as (_, url):
         for _ in range(20):  # those who may look are not counted
@@ -191,7 +214,7 @@ def test_a_flood_takes_nothing_from_the_tracker_nor_from_viewers(caplog, capfd):
                 thread.join()
         assert answers == [200] * 10
         metrics = get(url + "metrics", **bearer(TOKEN))[2].decode()
-    assert 'unitrack_refused_requests_total{reason="too many wait"}' in metrics
+    assert 'unitrack_refused_requests_total{reason="too many waiting"}' in metrics
     assert len(said) <= 2
     assert caplog.records == []
     assert capfd.readouterr().err == ""

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import cv2
 import numpy as np
@@ -31,15 +31,15 @@ from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 
 from ...support.browser import Browser
 from ...support.live_run import HEIGHT, WIDTH, Producer, event, opened
-from ...support.live_server import HERE, TOKEN, get, log_in, post, serving
+from ...support.live_server import HERE, TOKEN, VIEWER_TOKEN, get, log_in, post, serving
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")
 
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 from unitrack_edge.runtime.server import app  # noqa: E402
-from unitrack_edge.runtime.server.app import LiveServer  # noqa: E402
 from unitrack_edge.runtime.server import hub as hub_module  # noqa: E402
+from unitrack_edge.runtime.server.app import LiveServer  # noqa: E402
 from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, Health, LiveHub  # noqa: E402
 from unitrack_edge.runtime.server.stats import SourceStats, metrics_text  # noqa: E402
 
@@ -521,14 +521,23 @@ PIXELS = f"""(() => {{
 }})()"""
 
 
+STYLED = "getComputedStyle(document.body).backgroundColor === 'rgb(20, 23, 27)'"
+FOREIGN_SCRIPT = """(() => {
+  const script = document.createElement("script");
+  script.textContent = "window.foreign = 1";
+  document.body.append(script);
+  return window.foreign;
+})()"""
+
+
 @pytest.mark.alone
 def test_the_page_in_chromium():
     commands = Commands()
     with (
-        serving(commands) as (hub, url),
+        serving(commands, token=TOKEN, viewer_token=VIEWER_TOKEN) as (hub, url),
         Producer(hub, 20),
         Producer(hub, 20, "yard", "vos"),
-        Browser(url) as browser,
+        Browser(url + "?" + urlencode({"token": TOKEN})) as browser,
     ):
         before = browser.until(PIXELS)
         browser.until(f"{PIXELS} !== {before}")  # the image moves
@@ -538,6 +547,9 @@ def test_the_page_in_chromium():
         browser.until(f"{shown} !== {json.dumps(figures)}")
         assert "tracks sot" in figures
         assert "backbone" in browser.value("document.querySelector('.stages').textContent")
+        assert browser.value("location.search") == ""
+        assert browser.value(STYLED)
+        assert browser.value(FOREIGN_SCRIPT) is None
         left, top, width, height = area_of(browser)
         browser.drag((left + width / 4, top + height / 4), (left + width / 2, top + height * 3 / 4))
         browser.until("document.querySelector('#note').textContent === 'door: sot started'")
@@ -559,3 +571,9 @@ def test_the_page_in_chromium():
         assert len(image) > 10_000
         if folder := os.environ.get("UNITRACK_SCREENSHOTS"):
             (Path(folder) / "serve.png").write_bytes(image)
+        hub.on_source(SourceEvent("attic", "waiting", "not there yet"))
+        attic = "document.querySelector('section[data-source=attic] small')?.textContent"
+        browser.until(f"{attic} === 'waiting · not there yet'")
+        browser.ask("Page.navigate", url=url + "?" + urlencode({"token": VIEWER_TOKEN}))
+        browser.until("document.querySelectorAll('section.up').length === 2")
+        assert browser.value("document.querySelectorAll('section.startable').length") == 0
