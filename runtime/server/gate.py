@@ -31,6 +31,7 @@ _SHARE = 8  # of the descriptors that the process may have, one in so many for e
 _ROUND_S = 0.02  # between two looks at those who wait …
 _ACCEPT_MOST = 30  # … and new ones in each: a flood costs so much of the processor, and not more
 _SWEEP_S = 0.25
+_EVERYBODY = ""
 _FRESH_S = 1.0  # a connection that was let in keeps its place at least so long
 _TLS_HANDSHAKE, _TLS_RECORD_HEADER = 0x16, 5
 # Closing resets the connection at once; nothing of it stays with the kernel.
@@ -50,6 +51,8 @@ class Limits:
         header_bytes: Of a request without its body.
         burst: Unauthorised requests (without a token, or with a wrong one) of an address at once …
         per_s: … and then in a second; refused beyond that.
+        total_burst: The same of all addresses together …
+        total_per_s: … and in a second.
     """
 
     waiting: int = 128
@@ -60,6 +63,8 @@ class Limits:
     header_bytes: int = 16384
     burst: int = 60
     per_s: float = 5.0
+    total_burst: int = 200
+    total_per_s: float = 50.0
 
     @classmethod
     def of_this_process(cls) -> Limits:
@@ -169,7 +174,9 @@ class Gate:
         self._tls = tls
         self._limits = limits or Limits.of_this_process()
         self._knows = knows
-        self._allowance = Allowance(self._limits.burst, self._limits.per_s) if counts else None
+        self._counts = counts
+        self._of_each = Allowance(self._limits.burst, self._limits.per_s)
+        self._of_all = Allowance(self._limits.total_burst, self._limits.total_per_s)
         self._waiting: dict[_Connection, None] = {}  # the oldest first
         self._waiting_of: Counter[str] = Counter()
         self._inside: dict[Peer, _Connection] = {}
@@ -201,8 +208,9 @@ class Gate:
         if connection is not None:
             connection.deadline = float("inf")
             connection.role = role
-            if connection.is_counted and self._allowance is not None:
-                self._allowance.give_back(connection.network)
+            if connection.is_counted:
+                self._of_each.give_back(connection.network)
+                self._of_all.give_back(_EVERYBODY)
             connection.is_counted = False
 
     def end(self, peer: Peer) -> None:
@@ -308,10 +316,11 @@ class Gate:
         if not self._has_room(network):
             self._refuse(connection, "too many connections", 503)
             return
-        if self._allowance is not None and (self._tls or not self._knows(data)):
-            if not self._allowance.take(network):
+        if self._counts and (self._tls or not self._knows(data)):
+            if not (self._of_all.has(_EVERYBODY) and self._of_each.take(network)):
                 self._refuse(connection, "too many unauthorised requests", 429)
                 return
+            self._of_all.take(_EVERYBODY)
             connection.is_counted = True
         self._forget(connection)
         inside = _AdmittedSocket(fileno=connection.socket.detach())

@@ -187,6 +187,18 @@ def test_an_address_with_too_many_unauthorised_requests_is_refused_unheard():
             assert other.status() == 200
 
 
+def test_all_addresses_together_have_a_limit_too():
+    limits = Limits(burst=5, total_burst=12, total_per_s=1e-3)
+    with serving(token=TOKEN, limits=limits) as (_, url), contextlib.ExitStack() as stack:
+        cookie = log_in(url, TOKEN).split(";")[0]
+        statuses = [
+            clients(stack, url, 1, request(), f"127.0.1.{number}")[0].status()
+            for number in range(1, 21)
+        ]
+        assert statuses == [401] * 12 + [429] * 8
+        assert get(url + "state", Cookie=cookie)[0] == 200
+
+
 def test_nobody_is_counted_where_everybody_may_look():
     with serving(limits=Limits(burst=3, per_s=1e-3)) as (_, url):
         assert [get(url + "nowhere")[0] for _ in range(10)] == [404] * 10
