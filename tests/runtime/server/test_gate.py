@@ -233,6 +233,8 @@ def test_a_flood_takes_nothing_from_the_tracker_nor_from_viewers(caplog, capfd):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.timeout(900)
 def test_a_flood_of_a_minute(graph_bundle):
     from unitrack_edge.benchmarks.flood import main
 
