@@ -78,7 +78,7 @@ class LiveServer:
         url: Of the page, without the token.
 
     Raises:
-        RequestError: The certificate cannot be used.
+        RequestError: The address needs a token and has none, or the certificate cannot be used.
         OutputError: The port is in use, or the address is not this machine's.
     """
 
@@ -96,10 +96,12 @@ class LiveServer:
         self._hub = hub
         self._certificate = certificate
         self._context = None if certificate is None else load_certificate(certificate)
+        tokens = tokens or Tokens()
+        tokens.check(address)
         listener = _listen(address)
         address = Address(address.host, listener.getsockname()[1])
         self.url = f"http{'s' if certificate else ''}://{address}/"
-        access = Access(address, tokens or Tokens())
+        access = Access(address, tokens)
         limits = limits or Limits.of_this_process()
         self._gate = Gate(
             listener,
@@ -147,15 +149,15 @@ class LiveServer:
             loop.run_until_complete(self._serve())
         finally:
             self._gate.close()
+            loop.run_until_complete(_cancel_others())
+            loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
     async def _serve(self) -> None:
         self._gate.open()
-        keeper = asyncio.ensure_future(self._keep())
-        try:
-            await self._server.serve([self._gate.admitted])
-        finally:
-            keeper.cancel()
+        keeper = asyncio.ensure_future(self._keep())  # until the loop ends
+        await self._server.serve([self._gate.admitted])
+        keeper.cancel()
 
     async def _keep(self) -> None:
         """Say what is to be said, and take a renewed certificate."""
@@ -360,6 +362,14 @@ class _Site:
     def _no_source(self, name: str) -> Response:
         known = ", ".join(self._hub.sources()) or "none yet"
         return _error(404, f"no source {name!r:.60}; sources: {known}")
+
+
+async def _cancel_others() -> None:
+    """End what is left in the loop, such as streams that nobody reads."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _body(request: Request) -> bytes:

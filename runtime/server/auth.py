@@ -85,6 +85,31 @@ class Tokens:
     operator: str | None = None
     viewer: str | None = None
 
+    def check(self, address: Address) -> None:
+        """Check that they suffice for an address.
+
+        Raises:
+            RequestError: It can be reached from other machines and there is no token, or a token
+                is too short, or there is nothing that the viewer's token could not do.
+        """
+        if self.operator is not None:
+            _check_token("--serve-token", self.operator)
+        if self.viewer is not None:
+            _check_token("--serve-viewer-token", self.viewer)
+            if self.operator is None:
+                raise RequestError(
+                    "--serve-viewer-token lets its holders look and no more: give --serve-token "
+                    f"TOKEN (or set {TOKEN_VARIABLE}) for those who may start tracks"
+                )
+            if self.viewer == self.operator:
+                raise RequestError("--serve-token and --serve-viewer-token are the same: give two")
+        if self.operator is None and not address.is_loopback:
+            raise RequestError(
+                f"--serve {address} can be reached from other machines: give --serve-token TOKEN "
+                f"(or set {TOKEN_VARIABLE}), or serve this machine alone with "
+                f"--serve {address.port}"
+            )
+
 
 def tokens_for(address: Address, token: str | None, viewer_token: str | None = None) -> Tokens:
     """The tokens of an address.
@@ -95,28 +120,13 @@ def tokens_for(address: Address, token: str | None, viewer_token: str | None = N
         viewer_token: Of `--serve-viewer-token`; None: the value of UNITRACK_VIEWER_TOKEN.
 
     Raises:
-        RequestError: The address can be reached from other machines and there is no token, or a
-            token is too short, or there is nothing that the viewer's token could not do.
+        RequestError: See `Tokens.check`.
     """
     operator = os.environ.get(TOKEN_VARIABLE) if token is None else token
     viewer = os.environ.get(VIEWER_TOKEN_VARIABLE) if viewer_token is None else viewer_token
-    if operator:
-        _check_token("--serve-token", operator)
-    if viewer:
-        _check_token("--serve-viewer-token", viewer)
-        if not operator:
-            raise RequestError(
-                "--serve-viewer-token lets its holders look and no more: give --serve-token TOKEN "
-                f"(or set {TOKEN_VARIABLE}) for those who may start tracks"
-            )
-        if viewer == operator:
-            raise RequestError("--serve-token and --serve-viewer-token are the same: give two")
-    if not operator and not address.is_loopback:
-        raise RequestError(
-            f"--serve {address} can be reached from other machines: give --serve-token TOKEN (or "
-            f"set {TOKEN_VARIABLE}), or serve this machine alone with --serve {address.port}"
-        )
-    return Tokens(operator or None, viewer or None)
+    tokens = Tokens(operator or None, viewer or None)
+    tokens.check(address)
+    return tokens
 
 
 def _check_token(flag: str, token: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from collections import Counter
@@ -31,7 +32,8 @@ class Notices:
 
     def line(self, text: str) -> None:
         """Say a line of the server's own."""
-        self._say(f"live view: {text}")
+        with contextlib.suppress(OSError, ValueError):  # the log has no reader, or is full
+            self._say(f"live view: {text}")
 
     def refusals(self, by_reason: Counter[str], by_address: Counter[str]) -> None:
         """Say what was refused since the last line, if that is much and the last line long ago.

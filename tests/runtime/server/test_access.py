@@ -272,6 +272,11 @@ def test_refusals_are_said_from_time_to_time():
     quiet.refusals(Counter({"wrong token": 2}), Counter())
     assert said == []  # a few are nothing to speak of
 
+    def full(_line):
+        raise BrokenPipeError
+
+    Notices(full, clock).line("nobody reads this")
+
 
 def test_what_others_log_passes():
     record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "text", None, None)

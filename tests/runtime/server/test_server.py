@@ -150,6 +150,8 @@ def test_a_port_in_use(site):
 
 def test_addresses_that_are_not_ours():
     with LiveHub() as hub:
+        with pytest.raises(RequestError, match="can be reached from other machines"):
+            LiveServer(hub, None, Address("0.0.0.0", 0))
         for host in ("192.0.2.1", "no-such-host.invalid"):
             with pytest.raises(OutputError, match=rf"--serve {host}:80"):
                 LiveServer(hub, None, Address(host, 80), Tokens(TOKEN))
