@@ -170,7 +170,15 @@ def _live_request(settings: RunConfig) -> LiveRequest | None:
         return None
     from ..runtime.server.launch import LiveRequest
 
-    live = LiveRequest(settings.serve, settings.serve_token, settings.jsonl)
+    live = LiveRequest(
+        settings.serve,
+        settings.serve_token,
+        settings.jsonl,
+        settings.serve_viewer_token,
+        settings.serve_cert,
+        settings.serve_key,
+        settings.unhealthy_after_s,
+    )
     live.check()
     return live
 

@@ -315,6 +315,25 @@ class RunConfig:
         metavar="TOKEN",
         recorded=False,
     )
+    serve_viewer_token: str | None = option(
+        "What those must know who may look, but start nothing.  [default: the variable "
+        "UNITRACK_VIEWER_TOKEN]",
+        metavar="TOKEN",
+        recorded=False,
+    )
+    serve_cert: Path | None = option(
+        "Serve over TLS with this certificate (PEM); it is read again when it is renewed.",
+        metavar="FILE",
+    )
+    serve_key: Path | None = option(
+        "Key of the certificate, not encrypted, where it is not in the same file.",
+        metavar="FILE",
+    )
+    unhealthy_after_s: float | None = option(
+        "Seconds without a frame after which /healthz of --serve answers 503.  [default: 30]",
+        flag="--unhealthy-after",
+        metavar="SECONDS",
+    )
     jsonl: str | None = option(
         "Write a line of JSON a frame to a file, or with - to the standard output.",
         metavar="FILE|-",
@@ -330,6 +349,17 @@ class RunConfig:
             raise RequestError("--bundle and --backbone name two bundles: give one of them")
         if self.max_frames is not None and self.max_frames < 1:
             raise RequestError(f"--max-frames {self.max_frames}: expected 1 or more")
+        if self.unhealthy_after_s is not None and self.unhealthy_after_s <= 0:
+            raise RequestError(f"--unhealthy-after {self.unhealthy_after_s:g}: expected above 0")
+        of_the_view = {
+            "--serve-viewer-token": self.serve_viewer_token,
+            "--serve-cert": self.serve_cert,
+            "--serve-key": self.serve_key,
+            "--unhealthy-after": self.unhealthy_after_s,
+        }
+        for flag, value in of_the_view.items():
+            if value is not None and self.serve is None:
+                raise RequestError(f"{flag} belongs to the live view: give --serve PORT too")
         if self.segment_minutes is not None:
             from ..runtime.writers.segments import check_minutes
 
