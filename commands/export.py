@@ -71,6 +71,14 @@ if TYPE_CHECKING:
     help="Maximum number of keys that mask propagation keeps per cell.",
 )
 @engine_options(required=False)
+@click.option(
+    "--triton",
+    "triton",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write the bundle's graphs as models of a Triton repository. Alone with --output, of "
+    "the bundle that is there.",
+)
 @output_option("Folder of the bundle.  [default: bundles/BACKBONE, bundles/detectors/DETECTOR]")
 @force_option
 @report_options
@@ -88,6 +96,7 @@ def command(
     engine: str | None,
     targets: tuple[str, ...],
     workspace: int | None,
+    triton: Path | None,
     output: Path | None,
     force: bool,
     report_to: ReportOutput,
@@ -110,6 +119,11 @@ def command(
         raise RequestError(
             f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
+    if triton is not None and backbone is None and detector is None and output is not None:
+        from ..runtime.bundle.bundle import Bundle as Loaded
+
+        report_to.show(with_repository(Report({}), Loaded.load(output), triton, force))
+        return
     if detector is not None and backbone is None:
         if len(sizes) > 1:
             raise RequestError("--detector takes one --size; without it, its own or any")
@@ -132,7 +146,7 @@ def command(
             engines = build_with_progress(bundle, wanted)
             report.data["engines"] = [asdict(one) for one in engines]
             report = replace(report, tables=[*report.tables, engine_table(engines)])
-        report_to.show(report)
+        report_to.show(with_repository(report, bundle, triton, force))
         return
     if detector_names or detector_layout or detector_normalise:
         raise RequestError("--detector-names, -layout and -normalise belong to --detector")
@@ -161,7 +175,37 @@ def command(
         tables.append(engine_table(engines))
         closing.append(f"engines are in {output / 'engines'}")
         data["engines"] = [asdict(one) for one in engines]
-    report_to.show(Report(data, tables, closing=closing))
+    report_to.show(with_repository(Report(data, tables, closing=closing), bundle, triton, force))
+
+
+def with_repository(report: Report, bundle: Bundle, folder: Path | None, force: bool) -> Report:
+    """The report, and below it the models of a Triton repository, which are written now.
+
+    Args:
+        report: Of what was done before.
+        bundle: Whose graphs.
+        folder: Of the repository; None: none is asked for.
+        force: Whether models that are there are replaced.
+
+    Raises:
+        ExportError: See `export.triton.write_repository`.
+    """
+    if folder is None:
+        return report
+    from ..export.triton import write_repository
+
+    models = write_repository(bundle, folder, force=force)
+    head = ("model", "", "images a run", "takes", "gives")
+    rows = [
+        (m.name, m.kind, str(m.batch or "-"), ", ".join(m.inputs), ", ".join(m.outputs))
+        for m in models
+    ]
+    return replace(
+        report,
+        data={**report.data, "triton": [asdict(model) for model in models]},
+        tables=[*report.tables, TextTable(head, rows, left=5)],
+        closing=[*report.closing, f"Triton repository: tritonserver --model-repository {folder}"],
+    )
 
 
 def export_detector(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -76,3 +77,9 @@ def at_home(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def cache_folder() -> Path:
+    """`$UNITRACK_CACHE`, or `~/.cache/unitrack-edge`; it need not exist yet."""
+    chosen = os.environ.get("UNITRACK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unitrack-edge"

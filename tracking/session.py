@@ -288,6 +288,7 @@ class SourceRun:
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
             graphs.engine(graph)
+        graphs.warm_up()
         self.pipeline = Pipeline(
             self.source,
             graphs,

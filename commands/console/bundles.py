@@ -35,14 +35,19 @@ def build_with_progress(bundle: Bundle, request: EngineRequest) -> tuple[EngineS
     """
     from ...export.tensorrt.writer import build_engines
 
+    warnings: list[str] = []
     with progress_bar(lambda: "finished engines are in the bundle") as progress:
-        return build_engines(
+        engines = build_engines(
             bundle,
             request,
             lambda label, done, of, phase: progress(
                 "building engines", done, of, f"{label} {phase}"
             ),
+            warnings.append,
         )
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
+    return engines
 
 
 def engine_table(engines: Sequence[EngineSpec]) -> TextTable:
