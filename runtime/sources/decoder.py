@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -21,14 +23,21 @@ from .base import known_fps
 
 OPEN_TIMEOUT_S = 10.0
 
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's formats: bare streams of packets
+
+# Formats whose packets have no time of being shown, but only their place among all packets.
+_IN_ORDER = frozenset({"avi"})
+
 
 class VideoDecoder:
     """The images of the best video stream of a file or URL, upright, with their timestamps.
 
     Attributes:
         fps: Average frames per second; None where unknown.
-        frame_count: Announced number of frames, counted by the container or made of its duration;
-            None where unknown.
+        counted: Number of frames that the container counts; None where it does not.
+        end_s: When the container says that it ends, on the clock of its timestamps; None where it
+            does not.
+        has_times: Whether the container has timestamps; FFmpeg makes some up for bare streams.
         packets: Packets read so far that are to be shown.
         failure: Why reading stopped before the end of the file, or None.
 
@@ -62,12 +71,23 @@ class VideoDecoder:
             codec.flags |= Flags.low_delay
         else:
             codec.thread_type = "AUTO"
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.fps = known_fps(None if rate is None else float(rate))
-        self.frame_count = self._stream.frames or self._estimated_count()
+        self.has_times = not self._container.format.flags & _NO_TIMES
+        self.fps = self._rate()
+        self.counted: int | None = self._stream.frames or None
+        self.end_s = self._announced_end()
         self.packets = 0
         self.failure: str | None = None
         self._reformatter = VideoReformatter()
+        in_order = not _IN_ORDER.isdisjoint(self._container.format.name.split(","))
+        self._waiting: deque[int | None] | None = deque() if in_order else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """Announced number of frames, made of the duration where they are not counted, or None."""
+        if self.counted is not None or self.end_s is None or self.fps is None:
+            return self.counted
+        count = round((self.end_s - self._start()) * Fraction(self.fps))
+        return count if 0 < count < 1e9 else None
 
     def images(self) -> Iterator[tuple[UInt8Array, Fraction | None]]:
         """Every image, (H, W, 3) uint8 BGR contiguous, with its timestamp in seconds or None.
@@ -91,29 +111,52 @@ class VideoDecoder:
     def _decoded(
         self, packet: Packet[VideoStream] | None
     ) -> Iterator[tuple[UInt8Array, Fraction | None]]:
+        waiting = self._waiting
+        if waiting is not None and packet is not None:
+            waiting.append(packet.dts)
         try:
             frames = self._stream.decode(packet)
         except av.FFmpegError:
+            if waiting:
+                waiting.pop()
             return  # damaged; the next one may be whole
         for frame in frames:
             stamp = frame.dts if frame.pts is None else frame.pts
+            if waiting is not None:
+                stamp = waiting.popleft() if waiting else None
             base = frame.time_base or self._stream.time_base
-            yield self._upright(frame), None if stamp is None or not base else stamp * base
+            known = self.has_times and stamp is not None and base
+            yield self._upright(frame), stamp * base if known else None
 
     def close(self) -> None:
         """Frees the file or connection; to be called by the thread that reads."""
         self._container.close()
 
-    def _estimated_count(self) -> int | None:
-        stream, rate = self._stream, self._stream.guessed_rate or self._stream.average_rate
-        if self._container.duration is not None:
-            seconds = Fraction(self._container.duration, av.time_base)
-        elif stream.duration is not None and stream.time_base is not None:
-            seconds = stream.duration * stream.time_base
-        else:
+    def _rate(self) -> float | None:
+        """Frames per second: of the container, or of the codec where the former knows none."""
+        stream = self._stream
+        rates = [stream.average_rate, stream.guessed_rate]
+        if not self.has_times:  # the average is then FFmpeg's own idea
+            rates = [stream.guessed_rate]
+        known = (known_fps(None if rate is None else float(rate)) for rate in rates)
+        return next((fps for fps in known if fps is not None), None)
+
+    def _announced_end(self) -> Fraction | None:
+        """When the video ends: its own track, or the container, which may hold longer ones."""
+        stream, container = self._stream, self._container
+        if stream.duration is not None and stream.time_base is not None:
+            return self._start() + stream.duration * stream.time_base
+        own = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "").strip())
+        if own is not None:  # Matroska's, from the start of the container
+            return int(own[1]) * 3600 + int(own[2]) * 60 + Fraction(own[3])
+        if container.duration is None:
             return None
-        count = round(seconds * rate) if rate else 0
-        return count if 0 < count < 1e9 else None
+        return Fraction((container.start_time or 0) + container.duration, av.time_base)
+
+    def _start(self) -> Fraction:
+        stream = self._stream
+        known = stream.start_time is not None and stream.time_base is not None
+        return stream.start_time * stream.time_base if known else Fraction(0)
 
     def _upright(self, frame: VideoFrame) -> UInt8Array:
         converted = self._reformatter.reformat(
