@@ -90,6 +90,12 @@ class SourceConfig:
         metavar="NAME",
     )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
+    value_range: str | None = option(
+        "Images of 16 bits or floats: the values that become black and white.  [default: what "
+        "their format has, or what the first images use]",
+        flag="--range",
+        metavar="LOW,HIGH",
+    )
     realtime: bool = option(
         "Play files at their own pace; frames that are late are dropped.", False
     )

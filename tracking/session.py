@@ -268,7 +268,9 @@ class SourceRun:
         """
         config = self.config
         options = LiveOptions(config.realtime, config.freeze_s, config.give_up_s, self.log.notify)
-        self.source = open_source(config.source, fps=config.fps, options=options)
+        self.source = open_source(
+            config.source, fps=config.fps, value_range=config.value_range, options=options
+        )
         self._held.callback(self.source.close)
 
     def open_task_runners(self, graphs: GraphRunner, commands: Commands | None) -> None:

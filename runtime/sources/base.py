@@ -14,7 +14,8 @@ from ...records import Frame, UInt8Array
 Kind = Literal["video", "images", "camera", "stream"]
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+    | {".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]

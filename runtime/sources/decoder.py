@@ -20,10 +20,18 @@ from av.video.stream import VideoStream
 
 from ...records import UInt8Array
 from .base import known_fps
+from .image_files.decode import Pixels
+from .image_files.levels import Scaling
 
 OPEN_TIMEOUT_S = 10.0
 
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's formats: bare streams of packets
+
+# Pixels that are handed over as they are, in the byte order of NumPy.
+_DEEP_GREY = {"gray16le": "gray16le", "gray16be": "gray16le"} | {
+    "grayf32le": "grayf32le",
+    "grayf32be": "grayf32le",
+}
 
 # Formats whose packets have no time of being shown, but only their place among all packets.
 _IN_ORDER = frozenset({"avi"})
@@ -89,8 +97,11 @@ class VideoDecoder:
         count = round((self.end_s - self._start()) * Fraction(self.fps))
         return count if 0 < count < 1e9 else None
 
-    def images(self) -> Iterator[tuple[UInt8Array, Fraction | None]]:
-        """Every image, (H, W, 3) uint8 BGR contiguous, with its timestamp in seconds or None.
+    def images(self) -> Iterator[tuple[Pixels, Fraction | None]]:
+        """Every image with its timestamp in seconds or None.
+
+        It is (H, W, 3) uint8 BGR contiguous, or deeper where grey pixels fill 16 bits or are
+        floats: of these the format does not say what is white, and `Scaling` finds out.
 
         Damaged packets are skipped; a file or connection that fails ends it, see `failure`.
         """
@@ -110,7 +121,7 @@ class VideoDecoder:
 
     def _decoded(
         self, packet: Packet[VideoStream] | None
-    ) -> Iterator[tuple[UInt8Array, Fraction | None]]:
+    ) -> Iterator[tuple[Pixels, Fraction | None]]:
         waiting = self._waiting
         if waiting is not None and packet is not None:
             waiting.append(packet.dts)
@@ -158,9 +169,10 @@ class VideoDecoder:
         known = stream.start_time is not None and stream.time_base is not None
         return stream.start_time * stream.time_base if known else Fraction(0)
 
-    def _upright(self, frame: VideoFrame) -> UInt8Array:
+    def _upright(self, frame: VideoFrame) -> Pixels:
+        deep = _DEEP_GREY.get(frame.format.name)
         converted = self._reformatter.reformat(
-            frame, format="bgr24", interpolation=Interpolation.BICUBIC
+            frame, format=deep or "bgr24", interpolation=Interpolation.BICUBIC
         )
         image = converted.to_ndarray()
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")
@@ -168,9 +180,9 @@ class VideoDecoder:
             # The place of a pixel (x, y) on the display: (a x + c y, b x + d y).
             a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
             if abs(b) > abs(a):
-                image, a, d = image.transpose(1, 0, 2), c, b
+                image, a, d = image.swapaxes(0, 1), c, b
             image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-        return np.ascontiguousarray(image, np.uint8)
+        return np.ascontiguousarray(image)
 
 
 def _best_stream(container: InputContainer) -> VideoStream:
@@ -198,7 +210,7 @@ class StreamCapture:
     def __init__(self, url: str, read_timeout_s: float) -> None:
         """Connects; a packet that takes longer than `read_timeout_s` seconds ends the stream."""
         self._decoder = VideoDecoder(url, live=True, read_timeout_s=read_timeout_s)
-        self._images = self._decoder.images()
+        self._images = Scaling().apply(self._decoder.images())
         self.fps = self._decoder.fps
 
     def read(self) -> UInt8Array | None:

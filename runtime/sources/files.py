@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -16,6 +15,7 @@ from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from .base import SourceInfo
 from .decoder import VideoDecoder
+from .image_files.levels import Levels, Scaling
 from .read_ahead import BrokenOffError, FileSource, size_change
 
 # How much may be missing at the end before it is worth a word: containers that count their frames
@@ -31,16 +31,20 @@ _TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".tx
 _AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma"})
 
 
-def open_video(location: str, name: str, *, fps: float | None = None) -> FileSource:
+def open_video(
+    location: str, name: str, *, fps: float | None = None, levels: Levels | None = None
+) -> FileSource:
     """Opens a video file, or a URL that is a file.
 
     Args:
         location: Absolute path or URL.
         name: What messages call it; no credentials in it.
         fps: Frames per second in place of the timestamps of the container.
+        levels: What becomes black and white in grey video of 16 bits or floats; None:
+            `Levels.of` the first frames.
 
     Raises:
-        SourceError: Not a video, or no frame in it.
+        SourceError: Not a video, no frame in it, or of 8 bits and yet `levels` are given.
     """
     remote = re.match(r"https?://", location, re.IGNORECASE) is not None
     if not remote:
@@ -50,16 +54,26 @@ def open_video(location: str, name: str, *, fps: float | None = None) -> FileSou
         decoder = VideoDecoder(location, live=False, read_timeout_s=timeout_s)
     except (av.FFmpegError, LookupError):
         raise SourceError(_not_a_video(location, name)) from None
-    images = decoder.images()
+    scaling = Scaling(levels)
+    images = scaling.apply(decoder.images())
     first = next(images, None)
     if first is None:
         decoder.close()
         raise SourceError(f"{name}: contains no frame (perhaps only a header)")
+    if levels is not None and scaling.used is None:
+        decoder.close()
+        raise SourceError(
+            f"{name}: --range belongs to grey video of 16 bits or floats, and this one has other "
+            "pixels: leave it out"
+        )
     size_hw = (int(first[0].shape[0]), int(first[0].shape[1]))
     info = SourceInfo(name, "video", size_hw, fps or decoder.fps, decoder.frame_count, live=False)
     times = FrameTimes(decoder.fps or _DEFAULT_FPS)
     frames = _video_frames(decoder, chain([first], images), info, times, location, fps)
-    notes = times.notes if fps is None else partial(times.replaced, fps)
+
+    def notes() -> list[str]:
+        return [*(times.notes() if fps is None else times.replaced(fps)), *scaling.notes()]
+
     return FileSource(info, frames, decoder.close, notes)
 
 
