@@ -96,6 +96,12 @@ class SourceConfig:
         flag="--range",
         metavar="LOW,HIGH",
     )
+    frame_numbers: str | None = option(
+        "Of a folder of images: number frames by the names of the files (MOTChallenge: 000004.png "
+        "is frame 4) or by their order.  [default: by name where --detections speaks of such "
+        "frames, else by order]",
+        choices=("name", "order"),
+    )
     realtime: bool = option(
         "Play files at their own pace; frames that are late are dropped.", False
     )

@@ -136,8 +136,8 @@ class VideoDecoder:
             if waiting is not None:
                 stamp = waiting.popleft() if waiting else None
             base = frame.time_base or self._stream.time_base
-            known = self.has_times and stamp is not None and base
-            yield self._upright(frame), stamp * base if known else None
+            unknown = stamp is None or base is None or not self.has_times
+            yield self._upright(frame), None if unknown else stamp * base
 
     def close(self) -> None:
         """Frees the file or connection; to be called by the thread that reads."""
@@ -165,9 +165,8 @@ class VideoDecoder:
         return Fraction((container.start_time or 0) + container.duration, av.time_base)
 
     def _start(self) -> Fraction:
-        stream = self._stream
-        known = stream.start_time is not None and stream.time_base is not None
-        return stream.start_time * stream.time_base if known else Fraction(0)
+        start, base = self._stream.start_time, self._stream.time_base
+        return Fraction(0) if start is None or base is None else start * base
 
     def _upright(self, frame: VideoFrame) -> Pixels:
         deep = _DEEP_GREY.get(frame.format.name)

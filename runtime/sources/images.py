@@ -14,6 +14,7 @@ from ..paths import is_folder
 from .base import IMAGE_SUFFIXES, SourceInfo, natural_key
 from .image_files.decode import count_images, read_images
 from .image_files.levels import Levels, Scaling
+from .image_files.numbering import numbers_in_names
 from .opencv import silence_opencv
 from .read_ahead import BrokenOffError, FileSource, size_change
 
@@ -101,7 +102,8 @@ def open_images(
         for path in paths
     )
     size_hw = (int(image.shape[0]), int(image.shape[1]))
-    info = SourceInfo(name, "images", size_hw, rate, count, live=False)
+    numbers = numbers_in_names([path.name for path in paths]) if count == len(paths) else None
+    info = SourceInfo(name, "images", size_hw, rate, count, live=False, numbers=numbers)
     own_times = bool(seconds) and fps is None
     frames = _image_frames(chain([first], images), info, 1 / rate, own_times=own_times)
     replaced = [f"--fps {fps:g} in place of the file's own times"] if seconds and fps else []

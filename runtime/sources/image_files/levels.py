@@ -171,8 +171,9 @@ class Scaling:
 
     def notes(self) -> list[str]:
         """How pixels of more than 8 bits were scaled, if there were any."""
-        known = self.used is not None and self.deep is not None
-        return [self.used.note(self.deep)] if known else []
+        if self.used is None or self.deep is None:
+            return []
+        return [self.used.note(self.deep)]
 
 
 def _ahead(
