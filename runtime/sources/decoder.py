@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,11 +21,14 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from ...records import UInt8Array
-from .base import known_fps
+from .base import Capture, known_fps
 from .image_files.decode import Pixels
 from .image_files.levels import Scaling
 
 OPEN_TIMEOUT_S = 10.0
+
+SNAPSHOTS_PER_S = 10.0
+"""How often a camera that gives an image a request is asked for one, at most."""
 
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's formats: bare streams of packets
 
@@ -45,6 +50,7 @@ class VideoDecoder:
         counted: Number of frames that the container counts; None where it does not.
         end_s: When the container says that it ends, on the clock of its timestamps; None where it
             does not.
+        is_images: Whether what is read are image files, such as the one of a snapshot camera.
         has_times: Whether the container has timestamps; FFmpeg makes some up for bare streams.
         packets: Packets read so far that are to be shown.
         failure: Why reading stopped before the end of the file, or None.
@@ -79,6 +85,7 @@ class VideoDecoder:
             codec.flags |= Flags.low_delay
         else:
             codec.thread_type = "AUTO"
+        self.is_images = self._container.format.name.endswith(("_pipe", "image2"))
         self.has_times = not self._container.format.flags & _NO_TIMES
         self.fps = self._rate()
         self.counted: int | None = self._stream.frames or None
@@ -211,6 +218,7 @@ class StreamCapture:
         self._decoder = VideoDecoder(url, live=True, read_timeout_s=read_timeout_s)
         self._images = Scaling().apply(self._decoder.images())
         self.fps = self._decoder.fps
+        self.is_images = self._decoder.is_images
 
     def read(self) -> UInt8Array | None:
         """As `Capture.read`; None for good once the stream has ended."""
@@ -220,3 +228,50 @@ class StreamCapture:
         """As `Capture.release`."""
         self._images = iter(())
         self._decoder.close()
+
+
+def open_capture(url: str, read_timeout_s: float) -> Capture:
+    """A `Capture` of a network stream, or of a camera that gives an image a request.
+
+    Raises:
+        av.FFmpegError: It does not answer within ten seconds, or refuses.
+        LookupError: There is no video in it.
+    """
+    capture = StreamCapture(url, read_timeout_s)
+    if not capture.is_images:
+        return capture
+    capture.release()
+    return SnapshotCapture(url, read_timeout_s)
+
+
+class SnapshotCapture:
+    """A `Capture` of an URL that is an image, another one with every request.
+
+    Args:
+        url: The image.
+        read_timeout_s: How long a request may take.
+        per_s: Requests a second, at most; None: `SNAPSHOTS_PER_S`.
+    """
+
+    def __init__(self, url: str, read_timeout_s: float, per_s: float | None = None) -> None:
+        self.fps: float | None = per_s or SNAPSHOTS_PER_S
+        self._url, self._timeout_s = url, read_timeout_s
+        self._asked_s = -math.inf
+        self._scaling = Scaling()
+
+    def read(self) -> UInt8Array | None:
+        """As `Capture.read`: the image of the next request, or None where it fails."""
+        interval_s = 1 / (self.fps or SNAPSHOTS_PER_S)
+        time.sleep(max(0.0, self._asked_s + interval_s - time.monotonic()))
+        self._asked_s = time.monotonic()
+        try:
+            decoder = VideoDecoder(self._url, live=False, read_timeout_s=self._timeout_s)
+        except (av.FFmpegError, LookupError):
+            return None
+        try:
+            return next(self._scaling.apply(decoder.images()), (None, None))[0]
+        finally:
+            decoder.close()
+
+    def release(self) -> None:
+        """As `Capture.release`: there is nothing to free between two requests."""
