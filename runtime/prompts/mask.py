@@ -13,7 +13,6 @@ from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
 from .box import SELECT, draw_box, parse_box, require_display
 
-
 _VOID = 255
 """DAVIS' value of pixels that belong to nobody."""
 
@@ -41,7 +40,8 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
 
     Args:
         text: Path of a PNG (palette or grey: pixel values are object ids, 0 is background, and so
-            is 255 beside objects counted from 1, see `without_void`), or `X,Y,W,H`: left, top, width, height in pixels of the source, from 0.
+            is 255 beside objects counted from 1, see `without_void`), or `X,Y,W,H`: left, top,
+            width, height in pixels of the source, from 0.
         size_hw: Height and width of the source's frames.
 
     Returns:
