@@ -7,6 +7,8 @@ colour. Pillow has pages, animations, palettes, transparency, CMYK and single ch
 from __future__ import annotations
 
 import itertools
+import struct
+import warnings
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -22,8 +24,14 @@ from ....errors import SourceError
 Pixels = npt.NDArray[Any]
 """(H, W, 3) uint8 BGR, or deeper pixels to be scaled: (H, W) or (H, W, 3) uint16 or float32."""
 
-# What Pillow raises for a file that is damaged, too large or of an unknown format.
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+# What Pillow raises for a file that is damaged, too large or of an unknown format: where its
+# parsers run off the data, whatever they were doing.
+_PILLOW_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, AssertionError, struct.error, RuntimeError, Image.DecompressionBombError),
+)
+# Its warnings are of what it then raises, or reads all the same.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _JPEG, _PNG, _TIFF = b"\xff\xd8", b"\x89PNG", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ANIMATED = (b"GIF8", b"RIFF")
@@ -45,19 +53,25 @@ def read_images(path: Path) -> Iterator[tuple[Pixels, float | None]]:
         raise SourceError(f"image {path}: cannot be read: {error.strerror}") from None
     if not data:
         raise SourceError(f"image {path}: the file is empty")
-    pages = _pages_of(BytesIO(data))
+    try:
+        pages = _pages_of(BytesIO(data))
+    except _PILLOW_ERRORS:
+        raise SourceError(f"image {path}: its images cannot be counted: damaged") from None
     if len(pages) == 1:
         yield _single(path, data), None
         return
-    with Image.open(BytesIO(data)) as file:
-        for count, number in enumerate(pages, 1):
-            try:
-                pixels, seconds = _page(file, number, data)
-            except _PILLOW_ERRORS as error:
-                raise SourceError(
-                    f"image {path}: image {count} of {len(pages)} cannot be decoded ({error})"
-                ) from None
-            yield pixels, seconds
+    file = _opened(BytesIO(data))
+    for count, number in enumerate(pages, 1):
+        try:
+            page = (
+                (_page_of_opencv(data, number), 0.0) if file is None else _page(file, number, data)
+            )
+        except _PILLOW_ERRORS as error:
+            reason = " ".join(str(error).split()) or "damaged"
+            raise SourceError(
+                f"image {path}: image {count} of {len(pages)} cannot be decoded ({reason})"
+            ) from None
+        yield page
 
 
 def count_images(path: Path) -> int:
@@ -65,34 +79,68 @@ def count_images(path: Path) -> int:
     try:
         with path.open("rb") as file:
             return len(_pages_of(file))
-    except OSError:
+    except _PILLOW_ERRORS:
         return 1
 
 
 def _pages_of(file: BinaryIO) -> list[int]:
-    """Numbers of the pages or frames of a file that are images to be shown, from 0."""
-    head = file.read(8)
-    tiff = head.startswith(_TIFF)
-    if not tiff and not head.startswith(_ANIMATED) and not _is_animated_png(file, head):
+    """Numbers of the pages or frames of a file that are images to be shown, from 0.
+
+    Raises:
+        Exception: One of `_PILLOW_ERRORS` where they cannot be counted.
+    """
+    head = file.read(16)
+    if head.startswith(_TIFF):
+        count = _count_directories(file, head)
+        image = _opened(file) if count > 1 else None
+        known = image is not None
+        return [n for n in range(count) if not known or _is_image_of_its_own(image, n)] or [0]
+    image = _opened(file) if _may_move(file, head) else None
+    if image is None:
         return [0]
+    count = getattr(image, "n_frames", 1)
+    # The still image of an animated PNG may be for those alone who cannot show it move.
+    still = count > 1 and bool(image.info.get("default_image"))
+    return list(range(int(still), count))
+
+
+def _opened(file: BinaryIO) -> Image.Image | None:
+    """What Pillow makes of a file, or None."""
     try:
         file.seek(0)
-        with Image.open(file) as image:
-            count = getattr(image, "n_frames", 1)
-            if tiff and count > 1:
-                return [n for n in range(count) if _is_image_of_its_own(image, n)] or [0]
-            # The still image of an animated PNG may be for those alone who cannot show it move.
-            still = count > 1 and bool(image.info.get("default_image"))
-            return list(range(int(still), count))
+        return Image.open(file)
     except _PILLOW_ERRORS:
-        return [0]
+        return None
 
 
-def _is_animated_png(file: BinaryIO, head: bytes) -> bool:
-    """Whether the chunk that says so comes before the image."""
+def _count_directories(file: BinaryIO, head: bytes) -> int:
+    """How many directories a TIFF or BigTIFF has; Pillow does not open all kinds.
+
+    Raises:
+        ValueError: They go round in a circle, or beyond the end of the file.
+    """
+    order: Any = "little" if head.startswith(b"II") else "big"
+    big = int.from_bytes(head[2:4], order) == 43
+    entries, entry, offset = (8, 20, 8) if big else (2, 12, 4)
+    at = int.from_bytes(head[8:16] if big else head[4:8], order)
+    seen: set[int] = set()
+    while at:
+        file.seek(at)
+        count = int.from_bytes(file.read(entries), order)
+        file.seek(at + entries + entry * count)
+        following = file.read(offset)
+        if at in seen or len(following) < offset:
+            raise ValueError("damaged directories")
+        seen.add(at)
+        at = int.from_bytes(following, order)
+    return max(1, len(seen))
+
+
+def _may_move(file: BinaryIO, head: bytes) -> bool:
+    """Whether it is an animation, of a PNG by the chunk that says so before the image."""
     if not head.startswith(_PNG):
-        return False
-    at, name = len(head), b""
+        return head.startswith(_ANIMATED)
+    at, name = 8, b""
     while name not in (b"acTL", b"IDAT"):
         file.seek(at)
         chunk = file.read(8)
