@@ -63,9 +63,7 @@ def read_images(path: Path) -> Iterator[tuple[Pixels, float | None]]:
     file = _opened(BytesIO(data))
     for count, number in enumerate(pages, 1):
         try:
-            page = (
-                (_page_of_opencv(data, number), 0.0) if file is None else _page(file, number, data)
-            )
+            page = _page(file, number, data)
         except _PILLOW_ERRORS as error:
             reason = " ".join(str(error).split()) or "damaged"
             raise SourceError(
@@ -159,9 +157,10 @@ def _is_image_of_its_own(file: Image.Image, number: int) -> bool:
     return not tags.get(_SUBFILE_TYPE, 0) & (_REDUCED | _MASK)
 
 
-def _page(file: Image.Image, number: int, data: bytes) -> tuple[Pixels, float]:
-    file.seek(number)
-    if _is_deep_colour(file):
+def _page(file: Image.Image | None, number: int, data: bytes) -> tuple[Pixels, float]:
+    if file is not None:
+        file.seek(number)
+    if file is None or _is_deep_colour(file):
         return _page_of_opencv(data, number), 0.0
     return _shown(file), float(file.info.get("duration", 0) or 0) / 1000
 

@@ -345,6 +345,30 @@ def test_deep_pages_of_colour(tmp_path):
         assert np.abs(image - 255.0 * page / 65535).max() <= 1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_deep_pages_of_floats(tmp_path, channels):
+    pages = deep(-5, 20, np.float32, channels=channels, count=4)
+    write_pages(tmp_path / "a.tif", pages)
+    images, (note,) = frames_of(tmp_path / "a.tif")
+    assert len(images) == 4
+    for image, page in zip(images, pages, strict=True):
+        expected = np.clip(255 * (page + 5.0) / 25, 0, 255)
+        assert np.abs(image - (expected if channels == 3 else expected[..., None])).max() <= 2
+    assert "what the first 4 images use" in note
+
+
+def test_pages_that_cannot_be_counted_are_damage(tmp_path):
+    """Not a still image: nothing of it may be lost in silence."""
+    images = [Image.fromarray(picture(n)) for n in range(4)]
+    data = bytearray(saved(tmp_path / "a.tif", images).read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    following = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[following : following + 4] = first.to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(SourceError, match=r"a\.tif: its images cannot be counted: damaged"):
+        open_source(str(tmp_path / "a.tif"))
+
+
 @pytest.mark.parametrize("kind", [1, 4])
 def test_previews_and_masks_in_a_tiff_are_no_pages(tmp_path, kind):
     path = tmp_path / "a.tif"
