@@ -165,6 +165,7 @@ class Pipeline:
 
     Attributes:
         frames: Number of frames done.
+        end: One more than the number of the last one; 0 before the first.
         predicted: Of these, those in which no detector ran.
         interrupted: Whether the user ended the run.
         exhausted: Whether the source was read to its end.
@@ -193,7 +194,7 @@ class Pipeline:
         self._stages_s: dict[str, float] = {}
         self._size_for: tuple[int, int] | None = None
         self._size = (0, 0)
-        self.frames = self.predicted = 0
+        self.frames = self.predicted = self.end = 0
         self.interrupted = False
         self.exhausted = False
         self.elapsed_s = 0.0
@@ -273,7 +274,7 @@ class Pipeline:
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
-        self.frames += 1
+        self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
         if self._listeners:
             self._notify(frame, results)

@@ -9,6 +9,8 @@ import copy
 import json
 import os
 import resource
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from unitrack_edge.errors import UnitrackError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
@@ -28,8 +31,11 @@ from unitrack_edge.runtime.prompts.mask import labels_from_text
 from unitrack_edge.runtime.prompts.pose import poses_from_file
 from unitrack_edge.runtime.server.auth import parse_address
 from unitrack_edge.runtime.server.commands import read_command
+from unitrack_edge.runtime.sources.image_files.numbering import numbers_in_names
 from unitrack_edge.runtime.sources.open import SOURCES, open_source
 from unitrack_edge.runtime.sources.redact import redact
+
+from .support.video_files import grey_levels, write_video
 
 SIZE_HW = (24, 32)
 MEMORY_MB = 500
@@ -339,6 +345,89 @@ def test_sources(monkeypatch_cwd, text):
     source = ends_well(open_source, text)
     if source is not None:
         source.close()
+
+
+def encoded(suffix, *images, **options):
+    """Images of Pillow as the bytes of one file."""
+    file = BytesIO()
+    pages = {"save_all": True, "append_images": images[1:]} if len(images) > 1 else {}
+    images[0].save(file, suffix, **pages, **options)
+    return file.getvalue()
+
+
+def of_opencv(suffix, image):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+DEEP = np.linspace(0, 60_000, SIZE_HW[0] * SIZE_HW[1]).reshape(SIZE_HW).astype(np.uint16)
+PLAIN = [Image.fromarray((DEEP // (n + 235)).astype(np.uint8)).convert("RGB") for n in range(3)]
+CLEAR = Image.merge("RGBA", (*PLAIN[0].split(), PLAIN[1].getchannel(0)))
+PICTURES = {
+    "png": [encoded("PNG", *PLAIN), encoded("PNG", CLEAR), of_opencv(".png", DEEP)],
+    "tif": [
+        encoded("TIFF", *PLAIN),
+        encoded("TIFF", *PLAIN, compression="tiff_lzw"),
+        encoded("TIFF", Image.fromarray(DEEP), Image.fromarray(DEEP)),
+        of_opencv(".tiff", np.dstack([DEEP] * 3)),
+        of_opencv(".tiff", DEEP.astype(np.float32)),
+    ],
+    "gif": [encoded("GIF", *PLAIN)],
+    "webp": [encoded("WEBP", *PLAIN), encoded("WEBP", CLEAR)],
+    "jpg": [encoded("JPEG", PLAIN[0]), encoded("JPEG", PLAIN[0].convert("CMYK"))],
+    "pgm": [of_opencv(".pgm", DEEP)],
+    "jp2": [encoded("JPEG2000", Image.fromarray(DEEP))],
+    "avif": [encoded("AVIF", PLAIN[0])],
+}
+ONE_PICTURE = [(suffix, content) for suffix, all_of in PICTURES.items() for content in all_of]
+
+
+def frames_of(path, value_range=None):
+    """Up to five frames of a file, and what is said of it."""
+    with open_source(str(path), value_range=value_range) as source:
+        for frame in islice(source, 5):
+            assert frame.image.dtype == np.uint8
+            assert frame.time_s >= 0
+        for note in [*source.notes(), source.ended_early or ""]:
+            assert "\n" not in note
+
+
+@pytest.mark.parametrize(("suffix", "valid"), ONE_PICTURE)
+@settings(fuzz, max_examples=max(1, EXAMPLES // len(ONE_PICTURE)))
+@given(data=st.data())
+def test_images(folder, suffix, valid, data):
+    path = folder / f"picture.{suffix}"
+    path.write_bytes(data.draw(cut_or_changed(valid)))
+    ends_well(frames_of, path, data.draw(st.sampled_from([None, None, "0,9", "9,0", "a,b"])))
+
+
+@fuzz
+@given(names=st.lists(st.text("0123456789_-.aé٣", min_size=1, max_size=24), max_size=5))
+def test_numbers_in_names(names):
+    numbers = numbers_in_names(names) if names else None
+    assert numbers is None or len(numbers) == len(names)
+
+
+@pytest.fixture(scope="module")
+def clips(folder):
+    kinds = [("mkv", "ffv1", "gray16le"), ("mp4", "libx264", "yuv420p")]
+    kinds += [
+        ("avi", "mjpeg", "yuvj420p"),
+        ("ts", "mpeg2video", "yuv420p"),
+        ("flv", "flv", "yuv420p"),
+    ]
+    return {
+        suffix: write_video(folder / f"whole.{suffix}", grey_levels(4, (32, 32)), codec, pix_fmt)
+        for suffix, codec, pix_fmt in kinds
+    }
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi", "ts", "flv"])
+@settings(fuzz, max_examples=max(1, EXAMPLES // 5))
+@given(data=st.data())
+def test_videos(folder, clips, suffix, data):
+    path = folder / f"clip.{suffix}"
+    path.write_bytes(data.draw(cut_or_changed(clips[suffix].read_bytes())))
+    ends_well(frames_of, path)
 
 
 @fuzz

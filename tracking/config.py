@@ -90,6 +90,18 @@ class SourceConfig:
         metavar="NAME",
     )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
+    value_range: str | None = option(
+        "Images of 16 bits or floats: the values that become black and white.  [default: what "
+        "their format has, or what the first images use]",
+        flag="--range",
+        metavar="LOW,HIGH",
+    )
+    frame_numbers: str | None = option(
+        "Of a folder of images: number frames by the names of the files (MOTChallenge: 000004.png "
+        "is frame 4) or by their order.  [default: by name where --detections speaks of such "
+        "frames, else by order]",
+        choices=("name", "order"),
+    )
     realtime: bool = option(
         "Play files at their own pace; frames that are late are dropped.", False
     )

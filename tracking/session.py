@@ -268,7 +268,9 @@ class SourceRun:
         """
         config = self.config
         options = LiveOptions(config.realtime, config.freeze_s, config.give_up_s, self.log.notify)
-        self.source = open_source(config.source, fps=config.fps, options=options)
+        self.source = open_source(
+            config.source, fps=config.fps, value_range=config.value_range, options=options
+        )
         self._held.callback(self.source.close)
 
     def open_task_runners(self, graphs: GraphRunner, commands: Commands | None) -> None:
@@ -285,6 +287,7 @@ class SourceRun:
             head = self._head(config, graphs, commands)
             detector = self._detector(config) if head.needs_detections else None
             self.task_runners.append(TaskRunner(config.task, head, detector, []))
+        self._number_frames()
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
             graphs.engine(graph)
@@ -298,6 +301,17 @@ class SourceRun:
             detect_every=self._track.detector.every(),
         )
         self.log.opened(self.source.info)
+
+    def _number_frames(self) -> None:
+        """Number the frames as asked for, or as the files of detections do."""
+        from ..runtime.sources.image_files.numbering import numbered
+
+        files = {}
+        for runner in self.task_runners:
+            spoken = None if runner.detector is None else runner.detector.numbered_frames()
+            if spoken is not None:
+                files[str(self.config.detections)] = spoken
+        self.source = numbered(self.source, self.config.frame_numbers, list(files.items()))
 
     def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:
         """Make the folders of the results, or clear them, and open what the results go to.
@@ -497,7 +511,7 @@ class SourceRun:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
         notes += source.notes()
-        frames = pipeline.frames if pipeline.exhausted else None
+        frames = pipeline.end if pipeline.exhausted else None
         for runner in self.task_runners:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]

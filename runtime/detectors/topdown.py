@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DetectionError, UnitrackError
-from ...records import BoolArray, Detections, FloatArray, Frame, UInt8Array
+from ...records import BoolArray, Detections, FloatArray, Frame, IntArray, UInt8Array
 from ..boxes import clip_boxes, rows_in_image
 from ..bundle.bundle import Bundle
 from ..bundle.spec import GraphSpec
@@ -406,6 +406,10 @@ class TopDownDetector(Detector):
             BackendError: The backend failed.
         """
         return self._model.describe(frame, self._boxes.detect(frame))
+
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """Those of the first step."""
+        return self._boxes.numbered_frames()
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The notes of both steps."""

@@ -99,6 +99,12 @@ class CocoFile(TableFile):
             )
         return False
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """See `Detector.numbered_frames`; None where `image_id` is no number of a frame."""
+        if self._largest > LAST_FRAME:
+            return None
+        return np.unique(self._frames) - self._first_image, self._first_image
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes()

@@ -103,6 +103,10 @@ class MotsFile(DetectionFile):
         scores = np.ones(len(rows), np.float32)
         return Detections(mask_boxes(masks), scores, labels, masks, class_names=CLASS_NAMES)
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """See `Detector.numbered_frames`."""
+        return np.array(sorted(self._by_frame), np.int64), self._first_frame
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on an empty file, empty masks, and frames beyond the source's end."""
         notes = []

@@ -116,6 +116,10 @@ class PosetrackFile(TableFile):
         # Quoted, because a name in a damaged file may hold anything.
         return repr("/".join(self._names[position][::-1]))
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """None: the file names its images."""
+        return None
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes(None if self._by_name else source_frames)

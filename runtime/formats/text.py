@@ -91,6 +91,10 @@ class TableFile(DetectionFile):
             )
         self._size_hw, self._inside = size_hw, rows_in_image(boxes, size_hw)
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """See `Detector.numbered_frames`."""
+        return np.unique(self._frames), self._first_frame
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on an empty file, boxes outside the image, frames beyond the source's end."""
         if not len(self._rows):
