@@ -80,14 +80,20 @@ class SourceConfig:
         "the detector finds something."
     )
     detections: Path | None = option(
-        "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
-        "or COCO results) in place of a detector; without a model for them, mots needs masks and "
-        "posetrack keypoints. For several sources as --init."
+        "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
+        "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
+        "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
+        "keypoints. For several sources as --init."
     )
     detections_class: str | None = option(
-        "What the detections of a MOTChallenge or COCO file are where it names no class, such as "
-        "person.  [default: not known; person in a benchmark's own NAME/det/det.txt]",
+        "What the detections of a file are where it names no class, such as person.  [default: not "
+        "known; person in a benchmark's own NAME/det/det.txt]",
         metavar="NAME",
+    )
+    strict: bool = option(
+        "Take --detections at its word: a damaged row is an error, and nothing is merged or "
+        "reinterpreted.",
+        False,
     )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
     realtime: bool = option(
@@ -109,8 +115,12 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
             raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
-        if self.detections_class is not None and self.detections is None:
-            raise RequestError("--detections-class belongs to --detections FILE")
+        for flag, given in (
+            ("--detections-class", self.detections_class is not None),
+            ("--strict", self.strict),
+        ):
+            if given and self.detections is None:
+                raise RequestError(f"{flag} belongs to --detections FILE")
         give_up_s = self.give_up_s
         if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
             raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")

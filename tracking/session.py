@@ -430,6 +430,7 @@ class SourceRun:
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=self.config.detections_class,
+            strict=self.config.strict,
             **(models if spec.person_model else {}),
         )
         return self._held.enter_context(detector)

@@ -30,7 +30,7 @@ from .keypoints import (
     score_of,
     seen_joints,
 )
-from .text import TableFile, count, first_invalid
+from .text import DamagedRows, ReadOptions, TableFile, count
 
 
 class PosetrackFile(TableFile):
@@ -38,12 +38,15 @@ class PosetrackFile(TableFile):
 
     Args:
         path: The file, as the user named it.
+        options: How to read it.
 
     Raises:
-        DetectionError: The file cannot be read or an entry is malformed; names the entry.
+        DetectionError: The file cannot be read, or most entries are damaged; names the entry.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        options = options or ReadOptions()
+        damaged = DamagedRows(path, "annotation", options.strict)
         data = load_json(path)
         images = in_order(path, list_of_objects(path, data, "images"))
         annotations = list_of_objects(path, data, "annotations")
@@ -53,10 +56,15 @@ class PosetrackFile(TableFile):
             self._by_end.setdefault(parts[0] if parts else "", []).append(i)
         self._sizes = [image_size(image) for image in images]
         positions = {image["id"]: i for i, image in enumerate(images)}
-        frames, rows, self._bare = _read_persons(path, annotations, positions)
+        frames, rows, self._bare = _read_persons(path, annotations, positions, damaged)
         if has_coco_joints(data) and rows.keypoints is not None:
             rows = replace(rows, keypoints=posetrack_from_coco(rows.keypoints))
-        super().__init__(path, frames[0], rows, frames[1], place="annotation")
+        super().__init__(
+            *(path, frames[0], rows, frames[1]),
+            place="annotation",
+            damaged=damaged,
+            options=options,
+        )
         self._by_name: bool | None = None
         self._seen: set[int] = set()
 
@@ -135,36 +143,44 @@ class PosetrackFile(TableFile):
 
 
 def _read_persons(
-    path: Path, annotations: Sequence[Mapping[str, Any]], positions: Mapping[Any, int]
+    path: Path,
+    annotations: Sequence[Mapping[str, Any]],
+    positions: Mapping[Any, int],
+    damaged: DamagedRows,
 ) -> tuple[tuple[IntArray, IntArray], Detections, list[int]]:
     """Frame positions and places of the rows, the rows, and the places of those left out."""
     frames, places, boxes, scores, joints, bare = [], [], [], [], [], []
     for place, annotation in enumerate(annotations, 1):
         where = f"{path}, annotation {place}"
         image = annotation.get("image_id")
-        if not isinstance(image, (int, str)) or image not in positions:
-            raise DetectionError(f"{where}: image_id {image!r} is not among the images")
-        keypoints = joints_of(where, annotation)
-        box = box_of(where, annotation, keypoints)
+        try:
+            if not isinstance(image, (int, str)) or image not in positions:
+                raise DetectionError(f"{where}: image_id {image!r} is not among the images")
+            keypoints = joints_of(where, annotation)
+            box = box_of(where, annotation, keypoints)
+            score = score_of(where, annotation, keypoints)
+        except DetectionError as error:
+            damaged.add(place, error)
+            continue
         if box is None:
             bare.append(place)
             continue
         frames.append(positions[image])
         places.append(place)
         boxes.append(box)
-        scores.append(score_of(where, annotation, keypoints))
+        scores.append(score)
         joints.append(keypoints)
-    bad = first_invalid(boxes)
-    if bad is not None:
-        raise DetectionError(f"{path}, annotation {places[bad]}: got an empty box {boxes[bad]}")
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    good = damaged.add_empty(corners, places)
+    damaged.check(int(np.count_nonzero(good)) + len(bare))
     rows = Detections(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(scores, np.float32),
-        np.zeros(len(boxes), np.int64),
-        keypoints=np.array(joints, np.float32).reshape(-1, JOINTS, 3),
+        corners[good],
+        np.array(scores, np.float32)[good],
+        np.zeros(int(np.count_nonzero(good)), np.int64),
+        keypoints=np.array(joints, np.float32).reshape(-1, JOINTS, 3)[good],
         class_names=("person",),
     )
-    return (np.array(frames, np.int64), np.array(places, np.int64)), rows, bare
+    return (np.array(frames, np.int64)[good], np.array(places, np.int64)[good]), rows, bare
 
 
 _HEAD = '{"annotations": [\n'
