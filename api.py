@@ -438,7 +438,7 @@ def evaluate(
         UnitrackError: A sequence cannot be read, tracked or scored.
     """
     from .evaluation.datasets.base import check_trackable, choose, first_frames
-    from .evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+    from .evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS, format_of, read_sequences
     from .evaluation.runner.jobs import SequenceJob, run_job
     from .evaluation.runner.report import summary_of
 
@@ -446,9 +446,10 @@ def evaluate(
         expected = ", ".join(FORMAT_OF_TASK)
         raise RequestError(f"no benchmark for task {task!r}, expected one of {expected}")
     folder = Path(bundle) if bundle is not None else default_bundle(backbone)
-    root, name = Path(data), FORMAT_OF_TASK[task]
+    root = Path(data)
+    name = format_of(task, root, split)
     row = FORMATS[name]
-    chosen = choose(row.read(root, split), tuple(sequences))
+    chosen = choose(read_sequences(task, None, root, split), tuple(sequences))
     chosen = [first_frames(sequence, max_frames) for sequence in chosen]
     check_trackable(chosen)
     default = Path("runs") / f"eval-{task}-{root.absolute().name}-{folder.absolute().name}"

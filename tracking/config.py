@@ -27,7 +27,7 @@ from ..runtime.paths import (
     model_name,
 )
 from ..runtime.sources.redact import redact, short_names
-from .registry import TASKS, TaskSpec, starts_from_detector
+from .registry import RESULT_FORMATS, TASKS, TaskSpec, starts_from_detector
 
 
 def option(
@@ -305,6 +305,12 @@ class RunConfig:
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
         recorded=False,
+    )
+    format: str | None = option(
+        "Write the boxes of the tracks in a form that other tools read, in place of the task's own "
+        "results: MOTChallenge or KITTI rows, COCO JSON with video and track ids, YOLO labels, or "
+        "CSV as supervision writes it (docs/formats.md).",
+        choices=tuple(RESULT_FORMATS),
     )
     save_video: bool = option("Write video.mp4 with the tracks drawn in.", False)
     show: bool = option("Show the tracks in a window; q ends.", False)

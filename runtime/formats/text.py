@@ -248,7 +248,7 @@ class TableFile(DetectionFile):
             self._rows = replace(self._rows, boxes_xyxy=corners)
             self._remarks.append(
                 f"the boxes of {self.path} are read as left, top, right, bottom: as left, top, "
-                f"width, height most of them reach beyond the {image} image (--strict: as width "
+                f"width, height many of them reach beyond the {image} image (--strict: as width "
                 "and height)"
             )
         elif (reach := small_corner(self._frames, boxes, size_hw)) is not None:

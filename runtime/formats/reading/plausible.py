@@ -103,8 +103,9 @@ def boxes_from_corners(
 ) -> FloatArray | None:
     """The boxes of a file that has right and bottom where its format has width and height.
 
-    So it is where most boxes reach markedly beyond the image, and nearly all lie in it once they
-    are read as corners.
+    So it is where many boxes reach markedly beyond the image, and nearly all lie in it once they
+    are read as corners, which boxes with a width and height hardly do: only those near the upper
+    left corner are wider than their left edge is far.
 
     Args:
         boxes_xyxy: (M, 4) as its format says, `origin` taken off.
@@ -119,7 +120,7 @@ def boxes_from_corners(
     limits = np.array(size_hw[::-1], np.float64)
     boxes = boxes_xyxy.astype(np.float64)
     beyond = (boxes[:, 2:] > 1.05 * limits + 2).any(axis=1)
-    if 2 * int(np.count_nonzero(beyond)) <= len(boxes):
+    if 4 * int(np.count_nonzero(beyond)) <= len(boxes):
         return None
     # Width and height stand there as they are, from the same first pixel as left and top.
     corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2] - origin], axis=1)
