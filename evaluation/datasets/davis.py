@@ -188,7 +188,7 @@ def score_youtube_vos(sequence: Sequence, results: Path) -> list[Score]:
     counted = {label: scores for label, scores in sorted(shown.items()) if scores}
     if not counted:
         raise DetectionError(f"{folder}: no mask after the first frame of {sequence.name}")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if late:
         what = ", ".join(map(str, sorted(late)))
         notes = (f"{sequence.name}: objects that appear later are not tracked (labels {what})",)

@@ -208,11 +208,14 @@ def _got_score(counts: dict[str, float | int | list[float]]) -> Score:
 
 
 def _cut(boxes: _Boxes, size_hw: tuple[float, float]) -> _Boxes:
-    """Boxes x, y, w, h cut to the image; pixels from 0."""
+    """Boxes x, y, w, h as GOT-10k's toolkit cuts them to the image.
+
+    It takes the files' numbers as they are, from 1, and keeps the width of what begins left of the
+    image.
+    """
     limits = np.array([size_hw[1], size_hw[0]], np.float64)
-    low = np.clip(boxes[:, :2], 0, limits)
-    high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, limits)
-    return np.concatenate([low, high - low], axis=1)
+    low = np.clip(boxes[:, :2] + 1.0, 0, limits)
+    return np.concatenate([low, np.clip(boxes[:, 2:], 0, limits - low)], axis=1)
 
 
 def _flags(

@@ -174,11 +174,11 @@ def prepare_sequence(sequence: Sequence, folder: Path) -> Inputs:
         source, most = str(_linked(sequence, folder / "frames")), None
     detections, init = sequence.detections, sequence.init
     if detections is not None and detections.suffix != ".json":
-        first = 0 if find_format(detections) == "kitti" else 1
-        if not counts_from(sequence, first):
+        counted = 0 if find_format(detections) == "kitti" else 1
+        if not counts_from(sequence, counted):
             # `cli track` knows frames by their place among the images.
             renumbered = folder / "detections.txt"
-            renumbered_detections(sequence, detections, renumbered, first)
+            renumbered_detections(sequence, detections, renumbered, counted)
             detections = renumbered
     if init is not None and sequence.variant == ONE_OBJECT:
         init = str(_one_object(Path(init), folder / "first-mask.png"))
