@@ -78,6 +78,9 @@ def score_kitti_files(sequence: Sequence, results: Path) -> list[Score]:
     truth, found = read_kitti_rows(sequence.truth), read_kitti_rows(results)
     check_result_frames(sequence, results, (row.frame for row in found))
     notes = frame_notes(sequence, (row.frame for row in truth))
+    others = sum(row.type.lower() not in CLASSES for row in found)
+    if others:
+        notes = (*notes, f"{sequence.name}: {others} rows of other types than Car and Pedestrian")
     every = _trackeval_data(sequence, truth, found)
     return [
         score_of(data, COLUMNS, name, notes if name == CLASSES[0] else ())

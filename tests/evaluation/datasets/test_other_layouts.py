@@ -203,6 +203,7 @@ def write_kitti(root):
             kitti_row(k, 7, "Car", car, "-1 -1", 0.9),
             kitti_row(k, 8, "Car", (100, 5, 130, 35), "-1 -1", 0.9),
             kitti_row(k, 9, "Car", (132, 5, 158, 55), "-1 -1", 0.9),
+            kitti_row(k, 10, "Misc", (1, 5, 30, 55), "-1 -1", 0.9),
         ]
     write_lines(root / "training" / "label_02" / "0003.txt", truth)
     write_lines(root / "out" / "0003.txt", results)
@@ -214,7 +215,9 @@ def test_kitti_by_class_without_what_does_not_count(tmp_path):
     assert format_of("mot", tmp_path, "training") == "kitti"
     (sequence,) = read_sequences("mot", None, tmp_path, "training")
     assert (sequence.numbers, sequence.fps) == ((0, 1, 2, 3), 10)
-    car, walker = score_results(sequence, "kitti", tmp_path / "out").scores
+    record = score_results(sequence, "kitti", tmp_path / "out")
+    car, walker = record.scores
+    assert record.notes == ("0003: 4 rows of other types than Car and Pedestrian",)
     assert (car.group, walker.group) == ("car", "pedestrian")
     # Cars on vans and in regions to ignore are no mistakes.
     assert (car.values["MOTA"], car.values["FP"], car.values["FN"]) == (1, 0, 0)
