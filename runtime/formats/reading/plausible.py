@@ -158,14 +158,16 @@ def small_corner(
 ) -> tuple[int, int] | None:
     """Height and width of the corner of the image that all boxes lie in, if it is a small one.
 
-    Boxes that were made on a smaller copy of the source lie so.  None where they are spread over
-    more than half of either side, or where too few, in too few frames and places, could tell.
+    Boxes that were made on a smaller copy of the source lie so: in its upper left half, or, of
+    many boxes, in an upper left part of about the image's own shape.  None where they are spread
+    further, or where too few, in too few frames and places, could tell.
     """
-    if len(boxes_xyxy) < 20 or len(np.unique(frames)) < 5:
-        return None
-    if len(np.unique(np.round(boxes_xyxy), axis=0)) < 10:
+    if len(np.unique(frames)) < 4 or len(np.unique(np.round(boxes_xyxy), axis=0)) < 8:
         return None
     right, bottom = boxes_xyxy[:, 2:].max(axis=0).tolist()
-    if right > size_hw[1] / 2 or bottom > size_hw[0] / 2 or right <= 0 or bottom <= 0:
+    across, down = right / size_hw[1], bottom / size_hw[0]
+    half = max(across, down) <= 0.5
+    alike = len(boxes_xyxy) >= 50 and max(across, down) <= 0.75 and abs(across - down) <= 0.05
+    if min(across, down) <= 0 or not (half or alike):
         return None
     return int(np.ceil(bottom)), int(np.ceil(right))

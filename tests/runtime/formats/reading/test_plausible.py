@@ -97,6 +97,11 @@ def test_boxes_for_a_smaller_image_are_asked_about(opened):
     (note,) = file.notes()
     assert "in the upper left" in note
     assert note.endswith("were they made for a smaller one?")
+    # 1280x720 on 1920x1080: no box reaches beyond, and some reach there.
+    many = [(31 * k % 1200, 17 * k % 640, 40, 80) for k in range(39)] + [(1240, 640, 40, 80)]
+    shape = opened(rows_of(many, frames=4))
+    assert len(seen(shape, 0, (1080, 1920))) == 40
+    assert "in the upper left 1280x720 pixels of the 1920x1080 image" in shape.notes()[0]
     near = opened(walk)
     near.detect(frame(3, (100, 120)))
     assert near.notes() == []
