@@ -233,7 +233,8 @@ class Tracker:
             source: As `cli track` takes it: a video, a folder of images, camera0, a URL, ….
             init: For sot, vos and pose; None: what the tracker was made with. `detect` or
                 `detect:CLASS`: the first object that the tracker's `detector` finds.
-            detections: File or folder of detections (docs/formats.md), in place of the tracker's `detector`.
+            detections: File or folder of detections (docs/formats.md), in place of the tracker's
+                `detector`.
             detections_class: What those are where the file names no class, such as `person`.
             strict: Take the file of detections at its word: a damaged row is an error, and nothing
                 is merged or reinterpreted.

@@ -165,6 +165,7 @@ COCO_FILE = {
     "categories": [{"id": 1, "name": "person"}],
 }
 ALPHAPOSE = [{**PERSON, "image_id": "0.jpg", "box": [1, 2, 9, 9]}, {**PERSON, "image_id": "a"}]
+NAMED = [{"image_id": name, "bbox": [1, 1, 5, 5], "score": 1} for name in ("0", "v/1.jpg")]
 OPENPOSE = {"version": 1.3, "people": [{"pose_keypoints_2d": [5, 6, 1] * 25}]}
 OPENPOSE_IMAGES = {"0.jpg": OPENPOSE, "1.jpg": {"bodies": [{"joints": [5, 6, 1] * 18}]}}
 SINK = [
@@ -231,6 +232,7 @@ def test_other_tools_detections_as_text(folder, content):
         spoilt(ALPHAPOSE),
         spoilt(OPENPOSE),
         spoilt(OPENPOSE_IMAGES),
+        spoilt(NAMED),
         spoilt(SINK),
     )
 )

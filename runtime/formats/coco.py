@@ -165,7 +165,10 @@ def is_coco_file(data: Any) -> bool:
 
 
 class CocoImagesFile(NamedTable):
-    """A full COCO file: images, annotations and the names of classes.
+    """A full COCO file: images, annotations and the names of classes; or a list of named images.
+
+    Such a list is of results whose `image_id` is the name of a file, as Ultralytics' `save_json`
+    writes them.
 
     Args:
         path: The file, as the user named it.
@@ -178,6 +181,9 @@ class CocoImagesFile(NamedTable):
     def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         options = options or ReadOptions()
         data = load_json(path)
+        listed = not isinstance(data, list)
+        if not listed:
+            data = _with_images(data)
         images = in_order(path, list_of_objects(path, data, "images"))
         positions = {image["id"]: place for place, image in enumerate(images)}
         self._sizes = [image_size(image) for image in images]
@@ -212,7 +218,7 @@ class CocoImagesFile(NamedTable):
         )
         super().__init__(
             path,
-            NamedFrames(path, [_name_of(image) for image in images], listed=True),
+            NamedFrames(path, [_name_of(image) for image in images], listed=listed),
             np.array(image_ids, np.int64)[good],
             _of_default_class(rows, options.default_class),
             np.array(places, np.int64)[good],
@@ -237,6 +243,21 @@ class CocoImagesFile(NamedTable):
                 "file made on this source"
             )
         return super().detect(frame)
+
+
+def has_named_images(data: Any) -> bool:
+    """Whether JSON is a list of boxes that name their image."""
+    first = data[0] if isinstance(data, list) and data else None
+    return isinstance(first, dict) and isinstance(first.get("image_id"), str) and "bbox" in first
+
+
+def _with_images(results: list[Any]) -> dict[str, Any]:
+    """A list of results as a full file: its images are those that are named."""
+    entries = [entry if isinstance(entry, dict) else {} for entry in results]
+    names = dict.fromkeys(
+        entry["image_id"] for entry in entries if isinstance(entry.get("image_id"), str)
+    )
+    return {"images": [{"id": name} for name in names], "annotations": entries}
 
 
 def _name_of(image: Entry) -> str:

@@ -182,7 +182,7 @@ def _folder_format(path: Path) -> str:
 
 def _json_format(path: Path) -> str:
     from .boxes.columns import has_boxes
-    from .coco import is_coco_file, is_coco_results
+    from .coco import has_named_images, is_coco_file, is_coco_results
     from .keypoints import load_json
     from .poses.alphapose import is_alphapose
     from .poses.openpose import is_openpose
@@ -199,5 +199,7 @@ def _json_format(path: Path) -> str:
         return "coco" if is_coco_file(data) else "posetrack"
     if is_alphapose(data):
         return "alphapose"
+    if has_named_images(data):
+        return "coco"
     names = {str(name) for row in data[:3] if isinstance(row, dict) for name in row}
     return "columns" if has_boxes(names) and not names & {"image_id", "bbox"} else "coco-results"

@@ -13,7 +13,6 @@ from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
 from .box import SELECT, draw_box, parse_box, require_display
 
-
 VOID = 255
 """Value of a DAVIS mask where nothing counts."""
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from ....errors import DetectionError
 from ....records import Detections, Frame, IntArray
+from ...sources.base import IMAGE_SUFFIXES
 from ..text import TableFile, count
 
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
+_ENDINGS = IMAGE_SUFFIXES | {".txt", ".json"}
 _LARGEST = 10_000_000
 """A larger number in a name does not count frames: at 25 FPS this is more than four days."""
 
@@ -73,7 +75,9 @@ class NamedFrames:
 
 def stem_of(name: str) -> str:
     """A file's name without folder and ending."""
-    return PurePosixPath(name.replace("\\", "/")).stem if name else ""
+    path = PurePosixPath(name.replace("\\", "/"))
+    # Not every dot begins an ending: street.east_0001.
+    return path.stem if path.suffix.lower() in _ENDINGS else path.name
 
 
 def _number(name: str) -> int | None:

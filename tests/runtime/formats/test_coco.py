@@ -52,3 +52,16 @@ def test_an_empty_list_holds_no_objects(opened, name, text):
     file = opened(text, name)
     assert len(file.detect(frame(0))) == 0
     assert file.notes(1) == [f"{file.path} holds no detections"]
+
+
+@pytest.mark.parametrize("name", ["clip_{}", "v/clip_{}.jpg"])
+def test_results_that_name_their_images(opened, name):
+    box = {"category_id": 3, "bbox": [5, 6, 20, 30], "score": 0.5}
+    file = opened([{"image_id": name.format(k), **box} for k in (1, 3)], "predictions.json")
+    assert find_format(file.path) == "coco"
+    assert [len(file.detect(frame(k))) for k in range(4)] == [1, 0, 1, 0]
+    named = opened([{"image_id": name.format(k), **box} for k in (1, 3)], "predictions.json")
+    images = ("clip_3.png", "clip_2.png")
+    found = [named.detect(frame(k, name=image)) for k, image in enumerate(images)]
+    assert [len(seen) for seen in found] == [1, 0]
+    assert (found[0].classes[0], found[0].scores[0]) == (3, 0.5)

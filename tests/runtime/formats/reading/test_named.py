@@ -29,6 +29,8 @@ NO_NAMES = ("", "", "")
         (["000005.txt"], ("000004.png", "000005.png"), [None, 0]),
         (["a/b/x9.jpg", "y.jpg"], ("y.png", "x9.png"), [1, 0]),
         (["one", "two"], NO_NAMES, [0, 1, None]),
+        (["st.east_1", "st.east_2"], NO_NAMES, [0, 1, None]),
+        (["st.east_2"], ("st.east_1.jpg", "st.east_2.jpg"), [None, 0]),
         (["v_1", "v_2"], ("0001.png", "0002.png"), [0, 1]),
     ],
 )
