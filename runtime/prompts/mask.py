@@ -13,17 +13,13 @@ from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
 from .box import SELECT, draw_box, parse_box, require_display
 
-VOID = 255
-"""Value of a DAVIS mask where nothing counts."""
-
 
 def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     """Read `--init`: a mask file, or a box.
 
     Args:
         text: Path of a PNG (palette or grey: pixel values are object ids, 0 is background), or
-            `X,Y,W,H`: left, top, width, height in pixels of the source, from 0.  Value 255 beside
-            others is background, see `without_void`.
+            `X,Y,W,H`: left, top, width, height in pixels of the source, from 0.
         size_hw: Height and width of the source's frames.
 
     Returns:
@@ -46,16 +42,8 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
                 f"--init {text}: the mask is empty, every pixel is 0: mark the object with another "
                 "value"
             )
-        return without_void(labels)
-    return filled_box(box, size_hw, f"--init {text}")
-
-
-def without_void(labels: UInt8Array) -> UInt8Array:
-    """A label map in which 255 beside other objects is background: DAVIS' "nothing counts here"."""
-    void = labels == VOID
-    if not void.any() or not (labels[~void] > 0).any():
         return labels
-    return np.where(void, np.uint8(0), labels)
+    return filled_box(box, size_hw, f"--init {text}")
 
 
 def filled_box(

@@ -134,6 +134,10 @@ class NamedTable(TableFile):
         self._looked.add(place)
         return self._at(place, frame.size_hw)
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """None: the file names its images."""
+        return None
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes()

@@ -83,16 +83,3 @@ def test_a_box_is_cut_at_the_border_and_must_hold_a_pixel():
     assert filled_box((-5, 50, 10, 99), SIZE_HW).sum() == 5 * 10
     with pytest.raises(DetectionError, match=r"--init 80,0,5,5: .* no pixel .* 80x60"):
         filled_box((80, 0, 5, 5), SIZE_HW, "--init 80,0,5,5")
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"), [((1, 2, 255), {0, 1, 2}), ((255,), {0, 255}), ((3, 255), {0, 3})]
-)
-def test_the_void_of_davis_is_no_object(tmp_path, given, expected):
-    labels = np.zeros(SIZE_HW, np.uint8)
-    for k, label in enumerate(given):
-        labels[10 * k : 10 * k + 8, 5:20] = label
-    path = tmp_path / "mask.png"
-    path.write_bytes(encode_palette_png(labels, davis_palette()))
-    found, _ = labels_to_start(str(path), SIZE_HW)
-    assert set(np.unique(found).tolist()) == expected
