@@ -115,11 +115,6 @@ class MotsFile(DetectionFile):
         scores = np.ones(len(rows), np.float32)
         return Detections(mask_boxes(masks), scores, labels, masks, class_names=CLASS_NAMES)
 
-    def dropped(self) -> dict[str, int]:
-        """Damaged rows and empty masks."""
-        numbers = {"damaged": len(self._damaged.places), "empty": len(self._empty_lines)}
-        return {reason: number for reason, number in numbers.items() if number}
-
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on an empty file, damaged rows, empty masks, and frames beyond the source's end."""
         notes = self._damaged.notes()
@@ -135,6 +130,11 @@ class MotsFile(DetectionFile):
             frames -= self._first_frame
             notes += beyond_the_end(self.path, frames, source_frames, self._first_frame)
         return notes
+
+    def dropped(self) -> dict[str, int]:
+        """Damaged rows and empty masks."""
+        numbers = {"damaged": len(self._damaged.places), "empty": len(self._empty_lines)}
+        return {reason: number for reason, number in numbers.items() if number}
 
 
 def read_mots_rows(

@@ -233,6 +233,21 @@ class TableFile(DetectionFile):
             )
         self._size_hw, self._inside = size_hw, rows_in_image(boxes, size_hw)
 
+    def notes(self, source_frames: int | None = None) -> list[str]:
+        """Notes on an empty file, boxes outside the image, frames beyond the source's end."""
+        notes = [*self._damaged.notes(), *self._remarks]
+        if not len(self._rows):
+            return [*notes, f"{self.path} holds no detections"]
+        outside = self._places[~self._inside]
+        if len(outside):
+            notes.append(
+                f"{count(len(outside), 'box', 'boxes')} of {self.path} wholly outside the image "
+                f"left out, the first at {self._place} {outside.min()}"
+            )
+        if source_frames is not None:
+            notes += beyond_the_end(self.path, self._frames, source_frames, self._first_frame)
+        return notes
+
     def _reinterpret(self, size_hw: tuple[int, int]) -> None:
         """Read the boxes as what they must be if they belong to images of this size."""
         boxes, image = self._rows.boxes_xyxy, f"{size_hw[1]}x{size_hw[0]}"
@@ -266,21 +281,6 @@ class TableFile(DetectionFile):
             "outside_image": int(np.count_nonzero(~self._inside)),
         }
         return {reason: number for reason, number in numbers.items() if number}
-
-    def notes(self, source_frames: int | None = None) -> list[str]:
-        """Notes on an empty file, boxes outside the image, frames beyond the source's end."""
-        notes = [*self._damaged.notes(), *self._remarks]
-        if not len(self._rows):
-            return [*notes, f"{self.path} holds no detections"]
-        outside = self._places[~self._inside]
-        if len(outside):
-            notes.append(
-                f"{count(len(outside), 'box', 'boxes')} of {self.path} wholly outside the image "
-                f"left out, the first at {self._place} {outside.min()}"
-            )
-        if source_frames is not None:
-            notes += beyond_the_end(self.path, self._frames, source_frames, self._first_frame)
-        return notes
 
 
 def count(number: int, one: str, many: str) -> str:
