@@ -27,7 +27,7 @@ from ..runtime.paths import (
     model_name,
 )
 from ..runtime.sources.redact import redact, short_names
-from .registry import TASKS, TaskSpec, starts_from_detector
+from .registry import RESULT_FORMATS, TASKS, TaskSpec, starts_from_detector
 
 
 def option(
@@ -80,14 +80,20 @@ class SourceConfig:
         "the detector finds something."
     )
     detections: Path | None = option(
-        "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
-        "or COCO results) in place of a detector; without a model for them, mots needs masks and "
-        "posetrack keypoints. For several sources as --init."
+        "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
+        "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
+        "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
+        "keypoints. For several sources as --init."
     )
     detections_class: str | None = option(
-        "What the detections of a MOTChallenge or COCO file are where it names no class, such as "
-        "person.  [default: not known; person in a benchmark's own NAME/det/det.txt]",
+        "What the detections of a file are where it names no class, such as person.  [default: not "
+        "known; person in a benchmark's own NAME/det/det.txt]",
         metavar="NAME",
+    )
+    strict: bool = option(
+        "Take --detections at its word: a damaged row is an error, and nothing is merged or "
+        "reinterpreted.",
+        False,
     )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
     value_range: str | None = option(
@@ -121,8 +127,12 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
             raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
-        if self.detections_class is not None and self.detections is None:
-            raise RequestError("--detections-class belongs to --detections FILE")
+        for flag, given in (
+            ("--detections-class", self.detections_class is not None),
+            ("--strict", self.strict),
+        ):
+            if given and self.detections is None:
+                raise RequestError(f"{flag} belongs to --detections FILE")
         give_up_s = self.give_up_s
         if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
             raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")
@@ -307,6 +317,12 @@ class RunConfig:
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
         recorded=False,
+    )
+    format: str | None = option(
+        "Write the boxes of the tracks in a form that other tools read, in place of the task's own "
+        "results: MOTChallenge or KITTI rows, COCO JSON with video and track ids, YOLO labels, or "
+        "CSV as supervision writes it (docs/formats.md).",
+        choices=tuple(RESULT_FORMATS),
     )
     save_video: bool = option("Write video.mp4 with the tracks drawn in.", False)
     show: bool = option("Show the tracks in a window; q ends.", False)

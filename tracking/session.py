@@ -30,7 +30,7 @@ from ..runtime.sources.redact import short_names
 from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_atomic
 from ..runtime.writers.run_folder import OutputFolder
 from .config import SourceConfig, TrackConfig
-from .registry import DEFAULT_FPS, TASKS, class_to_start_from, open_head
+from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
 from .report import multi_source_report, run_report, source_summary
 
 if TYPE_CHECKING:
@@ -445,6 +445,7 @@ class SourceRun:
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=self.config.detections_class,
+            strict=self.config.strict,
             **(models if spec.person_model else {}),
         )
         return self._held.enter_context(detector)
@@ -465,7 +466,10 @@ class SourceRun:
             return draw_tracks(image, tracks, caption=task)
 
         spec = TASKS[task]
-        results = self._segmented(output / spec.result, spec.open_writer)
+        name, open_writer = spec.result, spec.open_writer
+        if run.format is not None:
+            name, open_writer = RESULT_FORMATS[run.format]
+        results = self._segmented(output / name, open_writer)
         # A camera is watched on although its results can be written no longer; a file is not.
         writers = [enter(self._recording(results, info) if info.live else results)]
         if run.save_video:
@@ -507,6 +511,17 @@ class SourceRun:
             notes += [note for note in (*found, *runner.head.drop_notes()) if note not in notes]
         return tuple(notes)
 
+    def _without_objects(self, runner: TaskRunner) -> list[str]:
+        """Why a task has no result, where no line on what was dropped says so."""
+        detector, frames = runner.detector, self.pipeline.frames
+        if runner.ids or not frames or detector is None:
+            return []
+        if detector.drop_notes() or runner.head.drop_notes():
+            return []
+        origin = self.config.detections or self._track.detector.detector
+        shown = "1 frame" if frames == 1 else f"{frames} frames"
+        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}"]
+
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
@@ -515,6 +530,7 @@ class SourceRun:
         for runner in self.task_runners:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]
+            notes += self._without_objects(runner)
         notes += self.log.notes()
         if source.dropped:
             notes.append(

@@ -31,11 +31,13 @@ def open_detector(
     threads: int = 0,
     calibrate_scores: bool = False,
     default_class: str | None = None,
+    strict: bool = False,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
     Args:
-        detections: A file in one of `formats.detections.FILE_FORMATS`, recognised by its contents.
+        detections: A file or folder in one of `formats.detections.FILE_FORMATS`, recognised by its
+            contents.
         detector: `motion`, or a model: its bundle, its ONNX file of a layout of `layouts.table`, or
             its name in bundles/detectors.
         confidence: Lowest score that a model reports; None: the model's own.
@@ -51,9 +53,10 @@ def open_detector(
             ONNX Runtime on its device.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
         calibrate_scores: Whether raw scores of a file become probabilities; see
-            `formats.mot.calibrated_scores`.
+            `formats.reading.plausible.calibrated_scores`.
         default_class: Name of the class of a file's detections that have none; see
             `formats.detections.open_detections`.
+        strict: Whether a file is taken at its word, see `formats.text.ReadOptions`.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -67,7 +70,7 @@ def open_detector(
     model = _open_model(pose_model, mask_model, backend, threads)
     try:
         if detector is None or detector == MOTION or detections is not None:
-            boxes = _open_boxes(detections, detector, calibrate_scores, default_class)
+            boxes = _open_boxes(detections, detector, calibrate_scores, default_class, strict)
         else:
             from .model import ModelSettings, open_model
 
@@ -132,13 +135,17 @@ def _open_boxes(
     detector: str | None,
     calibrate_scores: bool,
     default_class: str | None,
+    strict: bool,
 ) -> Detector:
     """What a file holds, or what moves."""
     if detector is None and detections is not None:
         from ..formats.detections import open_detections
 
         return open_detections(
-            detections, calibrate_scores=calibrate_scores, default_class=default_class
+            detections,
+            calibrate_scores=calibrate_scores,
+            default_class=default_class,
+            strict=strict,
         )
     if detector is None or detections is not None:
         raise DetectionError(
