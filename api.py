@@ -290,6 +290,7 @@ class Tracker:
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=default_class,
             strict=strict,
+            max_detections=chosen.max_detections,
             **models,
         )
 

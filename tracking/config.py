@@ -8,10 +8,11 @@ made from the fields. Adding an option means adding a field.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
 from ..heads.config import PresetNumber, TaskConfig
@@ -21,13 +22,18 @@ from ..runtime.paths import (
     DEFAULT_BACKBONE,
     DEFAULT_DETECTOR,
     DEFAULT_MASK_MODEL,
+    check_regular,
     default_bundle,
     is_model,
     model_file,
     model_name,
 )
+from ..runtime.sources.open import is_live
 from ..runtime.sources.redact import redact, short_names
 from .registry import RESULT_FORMATS, TASKS, TaskSpec, starts_from_detector
+
+if TYPE_CHECKING:
+    from ..runtime.writers.retention import KeepLimit
 
 
 def option(
@@ -123,6 +129,10 @@ class SourceConfig:
         flag="--give-up",
         metavar="SECONDS",
     )
+    wait_for_source: bool | None = option(
+        "Wait for a camera or stream that is not there when the run begins.  [default: with "
+        "--serve, and where several sources are all cameras or streams]"
+    )
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
@@ -204,6 +214,11 @@ class DetectorConfig:
         "Size of the model's image, where the file leaves it open.  [default: the file's; movenet: "
         "about half the source]",
         metavar="HxW",
+    )
+    max_detections: int = option(
+        "Most detections in a frame, of a file too: the lowest scores are left out, and counted.",
+        500,
+        least=1,
     )
     detector_backend: str | None = option(
         "What runs --detector, --pose-model and --mask-model; models that are no bundles run in "
@@ -371,6 +386,12 @@ class RunConfig:
         flag="--segment",
         metavar="MINUTES",
     )
+    keep: str | None = option(
+        "Remove the oldest segments of this run and of earlier ones of the same default folder: "
+        "those older than so many days, such as 7d, or beyond a size of all together, such as "
+        "50GB.",
+        metavar="DAYSd|SIZEGB",
+    )
 
     def __post_init__(self) -> None:
         if self.bundle is not None and self.backbone is not None:
@@ -392,6 +413,21 @@ class RunConfig:
             from ..runtime.writers.segments import check_minutes
 
             check_minutes(self.segment_minutes)
+        if self.keep_limit is not None and self.segment_minutes is None:
+            raise RequestError(f"--keep {self.keep} removes segments: add --segment MINUTES")
+
+    @property
+    def keep_limit(self) -> KeepLimit | None:
+        """What `--keep` asks for.
+
+        Raises:
+            RequestError: Neither days nor a size.
+        """
+        if self.keep is None:
+            return None
+        from ..runtime.writers.retention import parse_limit
+
+        return parse_limit(self.keep)
 
     @property
     def bundle_path(self) -> Path:
@@ -427,6 +463,12 @@ class TrackConfig:
                 self.detector.check_model()
         else:
             object.__setattr__(self, "detector", self.detector.with_defaults(detected))
+        if any(one.wait_for_source for one in self.sources) and not any(
+            is_live(one.source) for one in self.sources
+        ):
+            raise RequestError(
+                f"--wait-for-source belongs to cameras and streams, got {self.sources[0].shown}"
+            )
         for source in self.sources:
             self._check_inputs(source)
         self._check_person_models()
@@ -442,6 +484,15 @@ class TrackConfig:
         return self.run.output or default_output(
             [source.source for source in self.sources], "-".join(self.task_names)
         )
+
+    def waits_for(self, source: SourceConfig) -> bool:
+        """Whether a source that is not there is waited for."""
+        if not is_live(source.source):
+            return False
+        if source.wait_for_source is not None:
+            return source.wait_for_source
+        several = len(self.sources) > 1 and all(is_live(other.source) for other in self.sources)
+        return self.run.serve is not None or several
 
     def _detected(self, source: SourceConfig) -> list[str]:
         """The tasks that take detections of a source."""
@@ -545,6 +596,14 @@ def default_output(sources: Sequence[str], task: str) -> Path:
     return folder
 
 
+def earlier_outputs(folder: Path) -> list[Path]:
+    """A folder that `default_output` made, and those that it made for the same before."""
+    first = re.sub(r"-\d+$", "", folder.name)
+    series = re.compile(rf"{re.escape(first)}(-\d+)?")
+    found = (path for path in folder.parent.iterdir() if series.fullmatch(path.name))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
 # The same in a file.
 #
 #     sources: [street.mp4, {source: camera0, freeze_s: 3}]
@@ -630,6 +689,7 @@ def _load(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
+        check_regular(path)
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"--config {path}: cannot be read: {error.strerror}") from None

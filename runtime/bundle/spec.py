@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...errors import BundleError
+from ...errors import BundleError, printable
 
 FORMAT_VERSION = 1
+MOST_STRIDE = 1024
+MOST_PIXELS = 65_536
+"""No network is near to these; beyond them shapes would take all memory."""
+
 DETECTOR_GRAPH = "detector"
 """The only graph of a detector's bundle."""
 
@@ -270,6 +274,14 @@ class BundleSpec:
                 sizes += [spec.channels, spec.parameters["top_k"]]
             if min(sizes) < 1:
                 raise ValueError("stride, channels, image sizes and top_k must be above 0")
+            if spec.stride > MOST_STRIDE or max(sizes) > MOST_PIXELS:
+                raise ValueError(
+                    f"stride, channels, image sizes and top_k must not be above {MOST_PIXELS}, and "
+                    f"the stride not above {MOST_STRIDE}"
+                )
+            names = [spec.backbone, spec.arch, spec.layer, *spec.graphs]
+            if any(printable(name) != name for name in names):
+                raise ValueError("names must not hold control characters")
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(
                 f"bundle {where}: bundle.json is damaged ({type(error).__name__}: {error}): "

@@ -32,6 +32,7 @@ def open_detector(
     calibrate_scores: bool = False,
     default_class: str | None = None,
     strict: bool = False,
+    max_detections: int | None = None,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
@@ -57,6 +58,7 @@ def open_detector(
         default_class: Name of the class of a file's detections that have none; see
             `formats.detections.open_detections`.
         strict: Whether a file is taken at its word, see `formats.text.ReadOptions`.
+        max_detections: How many in a frame at most, the highest scores; None: any number.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -83,6 +85,10 @@ def open_detector(
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
+        if max_detections is not None:
+            from .classes import MostDetections
+
+            boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
         if model is not None:
             model.close()

@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import DetectionError
 from ...records import Detections, FloatArray, Frame, IntArray, Tracks
 from ..boxes import xywh_to_xyxy
+from ..paths import check_regular
 from ..writers.base import RowWriter
 from .text import (
     DamagedRows,
@@ -254,6 +255,7 @@ def _arrays(rows: list[MotRow]) -> tuple[IntArray, FloatArray]:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Where a row stands, for messages, and its text; blank lines are left out."""
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DetectionError(f"{path}: there is no such file") from None

@@ -15,6 +15,7 @@ from ...errors import DetectionError
 from ...records import BoolArray, Detections, FloatArray, Frame, IntArray
 from ..boxes import rows_in_image, valid_rows
 from ..detectors.base import Detector
+from ..paths import check_regular
 from .reading.plausible import (
     boxes_from_corners,
     boxes_from_shares,
@@ -321,6 +322,7 @@ def read_text(path: Path) -> str:
         OSError: It cannot be read.
         ValueError: It is not text.
     """
+    check_regular(path)
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16")

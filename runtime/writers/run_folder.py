@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ...errors import OutputError
+from ..paths import lock_folder, unlock_folder
 from .base import output_error
 
 # With --segment, results bear the number of their segment: tracks-0003.txt.
@@ -22,7 +23,7 @@ _FOLDERS = (
 
 
 class OutputFolder:
-    """The folder of one run's results.
+    """The folder of one run's results, which no other run may write to until it is closed.
 
     Attributes:
         path: The folder, existing and without results of an earlier run.
@@ -37,11 +38,18 @@ class OutputFolder:
                 removed from it.
 
         Raises:
-            OutputError: It is not empty, not a folder, or cannot be created.
+            OutputError: It is not empty, not a folder, in use by another run, or cannot be created.
         """
+        self._lock: int | None = None
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(path)
+            if self._lock is None:
+                raise OutputError(
+                    f"output folder {path} is in use by another run; choose another --output, or "
+                    "end that run first"
+                )
             if any(path.iterdir()):
                 if not overwrite:
                     raise OutputError(
@@ -52,14 +60,29 @@ class OutputFolder:
         except (FileExistsError, NotADirectoryError):
             raise OutputError(f"output {path}: a file is in the way, expected a folder") from None
         except OSError as error:
+            self.close()
             raise output_error(path, error) from None
+        except OutputError:
+            self.close()
+            raise
 
     def discard(self) -> None:
         """Remove what was written, and the folder if it is then empty: the run gave no result."""
+        if not self.path.is_dir():
+            return
         _remove_results(self.path)
         for folder in (*(found for found, _ in _result_folders(self.path)), self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+    def close(self) -> None:
+        """Let other runs have the folder. May be called again."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            unlock_folder(lock)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _remove_results(folder: Path) -> None:
