@@ -1,4 +1,4 @@
-"""One source through its tasks: backbone, heads and writers, with the time of every stage."""
+"""One source through its tasks: detectors, backbone, heads and writers, each stage timed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
-from ..records import Frame, Tracks
+from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
-from .head import Head
+from .head import NOTHING, FeatureRequest, Head
 from .inference.base import Array, Graphs
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
@@ -129,6 +129,80 @@ class TaskRunner:
         return {**(self.detector.dropped() if self.detector else {}), **self.head.dropped()}
 
 
+Features: TypeAlias = FeatureMap | Sequence[FeatureMap] | None
+"""What a head gets for its request: the whole frame's, those of its regions, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The images of a frame that heads want to see, each one once.
+
+    Attributes:
+        images: (1, height, width, 3) uint8 each, for the backbone.
+        letterboxes: How each was made.
+        wanted: Head by head, the one image of the whole frame, those of its regions, or None.
+    """
+
+    images: tuple[Array, ...]
+    letterboxes: tuple[Letterbox, ...]
+    wanted: tuple[int | tuple[int, ...] | None, ...]
+
+    def given(self, features: Sequence[FeatureMap]) -> list[Features]:
+        """What each head gets, of the features of all images."""
+        return [
+            tuple(features[k] for k in one)
+            if isinstance(one, tuple)
+            else (None if one is None else features[one])
+            for one in self.wanted
+        ]
+
+
+class Viewer:
+    """Makes the images that heads ask for, and their features.
+
+    Args:
+        graphs: Runs `backbone`.
+        heads: Of them, the first that needs the whole frame decides its image size.
+    """
+
+    def __init__(self, graphs: Graphs, heads: Sequence[Head]) -> None:
+        self._extractor = FeatureExtractor(graphs)
+        self._spec = graphs.spec
+        self._heads = heads
+        self._whole: tuple[tuple[int, int], Letterbox] | None = None
+
+    def views(self, frame: Frame, requests: Sequence[FeatureRequest]) -> Views:
+        """The images that answer the requests of the heads, equal ones shared."""
+        places: dict[Letterbox, int] = {}
+
+        def place(letterbox: Letterbox) -> int:
+            return places.setdefault(letterbox, len(places))
+
+        wanted: list[int | tuple[int, ...] | None] = []
+        for request in requests:
+            if request.regions is None:
+                wanted.append(place(self._letterbox(frame.size_hw)))
+            else:
+                size, stride = frame.size_hw, self._spec.stride
+                rows = tuple(place(region.letterbox(size, stride)) for region in request.regions)
+                wanted.append(rows or None)
+        images = tuple(self._extractor.image_of(frame, letterbox) for letterbox in places)
+        return Views(images, tuple(places), tuple(wanted))
+
+    def features(self, views: Views) -> list[FeatureMap]:
+        """Those of each image."""
+        pairs = zip(views.images, views.letterboxes, strict=True)
+        return [self._extractor.extract(image, letterbox) for image, letterbox in pairs]
+
+    def _letterbox(self, size_hw: tuple[int, int]) -> Letterbox:
+        """Of the whole frame: of the bundle's sizes, the one nearest to what the head wants."""
+        if self._whole is None or self._whole[0] != size_hw:
+            head = next(head for head in self._heads if head.needs_features)
+            size = network_size(self._spec.sizes_hw, head.network_hw(size_hw), size_hw)
+            self._whole = size_hw, Letterbox.fit(size_hw, size)
+        return self._whole[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A frame that waits for the backbone.
@@ -136,20 +210,20 @@ class Prepared:
     Attributes:
         frame: The frame.
         start_s: `time.perf_counter()` when it was handed over.
-        image: (1, height, width, 3) uint8 for the backbone; None where no head needs it.
-        letterbox: How the image was made; None with it.
+        views: What the backbone is to look at.
+        detections: Task by task; None for tasks that need none, and where no detector ran.
         detects: Whether the detectors run.
     """
 
     frame: Frame
     start_s: float
-    image: Array | None
-    letterbox: Letterbox | None
+    views: Views
+    detections: tuple[Detections | None, ...]
     detects: bool = True
 
 
 class Pipeline:
-    """Runs heads over a source; the backbone runs once a frame, however many heads look at it.
+    """Runs heads over a source; the backbone looks at no image twice, whoever asks for it.
 
     `run` does all of it. A caller with several pipelines on one backbone calls `take` and
     `finish` instead, and the backbone in between.
@@ -184,15 +258,12 @@ class Pipeline:
         detect_every: int | None = 1,
     ) -> None:
         self._schedule = DetectionSchedule(detect_every)
-        self._extractor = FeatureExtractor(graphs)
+        self._viewer = Viewer(graphs, [task_runner.head for task_runner in task_runners])
         self._source = source
-        self._sizes = graphs.spec.sizes_hw
         self._task_runners = task_runners
         self._name = name
         self._listeners = listeners
         self._stages_s: dict[str, float] = {}
-        self._size_for: tuple[int, int] | None = None
-        self._size = (0, 0)
         self.frames = self.predicted = 0
         self.interrupted = False
         self.exhausted = False
@@ -239,34 +310,39 @@ class Pipeline:
             return None
         start = time.perf_counter()
         detects = self._schedule.is_due(self._source.dropped)
-        heads = [
-            task_runner.head
-            for task_runner in self._task_runners
-            if task_runner.head.needs_features
+        seen = tuple(self._detect(runner, frame, detects) for runner in self._task_runners)
+        requests = [
+            NOTHING if self._predicts(runner, detects) else runner.head.request(frame, found)
+            for runner, found in zip(self._task_runners, seen, strict=True)
         ]
-        if not any(detects or not head.needs_detections for head in heads):
-            return Prepared(frame, start, None, None, detects)
+        if not any(request != NOTHING for request in requests):
+            return Prepared(frame, start, self._viewer.views(frame, requests), seen, detects)
         with self._measure("letterbox"):
-            image, letterbox = self._extractor.prepare(frame, self._network_hw(heads[0], frame))
-        return Prepared(frame, start, image, letterbox, detects)
+            views = self._viewer.views(frame, requests)
+        return Prepared(frame, start, views, seen, detects)
 
-    def _network_hw(self, head: Head, frame: Frame) -> tuple[int, int]:
-        """Size of the network's image: of the bundle's, the one nearest to what the head wants."""
-        if self._size_for != frame.size_hw:
-            wanted = head.network_hw(frame.size_hw)
-            self._size = network_size(self._sizes, wanted, frame.size_hw)
-            self._size_for = frame.size_hw
-        return self._size
+    @staticmethod
+    def _predicts(runner: TaskRunner, detects: bool) -> bool:
+        """Whether a task has to do without the detections that it needs."""
+        needs = runner.detector is not None and runner.head.needs_detections
+        return needs and not detects
 
     def note(self, stage: str, seconds: float) -> None:
         """Record how long a stage of the current frame took."""
         self.times.add(stage, seconds)
         self._stages_s[stage] = seconds
 
-    def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write their results and call the listeners."""
+    def finish(self, prepared: Prepared, features: Sequence[FeatureMap]) -> list[Tracks]:
+        """Run the heads on a frame, write their results and call the listeners.
+
+        Args:
+            prepared: What `take` gave.
+            features: Of each of its images.
+        """
         frame = prepared.frame
-        results = [self._step(runner, prepared, features) for runner in self._task_runners]
+        given = prepared.views.given(features)
+        work = zip(self._task_runners, prepared.detections, given, strict=True)
+        results = [self._step(runner, prepared, seen, found) for runner, seen, found in work]
         self.note("latency", self._age(prepared))
         with self._measure("write"):
             for task_runner, tracks in zip(self._task_runners, results, strict=True):
@@ -279,28 +355,35 @@ class Pipeline:
             self._notify(frame, results)
         return results
 
-    def _extract(self, prepared: Prepared) -> FeatureMap | None:
-        if prepared.image is None or prepared.letterbox is None:
-            return None
+    def _extract(self, prepared: Prepared) -> list[FeatureMap]:
+        if not prepared.views.images:
+            return []
         with self._measure("backbone"):
-            return self._extractor.extract(prepared.image, prepared.letterbox)
+            return self._viewer.features(prepared.views)
+
+    def _prefix(self, task_runner: TaskRunner) -> str:
+        return f"{task_runner.task} " if len(self._task_runners) > 1 else ""
+
+    def _detect(self, task_runner: TaskRunner, frame: Frame, detects: bool) -> Detections | None:
+        detector = task_runner.detector
+        if detector is None or not task_runner.head.needs_detections or not detects:
+            return None
+        with self._measure(f"{self._prefix(task_runner)}detect"):
+            seen = detector.detect(frame)
+        return seen if detector.class_names is None else seen.named(detector.class_names)
 
     def _step(
-        self, task_runner: TaskRunner, prepared: Prepared, features: FeatureMap | None
+        self,
+        task_runner: TaskRunner,
+        prepared: Prepared,
+        seen: Detections | None,
+        features: Features,
     ) -> Tracks:
-        prefix = f"{task_runner.task} " if len(self._task_runners) > 1 else ""
-        frame, seen = prepared.frame, None
-        if task_runner.detector is not None and task_runner.head.needs_detections:
-            if not prepared.detects:
-                with self._measure(f"{prefix}head"):
-                    return task_runner.head.predict(frame)
-            with self._measure(f"{prefix}detect"):
-                seen = task_runner.detector.detect(frame)
-            if task_runner.detector.class_names is not None:
-                seen = seen.named(task_runner.detector.class_names)
-        with self._measure(f"{prefix}head"):
-            # None only where no head needs features, and those heads take it.
-            return task_runner.head.step(frame, cast(FeatureMap, features), seen)
+        with self._measure(f"{self._prefix(task_runner)}head"):
+            if self._predicts(task_runner, prepared.detects):
+                return task_runner.head.predict(prepared.frame)
+            # Heads take what answers their request, though their base class says less.
+            return task_runner.head.step(prepared.frame, cast(FeatureMap, features), seen)
 
     def _age(self, prepared: Prepared) -> float:
         if self._source.started_s is not None:
