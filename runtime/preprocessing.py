@@ -145,9 +145,8 @@ class Letterbox:
             np.tile(np.array(pair, np.float64), pairs)
             for pair in (self.scale_xy, (self.left, self.top), self.origin_xy)
         )
-        mapped = np.asarray(
-            (values - origin) * scale + shift if forward else (values - shift) / scale + origin
-        )
+        there = (values - origin) * scale + shift
+        mapped = there if forward else (values - shift) / scale + origin
         kept = values.dtype if np.issubdtype(values.dtype, np.floating) else np.float32
         return mapped.astype(kept)  # type: ignore[no-any-return]
 
