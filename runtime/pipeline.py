@@ -240,6 +240,8 @@ class Pipeline:
     Attributes:
         frames: Number of frames done.
         predicted: Of these, those in which no detector ran.
+        without_backbone: Of these, those in which the backbone saw nothing.
+        backbone_pixels: How many it saw in all of them.
         interrupted: Whether the user ended the run.
         exhausted: Whether the source was read to its end.
         elapsed_s: Wall time of the loop.
@@ -264,7 +266,7 @@ class Pipeline:
         self._name = name
         self._listeners = listeners
         self._stages_s: dict[str, float] = {}
-        self.frames = self.predicted = 0
+        self.frames = self.predicted = self.without_backbone = self.backbone_pixels = 0
         self.interrupted = False
         self.exhausted = False
         self.elapsed_s = 0.0
@@ -340,6 +342,7 @@ class Pipeline:
             features: Of each of its images.
         """
         frame = prepared.frame
+        before = self._own_pixels()
         given = prepared.views.given(features)
         work = zip(self._task_runners, prepared.detections, given, strict=True)
         results = [self._step(runner, prepared, seen, found) for runner, seen, found in work]
@@ -351,9 +354,17 @@ class Pipeline:
                 task_runner.ids.update(tracks.ids.tolist())
         self.frames += 1
         self.predicted += not prepared.detects
+        shapes = [image.shape for image in prepared.views.images]
+        pixels = self._own_pixels() - before + sum(shape[1] * shape[2] for shape in shapes)
+        self.backbone_pixels += pixels
+        self.without_backbone += not pixels
         if self._listeners:
             self._notify(frame, results)
         return results
+
+    def _own_pixels(self) -> int:
+        """Of the backbone's, those that heads gave it themselves."""
+        return sum(runner.head.backbone_pixels for runner in self._task_runners)
 
     def _extract(self, prepared: Prepared) -> list[FeatureMap]:
         if not prepared.views.images:
