@@ -55,6 +55,8 @@ class StartedHead(Head):
         self._is_new = False
         self.graphs_used = graphs_used
 
+    asks_ahead = False
+
     @property
     def needs_features(self) -> bool:  # type: ignore[override]
         """Whether the head of the last command does."""

@@ -182,8 +182,8 @@ class MultiSource:
         start = time.perf_counter()
         parts = [self._run([v.images[k] for v in views]) for k in range(len(views[0].images))]
         share_s = (time.perf_counter() - start) / len(batch)
-        for stream, _ in batch:
-            stream.pipeline.note("backbone", share_s)
+        for stream, prepared in batch:
+            stream.pipeline.note(prepared.stages_s, "backbone", share_s)
         stride = self._graphs.spec.stride
         return [
             [

@@ -295,8 +295,15 @@ class SourceRun:
             name=self.log.name,
             listeners=self._listeners,
             detect_every=self._track.detector.every(),
+            overlap=self._overlaps,
         )
         self.log.opened(self.source.info)
+
+    @property
+    def _overlaps(self) -> bool:
+        """Backends that compute on a device take work from one thread only."""
+        run = self._track.run
+        return run.overlap and {run.backend, self._track.detector.detector_backend} <= {"cpu", None}
 
     def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:
         """Make the folders of the results, or clear them, and open what the results go to.
