@@ -35,6 +35,8 @@ class StartedHead(Head):
         head: What tracks until the first command; None: nothing does.
     """
 
+    asks_ahead = False
+
     def __init__(
         self,
         make: MakeHead,
@@ -54,8 +56,6 @@ class StartedHead(Head):
         self._former: Head | None = None
         self._is_new = False
         self.graphs_used = graphs_used
-
-    asks_ahead = False
 
     @property
     def needs_features(self) -> bool:  # type: ignore[override]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
-from typing import TypeAlias, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import NOTHING, FeatureRequest, Head
 from .inference.base import Array, Graphs
-from .overlap import Ahead
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
 from .writers.base import Writer
+
+Item = TypeVar("Item")
 
 KEPT = 20_000
 """Frames that percentiles are taken over: enough for any file, bounded for a camera."""
@@ -224,6 +226,45 @@ class Prepared:
     detections: tuple[Detections | None, ...]
     detects: bool = True
     stages_s: dict[str, float] = field(default_factory=dict)
+
+
+class Ahead(Generic[Item]):
+    """Calls a function in a thread of its own, one call ahead.
+
+    Not more than one: a frame of a live source is asked for when the last one was handed over, so
+    it is never older than one frame's work.
+
+    Args:
+        make: Called in that thread; what it raises is raised where its result is taken.
+        interrupt: Makes a call that waits come back; called where the last result is not wanted.
+    """
+
+    def __init__(self, make: Callable[[], Item], interrupt: Callable[[], object]) -> None:
+        self._make = make
+        self._interrupt = interrupt
+        self._worker = ThreadPoolExecutor(1, "ahead")
+        self._coming: Future[Item] | None = None
+
+    def begin(self) -> None:
+        """Begin the next call, unless it has begun."""
+        if self._coming is None:
+            self._coming = self._worker.submit(self._make)
+
+    def __call__(self) -> Item:
+        """The result of the next call, begun or not."""
+        self.begin()
+        coming = self._coming
+        if coming is None:
+            raise RuntimeError("no call was begun")
+        result = coming.result()
+        self._coming = None
+        return result
+
+    def end(self) -> None:
+        """Wait until the thread has ended; a result that nobody took is thrown away."""
+        if self._coming is not None and not self._coming.done():
+            self._interrupt()
+        self._worker.shutdown()
 
 
 class Pipeline:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from unitrack_edge.errors import DetectionError, SourceError
-from unitrack_edge.runtime.overlap import Ahead
+from unitrack_edge.runtime.pipeline import Ahead
 from unitrack_edge.runtime.signals import StopRequest
 
 from .test_pipeline import FakeDetector, FakeHead, FakeSource, FakeWriter, make
