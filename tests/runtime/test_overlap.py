@@ -94,11 +94,9 @@ def test_results_are_those_of_one_frame_after_the_other(detect_every):
         )
         pipeline.run(StopRequest())
         boxes = [getattr(seen, "boxes_xyxy", seen) for _, _, seen in head.calls]
+        counts = pipeline.frames, pipeline.predicted, pipeline.backbone_pixels, len(graphs.images)
         stages = set(pipeline.times.summary_ms())
-        results.append(
-            [writer.written, [str(box) for box in boxes], len(graphs.images), stages]
-            + [pipeline.frames, pipeline.predicted, pipeline.backbone_pixels]
-        )
+        results.append((writer.written, [str(box) for box in boxes], counts, stages))
     assert results[0] == results[1]
 
 
