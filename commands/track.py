@@ -136,7 +136,7 @@ def run(config: TrackConfig) -> None:
             if outputs.url is not None:
                 click.echo(f"live view: {outputs.url}", err=True)
             report = _track(config, outputs)
-            lost_lines = outputs.lost_lines()
+            lost_lines = outputs.lines.lost if outputs.lines is not None else 0
     if report.data["interrupted"]:
         sys.exit(130)
     _raise_failures(report)
@@ -174,7 +174,15 @@ def _live_request(settings: RunConfig) -> LiveRequest | None:
         return None
     from ..runtime.server.launch import LiveRequest
 
-    live = LiveRequest(settings.serve, settings.serve_token, settings.jsonl)
+    live = LiveRequest(
+        settings.serve,
+        settings.serve_token,
+        settings.jsonl,
+        settings.serve_viewer_token,
+        settings.serve_cert,
+        settings.serve_key,
+        settings.unhealthy_after_s,
+    )
     live.check()
     return live
 

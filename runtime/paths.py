@@ -93,6 +93,12 @@ def at_home(text: str) -> Path:
         return Path(text)
 
 
+def cache_folder() -> Path:
+    """`$UNITRACK_CACHE`, or `~/.cache/unitrack-edge`; it need not exist yet."""
+    chosen = os.environ.get("UNITRACK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unitrack-edge"
+
+
 def lock_folder(folder: Path) -> int | None:
     """Take a folder for this process; the system gives it back when the process ends.
 

@@ -30,7 +30,7 @@ from ..runtime.paths import (
 )
 from ..runtime.sources.open import is_live
 from ..runtime.sources.redact import redact, short_names
-from .registry import TASKS, TaskSpec, starts_from_detector
+from .registry import RESULT_FORMATS, TASKS, TaskSpec, starts_from_detector
 
 if TYPE_CHECKING:
     from ..runtime.writers.retention import KeepLimit
@@ -86,16 +86,34 @@ class SourceConfig:
         "the detector finds something."
     )
     detections: Path | None = option(
-        "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
-        "or COCO results) in place of a detector; without a model for them, mots needs masks and "
-        "posetrack keypoints. For several sources as --init."
+        "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
+        "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
+        "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
+        "keypoints. For several sources as --init."
     )
     detections_class: str | None = option(
-        "What the detections of a MOTChallenge or COCO file are where it names no class, such as "
-        "person.  [default: not known; person in a benchmark's own NAME/det/det.txt]",
+        "What the detections of a file are where it names no class, such as person.  [default: not "
+        "known; person in a benchmark's own NAME/det/det.txt]",
         metavar="NAME",
     )
+    strict: bool = option(
+        "Take --detections at its word: a damaged row is an error, and nothing is merged or "
+        "reinterpreted.",
+        False,
+    )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
+    value_range: str | None = option(
+        "Images of 16 bits or floats: the values that become black and white.  [default: what "
+        "their format has, or what the first images use]",
+        flag="--range",
+        metavar="LOW,HIGH",
+    )
+    frame_numbers: str | None = option(
+        "Of a folder of images: number frames by the names of the files (MOTChallenge: 000004.png "
+        "is frame 4) or by their order.  [default: by name where --detections speaks of such "
+        "frames, else by order]",
+        choices=("name", "order"),
+    )
     realtime: bool = option(
         "Play files at their own pace; frames that are late are dropped.", False
     )
@@ -119,8 +137,12 @@ class SourceConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
             raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
-        if self.detections_class is not None and self.detections is None:
-            raise RequestError("--detections-class belongs to --detections FILE")
+        for flag, given in (
+            ("--detections-class", self.detections_class is not None),
+            ("--strict", self.strict),
+        ):
+            if given and self.detections is None:
+                raise RequestError(f"{flag} belongs to --detections FILE")
         give_up_s = self.give_up_s
         if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
             raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")
@@ -306,10 +328,21 @@ class RunConfig:
         recorded=False,
     )
     threads: int = option("CPU threads; 0: all.", 0, least=0)
+    overlap: bool = option(
+        "Read a frame and run the detector on it while the one before is associated, drawn and "
+        "written; one source on the CPU. Results are the same.",
+        True,
+    )
     output: Path | None = option(
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
         recorded=False,
+    )
+    format: str | None = option(
+        "Write the boxes of the tracks in a form that other tools read, in place of the task's own "
+        "results: MOTChallenge or KITTI rows, COCO JSON with video and track ids, YOLO labels, or "
+        "CSV as supervision writes it (docs/formats.md).",
+        choices=tuple(RESULT_FORMATS),
     )
     save_video: bool = option("Write video.mp4 with the tracks drawn in.", False)
     show: bool = option("Show the tracks in a window; q ends.", False)
@@ -329,6 +362,25 @@ class RunConfig:
         "What viewers must know.  [default: the variable UNITRACK_TOKEN]",
         metavar="TOKEN",
         recorded=False,
+    )
+    serve_viewer_token: str | None = option(
+        "What those must know who may look, but start nothing.  [default: the variable "
+        "UNITRACK_VIEWER_TOKEN]",
+        metavar="TOKEN",
+        recorded=False,
+    )
+    serve_cert: Path | None = option(
+        "Serve over TLS with this certificate (PEM); it is read again when it is renewed.",
+        metavar="FILE",
+    )
+    serve_key: Path | None = option(
+        "Key of the certificate, not encrypted, where it is not in the same file.",
+        metavar="FILE",
+    )
+    unhealthy_after_s: float | None = option(
+        "Seconds without a frame after which /healthz of --serve answers 503.  [default: 30]",
+        flag="--unhealthy-after",
+        metavar="SECONDS",
     )
     jsonl: str | None = option(
         "Write a line of JSON a frame to a file, or with - to the standard output.",
@@ -351,6 +403,17 @@ class RunConfig:
             raise RequestError("--bundle and --backbone name two bundles: give one of them")
         if self.max_frames is not None and self.max_frames < 1:
             raise RequestError(f"--max-frames {self.max_frames}: expected 1 or more")
+        if self.unhealthy_after_s is not None and self.unhealthy_after_s <= 0:
+            raise RequestError(f"--unhealthy-after {self.unhealthy_after_s:g}: expected above 0")
+        of_the_view = {
+            "--serve-viewer-token": self.serve_viewer_token,
+            "--serve-cert": self.serve_cert,
+            "--serve-key": self.serve_key,
+            "--unhealthy-after": self.unhealthy_after_s,
+        }
+        for flag, value in of_the_view.items():
+            if value is not None and self.serve is None:
+                raise RequestError(f"{flag} belongs to the live view: give --serve PORT too")
         if self.segment_minutes is not None:
             from ..runtime.writers.segments import check_minutes
 

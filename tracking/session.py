@@ -33,7 +33,7 @@ from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_ato
 from ..runtime.writers.retention import Retention
 from ..runtime.writers.run_folder import OutputFolder
 from .config import SourceConfig, TrackConfig, earlier_outputs
-from .registry import DEFAULT_FPS, TASKS, class_to_start_from, open_head
+from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
 from .report import multi_source_report, run_report, source_summary
 
 if TYPE_CHECKING:
@@ -365,7 +365,9 @@ class SourceRun:
     def _open_source(self) -> PolledSource:
         config = self.config
         options = LiveOptions(config.realtime, config.freeze_s, config.give_up_s, self.log.notify)
-        return open_source(config.source, fps=config.fps, options=options)
+        return open_source(
+            config.source, fps=config.fps, value_range=config.value_range, options=options
+        )
 
     def open_detectors(self) -> None:
         """Open the detectors before there is a source, of tasks that surely need one.
@@ -391,9 +393,11 @@ class SourceRun:
             head = self._head(config, graphs, commands)
             detector = self._detector_of(config) if head.needs_detections else None
             self.task_runners.append(TaskRunner(config.task, head, detector, []))
+        self._number_frames()
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
             graphs.engine(graph)
+        graphs.warm_up()
         self.pipeline = Pipeline(
             self.source,
             graphs,
@@ -402,8 +406,26 @@ class SourceRun:
             listeners=self._listeners,
             detect_every=self._track.detector.every(),
             warn=self.log.warn,
+            overlap=self._overlaps,
         )
         self.log.opened(self.source.info)
+
+    def _number_frames(self) -> None:
+        """Number the frames as asked for, or as the files of detections do."""
+        from ..runtime.sources.image_files.numbering import numbered
+
+        files = {}
+        for runner in self.task_runners:
+            spoken = None if runner.detector is None else runner.detector.numbered_frames()
+            if spoken is not None:
+                files[str(self.config.detections)] = spoken
+        self.source = numbered(self.source, self.config.frame_numbers, list(files.items()))
+
+    @property
+    def _overlaps(self) -> bool:
+        """Backends that compute on a device take work from one thread only."""
+        run = self._track.run
+        return run.overlap and {run.backend, self._track.detector.detector_backend} <= {"cpu", None}
 
     def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:
         """Make the folders of the results, or clear them, and open what the results go to.
@@ -559,6 +581,7 @@ class SourceRun:
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=self.config.detections_class,
+            strict=self.config.strict,
             max_detections=chosen.max_detections,
             **(models if spec.person_model else {}),
         )
@@ -580,8 +603,11 @@ class SourceRun:
             return draw_tracks(image, tracks, caption=task)
 
         spec = TASKS[task]
-        path = output / spec.result
-        results = self._segmented(path, spec.open_writer)
+        name, open_writer = spec.result, spec.open_writer
+        if run.format is not None:
+            name, open_writer = RESULT_FORMATS[run.format]
+        path = output / name
+        results = self._segmented(path, open_writer)
         # A camera is watched on although its results can be written no longer; a file is not.
         writers = [enter(self._recording(path, results, info) if info.live else results)]
         if run.save_video:
@@ -625,14 +651,26 @@ class SourceRun:
             notes += [note for note in (*found, *runner.head.drop_notes()) if note not in notes]
         return tuple(notes)
 
+    def _without_objects(self, runner: TaskRunner) -> list[str]:
+        """Why a task has no result, where no line on what was dropped says so."""
+        detector, frames = runner.detector, self.pipeline.frames
+        if runner.ids or not frames or detector is None:
+            return []
+        if detector.drop_notes() or runner.head.drop_notes():
+            return []
+        origin = self.config.detections or self._track.detector.detector
+        shown = "1 frame" if frames == 1 else f"{frames} frames"
+        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}"]
+
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
         notes += source.notes()
-        frames = pipeline.frames if pipeline.exhausted else None
+        frames = pipeline.end if pipeline.exhausted else None
         for runner in self.task_runners:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]
+            notes += self._without_objects(runner)
         notes += self.log.notes()
         for name, lost in self.lost_frames.items():
             notes.append(f"{lost} frames are not in {name}, which could not be written")

@@ -68,10 +68,11 @@ class Bundle:
         Raises:
             BundleError: The bundle has no such graph.
         """
-        if name not in self.spec.graphs and self.spec.detector:
+        if name not in self.spec.graphs and self.spec.kind != "backbone":
             raise BundleError(
-                f"bundle {self.path} is of the detector {self.spec.backbone} and has no graph "
-                f"{name}: give it as --detector {self.path}, and a backbone's bundle as --bundle"
+                f"bundle {self.path} is of the {self.spec.kind} model {self.spec.backbone} and has "
+                f"no graph {name}: give it as {self.spec.flags}, and a backbone's bundle as "
+                "--bundle"
             )
         if name not in self.spec.graphs:
             raise BundleError(

@@ -19,6 +19,9 @@ MOST_PIXELS = 65_536
 DETECTOR_GRAPH = "detector"
 """The only graph of a detector's bundle."""
 
+POSE_GRAPH, MASK_GRAPH = "pose", "mask"
+"""Graphs of the bundle of a model that looks at crops of persons: one of them, or both."""
+
 DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
 
 
@@ -172,13 +175,13 @@ class BundleSpec:
     """The contents of `bundle.json`.
 
     Attributes:
-        backbone: Name on the table of backbones, such as `imagenet-r18`; of a detector's bundle,
-            the detector's.
-        arch: Architecture, such as `resnet18`; of a detector, the layout of its file.
-        layer: Where the network was cut (`layer3`, `layer4`); empty for a detector.
+        backbone: Name on the table of backbones, such as `imagenet-r18`; of another model's bundle,
+            that model's.
+        arch: Architecture, such as `resnet18`; of another model, the layout of its file.
+        layer: Where the network was cut (`layer3`, `layer4`); empty for another model.
         stride: Source pixels of the network image per feature cell; of a detector, what its
             image's sides are multiples of.
-        channels: C of the feature map; 0 for a detector.
+        channels: C of the feature map; 0 for another model.
         precision: `fp32`, `fp16` or `int8`.
         opset: Of the ONNX graphs.
         sizes_hw: Image sizes that the backbone takes; empty: any.
@@ -191,7 +194,7 @@ class BundleSpec:
             empty where it was not.
         engines: TensorRT engines in the bundle, for any number of targets.
         detector: What a detector's graph does not say itself (`detectors.decoded.DetectorFacts`);
-            empty for a backbone.
+            empty for any other model.
         format_version: Of this file's layout.
     """
 
@@ -212,6 +215,19 @@ class BundleSpec:
     engines: tuple[EngineSpec, ...] = ()
     detector: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def kind(self) -> str:
+        """`backbone`, `detector`, or `person` for poses and masks in crops of persons."""
+        if DETECTOR_GRAPH in self.graphs:
+            return "detector"
+        return "person" if {POSE_GRAPH, MASK_GRAPH} & self.graphs.keys() else "backbone"
+
+    @property
+    def flags(self) -> str:
+        """The options of `cli track` that take the bundle."""
+        own = [f"--{name}-model" for name in (POSE_GRAPH, MASK_GRAPH) if name in self.graphs]
+        return " or ".join(own) or ("--detector" if self.kind == "detector" else "--bundle")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `bundle.json`."""
@@ -254,7 +270,7 @@ class BundleSpec:
                 detector=dict(data.get("detector", {})),
             )
             sizes = [spec.stride, *(side for hw in spec.sizes_hw for side in hw)]
-            if not spec.detector:
+            if spec.kind == "backbone":
                 sizes += [spec.channels, spec.parameters["top_k"]]
             if min(sizes) < 1:
                 raise ValueError("stride, channels, image sizes and top_k must be above 0")

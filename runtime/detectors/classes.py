@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import DetectionError
-from ...records import Detections, Frame
+from ...records import Detections, Frame, IntArray
 from .base import Detector
 
 COCO_NAMES = tuple(
@@ -93,6 +93,10 @@ class ClassFilter(Detector):
     def dropped(self) -> dict[str, int]:
         """Detections of other classes, and what the detector dropped."""
         return {**self._detector.dropped(), **({"class": self._left_out} if self._left_out else {})}
+
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """The detector's."""
+        return self._detector.numbered_frames()
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The detector's notes."""

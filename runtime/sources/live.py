@@ -345,10 +345,10 @@ def _camera(index: int) -> Capture | None:
 def _stream(url: str, read_timeout_s: float) -> Capture | None:
     import av
 
-    from .decoder import StreamCapture
+    from .decoder import open_capture
 
     try:
-        return StreamCapture(url, read_timeout_s)
+        return open_capture(url, read_timeout_s)
     except (av.FFmpegError, LookupError):
         return None
 

@@ -98,6 +98,11 @@ class RowWriter(WriterBase, ABC):
         except OSError as error:
             raise output_error(path, error) from None
 
+    @property
+    def frames(self) -> int:
+        """How many frames were written."""
+        return self._frames
+
     @abstractmethod
     def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
         """The lines of one frame, each with its line end."""

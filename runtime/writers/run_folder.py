@@ -11,12 +11,15 @@ from .base import output_error
 
 # With --segment, results bear the number of their segment: tracks-0003.txt.
 _WRITTEN = re.compile(
-    r"(tracks(-\d{4,})?\.(txt|json|jsonl)|run\.json|video(-\d{4,})?\.mp4)(\.partial)?|"
+    r"(tracks(-\d{4,})?\.(txt|json|jsonl|csv)|run\.json|video(-\d{4,})?\.mp4)(\.partial)?|"
     r"video\.partial\.mp4|images\.json\.partial"
 )
 
-_MASKS = re.compile(r"masks(-\d{4,})?")
-_MASK = re.compile(r"\d{5,}\.png(\.partial)?")
+# A folder of results, and what a run writes into it.
+_FOLDERS = (
+    (re.compile(r"masks(-\d{4,})?"), re.compile(r"\d{5,}\.png(\.partial)?")),
+    (re.compile(r"labels(-\d{4,})?"), re.compile(r".+\.txt(\.partial)?")),
+)
 
 
 class OutputFolder:
@@ -68,7 +71,7 @@ class OutputFolder:
         if not self.path.is_dir():
             return
         _remove_results(self.path)
-        for folder in (*_mask_folders(self.path), self.path):
+        for folder in (*(found for found, _ in _result_folders(self.path)), self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -86,15 +89,17 @@ def _remove_results(folder: Path) -> None:
     for entry in folder.iterdir():
         if _WRITTEN.fullmatch(entry.name) and not entry.is_dir():
             entry.unlink()
-    for masks in _mask_folders(folder):
-        for entry in masks.iterdir():
-            if _MASK.fullmatch(entry.name) and not entry.is_dir():
+    for results, written in _result_folders(folder):
+        for entry in results.iterdir():
+            if written.fullmatch(entry.name) and not entry.is_dir():
                 entry.unlink()
 
 
-def _mask_folders(folder: Path) -> list[Path]:
+def _result_folders(folder: Path) -> list[tuple[Path, re.Pattern[str]]]:
+    """The folders of results in a folder, and the names of what a run writes into each."""
     return [
-        entry
+        (entry, written)
         for entry in folder.iterdir()
-        if _MASKS.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+        for name, written in _FOLDERS
+        if name.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
     ]
