@@ -106,10 +106,10 @@ def test_half_precision(tmp_path, shared_models):
 
 
 def test_what_is_no_detectors_bundle(tmp_path, quick_bundle, nano_bundle):
-    with pytest.raises(DetectionError, match=r"is the bundle of the backbone .*--bundle"):
+    with pytest.raises(DetectionError, match=r"is the bundle of the backbone model .*--bundle"):
         open_model(quick_bundle.path)
     with pytest.raises(
-        BundleError, match="is of the detector yolox_nano and has no graph backbone"
+        BundleError, match="is of the detector model yolox_nano and has no graph backbone"
     ):
         nano_bundle.graph("backbone")
     with pytest.raises(ExportError, match="already exists: add --force"):
@@ -158,7 +158,7 @@ def test_doctor_parity_and_bench_take_detectors(tmp_path, nano_bundle, shared_mo
     said = run_cli("doctor", nano_bundle.path)
     assert "detector yolox_nano fp32, 416x416" in said
     calibrate = ("calibrate", nano_bundle.path, "--frames", source, "--output", tmp_path / "int8")
-    assert "is of the detector yolox_nano" in run_cli(*calibrate, status=1)
+    assert "is of the detector model yolox_nano" in run_cli(*calibrate, status=1)
 
 
 def test_a_detector_that_changed_is_noticed(tmp_path):

@@ -171,7 +171,7 @@ def test_chunks_change_nothing(tiny, monkeypatch, values):
         return [propagator.step(frame) for frame in frames[1:]], len(tiny.calls)
 
     whole, calls = run()
-    monkeypatch.setattr(propagation, "_CHUNK_VALUES", values)
+    monkeypatch.setattr(tiny, "values_at_once", lambda: values)
     parts, more_calls = run()
     assert more_calls >= 2 * calls
     for number, (a, b) in enumerate(zip(whole, parts, strict=True), 1):
