@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,9 @@ from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import Head
 from .inference.base import Array, Graphs
+from .monitoring.features import FeatureCheck
+from .monitoring.images import ImageWatch
+from .monitoring.pace import PaceWatch
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
@@ -29,7 +32,8 @@ class StageTimes:
     """Durations by stage, in the order in which stages first appeared."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, deque[float]] = {}
+        self._seconds: dict[str, array[float]] = {}
+        self._added: dict[str, int] = {}
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -42,13 +46,19 @@ class StageTimes:
 
     def add(self, stage: str, seconds: float) -> None:
         """Record a duration that was measured elsewhere."""
-        self._seconds.setdefault(stage, deque(maxlen=KEPT)).append(seconds)
+        # Four bytes each, the newest in place of the oldest.
+        kept, number = self._seconds.setdefault(stage, array("f")), self._added.get(stage, 0)
+        self._added[stage] = number + 1
+        if number < KEPT:
+            kept.append(seconds)
+        else:
+            kept[number % KEPT] = seconds
 
     def summary_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95 and p99 of every stage in milliseconds."""
         summary = {}
         for stage, seconds in self._seconds.items():
-            values = np.array(seconds) * 1e3
+            values = np.array(seconds, np.float64) * 1e3
             p50, p95, p99 = np.percentile(values, (50, 95, 99))
             figures = {"mean": values.mean(), "p50": p50, "p95": p95, "p99": p99}
             summary[stage] = {name: round(float(value), 3) for name, value in figures.items()}
@@ -162,6 +172,7 @@ class Pipeline:
         listeners: Called after every frame.
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
+        warn: Called with a line on a live source that shows nothing, or is too fast.
 
     Attributes:
         frames: Number of frames done.
@@ -183,7 +194,10 @@ class Pipeline:
         name: str = "",
         listeners: Sequence[RunListener] = (),
         detect_every: int | None = 1,
+        warn: Callable[[str], None] = lambda _text: None,
     ) -> None:
+        self._features = FeatureCheck()
+        self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
         self._schedule = DetectionSchedule(detect_every)
         self._extractor = FeatureExtractor(graphs)
         self._source = source
@@ -265,8 +279,15 @@ class Pipeline:
         self._stages_s[stage] = seconds
 
     def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write their results and call the listeners."""
+        """Run the heads on a frame, write their results and call the listeners.
+
+        Raises:
+            BackendError: The features are of no use; see `FeatureCheck`.
+            UnitrackError: Whatever a detector, head or writer raises.
+        """
         frame = prepared.frame
+        if features is not None:
+            self._features.check(features, frame)
         results = [self._step(runner, prepared, features) for runner in self._task_runners]
         self.note("latency", self._age(prepared))
         with self._measure("write"):
@@ -274,6 +295,9 @@ class Pipeline:
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
+        if self._source.info.live:
+            self._images.look(frame)
+            self._pace.add(frame.time_s, self._source.dropped, self._schedule.every)
         self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
         if self._listeners:
@@ -313,7 +337,14 @@ class Pipeline:
             task_runner.task: found
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
-        event = FrameEvent(self._name, frame, tracks, dict(self._stages_s), self._source.dropped)
+        event = FrameEvent(
+            self._name,
+            frame,
+            tracks,
+            dict(self._stages_s),
+            self._source.dropped,
+            self._images.health,
+        )
         for listener in self._listeners:
             listener.on_frame(event)
 

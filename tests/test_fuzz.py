@@ -165,6 +165,19 @@ POSETRACK = {
     "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
 }
 COCO = [PERSON, {"image_id": 2, "bbox": [1, 1, 5, 5], "score": 1}]
+COCO_FILE = {
+    "images": POSETRACK["images"],
+    "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 1}],
+    "categories": [{"id": 1, "name": "person"}],
+}
+ALPHAPOSE = [{**PERSON, "image_id": "0.jpg", "box": [1, 2, 9, 9]}, {**PERSON, "image_id": "a"}]
+NAMED = [{"image_id": name, "bbox": [1, 1, 5, 5], "score": 1} for name in ("0", "v/1.jpg")]
+OPENPOSE = {"version": 1.3, "people": [{"pose_keypoints_2d": [5, 6, 1] * 25}]}
+OPENPOSE_IMAGES = {"0.jpg": OPENPOSE, "1.jpg": {"bodies": [{"joints": [5, 6, 1] * 18}]}}
+SINK = [
+    {"x_min": 1, "y_min": "2", "x_max": 9, "y_max": 9, "frame_index": 0, "class_id": 1},
+    {"x_min": 1, "y_min": 2, "x_max": 9, "y_max": 9, "frame_index": 1, "class_name": "a"},
+]
 
 
 def detections(path):
@@ -190,6 +203,70 @@ MOTS_ROW = f"1 2 2 {SIZE_HW[0]} {SIZE_HW[1]} {encode_rle(np.eye(*SIZE_HW, dtype=
 def test_detections_as_text(folder, content):
     path = folder / "det.txt"
     path.write_bytes(content)
+    ends_well(detections, path)
+
+
+KITTI_ROW = "0 {} Car 0 0 -10 1 2 9 9 -1 -1 -1 -1000 -1000 -1000 -10 0.5\n"
+YOLO_ROW = "0 0.5 0.5 0.2 0.3 0.9\n"
+CSV = "x_min,y_min,x_max,y_max,class_id,confidence,frame_index\n1,2,9,9,0,0.5,0\n1,2,9,9,0,0.5,1\n"
+MOT = "frame,id,bb_left,bb_top,bb_width,bb_height,conf\n" + "1,-1,2,3,9,9,0.5\n" * 4
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        cut_or_changed((KITTI_ROW.format(1) + KITTI_ROW.format(2)).encode()),
+        cut_or_changed(2 * YOLO_ROW.encode()),
+        cut_or_changed(CSV.encode()),
+        cut_or_changed(MOT.encode()),
+        cut_or_changed(MOT.encode("utf-16")),
+        rows(17).map(lambda body: KITTI_ROW.encode() + body),
+        rows(6).map(lambda body: YOLO_ROW.encode() + body),
+        rows(7).map(lambda body: CSV.encode() + body),
+    )
+)
+def test_other_tools_detections_as_text(folder, content):
+    path = folder / "other.txt"
+    path.write_bytes(content)
+    ends_well(detections, path)
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        spoilt(COCO_FILE),
+        spoilt(ALPHAPOSE),
+        spoilt(OPENPOSE),
+        spoilt(OPENPOSE_IMAGES),
+        spoilt(NAMED),
+        spoilt(SINK),
+    )
+)
+def test_other_tools_detections_as_json(folder, content):
+    path = folder / "other.json"
+    path.write_bytes(content)
+    ends_well(detections, path)
+
+
+INSTANCES = np.zeros(SIZE_HW, np.uint16)
+INSTANCES[3:9, 4:20], INSTANCES[12:20, 4:20] = 1001, 2002
+
+
+@fuzz
+@given(
+    names=st.lists(
+        st.text(st.sampled_from("ab01_٣"), min_size=1, max_size=4), min_size=1, max_size=3
+    ),
+    labels=st.one_of(rows(6), cut_or_changed(2 * YOLO_ROW.encode())),
+    png=cut_or_changed(cv2.imencode(".png", INSTANCES)[1].tobytes()),
+    people=spoilt(OPENPOSE),
+    kind=st.sampled_from(["txt", "png", "json"]),
+)
+def test_folders_of_detections(tmp_path_factory, names, labels, png, people, kind):
+    path = tmp_path_factory.mktemp("folder")
+    content = {"txt": labels, "png": png, "json": people}[kind]
+    for name in names:
+        (path / f"{name}{'_keypoints' if kind == 'json' else ''}.{kind}").write_bytes(content)
     ends_well(detections, path)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import SourceError
-from ..paths import at_home, exists, is_folder
+from ..paths import at_home, check_regular, exists, is_folder
 from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
-from .redact import redact
+from .redact import redact, with_secrets
 
 if TYPE_CHECKING:
     from .image_files.levels import Levels
@@ -67,7 +67,7 @@ def open_source(
             as 'frames/*.jpg',
             camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
             that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
-            other one as live.
+            other one as live. `{secret:NAME}` in it is filled in; see `with_secrets`.
         fps: Frames per second of a file source, in place of its own timestamps (of images: 25 a
             second, where they have none).
         value_range: `LOW,HIGH`: what becomes black and white in pixels of more than 8 bits; None:
@@ -87,7 +87,7 @@ def open_source(
     files = FileOptions(fps, None if value_range is None else _levels(value_range))
     for form in SOURCES.values():
         if form.matches(text):
-            source = form.open(text, files, options)
+            source = form.open(with_secrets(text), files, options)
             return _paced(source) if options.realtime and not source.info.live else source
     scheme = _URL.match(text)
     if scheme:
@@ -171,6 +171,8 @@ def _open_stream(text: str, files: FileOptions, options: LiveOptions) -> PolledS
 def _open_video(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .files import open_video
 
+    if not _URL.match(text):
+        _check_file(text)
     location = text if _URL.match(text) else os.fspath(at_home(text).absolute())
     return open_video(location, redact(text), fps=files.fps, levels=files.levels)
 
@@ -178,6 +180,7 @@ def _open_video(text: str, files: FileOptions, options: LiveOptions) -> PolledSo
 def _open_image(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import open_images
 
+    _check_file(text)
     return open_images([at_home(text)], text, fps=files.fps, levels=files.levels)
 
 
@@ -193,6 +196,13 @@ def _open_pattern(text: str, files: FileOptions, options: LiveOptions) -> Polled
     from .images import images_of_pattern, open_images
 
     return open_images(images_of_pattern(text), text, fps=files.fps, levels=files.levels)
+
+
+def _check_file(text: str) -> None:
+    try:
+        check_regular(at_home(text))
+    except OSError as error:
+        raise SourceError(f"{redact(text)}: {error.strerror}") from None
 
 
 def _refuse_file_options(text: str, files: FileOptions) -> None:
