@@ -25,8 +25,7 @@ from .runtime.detectors.open import open_detector
 from .runtime.head import Head
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
-from .runtime.pipeline import DetectionSchedule
-from .runtime.preprocessing import FeatureExtractor, network_size
+from .runtime.pipeline import DetectionSchedule, Viewer
 from .runtime.sources.base import SourceInfo
 from .runtime.sources.open import open_source
 from .tracking.config import DetectorConfig
@@ -124,7 +123,6 @@ class Tracker:
         self._held = ExitStack()
         loaded = Bundle.load(Path(bundle) if bundle is not None else default_bundle(backbone))
         self._graphs = self._held.enter_context(GraphRunner(loaded, backend, threads))
-        self._extractor = FeatureExtractor(self._graphs)
         self._head: Head | None = None
         self._last_index = -1
         self._first_s: float | None = None
@@ -308,12 +306,10 @@ class Tracker:
         head = self._head
         if head is None:
             head = self._make_head(frame, info)
-        features: Any = None
-        if head.needs_features:
-            wanted = head.network_hw(frame.size_hw)
-            size = network_size(self._graphs.spec.sizes_hw, wanted, frame.size_hw)
-            features = self._extractor.extract(*self._extractor.prepare(frame, size))
         seen = (detections or Detections.empty()) if head.needs_detections else None
+        viewer = Viewer(self._graphs, [head])
+        views = viewer.views(frame, [head.request(frame, seen)])
+        features: Any = views.given(viewer.features(views))[0]
         tracks = head.step(frame, features, seen)
         # Only now: a first frame that could not be used leaves the tracker as it was.
         self._head, self._last_index = head, frame.index

@@ -222,38 +222,43 @@ class MultiSource:
             elif stream.pipeline.frames == stream.max_frames:
                 stream.end()
 
-    def _extract(self, batch: Sequence[tuple[Stream, Prepared]]) -> list[FeatureMap | None]:
-        images = [prepared.image for _, prepared in batch]
-        if images[0] is None:
-            return [None] * len(batch)
-        parts: list[Array]
+    def _extract(self, batch: Sequence[tuple[Stream, Prepared]]) -> list[list[FeatureMap]]:
+        """Features of each frame's images, which are as many and of the same sizes in all."""
+        views = [prepared.views for _, prepared in batch]
+        if not views[0].images:
+            return [[] for _ in batch]
         start = time.perf_counter()
-        if len(batch) == 1:
-            parts = list(self._graphs.run("backbone", images[0]))
-        else:
-            stacked = np.concatenate([to_host(image) for image in images if image is not None])
-            (found,) = self._graphs.run("backbone", stacked)
-            # Copies, so that a head that remembers one frame does not keep all of them.
-            parts = [np.array(row[None]) for row in to_host(found)]
+        parts = [self._run([v.images[k] for v in views]) for k in range(len(views[0].images))]
         share_s = (time.perf_counter() - start) / len(batch)
-        for stream, _ in batch:
-            stream.pipeline.note("backbone", share_s)
+        for stream, prepared in batch:
+            stream.pipeline.note(prepared.stages_s, "backbone", share_s)
         stride = self._graphs.spec.stride
         return [
-            None if prepared.letterbox is None else FeatureMap(part, prepared.letterbox, stride)
-            for (_, prepared), part in zip(batch, parts, strict=True)
+            [
+                FeatureMap(part[row], letterbox, stride)
+                for part, letterbox in zip(parts, view.letterboxes, strict=True)
+            ]
+            for row, view in enumerate(views)
         ]
 
+    def _run(self, images: Sequence[Array]) -> list[Array]:
+        """Features of images of one size, one array each."""
+        if len(images) == 1:
+            return list(self._graphs.run("backbone", images[0]))
+        (found,) = self._graphs.run("backbone", np.concatenate([to_host(i) for i in images]))
+        # Copies, so that a head that remembers one frame does not keep all of them.
+        return [np.array(row[None]) for row in to_host(found)]
 
-def _finish(stream: Stream, prepared: Prepared, features: FeatureMap | None) -> None:
+
+def _finish(stream: Stream, prepared: Prepared, features: Sequence[FeatureMap]) -> None:
     stream.on_frame(prepared.frame, stream.pipeline.finish(prepared, features))
 
 
 def _at_once(
-    work: Callable[[Stream, Prepared, FeatureMap | None], None],
+    work: Callable[[Stream, Prepared, Sequence[FeatureMap]], None],
     stream: Stream,
     prepared: Prepared,
-    features: FeatureMap | None,
+    features: Sequence[FeatureMap],
 ) -> Future[None]:
     """What a worker's `submit` does, in this thread."""
     done: Future[None] = Future()
@@ -299,10 +304,10 @@ def batches(prepared: Sequence[Prepared]) -> list[list[int]]:
     """Rows of frames that can go through the backbone together, in their order.
 
     Returns:
-        Every row once; rows of a batch have images of one shape, or none.
+        Every row once; rows of a batch have as many images, of the same shapes.
     """
     groups: dict[object, list[int]] = {}
     for row, item in enumerate(prepared):
-        shape = None if item.image is None else item.image.shape
-        groups.setdefault(shape, []).append(row)
+        shapes = tuple(image.shape for image in item.views.images)
+        groups.setdefault(shapes, []).append(row)
     return list(groups.values())

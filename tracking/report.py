@@ -76,6 +76,10 @@ def run_report(
         },
         "frames": pipeline.frames,
         "predicted_frames": pipeline.predicted,
+        "backbone": {
+            "frames_without": pipeline.without_backbone,
+            "pixels_per_frame": round(pipeline.backbone_pixels / max(1, pipeline.frames)),
+        },
         "identities": sum(len(runner.ids) for runner in task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),

@@ -406,6 +406,7 @@ class SourceRun:
             listeners=self._listeners,
             detect_every=self._track.detector.every(),
             warn=self.log.warn,
+            overlap=self._overlaps,
         )
         self.log.opened(self.source.info)
 
@@ -419,6 +420,12 @@ class SourceRun:
             if spoken is not None:
                 files[str(self.config.detections)] = spoken
         self.source = numbered(self.source, self.config.frame_numbers, list(files.items()))
+
+    @property
+    def _overlaps(self) -> bool:
+        """Backends that compute on a device take work from one thread only."""
+        run = self._track.run
+        return run.overlap and {run.backend, self._track.detector.detector_backend} <= {"cpu", None}
 
     def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:
         """Make the folders of the results, or clear them, and open what the results go to.

@@ -30,12 +30,13 @@ class FeatureCheck:
     def __init__(self) -> None:
         self._frames = 0
 
-    def check(self, features: FeatureMap, frame: Frame) -> None:
+    def check(self, features: FeatureMap, image: UInt8Array, frame: Frame) -> None:
         """Look at the features of a frame, if it is its turn.
 
         Args:
             features: (1, rows, cols, C).
-            frame: That they are of.
+            image: (height, width, 3) uint8, what the backbone was given.
+            frame: That it is of.
 
         Raises:
             BackendError: They hold NaN or infinities, or are zero or the same everywhere although
@@ -45,7 +46,7 @@ class FeatureCheck:
         if not due:
             return
         values = to_host(features.array)
-        wrong = _wrong(values.reshape(-1, values.shape[-1]), frame.image)
+        wrong = _wrong(values.reshape(-1, values.shape[-1]), image, frame.image)
         if wrong:
             raise BackendError(
                 f"the backbone gives features that are {wrong} (frame {frame.index}): its graph is "
@@ -54,14 +55,15 @@ class FeatureCheck:
             )
 
 
-def _wrong(cells: npt.NDArray[Any], image: UInt8Array) -> str:
+def _wrong(cells: npt.NDArray[Any], *images: UInt8Array) -> str:
     # One sum looks at every value: NaN and infinities do not leave it.
     with np.errstate(all="ignore"):
         total = np.sum(np.abs(cells), dtype=np.float32)
     if not np.isfinite(total):
         return "not finite (NaN or infinite)"
-    if len(cells) < 2 or float(image[::8, ::8].std()) < _LEAST_SPREAD:
-        return ""  # of a uniform image, features may be uniform
+    # Of a uniform image, features may be uniform; its border in the network's image is not one.
+    if len(cells) < 2 or min(float(one[::8, ::8].std()) for one in images) < _LEAST_SPREAD:
+        return ""
     if total == 0:
         return "all zero"
     some = cells[:: max(1, len(cells) // _CELLS)].astype(np.float32)

@@ -130,8 +130,8 @@ def test_nonsense_is_refused(wrong):
 def test_poses_are_drawn_where_they_are():
     """Through a letterbox that enlarges twice and pads: the padding stays free."""
     letterbox = Letterbox.fit((80, 120), (160, 320))
-    features = FeatureMap(np.zeros((1, 20, 40, 1), np.float32), letterbox, 8)
-    grid = poses_on_grid(np.stack([person(40, 5, 40, 70), person(-30, 5, 60, 70)]), features)
+    people = np.stack([person(40, 5, 40, 70), person(-30, 5, 60, 70)])
+    grid = poses_on_grid(people, letterbox, 8, (20, 40))
     assert grid.shape == (2, 20, 40)
     rows, cols = np.nonzero(grid[0])
     assert cols.min() * 8 >= 40 + 80 - 12
@@ -154,8 +154,7 @@ def test_poses_are_drawn_where_they_are():
 def test_any_pose_in_any_picture(left, top, width, height, source, network):
     letterbox = Letterbox.fit(source, network)
     grid_hw = -(-network[0] // 8), -(-network[1] // 8)
-    features = FeatureMap(np.zeros((1, *grid_hw, 1), np.float32), letterbox, 8)
-    grid = poses_on_grid(person(left, top, width, height)[None], features)
+    grid = poses_on_grid(person(left, top, width, height)[None], letterbox, 8, grid_hw)
     assert grid.shape == (1, *grid_hw)
     rows, cols = np.nonzero(grid[0])
     inside_y = (rows * 8 >= letterbox.top) & (rows * 8 < letterbox.top + letterbox.inner_hw[0])

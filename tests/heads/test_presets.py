@@ -85,11 +85,31 @@ def test_numbers_of_a_preset_survive_copies():
         ({"preset": "memory", "memory": 0}, "expected 1 to 100 features"),
         ({"preset": "memory", "memory": 1000}, "expected 1 to 100 features"),
         ({"preset": "memory", "cost_limit": float("nan")}, "expected a finite number"),
+        ({"appearance": "never"}, "appearance 'never', expected one of auto, always"),
+        ({"preset": "unitrack", "appearance": "auto"}, "appearance auto belongs to preset memory"),
+        ({"appearance": "auto", "height": 304}, "got image 304x1088: leave out the size"),
     ],
 )
 def test_what_does_not_fit_the_preset_is_refused(given, message):
     with pytest.raises(RequestError, match=message):
         MotConfig(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "auto"),
+    [
+        ({}, True),
+        ({"appearance": "auto"}, True),
+        ({"appearance": "always"}, False),
+        ({"preset": "unitrack"}, False),
+        ({"height": 304, "width": 544}, False),
+    ],
+)
+def test_the_whole_frame_is_seen_where_its_size_is_given_and_by_the_paper(given, auto, tiny):
+    config = MotConfig(**given)
+    assert config.looks_when_needed == auto
+    assert MotHead(tiny, config).needs_features == (not auto)
+    assert not replace(config, preset="unitrack", appearance=None).looks_when_needed
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ BAD = {
 def test_useless_features_are_refused(name, dtype):
     values, reason = BAD[name]
     with pytest.raises(BackendError, match=rf"{reason}.*cli parity"):
-        FeatureCheck().check(features(values.astype(dtype)), Frame(0, 0.0, NOISE))
+        FeatureCheck().check(features(values.astype(dtype)), NOISE, Frame(0, 0.0, NOISE))
 
 
 def test_good_features_pass_and_so_do_uniform_ones_of_a_uniform_image():
@@ -62,7 +62,7 @@ def test_good_features_pass_and_so_do_uniform_ones_of_a_uniform_image():
         (np.ones_like(unit_features()) / 4, GREY),
         (np.zeros_like(unit_features()), GREY),
     ):
-        FeatureCheck().check(features(values), Frame(0, 0.0, image))
+        FeatureCheck().check(features(values), image, Frame(0, 0.0, image))
 
 
 def test_the_first_frame_and_every_so_many_are_looked_at():
@@ -79,7 +79,7 @@ def test_the_first_frame_and_every_so_many_are_looked_at():
 
     check = FeatureCheck()
     for number in range(2 * EVERY + 1):
-        check.check(Counted(number), Frame(number, 0.0, GREY))
+        check.check(Counted(number), GREY, Frame(number, 0.0, GREY))
     assert looked == [0, EVERY, 2 * EVERY]
 
 
