@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +17,10 @@ from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import NOTHING, FeatureRequest, Head
-from .inference.base import Array, Graphs
+from .inference.base import Array, Graphs, to_host
+from .monitoring.features import FeatureCheck
+from .monitoring.images import ImageWatch
+from .monitoring.pace import PaceWatch
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
@@ -33,7 +36,8 @@ class StageTimes:
     """Durations by stage, in the order in which stages first appeared."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, deque[float]] = {}
+        self._seconds: dict[str, array[float]] = {}
+        self._added: dict[str, int] = {}
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -46,13 +50,19 @@ class StageTimes:
 
     def add(self, stage: str, seconds: float) -> None:
         """Record a duration that was measured elsewhere."""
-        self._seconds.setdefault(stage, deque(maxlen=KEPT)).append(seconds)
+        # Four bytes each, the newest in place of the oldest.
+        kept, number = self._seconds.setdefault(stage, array("f")), self._added.get(stage, 0)
+        self._added[stage] = number + 1
+        if number < KEPT:
+            kept.append(seconds)
+        else:
+            kept[number % KEPT] = seconds
 
     def summary_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95 and p99 of every stage in milliseconds."""
         summary = {}
         for stage, seconds in self._seconds.items():
-            values = np.array(seconds) * 1e3
+            values = np.array(seconds, np.float64) * 1e3
             p50, p95, p99 = np.percentile(values, (50, 95, 99))
             figures = {"mean": values.mean(), "p50": p50, "p95": p95, "p99": p99}
             summary[stage] = {name: round(float(value), 3) for name, value in figures.items()}
@@ -281,12 +291,14 @@ class Pipeline:
         listeners: Called after every frame.
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
+        warn: Called with a line on a live source that shows nothing, or is too fast.
         overlap: Whether `run` may read, detect and letterbox a frame in a second thread while heads
             and writers have the one before. Results are the same; where a head's request depends
             on the last frame, nothing overlaps. For graphs and detectors that run on the CPU.
 
     Attributes:
         frames: Number of frames done.
+        end: One more than the number of the last one; 0 before the first.
         predicted: Of these, those in which no detector ran.
         without_backbone: Of these, those in which the backbone saw nothing.
         backbone_pixels: How many it saw in all of them.
@@ -306,8 +318,11 @@ class Pipeline:
         name: str = "",
         listeners: Sequence[RunListener] = (),
         detect_every: int | None = 1,
+        warn: Callable[[str], None] = lambda _text: None,
         overlap: bool = False,
     ) -> None:
+        self._features = FeatureCheck()
+        self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
         self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
         self._schedule = DetectionSchedule(detect_every)
         self._viewer = Viewer(graphs, [task_runner.head for task_runner in task_runners])
@@ -315,7 +330,8 @@ class Pipeline:
         self._task_runners = task_runners
         self._name = name
         self._listeners = listeners
-        self.frames = self.predicted = self.without_backbone = self.backbone_pixels = 0
+        self.frames = self.predicted = self.end = 0
+        self.without_backbone = self.backbone_pixels = 0
         self.interrupted = False
         self.exhausted = False
         self.elapsed_s = 0.0
@@ -401,8 +417,14 @@ class Pipeline:
         Args:
             prepared: What `take` gave.
             features: Of each of its images.
+
+        Raises:
+            BackendError: The features are of no use; see `FeatureCheck`.
+            UnitrackError: Whatever a detector, head or writer raises.
         """
         frame = prepared.frame
+        for image, one in zip(prepared.views.images, features, strict=True):
+            self._features.check(one, to_host(image)[0], frame)
         before = self._own_pixels()
         given = prepared.views.given(features)
         work = zip(self._task_runners, prepared.detections, given, strict=True)
@@ -413,7 +435,10 @@ class Pipeline:
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
-        self.frames += 1
+        if self._source.info.live:
+            self._images.look(frame)
+            self._pace.add(frame.time_s, self._source.dropped, self._schedule.every)
+        self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
         shapes = [image.shape for image in prepared.views.images]
         pixels = self._own_pixels() - before + sum(shape[1] * shape[2] for shape in shapes)
@@ -470,7 +495,8 @@ class Pipeline:
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
         stages_s, dropped = dict(prepared.stages_s), self._source.dropped
-        event = FrameEvent(self._name, prepared.frame, tracks, stages_s, dropped)
+        health = self._images.health
+        event = FrameEvent(self._name, prepared.frame, tracks, stages_s, dropped, health)
         for listener in self._listeners:
             listener.on_frame(event)
 

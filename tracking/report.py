@@ -49,7 +49,7 @@ def run_report(
         "toolkit": __version__,
         "task": "+".join(track.task_names),
         "source": {
-            **asdict(source.info),
+            **{key: value for key, value in asdict(source.info).items() if key != "numbers"},
             "dropped": source.dropped,
             "outages": log.outages,
             "ended_early": source.ended_early,

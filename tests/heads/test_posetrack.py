@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -182,26 +183,41 @@ def true_boxes(path):
     }
 
 
+@pytest.mark.slow
 def test_reference_result(resnet_runner, shared_data):
     """060470979, boxes about the keypoints; measured: HOTA 0.856, IDF1 0.964, MOTA 0.930.
 
     The public code gives 0.762, 0.882 and 0.780, without a switch; the detections miss 7 of 100.
     """
+    scores = real_scores(resnet_runner, shared_data, 25)
+    assert scores.hota >= 0.762
+    assert scores.idf1 >= 0.882
+    assert scores.mota >= 0.780
+    assert scores.id_switches == 0
+
+
+def test_the_beginning_of_the_reference_result(resnet_runner, shared_data):
+    """A frame's result depends on no later one; measured: HOTA 0.847, IDF1 0.957, MOTA 0.917."""
+    scores = real_scores(resnet_runner, shared_data, 12)
+    assert scores.hota >= 0.837
+    assert scores.idf1 >= 0.946
+    assert scores.mota >= 0.907
+    assert scores.id_switches == 0
+
+
+def real_scores(runner, shared_data, frames):
     folder = shared_data / "posetrack" / "060470979"
-    extractor = FeatureExtractor(resnet_runner)
+    extractor = FeatureExtractor(runner)
     found = {}
     with (
         open_source(str(folder / "images"), fps=6) as source,
         open_detector(detections=folder / "det.json") as detector,
     ):
-        head = PosetrackHead(resnet_runner, PosetrackConfig(preset="unitrack"), fps=6)
-        for frame in source:
+        head = PosetrackHead(runner, PosetrackConfig(preset="unitrack"), fps=6)
+        for frame in islice(source, frames):
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             tracks = head.step(frame, extractor.extract(*image), detector.detect(frame))
             found[frame.index] = tracks.ids, joint_boxes(tracks.detections.keypoints)
-    scores = score_mot(found, true_boxes(folder / "gt.json"))
-    assert scores.frames == 25
-    assert scores.hota >= 0.762
-    assert scores.idf1 >= 0.882
-    assert scores.mota >= 0.780
-    assert scores.id_switches == 0
+    truth = true_boxes(folder / "gt.json")
+    assert len(truth) == 25
+    return score_mot(found, {number: rows for number, rows in truth.items() if number < frames})

@@ -22,7 +22,7 @@ from unitrack_edge.heads.mots import MotsHead
 from unitrack_edge.heads.posetrack import PosetrackHead
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.formats.detections import open_detections
-from unitrack_edge.runtime.formats.mot import calibrated_scores
+from unitrack_edge.runtime.formats.reading.plausible import calibrated_scores
 from unitrack_edge.tracking.config import (
     DetectorConfig,
     SourceConfig,
@@ -163,7 +163,8 @@ def test_raw_scores_become_probabilities_in_their_order():
 def test_raw_scores_of_a_file_are_noted(tmp_path):
     path = Path(tmp_path / "det.txt")
     path.write_text("1,-1,1,1,10,20,20\n1,-1,50,1,10,20,60\n1,-1,90,1,10,20,10\n")
-    assert open_detections(path).notes() == []
+    (note,) = open_detections(path).notes()
+    assert "raw scores (10 to 60), compared with limits as they are" in note
     (note,) = open_detections(path, calibrate_scores=True).notes()
     assert "raw scores (10 to 60)" in note
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unitrack_edge.heads.association import similarity
 from unitrack_edge.heads.association.mask_points import describe_grid
 from unitrack_edge.heads.association.similarity import rsm_costs
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, points_of
+from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
 
 from ...reference.rsm_plain import rsm_cost
@@ -26,7 +26,7 @@ def objects(rng, count, points, base):
 
 @pytest.mark.parametrize("most", [1, 700, 1500, 10**9])
 def test_parts_change_nothing(tiny, monkeypatch, most):
-    monkeypatch.setattr(similarity, "_MOST_AFFINITIES", most)
+    monkeypatch.setattr(tiny, "values_at_once", lambda: most)
     rng = np.random.default_rng(0)
     base = rng.standard_normal((9, 16))
     tracks, detections = objects(rng, 7, 6, base), objects(rng, 5, 9, base)
@@ -42,7 +42,7 @@ def test_parts_change_nothing(tiny, monkeypatch, most):
     assert (tiny.calls.count("rsm") == 1) == (most == 10**9)
 
 
-class Small:
+class Small(Graphs):
     """A runner whose engines take few objects, and refuse more."""
 
     def __init__(self, graphs, limits):
