@@ -63,7 +63,32 @@ def class_numbers(
     return tuple(found)
 
 
-class ClassFilter(Detector):
+class PartOfDetector(Detector):
+    """What a detector finds, of which a subclass reports a part.
+
+    Args:
+        detector: Closed with this one.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.class_names = detector.class_names
+        self.descriptions = detector.descriptions
+
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """The detector's."""
+        return self._detector.numbered_frames()
+
+    def notes(self, source_frames: int | None = None) -> list[str]:
+        """The detector's notes."""
+        return self._detector.notes(source_frames)
+
+    def close(self) -> None:
+        """Close the detector."""
+        self._detector.close()
+
+
+class ClassFilter(PartOfDetector):
     """Some classes of another detector.
 
     Args:
@@ -73,11 +98,11 @@ class ClassFilter(Detector):
     """
 
     def __init__(self, detector: Detector, classes: Sequence[int], flag: str) -> None:
-        self._detector, self._classes, self._flag = detector, classes, flag
+        super().__init__(detector)
+        self._classes, self._flag = classes, flag
         self._left_out = 0
         names = enumerate(detector.class_names or ())
         self.class_names = tuple(name if k in classes else "" for k, name in names) or None
-        self.descriptions = detector.descriptions
 
     def detect(self, frame: Frame) -> Detections:
         """What the detector finds, less the other classes.
@@ -94,26 +119,14 @@ class ClassFilter(Detector):
         """Detections of other classes, and what the detector dropped."""
         return {**self._detector.dropped(), **({"class": self._left_out} if self._left_out else {})}
 
-    def numbered_frames(self) -> tuple[IntArray, int] | None:
-        """The detector's."""
-        return self._detector.numbered_frames()
-
-    def notes(self, source_frames: int | None = None) -> list[str]:
-        """The detector's notes."""
-        return self._detector.notes(source_frames)
-
     def drop_notes(self) -> list[str]:
         """How many detections are of other classes."""
         noun = "detection" if self._left_out == 1 else "detections"
         own = f"{self._left_out} {noun} left out: of other classes than {self._flag}"
         return [*self._detector.drop_notes(), *([own] if self._left_out else [])]
 
-    def close(self) -> None:
-        """Close the detector."""
-        self._detector.close()
 
-
-class MostDetections(Detector):
+class MostDetections(PartOfDetector):
     """The detections of highest score of another detector, so many in a frame at most.
 
     What a frame costs grows with the square of its detections: a detector that goes wild, or a file
@@ -125,10 +138,9 @@ class MostDetections(Detector):
     """
 
     def __init__(self, detector: Detector, limit: int) -> None:
-        self._detector, self._limit = detector, limit
+        super().__init__(detector)
+        self._limit = limit
         self._left_out = self._frames = 0
-        self.class_names = detector.class_names
-        self.descriptions = detector.descriptions
 
     def detect(self, frame: Frame) -> Detections:
         """What the detector finds, in its order, less those of lowest score beyond the limit.
@@ -150,10 +162,6 @@ class MostDetections(Detector):
         own = {"max_detections": self._left_out} if self._left_out else {}
         return {**self._detector.dropped(), **own}
 
-    def notes(self, source_frames: int | None = None) -> list[str]:
-        """The detector's notes."""
-        return self._detector.notes(source_frames)
-
     def drop_notes(self) -> list[str]:
         """How many detections were beyond the limit."""
         own = (
@@ -161,7 +169,3 @@ class MostDetections(Detector):
             f"with more than --max-detections {self._limit}"
         )
         return [*self._detector.drop_notes(), *([own] if self._left_out else [])]
-
-    def close(self) -> None:
-        """Close the detector."""
-        self._detector.close()

@@ -143,8 +143,10 @@ class VideoDecoder:
             if waiting is not None:
                 stamp = waiting.popleft() if waiting else None
             base = frame.time_base or self._stream.time_base
-            unknown = stamp is None or base is None or not self.has_times
-            yield self._upright(frame), None if unknown else stamp * base
+            time_s = None
+            if stamp is not None and base is not None and self.has_times:
+                time_s = stamp * base
+            yield self._upright(frame), time_s
 
     def close(self) -> None:
         """Frees the file or connection; to be called by the thread that reads."""

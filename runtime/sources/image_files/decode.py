@@ -91,8 +91,9 @@ def _pages_of(file: BinaryIO) -> list[int]:
     if head.startswith(_TIFF):
         count = _count_directories(file, head)
         image = _opened(file) if count > 1 else None
-        known = image is not None
-        return [n for n in range(count) if not known or _is_image_of_its_own(image, n)] or [0]
+        if image is None:
+            return list(range(count))
+        return [n for n in range(count) if _is_image_of_its_own(image, n)] or [0]
     image = _opened(file) if _may_move(file, head) else None
     if image is None:
         return [0]
@@ -241,7 +242,7 @@ def _is_deep_colour(file: Image.Image) -> bool:
 def _plain(image: npt.NDArray[Any]) -> Pixels:
     """An array of one, three or four channels as `Pixels`."""
     if image.ndim == 3:
-        image = image[..., 0] if image.shape[2] < 3 else image[..., :3]
+        image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
     if image.dtype == np.uint8:
         image = np.stack([image] * 3, axis=2) if image.ndim == 2 else image
     elif image.dtype != np.uint16:
@@ -258,7 +259,7 @@ def _shown(page: Image.Image) -> Pixels:
     if "A" in upright.getbands() or "a" in upright.getbands() or "transparency" in upright.info:
         rgba = upright.convert("RGBA")
         # Nobody means an image of which nothing is to be seen.
-        if rgba.getextrema()[3] != (0, 0):
+        if np.asarray(rgba)[..., 3].any():
             rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
 
