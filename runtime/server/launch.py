@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import OutputError, RequestError
 from ..events import RunListener
 from .auth import parse_address, tokens_for
 from .commands import Commands
 from .tls import CertificateFiles, load_certificate
+
+if TYPE_CHECKING:
+    from ..formats.jsonl import JsonLinesWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,14 @@ class LiveOutputs:
         commands: What viewers want to track; None without a live view.
         url: Of the page; None without a live view.
         takes_stdout: Whether standard output is for lines of JSON alone.
+        lines: What writes them; None where nothing does.
     """
 
     listeners: list[RunListener] = field(default_factory=list)
     commands: Commands | None = None
     url: str | None = None
     takes_stdout: bool = False
+    lines: JsonLinesWriter | None = None
 
 
 @contextmanager
@@ -84,8 +90,8 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
 
     Args:
         request: What the user asked for.
-        say: Called with one line when lines of JSON can no longer be written, and with the few
-            lines of the live view.
+        say: Called with a line when lines of JSON can no longer be written, when they can again,
+            and with the few lines of the live view.
 
     Raises:
         RequestError: See `LiveRequest.check`.
@@ -93,7 +99,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             created.
     """
     listeners: list[RunListener] = []
-    commands, url = None, None
+    commands, url, lines = None, None, None
     with ExitStack() as stack:
         if request.jsonl is not None:
             from ..formats.jsonl import JsonLinesWriter
@@ -119,7 +125,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             )
             url = stack.enter_context(server).url
             listeners.append(hub)
-        yield LiveOutputs(listeners, commands, url, request.jsonl == "-")
+        yield LiveOutputs(listeners, commands, url, request.jsonl == "-", lines)
 
 
 def _end_run() -> None:

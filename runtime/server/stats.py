@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from ..events import FrameEvent, SourceEvent
+from ..monitoring.images import ImageHealth
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Content type of `metrics_text`."""
@@ -33,6 +34,12 @@ _STATUS_AFTER = {
     "lost": "lost",
     "ended": "ended",
     "failed": "failed",
+}
+
+_HEALTH = {
+    "brightness": "Mean of the image, 0 to 255, of live sources.",
+    "frozen": "1 while the image has been the very same for 10 s, else 0.",
+    "covered": "1 while nothing has been to be seen for 10 s, else 0.",
 }
 
 
@@ -57,6 +64,7 @@ class SourceStats:
         self.up = True
         self.message = ""
         self.size_hw: tuple[int, int] | None = None
+        self.health: ImageHealth | None = None
         self.tracks: dict[str, int] = {}
         self.stage_sums_s: dict[str, float] = {}
         self._recent_s: dict[str, deque[float]] = {}
@@ -75,6 +83,7 @@ class SourceStats:
         self.status = "tracking"
         self._quiet_since = now
         self.size_hw = event.frame.size_hw
+        self.health = event.health
         self.tracks = {task: len(tracks) for task, tracks in event.tracks.items()}
         self._times.append(now)
         for stage, seconds in event.stages_s.items():
@@ -180,6 +189,10 @@ class _SourceCollector(Collector):
         )
         for reason, count in self._refused.items():
             refused.add_metric([reason], count)
+        health = {
+            name: GaugeMetricFamily(f"unitrack_image_{name}", text, labels=by_source)
+            for name, text in _HEALTH.items()
+        }
         for stats in self._sources:
             label = [stats.source]
             up.add_metric(label, stats.up)
@@ -190,11 +203,16 @@ class _SourceCollector(Collector):
             quiet.add_metric(label, stats.quiet_s(self._now))
             for name in STATUSES:
                 status.add_metric([stats.source, name], name == stats.status)
+            if stats.health is not None:
+                for name, metric in health.items():
+                    metric.add_metric(label, getattr(stats.health, name))
             for task, count in stats.tracks.items():
                 tracks.add_metric([stats.source, task], count)
             for stage, seconds in stats.stage_sums_s.items():
                 stages.add_metric([stats.source, stage], seconds)
-        return [up, status, quiet, frames, dropped, losses, fps, tracks, stages, refused]
+        # Files have no health, and a run of files no such metrics.
+        known = [metric for metric in health.values() if metric.samples]
+        return [up, status, quiet, frames, dropped, losses, fps, tracks, stages, refused, *known]
 
 
 def metrics_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import RequestError
@@ -40,12 +41,21 @@ class Segments(WriterBase):
         make: Opens the writer of a segment.
         minutes: Length of a segment.
 
+        on_new: Called with the path of every segment that is begun.
+
     Raises:
         RequestError: The length is not a positive number.
     """
 
-    def __init__(self, path: Path, make: MakeWriter, minutes: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        make: MakeWriter,
+        minutes: float,
+        on_new: Callable[[Path], None] = lambda _path: None,
+    ) -> None:
         check_minutes(minutes)
+        self._on_new = on_new
         self._path = path
         self._make = make
         self._seconds = 60 * minutes
@@ -58,12 +68,18 @@ class Segments(WriterBase):
         Raises:
             OutputError: As the writers.
         """
-        number = 1 + int(frame.time_s / self._seconds)
+        number = self.number_of(frame)
         if self._writer is None or number > self._number:
             self.close()
             self._number = number
-            self._writer = self._make(segment_path(self._path, number))
+            path = segment_path(self._path, number)
+            self._on_new(path)
+            self._writer = self._make(path)
         self._writer.write(frame, tracks)
+
+    def number_of(self, frame: Frame) -> int:
+        """The segment that a frame belongs to."""
+        return 1 + int(frame.time_s / self._seconds)
 
     def close(self) -> None:
         """Complete the current segment.
