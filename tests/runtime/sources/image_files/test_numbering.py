@@ -89,6 +89,7 @@ OF_SOME = [
     ("mots.txt", [0, 1, 2], [0, 2], [1, 0, 1], None),
     ("coco.json", [0, 1, 2], [0, 2], [1, 0, 1], None),
     ("mot.txt", [0, 1, 2], [1, 3], [1, 0, 1], None),
+    ("mot.txt", [4, 5, 6], range(7), [1, 1, 1], "of the images, 4 to 6; 4 frames of"),  # from 0
     ("mot.txt", [1, 3, 5, 7], [1, 2, 3, 4], [1] * 4, "were taken in order"),
 ]
 
