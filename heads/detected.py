@@ -9,7 +9,7 @@ import numpy as np
 from ..records import Detections, Frame, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows, xyxy_to_xywh
 from ..runtime.formats.keypoints import seen_joints
-from ..runtime.head import Head
+from ..runtime.head import FeatureRequest, Head
 from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from ..runtime.prompts.mask import cut_out, filled_box
@@ -54,11 +54,18 @@ class DetectedHead(Head):
         self._head: Head | None = None
         self._waited = 0
         self.needs_features = self._example.needs_features
+        self.asks_ahead = self._example.asks_ahead
         self.graphs_used = self._example.graphs_used
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """That of the task."""
         return self._example.network_hw(source_hw)
+
+    def request(self, frame: Frame, detections: Detections | None = None) -> FeatureRequest:
+        """What the task needs; while it waits for an object, as for a first frame."""
+        if self._head is None:
+            return self._example.request(frame, detections)
+        return self._head.request(frame, detections)
 
     def reset(self) -> None:
         """Forget everything: the next frames are looked through for an object again."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import UnitrackError
 from ..records import Detections, Frame, Tracks
-from ..runtime.head import Head
+from ..runtime.head import NOTHING, FeatureRequest, Head
 from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from ..runtime.prompts.mask import cut_out, cutter_at, filled_box
@@ -34,6 +34,8 @@ class StartedHead(Head):
         say: Called with one line that says why a command was refused.
         head: What tracks until the first command; None: nothing does.
     """
+
+    asks_ahead = False
 
     def __init__(
         self,
@@ -68,6 +70,12 @@ class StartedHead(Head):
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """That of the head of the last command; the source's own where there is none."""
         return source_hw if self._head is None else self._head.network_hw(source_hw)
+
+    def request(self, frame: Frame, detections: Detections | None = None) -> FeatureRequest:
+        """What the head of the last command needs."""
+        if self._head is None:
+            return NOTHING
+        return self._head.request(frame, detections)
 
     def reset(self) -> None:
         """Reset the head of the last command, which starts again from its first frame."""

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..records import Detections, Frame, Tracks
-from .preprocessing import FeatureMap
+from .preprocessing import FeatureMap, Region
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRequest:
+    """What a head needs of a frame.
+
+    Attributes:
+        regions: The parts that it looks at, each in its own size; empty: none, the backbone need
+            not run. None: the whole frame.
+    """
+
+    regions: tuple[Region, ...] | None
+
+
+WHOLE = FeatureRequest(None)
+"""The whole frame, in the size that the first head with `needs_features` wants."""
+
+NOTHING = FeatureRequest(())
+"""No features."""
 
 
 class Head(ABC):
@@ -15,18 +35,33 @@ class Head(ABC):
 
     Attributes:
         needs_detections: Whether `step` needs detections.
-        needs_features: Whether `step` needs the features of the whole frame; a head that
-            runs the backbone on crops of its own does not.
+        needs_features: Whether it may ask for the features of the whole frame; a head that looks
+            at regions, or runs the backbone on crops of its own, does not.
+        asks_ahead: Whether `request` says the same before the last frame's `step` has ended.
         graphs_used: The graphs that it runs, besides `backbone`.
     """
 
     needs_detections: bool = False
     needs_features: bool = True
+    asks_ahead: bool = True
     graphs_used: tuple[str, ...] = ()
+
+    @property
+    def backbone_pixels(self) -> int:
+        """Pixels that the head itself gave the backbone so far, beside what it asked for."""
+        return 0
 
     @abstractmethod
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """The image size that the task's defaults ask for, for a source of a size."""
+
+    def request(
+        self,
+        frame: Frame,  # noqa: ARG002
+        detections: Detections | None = None,  # noqa: ARG002
+    ) -> FeatureRequest:
+        """What `step` needs of a frame; asked once before it, with the same arguments."""
+        return WHOLE if self.needs_features else NOTHING
 
     @abstractmethod
     def step(
@@ -36,8 +71,8 @@ class Head(ABC):
 
         Args:
             frame: Its index is larger than that of the last one.
-            features: Its features. Heads without `needs_features` may be given None,
-                and say so in their signature.
+            features: Its features. Heads that ask for `NOTHING` are given None, and those that ask
+                for regions a sequence in the order of these; they say so in their signature.
             detections: For heads that need them; None otherwise.
 
         Returns:

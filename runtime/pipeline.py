@@ -1,25 +1,32 @@
-"""One source through its tasks: backbone, heads and writers, with the time of every stage."""
+"""One source through its tasks: detectors, backbone, heads and writers, each stage timed."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from math import inf
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from ..records import Frame, Tracks
+from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
-from .head import Head
+from .head import NOTHING, FeatureRequest, Head
 from .inference.base import Array, Graphs
+from .monitoring.features import FeatureCheck
+from .monitoring.images import ImageWatch
+from .monitoring.pace import PaceWatch
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
 from .writers.base import Writer
+
+Item = TypeVar("Item")
 
 KEPT = 20_000
 """Frames that percentiles are taken over: enough for any file, bounded for a camera."""
@@ -29,7 +36,8 @@ class StageTimes:
     """Durations by stage, in the order in which stages first appeared."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, deque[float]] = {}
+        self._seconds: dict[str, array[float]] = {}
+        self._added: dict[str, int] = {}
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -42,13 +50,19 @@ class StageTimes:
 
     def add(self, stage: str, seconds: float) -> None:
         """Record a duration that was measured elsewhere."""
-        self._seconds.setdefault(stage, deque(maxlen=KEPT)).append(seconds)
+        # Four bytes each, the newest in place of the oldest.
+        kept, number = self._seconds.setdefault(stage, array("f")), self._added.get(stage, 0)
+        self._added[stage] = number + 1
+        if number < KEPT:
+            kept.append(seconds)
+        else:
+            kept[number % KEPT] = seconds
 
     def summary_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95 and p99 of every stage in milliseconds."""
         summary = {}
         for stage, seconds in self._seconds.items():
-            values = np.array(seconds) * 1e3
+            values = np.array(seconds, np.float64) * 1e3
             p50, p95, p99 = np.percentile(values, (50, 95, 99))
             figures = {"mean": values.mean(), "p50": p50, "p95": p95, "p99": p99}
             summary[stage] = {name: round(float(value), 3) for name, value in figures.items()}
@@ -129,6 +143,80 @@ class TaskRunner:
         return {**(self.detector.dropped() if self.detector else {}), **self.head.dropped()}
 
 
+Features: TypeAlias = FeatureMap | Sequence[FeatureMap] | None
+"""What a head gets for its request: the whole frame's, those of its regions, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The images of a frame that heads want to see, each one once.
+
+    Attributes:
+        images: (1, height, width, 3) uint8 each, for the backbone.
+        letterboxes: How each was made.
+        wanted: Head by head, the one image of the whole frame, those of its regions, or None.
+    """
+
+    images: tuple[Array, ...]
+    letterboxes: tuple[Letterbox, ...]
+    wanted: tuple[int | tuple[int, ...] | None, ...]
+
+    def given(self, features: Sequence[FeatureMap]) -> list[Features]:
+        """What each head gets, of the features of all images."""
+        return [
+            tuple(features[k] for k in one)
+            if isinstance(one, tuple)
+            else (None if one is None else features[one])
+            for one in self.wanted
+        ]
+
+
+class Viewer:
+    """Makes the images that heads ask for, and their features.
+
+    Args:
+        graphs: Runs `backbone`.
+        heads: Of them, the first that needs the whole frame decides its image size.
+    """
+
+    def __init__(self, graphs: Graphs, heads: Sequence[Head]) -> None:
+        self._extractor = FeatureExtractor(graphs)
+        self._spec = graphs.spec
+        self._heads = heads
+        self._whole: tuple[tuple[int, int], Letterbox] | None = None
+
+    def views(self, frame: Frame, requests: Sequence[FeatureRequest]) -> Views:
+        """The images that answer the requests of the heads, equal ones shared."""
+        places: dict[Letterbox, int] = {}
+
+        def place(letterbox: Letterbox) -> int:
+            return places.setdefault(letterbox, len(places))
+
+        wanted: list[int | tuple[int, ...] | None] = []
+        for request in requests:
+            if request.regions is None:
+                wanted.append(place(self._letterbox(frame.size_hw)))
+            else:
+                size, stride = frame.size_hw, self._spec.stride
+                rows = tuple(place(region.letterbox(size, stride)) for region in request.regions)
+                wanted.append(rows or None)
+        images = tuple(self._extractor.image_of(frame, letterbox) for letterbox in places)
+        return Views(images, tuple(places), tuple(wanted))
+
+    def features(self, views: Views) -> list[FeatureMap]:
+        """Those of each image."""
+        pairs = zip(views.images, views.letterboxes, strict=True)
+        return [self._extractor.extract(image, letterbox) for image, letterbox in pairs]
+
+    def _letterbox(self, size_hw: tuple[int, int]) -> Letterbox:
+        """Of the whole frame: of the bundle's sizes, the one nearest to what the head wants."""
+        if self._whole is None or self._whole[0] != size_hw:
+            head = next(head for head in self._heads if head.needs_features)
+            size = network_size(self._spec.sizes_hw, head.network_hw(size_hw), size_hw)
+            self._whole = size_hw, Letterbox.fit(size_hw, size)
+        return self._whole[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A frame that waits for the backbone.
@@ -136,20 +224,61 @@ class Prepared:
     Attributes:
         frame: The frame.
         start_s: `time.perf_counter()` when it was handed over.
-        image: (1, height, width, 3) uint8 for the backbone; None where no head needs it.
-        letterbox: How the image was made; None with it.
+        views: What the backbone is to look at.
+        detections: Task by task; None for tasks that need none, and where no detector ran.
         detects: Whether the detectors run.
+        stages_s: How long each stage of the frame took so far.
     """
 
     frame: Frame
     start_s: float
-    image: Array | None
-    letterbox: Letterbox | None
+    views: Views
+    detections: tuple[Detections | None, ...]
     detects: bool = True
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+
+class Ahead(Generic[Item]):
+    """Calls a function in a thread of its own, one call ahead.
+
+    Not more than one: a frame of a live source is asked for when the last one was handed over, so
+    it is never older than one frame's work.
+
+    Args:
+        make: Called in that thread; what it raises is raised where its result is taken.
+        interrupt: Makes a call that waits come back; called where the last result is not wanted.
+    """
+
+    def __init__(self, make: Callable[[], Item], interrupt: Callable[[], object]) -> None:
+        self._make = make
+        self._interrupt = interrupt
+        self._worker = ThreadPoolExecutor(1, "ahead")
+        self._coming: Future[Item] | None = None
+
+    def begin(self) -> None:
+        """Begin the next call, unless it has begun."""
+        if self._coming is None:
+            self._coming = self._worker.submit(self._make)
+
+    def __call__(self) -> Item:
+        """The result of the next call, begun or not."""
+        self.begin()
+        coming = self._coming
+        if coming is None:
+            raise RuntimeError("no call was begun")
+        result = coming.result()
+        self._coming = None
+        return result
+
+    def end(self) -> None:
+        """Wait until the thread has ended; a result that nobody took is thrown away."""
+        if self._coming is not None and not self._coming.done():
+            self._interrupt()
+        self._worker.shutdown()
 
 
 class Pipeline:
-    """Runs heads over a source; the backbone runs once a frame, however many heads look at it.
+    """Runs heads over a source; the backbone looks at no image twice, whoever asks for it.
 
     `run` does all of it. A caller with several pipelines on one backbone calls `take` and
     `finish` instead, and the backbone in between.
@@ -162,10 +291,17 @@ class Pipeline:
         listeners: Called after every frame.
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
+        warn: Called with a line on a live source that shows nothing, or is too fast.
+        overlap: Whether `run` may read, detect and letterbox a frame in a second thread while heads
+            and writers have the one before. Results are the same; where a head's request depends
+            on the last frame, nothing overlaps. For graphs and detectors that run on the CPU.
 
     Attributes:
         frames: Number of frames done.
+        end: One more than the number of the last one; 0 before the first.
         predicted: Of these, those in which no detector ran.
+        without_backbone: Of these, those in which the backbone saw nothing.
+        backbone_pixels: How many it saw in all of them.
         interrupted: Whether the user ended the run.
         exhausted: Whether the source was read to its end.
         elapsed_s: Wall time of the loop.
@@ -182,18 +318,20 @@ class Pipeline:
         name: str = "",
         listeners: Sequence[RunListener] = (),
         detect_every: int | None = 1,
+        warn: Callable[[str], None] = lambda _text: None,
+        overlap: bool = False,
     ) -> None:
+        self._features = FeatureCheck()
+        self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
+        self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
         self._schedule = DetectionSchedule(detect_every)
-        self._extractor = FeatureExtractor(graphs)
+        self._viewer = Viewer(graphs, [task_runner.head for task_runner in task_runners])
         self._source = source
-        self._sizes = graphs.spec.sizes_hw
         self._task_runners = task_runners
         self._name = name
         self._listeners = listeners
-        self._stages_s: dict[str, float] = {}
-        self._size_for: tuple[int, int] | None = None
-        self._size = (0, 0)
-        self.frames = self.predicted = 0
+        self.frames = self.predicted = self.end = 0
+        self.without_backbone = self.backbone_pixels = 0
         self.interrupted = False
         self.exhausted = False
         self.elapsed_s = 0.0
@@ -213,113 +351,158 @@ class Pipeline:
                 before stays.
         """
         start = time.perf_counter()
+        most = inf if max_frames is None else max_frames
+        coming = Ahead(self.take, self._source.close) if self._overlap else self.take
         try:
-            while not stop.is_set and (max_frames is None or self.frames < max_frames):
+            while not stop.is_set and self.frames < most:
                 stop.is_waiting = True
-                prepared = self.take()
+                prepared = coming()
                 stop.is_waiting = False
                 if prepared is None:
                     break
+                if isinstance(coming, Ahead) and self.frames + 1 < most:
+                    coming.begin()
                 on_frame(prepared.frame, self.finish(prepared, self._extract(prepared)))
                 self.elapsed_s = time.perf_counter() - start
         except KeyboardInterrupt:
             stop.is_set = True
         finally:
             stop.is_waiting = False
+            if isinstance(coming, Ahead):
+                ended = self.exhausted
+                coming.end()
+                self.exhausted = ended
         self.interrupted = stop.is_set
         self.elapsed_s = time.perf_counter() - start
 
     def take(self) -> Prepared | None:
         """The next frame, made ready for the backbone; None at the end of the source."""
-        self._stages_s = {}
-        with self._measure("read"):
+        stages_s: dict[str, float] = {}
+        with self._measure("read", stages_s):
             frame = next(self._source, None)
         if frame is None:
             self.exhausted = True
             return None
         start = time.perf_counter()
         detects = self._schedule.is_due(self._source.dropped)
-        heads = [
-            task_runner.head
-            for task_runner in self._task_runners
-            if task_runner.head.needs_features
+        seen = tuple(
+            self._detect(runner, frame, stages_s) if detects else None
+            for runner in self._task_runners
+        )
+        requests = [
+            NOTHING if self._predicts(runner, detects) else runner.head.request(frame, found)
+            for runner, found in zip(self._task_runners, seen, strict=True)
         ]
-        if not any(detects or not head.needs_detections for head in heads):
-            return Prepared(frame, start, None, None, detects)
-        with self._measure("letterbox"):
-            image, letterbox = self._extractor.prepare(frame, self._network_hw(heads[0], frame))
-        return Prepared(frame, start, image, letterbox, detects)
+        if not any(request != NOTHING for request in requests):
+            views = self._viewer.views(frame, requests)
+            return Prepared(frame, start, views, seen, detects, stages_s)
+        with self._measure("letterbox", stages_s):
+            views = self._viewer.views(frame, requests)
+        return Prepared(frame, start, views, seen, detects, stages_s)
 
-    def _network_hw(self, head: Head, frame: Frame) -> tuple[int, int]:
-        """Size of the network's image: of the bundle's, the one nearest to what the head wants."""
-        if self._size_for != frame.size_hw:
-            wanted = head.network_hw(frame.size_hw)
-            self._size = network_size(self._sizes, wanted, frame.size_hw)
-            self._size_for = frame.size_hw
-        return self._size
+    @staticmethod
+    def _predicts(runner: TaskRunner, detects: bool) -> bool:
+        """Whether a task has to do without the detections that it needs."""
+        needs = runner.detector is not None and runner.head.needs_detections
+        return needs and not detects
 
-    def note(self, stage: str, seconds: float) -> None:
-        """Record how long a stage of the current frame took."""
+    def note(self, stages_s: dict[str, float], stage: str, seconds: float) -> None:
+        """Record how long a stage of a frame took; `stages_s` is the frame's own record."""
         self.times.add(stage, seconds)
-        self._stages_s[stage] = seconds
+        stages_s[stage] = seconds
 
-    def finish(self, prepared: Prepared, features: FeatureMap | None) -> list[Tracks]:
-        """Run the heads on a frame, write their results and call the listeners."""
+    def finish(self, prepared: Prepared, features: Sequence[FeatureMap]) -> list[Tracks]:
+        """Run the heads on a frame, write their results and call the listeners.
+
+        Args:
+            prepared: What `take` gave.
+            features: Of each of its images.
+
+        Raises:
+            BackendError: The features are of no use; see `FeatureCheck`.
+            UnitrackError: Whatever a detector, head or writer raises.
+        """
         frame = prepared.frame
-        results = [self._step(runner, prepared, features) for runner in self._task_runners]
-        self.note("latency", self._age(prepared))
-        with self._measure("write"):
+        self._features.check(features, prepared.views.images, frame)
+        before = self._own_pixels()
+        given = prepared.views.given(features)
+        work = zip(self._task_runners, prepared.detections, given, strict=True)
+        results = [self._step(runner, prepared, seen, found) for runner, seen, found in work]
+        self.note(prepared.stages_s, "latency", self._age(prepared))
+        with self._measure("write", prepared.stages_s):
             for task_runner, tracks in zip(self._task_runners, results, strict=True):
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
-        self.frames += 1
+        if self._source.info.live:
+            self._images.look(frame)
+            self._pace.add(frame.time_s, self._source.dropped, self._schedule.every)
+        self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
+        shapes = [image.shape for image in prepared.views.images]
+        pixels = self._own_pixels() - before + sum(shape[1] * shape[2] for shape in shapes)
+        self.backbone_pixels += pixels
+        self.without_backbone += not pixels
         if self._listeners:
-            self._notify(frame, results)
+            self._notify(prepared, results)
         return results
 
-    def _extract(self, prepared: Prepared) -> FeatureMap | None:
-        if prepared.image is None or prepared.letterbox is None:
+    def _own_pixels(self) -> int:
+        """Of the backbone's, those that heads gave it themselves."""
+        return sum(runner.head.backbone_pixels for runner in self._task_runners)
+
+    def _extract(self, prepared: Prepared) -> list[FeatureMap]:
+        if not prepared.views.images:
+            return []
+        with self._measure("backbone", prepared.stages_s):
+            return self._viewer.features(prepared.views)
+
+    def _prefix(self, task_runner: TaskRunner) -> str:
+        return f"{task_runner.task} " if len(self._task_runners) > 1 else ""
+
+    def _detect(
+        self, task_runner: TaskRunner, frame: Frame, stages_s: dict[str, float]
+    ) -> Detections | None:
+        detector = task_runner.detector
+        if detector is None or not task_runner.head.needs_detections:
             return None
-        with self._measure("backbone"):
-            return self._extractor.extract(prepared.image, prepared.letterbox)
+        with self._measure(f"{self._prefix(task_runner)}detect", stages_s):
+            seen = detector.detect(frame)
+        return seen if detector.class_names is None else seen.named(detector.class_names)
 
     def _step(
-        self, task_runner: TaskRunner, prepared: Prepared, features: FeatureMap | None
+        self,
+        task_runner: TaskRunner,
+        prepared: Prepared,
+        seen: Detections | None,
+        features: Features,
     ) -> Tracks:
-        prefix = f"{task_runner.task} " if len(self._task_runners) > 1 else ""
-        frame, seen = prepared.frame, None
-        if task_runner.detector is not None and task_runner.head.needs_detections:
-            if not prepared.detects:
-                with self._measure(f"{prefix}head"):
-                    return task_runner.head.predict(frame)
-            with self._measure(f"{prefix}detect"):
-                seen = task_runner.detector.detect(frame)
-            if task_runner.detector.class_names is not None:
-                seen = seen.named(task_runner.detector.class_names)
-        with self._measure(f"{prefix}head"):
-            # None only where no head needs features, and those heads take it.
-            return task_runner.head.step(frame, cast(FeatureMap, features), seen)
+        with self._measure(f"{self._prefix(task_runner)}head", prepared.stages_s):
+            if self._predicts(task_runner, prepared.detects):
+                return task_runner.head.predict(prepared.frame)
+            # Heads take what answers their request, though their base class says less.
+            return task_runner.head.step(prepared.frame, cast(FeatureMap, features), seen)
 
     def _age(self, prepared: Prepared) -> float:
         if self._source.started_s is not None:
             return time.monotonic() - self._source.started_s - prepared.frame.time_s
         return time.perf_counter() - prepared.start_s
 
-    def _notify(self, frame: Frame, results: Sequence[Tracks]) -> None:
+    def _notify(self, prepared: Prepared, results: Sequence[Tracks]) -> None:
         tracks = {
             task_runner.task: found
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
-        event = FrameEvent(self._name, frame, tracks, dict(self._stages_s), self._source.dropped)
+        stages_s, dropped = dict(prepared.stages_s), self._source.dropped
+        health = self._images.health
+        event = FrameEvent(self._name, prepared.frame, tracks, stages_s, dropped, health)
         for listener in self._listeners:
             listener.on_frame(event)
 
     @contextmanager
-    def _measure(self, stage: str) -> Iterator[None]:
+    def _measure(self, stage: str, stages_s: dict[str, float]) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.note(stage, time.perf_counter() - start)
+            self.note(stages_s, stage, time.perf_counter() - start)

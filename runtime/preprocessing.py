@@ -1,9 +1,9 @@
-"""From source frames to the network: the letterbox transform, and one pass of the backbone."""
+"""From source frames to the network: where an image lies, and one pass of the backbone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -28,11 +28,12 @@ class Letterbox:
     exact inverses.
 
     Attributes:
-        source_hw: Height and width in source pixels.
+        source_hw: Height and width of the image, in source pixels.
         network_hw: Height and width in network pixels.
         inner_hw: Height and width of the scaled image in network pixels.
         top: Rows of padding above it.
         left: Columns of padding left of it.
+        origin_xy: Where the image begins in its frame, in source pixels; 0, 0 for a whole frame.
     """
 
     source_hw: tuple[int, int]
@@ -40,6 +41,7 @@ class Letterbox:
     inner_hw: tuple[int, int]
     top: int
     left: int
+    origin_xy: tuple[int, int] = (0, 0)
 
     @staticmethod
     def fit(source_hw: tuple[int, int], network_hw: tuple[int, int]) -> Letterbox:
@@ -62,9 +64,14 @@ class Letterbox:
         left = (network_hw[1] - width) // 2
         return Letterbox(source_hw, network_hw, (height, width), top, left)
 
+    def cut_out(self, image: UInt8Array) -> UInt8Array:
+        """What `apply` takes, of a whole frame (H, W, 3): a view of it."""
+        (left, top), (height, width) = self.origin_xy, self.source_hw
+        return image[top : top + height, left : left + width]
+
     @property
     def is_identity(self) -> bool:
-        """Whether source and network have the same size."""
+        """Whether image and network have the same size."""
         return self.source_hw == self.network_hw
 
     @property
@@ -134,11 +141,52 @@ class Letterbox:
         return self._map(points_xy, 1, forward=False)
 
     def _map(self, values: Coordinates, pairs: int, *, forward: bool) -> Coordinates:
-        scale = np.tile(np.array(self.scale_xy), pairs)
-        shift = np.tile(np.array((self.left, self.top), np.float64), pairs)
-        mapped = values * scale + shift if forward else (values - shift) / scale
+        scale, shift, origin = (
+            np.tile(np.array(pair, np.float64), pairs)
+            for pair in (self.scale_xy, (self.left, self.top), self.origin_xy)
+        )
+        there = (values - origin) * scale + shift
+        mapped = there if forward else (values - shift) / scale + origin
         kept = values.dtype if np.issubdtype(values.dtype, np.floating) else np.float32
-        return mapped.astype(kept)  # type: ignore[no-any-return]
+        return cast("Coordinates", mapped.astype(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Cells of a grid that is laid over the frame from its upper left corner.
+
+    All regions of one pitch are parts of one grid, so that cells of one frame can be compared with
+    those of another whatever parts of them were looked at.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        rows: How many; those below the frame's end are padding.
+        cols: How many.
+        pitch: Source pixels to a cell's side. A smaller one shows more detail: where it is less
+            than the network's stride, the image is enlarged.
+    """
+
+    top: int
+    left: int
+    rows: int
+    cols: int
+    pitch: int
+
+    def letterbox(self, frame_hw: tuple[int, int], stride: int) -> Letterbox:
+        """The transform from a frame to the network's image of this region.
+
+        Raises:
+            SourceError: The region begins outside the frame.
+        """
+        x, y = self.left * self.pitch, self.top * self.pitch
+        height = min(self.rows * self.pitch, frame_hw[0] - y)
+        width = min(self.cols * self.pitch, frame_hw[1] - x)
+        if min(x, y) < 0 or min(height, width) < 1:
+            raise SourceError(f"{self} begins outside a frame of {frame_hw} (height, width)")
+        inner = tuple(max(1, round(side * stride / self.pitch)) for side in (height, width))
+        network = self.rows * stride, self.cols * stride
+        return Letterbox((height, width), network, (inner[0], inner[1]), 0, 0, (x, y))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +223,12 @@ class FeatureExtractor:
     def prepare(self, frame: Frame, network_hw: tuple[int, int]) -> tuple[Array, Letterbox]:
         """The network's image (1, height, width, 3) uint8 of a frame, and how it was made."""
         letterbox = Letterbox.fit(frame.size_hw, network_hw)
-        image = letterbox.apply(frame.image)
-        return np.ascontiguousarray(image)[None], letterbox
+        return self.image_of(frame, letterbox), letterbox
+
+    def image_of(self, frame: Frame, letterbox: Letterbox) -> Array:
+        """The network's image (1, height, width, 3) uint8 that a transform makes of a frame."""
+        image = letterbox.apply(letterbox.cut_out(frame.image))
+        return np.ascontiguousarray(image)[None]
 
     def extract(self, image: Array, letterbox: Letterbox) -> FeatureMap:
         """Features of a prepared image."""

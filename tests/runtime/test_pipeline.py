@@ -17,7 +17,7 @@ from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime import pipeline as stages
 from unitrack_edge.runtime.detectors.base import Detector
-from unitrack_edge.runtime.head import Head
+from unitrack_edge.runtime.head import NOTHING, WHOLE, FeatureRequest, Head
 from unitrack_edge.runtime.pipeline import (
     MOST_BETWEEN,
     DetectionSchedule,
@@ -25,7 +25,7 @@ from unitrack_edge.runtime.pipeline import (
     StageTimes,
     TaskRunner,
 )
-from unitrack_edge.runtime.preprocessing import FeatureMap, network_size
+from unitrack_edge.runtime.preprocessing import FeatureMap, Region, network_size
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import SourceInfo
 from unitrack_edge.tracking import session
@@ -184,7 +184,7 @@ def test_frames_go_through_all_stages_in_order():
     # The image lies in the middle of the network's image, the rest is padding.
     assert (graphs.images[3][0, 10:50, 20:80] == 3).all()
     summary = pipeline.times.summary_ms()
-    wanted = ["read", "letterbox", "backbone", "detect", "head", "latency", "write"]
+    wanted = ["read", "detect", "letterbox", "backbone", "head", "latency", "write"]
     assert list(summary) == wanted
 
 
@@ -303,19 +303,74 @@ def test_a_head_that_needs_no_features_costs_no_backbone():
     assert not {"letterbox", "backbone"} & set(pipeline.times.summary_ms())
 
 
-def test_the_same_head_after_a_reset_begins_anew(graph_runner):
+class Asking(FakeHead):
+    """Asks for what it is told to, frame by frame, and keeps with what it was asked."""
+
+    needs_features = False
+
+    def __init__(self, *requests):
+        super().__init__()
+        self.asked, self._requests = [], iter(requests)
+
+    def request(self, frame, detections=None):
+        self.asked.append((frame.index, detections))
+        return next(self._requests)
+
+
+def test_a_head_says_frame_by_frame_what_it_needs():
+    """Two regions, the same one again, nothing; another head looks at one of them as well."""
+    one, other = Region(1, 2, 4, 5, pitch=4), Region(0, 0, 2, 2, pitch=8)
+    first = Asking(FeatureRequest((one, other)), FeatureRequest((one,)), NOTHING)
+    second = Asking(FeatureRequest((other,)), FeatureRequest((one,)), NOTHING)
+    task_runners = [TaskRunner("vos", head, None, []) for head in (first, second)]
+    graphs = FakeGraphs()
+    pipeline = Pipeline(FakeSource(range(3)), graphs, task_runners)
+    pipeline.run(StopRequest())
+    assert [image.shape for image in graphs.images] == [
+        (1, 32, 40, 3), (1, 16, 16, 3), (1, 32, 40, 3),
+    ]  # fmt: skip
+    grids = [[f.grid_hw for f in features or ()] for _, features, _ in first.calls]
+    assert grids == [[(4, 5), (2, 2)], [(4, 5)], []]
+    assert first.calls[0][1][1] is second.calls[0][1][0], "one image is looked at once"
+    assert first.calls[2][1] is None
+    assert first.calls[0][1][0].letterbox.origin_xy == (8, 4)
+
+
+def test_a_head_is_asked_once_a_frame_with_its_detections():
+    head = Asking(*[NOTHING] * 2)
+    pipeline, _, graphs = make(head=head, detector=FakeDetector(), detect_every=2)
+    pipeline.run(StopRequest(), max_frames=4)
+    assert [index for index, _ in head.asked] == [0, 2]
+    given = [detections for _, _, detections in head.calls[::2]]
+    assert all(seen is got for (_, seen), got in zip(head.asked, given, strict=True))
+    assert graphs.images == []
+    assert [seen == "predicted" for _, _, seen in head.calls] == [False, True, False, True]
+
+
+def test_the_whole_frame_keeps_its_size_whoever_asks_for_it_first():
+    """The second head asks for it before the first does, which decides."""
+    first, second = Asking(NOTHING, WHOLE), Asking(WHOLE, WHOLE)
+    first.needs_features = second.needs_features = True
+    first._wanted_hw, second._wanted_hw = (48, 64), (96, 128)
+    runners = [TaskRunner("mot", head, None, []) for head in (first, second)]
+    graphs = FakeGraphs()
+    Pipeline(FakeSource(range(2)), graphs, runners).run(StopRequest())
+    assert [image.shape[1:3] for image in graphs.images] == [(48, 64)] * 2
+
+
+def test_the_same_head_after_a_reset_begins_anew(quick_runner):
     scene = Scene(SceneConfig(frames=5, height=96, width=160, objects=3))
 
     class Seen(Detector):
         def detect(self, frame):
             return scene.detections(frame.index)
 
-    head = MotHead(graph_runner, MotConfig(height=96, width=160), 25.0)
+    head = MotHead(quick_runner, MotConfig(height=96, width=160), 25.0)
     results = []
     for _ in range(2):
         task_runner = TaskRunner("mot", head, Seen(), [])
         told = []
-        pipeline = Pipeline(SceneSource(scene), graph_runner, [task_runner])
+        pipeline = Pipeline(SceneSource(scene), quick_runner, [task_runner])
         pipeline.run(StopRequest(), on_frame=lambda _, tracks, told=told: told.extend(tracks))
         results.append([(t.ids.tolist(), t.detections.boxes_xyxy.tolist()) for t in told])
         head.reset()
@@ -367,7 +422,7 @@ def test_live_frames_keep_their_numbers_and_latency_counts_from_the_capture():
     assert 99_000 < latency["p50"] < 101_000
 
 
-def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch):
+def test_a_live_run_reports_what_was_dropped(quick_bundle, tmp_path, monkeypatch):
     source = FakeSource([0, 3, 4, 9], started_s=time.monotonic())
     monkeypatch.setattr(session, "open_source", lambda _text, **_options: source)
     rows = "".join(f"{n},-1,10,8,20,30,0.9\n" for n in range(1, 12))
@@ -375,7 +430,7 @@ def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch
     config = TrackConfig(
         (SourceConfig("camera0", detections=tmp_path / "det.txt"),),
         (MotConfig(height=48, width=64),),
-        RunConfig(bundle=graph_bundle.path, output=tmp_path / "out"),
+        RunConfig(bundle=quick_bundle.path, output=tmp_path / "out"),
     )
     report = session.track(config)
     written = (tmp_path / "out" / "tracks.txt").read_text().splitlines()
@@ -410,14 +465,14 @@ def test_an_error_leaves_what_was_written_before_it():
 
 
 def test_a_source_without_frames_is_an_error_and_leaves_no_folder(
-    graph_bundle, tmp_path, monkeypatch
+    quick_bundle, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(session, "open_source", lambda _text, **_options: FakeSource([]))
     (tmp_path / "det.txt").write_text("")
     config = TrackConfig(
         (SourceConfig("x", detections=tmp_path / "det.txt"),),
         (MotConfig(),),
-        RunConfig(bundle=graph_bundle.path, output=tmp_path / "out", save_video=True),
+        RunConfig(bundle=quick_bundle.path, output=tmp_path / "out", save_video=True),
     )
     with pytest.raises(OutputError, match="the source gave no frame"):
         session.track(config)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import SourceError
-from unitrack_edge.runtime.preprocessing import PAD_VALUE, Letterbox
+from unitrack_edge.runtime.preprocessing import PAD_VALUE, Letterbox, Region
 
 sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
 
@@ -133,3 +133,40 @@ def test_bad_sizes():
         Letterbox.fit((0, 5), (64, 64))
     with pytest.raises(SourceError, match="expected \\(30, 40\\)"):
         Letterbox.fit((30, 40), (64, 64)).apply(np.zeros((31, 40, 3), np.uint8))
+
+
+# Regions.
+
+
+@given(
+    pitch=st.integers(2, 40), top=st.integers(0, 20), left=st.integers(0, 20),
+    rows=st.integers(1, 30), cols=st.integers(1, 30), data=st.data(),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_a_region_lies_on_the_grid_of_its_pitch(pitch, top, left, rows, cols, data):
+    """Cell (r, c) of the grid begins at pitch · (c, r) in the source, whatever region has it."""
+    region = Region(top, left, rows, cols, pitch)
+    height = pitch * data.draw(st.integers(top + 1, top + rows + 3))
+    width = pitch * data.draw(st.integers(left + 1, left + cols + 3))
+    box = region.letterbox((height, width), 8)
+    assert box.network_hw == (rows * 8, cols * 8)
+    cells = np.array([[0.0, 0.0], [1.0, 1.0]])  # x, y within the region
+    places = box.points_to_source(cells * 8)
+    np.testing.assert_allclose(places, (cells + np.array([left, top])) * pitch, atol=1e-9)
+    np.testing.assert_allclose(box.points_to_network(places), cells * 8, atol=1e-9)
+
+
+def test_a_region_shows_its_part_of_the_frame_and_padding_beyond_it():
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    box = Region(1, 2, 4, 8, pitch=8).letterbox((50, 70), 8)
+    out = box.apply(box.cut_out(image))
+    assert out.shape == (32, 64, 3)
+    np.testing.assert_array_equal(out[:, :54], image[8:40, 16:70])
+    assert (out[:, 54:] == PAD_VALUE).all()
+
+
+def test_a_region_beyond_the_frame_is_an_error():
+    with pytest.raises(SourceError, match="begins outside"):
+        Region(9, 0, 2, 2, 8).letterbox((64, 64), 8)
+    with pytest.raises(SourceError, match="begins outside"):
+        Region(-1, 0, 2, 2, 8).letterbox((64, 64), 8)

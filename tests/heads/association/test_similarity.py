@@ -97,6 +97,6 @@ def test_masks_of_any_number_of_objects(tiny, most):
     features = FeatureMap(array, Letterbox.fit((48, 64), (48, 64)), 8)
     grid = rng.random((5, 6, 8)) < 0.5
     small = Small(tiny, {("point_features", n): most for n in (1, 2)})
-    got, want = (describe_grid(graphs, grid, features, 20) for graphs in (small, tiny))
+    got, want = (describe_grid(graphs, grid, features.array, 20) for graphs in (small, tiny))
     np.testing.assert_array_equal(got.mask, want.mask)
     np.testing.assert_allclose(got.points, want.points, atol=1e-6)
