@@ -17,7 +17,7 @@ from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import NOTHING, FeatureRequest, Head
-from .inference.base import Array, Graphs, to_host
+from .inference.base import Array, Graphs
 from .monitoring.features import FeatureCheck
 from .monitoring.images import ImageWatch
 from .monitoring.pace import PaceWatch
@@ -423,8 +423,7 @@ class Pipeline:
             UnitrackError: Whatever a detector, head or writer raises.
         """
         frame = prepared.frame
-        for image, one in zip(prepared.views.images, features, strict=True):
-            self._features.check(one, to_host(image)[0], frame)
+        self._features.check(features, prepared.views.images, frame)
         before = self._own_pixels()
         given = prepared.views.given(features)
         work = zip(self._task_runners, prepared.detections, given, strict=True)

@@ -115,13 +115,13 @@ def golden():
 
 @pytest.fixture(scope="session")
 def graph_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of ResNet-18 with random weights, any image size; some 14 s, once a session."""
+    """A bundle of ResNet-18 with random weights, any image size; some 10 s, once a session."""
     return _export("random-r18", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of the embedded default, whose weights come with a package; some 18 s."""
+    """A bundle of the embedded default, whose weights come with a package; some 13 s."""
     return _export("efficientnet-lite0", tmp_path_factory)
 
 

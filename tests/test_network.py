@@ -51,16 +51,16 @@ def test_the_net_is_noticed(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["doctor", "track", "bench", "export"])
-def test_a_command_opens_no_connection(name, graph_bundle, tmp_path):
+def test_a_command_opens_no_connection(name, quick_bundle, tmp_path):
     for number in range(4):
         image = np.full((64, 96, 3), 40 * number, np.uint8)
         cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     (tmp_path / "det.txt").write_text("".join(f"{n},-1,9,9,20,25,0.9\n" for n in range(1, 5)))
-    bundle = ("--bundle", graph_bundle.path)
+    bundle = ("--bundle", quick_bundle.path)
     words = {
-        "doctor": ("doctor", graph_bundle.path),
+        "doctor": ("doctor", quick_bundle.path),
         "track": ("track", "*.png", "--task", "mot", "--detections", "det.txt", *bundle),
-        "bench": ("bench", graph_bundle.path, "--task", "mot", "--size", "64x96", "--rounds", "2"),
+        "bench": ("bench", quick_bundle.path, "--task", "mot", "--size", "64x96", "--rounds", "2"),
         "export": ("export", "--backbone", "random-r18", "--output", "new"),
     }
     assert calls_of(*words[name], folder=tmp_path) == []

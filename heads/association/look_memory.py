@@ -18,7 +18,7 @@ from ...records import IntArray, UInt8Array
 from ...runtime.inference.base import Array, Graphs, to_host
 from ...runtime.preprocessing import Letterbox
 from .appearance_memory import Memory
-from .tiles import Place, images_of
+from .tiles import IMAGE_SIZES, Place, images_of
 from .tracklets import ObjectFeatures, Tracklet, Work
 
 
@@ -66,6 +66,7 @@ class LookMemory(Memory[Sequence[Look]]):
         super().__init__(graphs, size, interval_s)
         self._describe = describe
         self._work = work
+        self._sizes = graphs.spec.sizes_hw or _sizes_for(graphs)
         self._looks: dict[int, Look] = {}
         self._next = 0
 
@@ -103,7 +104,7 @@ class LookMemory(Memory[Sequence[Look]]):
     def _compute(self, looks: Sequence[Look]) -> None:
         pending = list({id(look): look for look in looks if look.points is None}.values())
         tiles = [look.tile for look in pending]
-        for image, chosen, places in images_of(tiles, self._graphs.spec.sizes_hw):
+        for image, chosen, places in images_of(tiles, self._sizes):
             (features,) = self._graphs.run("backbone", image)
             some = [pending[k] for k in chosen]
             found = self._describe(features, some, places)
@@ -112,3 +113,12 @@ class LookMemory(Memory[Sequence[Look]]):
                 look.points, look.mask, look.tile = own.copy(), mask, look.tile[:0].copy()
             self._work.runs += 1
             self._work.pixels += image.shape[1] * image.shape[2]
+
+
+def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
+    """Image sizes for tiles that the backbone takes: engines are built from a size to a size."""
+    low = [graphs.least("backbone", 0, axis) for axis in (1, 2)]
+    high = [graphs.limit("backbone", 0, axis) for axis in (1, 2)]
+    sizes = {(max(h, low[0]), max(w, low[1])) for h, w in IMAGE_SIZES}
+    within = [(h, w) for h, w in sizes if h <= (high[0] or h) and w <= (high[1] or w)]
+    return sorted(within or [(high[0] or low[0], high[1] or low[1])])

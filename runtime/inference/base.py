@@ -81,6 +81,10 @@ class Engine(ABC):
         """The largest size that this engine takes along an axis of an input; None: any."""
         return None
 
+    def least(self, input_index: int, axis: int) -> int:  # noqa: ARG002
+        """The smallest size that this engine takes along an axis of an input."""
+        return 1
+
     def warm_up(self) -> None:
         """Do now what would hold up the first frames; nothing by default."""
         return
@@ -130,6 +134,10 @@ class Graphs(Protocol):
         Engines are built for shapes up to a largest one; ONNX Runtime takes any.
         """
         return None
+
+    def least(self, graph: str, input_index: int, axis: int) -> int:  # noqa: ARG002
+        """The smallest size that a graph takes along an axis of an input."""
+        return 1
 
     def values_at_once(self) -> int:
         """Most float32 values of an inner tensor that a caller should ask one run for.

@@ -63,6 +63,12 @@ _SHAPE_OPERATORS = frozenset(
         "ScatterND",
         "Floor",
         "Ceil",
+        "Split",
+        "Pad",
+        "Clip",
+        "GatherND",
+        "CumSum",
+        "Flatten",
     )
 )
 """Operators that the CUDA provider has kernels of: where ONNX Runtime leaves one to the CPU, it

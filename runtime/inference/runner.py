@@ -86,6 +86,10 @@ class GraphRunner(Graphs):
             return None
         return self.engine(graph).limit(input_index, axis)
 
+    def least(self, graph: str, input_index: int, axis: int) -> int:
+        """See `Graphs`."""
+        return 1 if self._backend.name == "cpu" else self.engine(graph).least(input_index, axis)
+
     def values_at_once(self) -> int:
         """See `Graphs`."""
         return HOST_VALUES if self._backend.name == "cpu" else DEVICE_VALUES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from ...errors import BackendError
 from ...records import Frame, UInt8Array
-from ..inference.base import to_host
+from ..inference.base import Array, to_host
 from ..preprocessing import FeatureMap
 
 EVERY = 100
@@ -30,29 +31,31 @@ class FeatureCheck:
     def __init__(self) -> None:
         self._frames = 0
 
-    def check(self, features: FeatureMap, image: UInt8Array, frame: Frame) -> None:
-        """Look at the features of a frame, if it is its turn.
+    def check(self, features: Sequence[FeatureMap], images: Sequence[Array], frame: Frame) -> None:
+        """Look at all features of a frame, if it is its turn.
 
         Args:
-            features: (1, rows, cols, C).
-            image: (height, width, 3) uint8, what the backbone was given.
-            frame: That it is of.
+            features: Of each image, (1, rows, cols, C).
+            images: (1, height, width, 3) uint8 each, what the backbone was given.
+            frame: That they are of.
 
         Raises:
             BackendError: They hold NaN or infinities, or are zero or the same everywhere although
                 the image is not.
         """
-        due, self._frames = self._frames % EVERY == 0, self._frames + 1
-        if not due:
+        if not features:
             return
-        values = to_host(features.array)
-        wrong = _wrong(values.reshape(-1, values.shape[-1]), image, frame.image)
-        if wrong:
-            raise BackendError(
-                f"the backbone gives features that are {wrong} (frame {frame.index}): its graph is "
-                "damaged, or this backend cannot run it in its precision; compare it with "
-                "`cli parity BUNDLE`, or export it again"
-            )
+        due, self._frames = self._frames % EVERY == 0, self._frames + 1
+        # Only then: from a device, features and images have a way to go.
+        for one, image in zip(features, images, strict=True) if due else ():
+            values = to_host(one.array)
+            wrong = _wrong(values.reshape(-1, values.shape[-1]), to_host(image)[0], frame.image)
+            if wrong:
+                raise BackendError(
+                    f"the backbone gives features that are {wrong} (frame {frame.index}): its "
+                    "graph is damaged, or this backend cannot run it in its precision; compare it "
+                    "with `cli parity BUNDLE`, or export it again"
+                )
 
 
 def _wrong(cells: npt.NDArray[Any], *images: UInt8Array) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import socket
 import struct
 import sys
@@ -32,6 +33,7 @@ _ROUND_S = 0.02  # between two looks at those who wait …
 _ACCEPT_MOST = 30  # … and new ones in each: a flood costs so much of the processor, and not more
 _SWEEP_S = 0.25
 _EVERYBODY = ""
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _FRESH_S = 1.0  # a connection that was let in keeps its place at least so long
 _TLS_HANDSHAKE, _TLS_RECORD_HEADER = 0x16, 5
 # Closing resets the connection at once; nothing of it stays with the kernel.
@@ -87,7 +89,7 @@ class _Connection:
     peer: Peer
     network: str
     deadline: float  # infinite while a request is answered
-    look_at: float = 0.0  # when it is looked at next …
+    look_at: float = float("inf")  # when it is looked at next, once a part has come …
     pause_s: float = _ROUND_S  # … after this, longer each time that something came, not all
     is_counted: bool = False  # as unauthorised, until it is known that it is not
     role: Role | None = None  # of the last request that was allowed
@@ -179,6 +181,7 @@ class Gate:
         self._of_all = Allowance(self._limits.total_burst, self._limits.total_per_s)
         self._waiting: dict[_Connection, None] = {}  # the oldest first
         self._waiting_of: Counter[str] = Counter()
+        self._silent = _Selector()  # those of them who have sent nothing
         self._inside: dict[Peer, _Connection] = {}
         self._closed = False
         self.admitted = AdmittedListener()
@@ -235,9 +238,6 @@ class Gate:
     def _round(self) -> None:
         if self._closed:
             return
-        now = self._loop.time()
-        for connection in [c for c in self._waiting if c.look_at <= now]:
-            self._look(connection)
         seen = 0
         try:
             while seen < _ACCEPT_MOST and self._accept():
@@ -246,6 +246,7 @@ class Gate:
             seen = _ACCEPT_MOST
             for waiting in list(self._waiting)[:_SHARE]:
                 self._refuse(waiting, "no descriptors left")
+        self._look_at_all()
         if self._waiting:
             self._loop.call_later(_ROUND_S, self._round)
         else:
@@ -276,18 +277,29 @@ class Gate:
             most = max(self._waiting_of.values())
             oldest = next(c for c in self._waiting if self._waiting_of[c.network] == most)
             self._refuse(oldest, "too many waiting")
-        accepted.setblocking(False)
         deadline = self._loop.time() + self._limits.header_s
         connection = _Connection(accepted, peer, network_of(peer[0]), deadline)
         self._waiting[connection] = None
         self._waiting_of[connection.network] += 1
-        self._look(connection)
+        self._silent.register(accepted, selectors.EVENT_READ, connection)
+
+    def _look_at_all(self) -> None:
+        # One call for all who have sent nothing: every call lets go of the interpreter, and may
+        # keep the tracker from getting it back.
+        ready = [key.data for key, _ in self._silent.select(0)] if self._silent.get_map() else []
+        now = self._loop.time()
+        for connection in [*ready, *(c for c in self._waiting if c.look_at <= now)]:
+            if connection in ready:
+                self._silent.unregister(connection.socket)
+                connection.socket.setblocking(False)
+            self._look(connection)
 
     def _look(self, connection: _Connection) -> None:
         """See what a connection has sent, without taking it away from the web server."""
         try:
             data = connection.socket.recv(self._limits.header_bytes, socket.MSG_PEEK)
-        except BlockingIOError:
+        except BlockingIOError:  # announced, and then not there
+            self._look_later(connection)
             return
         except OSError:
             data = b""
@@ -298,8 +310,11 @@ class Gate:
         elif len(data) >= self._limits.header_bytes:
             self._refuse(connection, "header too long", 431)
         else:
-            connection.look_at = self._loop.time() + connection.pause_s
-            connection.pause_s *= 2
+            self._look_later(connection)
+
+    def _look_later(self, connection: _Connection) -> None:
+        connection.look_at = self._loop.time() + connection.pause_s
+        connection.pause_s *= 2
 
     def _is_complete(self, data: bytes) -> bool:
         if self._tls and data[0] == _TLS_HANDSHAKE:
@@ -396,6 +411,8 @@ class Gate:
     def _forget(self, connection: _Connection) -> None:
         """Take a connection out of those that wait."""
         self._waiting.pop(connection, None)
+        with contextlib.suppress(KeyError):
+            self._silent.unregister(connection.socket)
         self._waiting_of[connection.network] -= 1
         if not self._waiting_of[connection.network]:
             del self._waiting_of[connection.network]

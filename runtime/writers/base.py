@@ -130,6 +130,10 @@ class RowWriter(WriterBase, ABC):
         self._file.close()
 
 
+class EarlierFileError(OutputError):
+    """The file before could not be completed; the frame at hand is written, to the next one."""
+
+
 def _one_file(_frame: Frame) -> int:
     return 0
 
@@ -172,6 +176,10 @@ class Recording(WriterBase):
             return
         try:
             self._writer.write(frame, tracks)
+        except EarlierFileError as error:
+            self.error = error
+            self.lost += 1  # what it held back: its newest frame
+            self._say(str(error))
         except OutputError as error:
             self._stop(error, number)
             self._lose()
@@ -190,6 +198,7 @@ class Recording(WriterBase):
                 self._writer.close()
             except OutputError as error:
                 self._stop(error, -1)
+                self.lost += 1
 
     def _lose(self) -> None:
         self.lost += 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import RequestError
+from ...errors import OutputError, RequestError
 from ...records import Frame, Tracks
-from .base import MakeWriter, Writer, WriterBase
+from .base import EarlierFileError, MakeWriter, Writer, WriterBase
 
 
 def segment_path(path: Path, number: int) -> Path:
@@ -66,16 +66,22 @@ class Segments(WriterBase):
         """Write one frame, to the next segment where its time has come.
 
         Raises:
+            EarlierFileError: The segment before could not be completed; the frame is written.
             OutputError: As the writers.
         """
-        number = self.number_of(frame)
+        number, failure = self.number_of(frame), None
         if self._writer is None or number > self._number:
-            self.close()
+            try:
+                self.close()
+            except OutputError as error:
+                failure = EarlierFileError(str(error))
             self._number = number
             path = segment_path(self._path, number)
             self._on_new(path)
             self._writer = self._make(path)
         self._writer.write(frame, tracks)
+        if failure is not None:
+            raise failure
 
     def number_of(self, frame: Frame) -> int:
         """The segment that a frame belongs to."""

@@ -42,14 +42,14 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def tracked(graph_bundle, clip, tmp_path):
+def tracked(quick_bundle, clip, tmp_path):
     """Tracks the clip on detections; answers what was said and the folder of results."""
 
     def run(detections, *more, task="mot"):
         output = tmp_path / "out"
         said = run_cli(
             *("track", clip, "--task", task, "--detections", detections, "--overwrite"),
-            *("--bundle", graph_bundle.path, "--output", output, *NETWORK, *more),
+            *("--bundle", quick_bundle.path, "--output", output, *NETWORK, *more),
         )
         return said, output
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from unitrack_edge.commands.track import _raise_losses
+from unitrack_edge.commands.track import _raise_losses, command
 from unitrack_edge.errors import DetectionError, OutputError, RequestError, SourceError
 from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.runtime.formats.otb import OtbWriter
@@ -90,6 +90,15 @@ def test_waiting_is_the_default_where_a_run_stands_by_itself(tmp_path):
     assert waits("camera0", serve="8080", wait_for_source=False) == [False]
     with pytest.raises(RequestError, match="--wait-for-source belongs to cameras"):
         config(tmp_path, "clip.mp4", wait_for_source=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [((), None), (("--wait-for-source",), True), (("--no-wait-for-source",), False)],
+)
+def test_the_option_says_yes_no_or_nothing(words, value):
+    given = command.make_context("track", ["camera0", "--task", "mot", *words])
+    assert given.params["wait_for_source"] is value
 
 
 def test_a_source_that_never_comes_is_given_up_and_leaves_nothing(tmp_path, monkeypatch):

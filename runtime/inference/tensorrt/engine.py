@@ -133,6 +133,11 @@ class TensorrtEngine(Engine):
         most = self._profile[input_index].max_shape
         return None if most is None else most[axis]
 
+    def least(self, input_index: int, axis: int) -> int:
+        """The smallest size that an axis of an input may have; 1 where the input is fixed."""
+        least = self._profile[input_index].min_shape
+        return 1 if least is None else least[axis]
+
     @property
     def recorded(self) -> int:
         """How many launches are recorded as CUDA graphs."""

@@ -202,7 +202,10 @@ def test_results_are_kept_after_every_arm(plan):
     ]
 
 
-@pytest.mark.parametrize("task", ["mots", "posetrack", "pose"])
+@pytest.mark.parametrize(
+    "task",
+    ["mots", *(pytest.param(task, marks=pytest.mark.slow) for task in ("posetrack", "pose"))],
+)
 def test_the_other_tasks_are_measured_as_whole_pipelines(plan, task):
     quick = replace(plan, rounds=Rounds(1, 1, 1, 1), tasks=(task,), source_hw=(96, 160))
     results, _ = gpu.measure(replace(quick, arms=("half", "ort-cpu")))

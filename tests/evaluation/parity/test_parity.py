@@ -35,7 +35,7 @@ from unitrack_edge.runtime.inference.runner import GraphRunner
 from ...support.command_line import run_cli
 from ...support.tolerance import sum_error
 
-SHARES = (0.0, 0.05, 0.12)
+SHARES = (0.0, 0.04, 0.08)
 SIZE = (96, 128)
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from unitrack_edge.errors import BundleError
 from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import Look, LookMemory
@@ -111,6 +112,27 @@ def test_the_same_is_remembered_as_where_all_is_computed(graphs):
         ):
             memory.update(group, new, frame / 25)
     assert np.isfinite(costs[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seen"),
+    [
+        ((64, 64), (736, 1280), (128, 80)),
+        ((608, 1088), (608, 1088), (608, 1088)),
+        ((64, 64), (160, 200), (128, 80)),
+        ((64, 64), (128, 70), None),
+    ],
+)
+def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
+    graphs.least = lambda _graph, _number, axis: low[axis - 1]
+    graphs.limit = lambda _graph, _number, axis: high[axis - 1]
+    memory = LookMemory(graphs, 3, 0.2, describe, Work())
+    if seen is None:
+        with pytest.raises(BundleError, match="does not fit"):
+            memory.some([look(0)], np.array([0]))
+        return
+    memory.some([look(0)], np.array([0]))
+    assert graphs.images == [(1, *seen, 3)]
 
 
 def test_a_look_without_a_point_teaches_nothing(memory):

@@ -78,7 +78,9 @@ def test_of_equal_scores_the_first_are_kept():
 @pytest.mark.parametrize(("limit", "kept"), [(None, 700), (500, 500), (1, 1)])
 def test_a_file_is_limited_too(limit, kept, tmp_path):
     path = tmp_path / "det.txt"
-    path.write_text("".join(f"1,-1,{1 + n % 20},2,5,5,{n / 700:.5f}\n" for n in range(700)))
+    path.write_text(
+        "".join(f"1,-1,{1 + n % 26},{1 + n // 26},5,5,{n / 700:.5f}\n" for n in range(700))
+    )
     with open_detector(detections=path, max_detections=limit) as detector:
         assert len(detector.detect(frame(0))) == kept
         assert detector.dropped().get("max_detections", 0) == 700 - kept

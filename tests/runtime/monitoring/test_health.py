@@ -52,7 +52,7 @@ BAD = {
 def test_useless_features_are_refused(name, dtype):
     values, reason = BAD[name]
     with pytest.raises(BackendError, match=rf"{reason}.*cli parity"):
-        FeatureCheck().check(features(values.astype(dtype)), NOISE, Frame(0, 0.0, NOISE))
+        FeatureCheck().check([features(values.astype(dtype))], [NOISE[None]], Frame(0, 0.0, NOISE))
 
 
 def test_good_features_pass_and_so_do_uniform_ones_of_a_uniform_image():
@@ -62,7 +62,7 @@ def test_good_features_pass_and_so_do_uniform_ones_of_a_uniform_image():
         (np.ones_like(unit_features()) / 4, GREY),
         (np.zeros_like(unit_features()), GREY),
     ):
-        FeatureCheck().check(features(values), image, Frame(0, 0.0, image))
+        FeatureCheck().check([features(values)], [image[None]], Frame(0, 0.0, image))
 
 
 def test_the_first_frame_and_every_so_many_are_looked_at():
@@ -79,8 +79,16 @@ def test_the_first_frame_and_every_so_many_are_looked_at():
 
     check = FeatureCheck()
     for number in range(2 * EVERY + 1):
-        check.check(Counted(number), GREY, Frame(number, 0.0, GREY))
-    assert looked == [0, EVERY, 2 * EVERY]
+        views = [Counted(number), Counted(number)]
+        check.check(views, [GREY[None]] * 2, Frame(number, 0.0, GREY))
+        check.check([], [], Frame(number, 0.0, GREY))  # one that no head needed features of
+    assert looked == [0, 0, EVERY, EVERY, 2 * EVERY, 2 * EVERY]
+
+
+def test_every_view_of_a_frame_is_looked_at():
+    good, bad = features(unit_features()), features(one(np.nan))
+    with pytest.raises(BackendError, match="not finite"):
+        FeatureCheck().check([good, bad], [NOISE[None]] * 2, Frame(0, 0.0, NOISE))
 
 
 def test_a_run_on_a_broken_backbone_writes_nothing(monkeypatch):

@@ -145,3 +145,33 @@ def test_real_writers_leave_whole_segments(name, tmp_path):
     assert recording.lost == 6
     assert (tmp_path / f"{stem}-0001.{suffix}").stat().st_size > 0
     assert (tmp_path / f"{stem}-0003.{suffix}").stat().st_size > 0
+
+
+@pytest.mark.parametrize("place", ["open", "encode", "finish"])
+def test_what_the_encoder_lacks_ends_a_segment_and_not_the_run(place, tmp_path, monkeypatch):
+    """Descriptors or memory that others took: the error is FFmpeg's, and not of a file."""
+    av = pytest.importorskip("av")
+    from unitrack_edge.runtime.writers import video
+
+    failing = {"open": 1, "encode": 8, "finish": 1}[place]
+    name = {"open": "__init__", "encode": "add", "finish": "finish"}[place]
+    real, calls = getattr(video._FragmentedMp4, name), itertools.count()
+
+    def lacking(*arguments):
+        if next(calls) == failing:
+            raise av.error.FFmpegError(24, "Too many open files")
+        return real(*arguments)
+
+    monkeypatch.setattr(video._FragmentedMp4, name, lacking)
+    said = []
+    segments = Segments(
+        tmp_path / "video.mp4", lambda path: VideoWriter(path, 1.0, lambda i, _: i), MINUTES
+    )
+    with Recording(segments, said.append, segments.number_of) as recording:
+        for number in range(18):
+            recording.write(frame(number), tracks(number))
+    # What cannot be completed has lost its last frame only, and the next segment nothing.
+    assert recording.lost == {"open": 6, "encode": 4, "finish": 1}[place]
+    assert "cannot encode" in said[0]
+    assert "Too many open files" in said[0]
+    assert (tmp_path / "video-0003.mp4").stat().st_size > 0
