@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -168,13 +169,13 @@ def _page(file: Image.Image | None, number: int, data: bytes) -> tuple[Pixels, f
 
 def _single(path: Path, data: bytes) -> Pixels:
     # Some OpenCV versions fill the missing rows of a cut-off JPEG with grey, and libpng writes to
-    # the terminal; both are known from the bytes.
+    # the terminal and believes any length of a chunk; both are known from the bytes.
     cut_off = (data.startswith(_JPEG) and not _jpeg_ends(data)) or (
-        data.startswith(_PNG) and b"IEND" not in data[-64:]
+        data.startswith(_PNG) and not _png_ends(data)
     )
     pixels = None if cut_off else _decoded(data)
     if pixels is None:
-        reason = "cut off" if cut_off else "damaged, or not an image"
+        reason = "cut off, or its header damaged" if cut_off else "damaged, or not an image"
         raise SourceError(f"image {path}: cannot be decoded ({reason}; {len(data)} bytes)")
     return pixels
 
@@ -262,6 +263,17 @@ def _shown(page: Image.Image) -> Pixels:
         if np.asarray(rgba)[..., 3].any():
             rgb = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return np.ascontiguousarray(np.asarray(rgb)[..., ::-1])
+
+
+def _png_ends(data: bytes) -> bool:
+    """Whether a PNG's header is sound, and its chunks lead to the last one."""
+    if zlib.crc32(data[12:29]).to_bytes(4, "big") != data[29:33]:
+        return False
+    at, name = 8, b""
+    while name != b"IEND" and at + 12 <= len(data):
+        name = data[at + 4 : at + 8]
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return name == b"IEND" and at <= len(data)
 
 
 def _jpeg_components(data: bytes) -> int:

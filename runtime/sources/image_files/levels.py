@@ -126,7 +126,8 @@ def _table(low: float, high: float) -> UInt8Array:
 
 
 def _bytes(values: Pixels, low: float, high: float) -> UInt8Array:
-    share = (values.astype(np.float64) - low) / (high - low)
+    with np.errstate(all="ignore"):  # of what is no number
+        share = (values.astype(np.float64) - low) / (high - low)
     share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
     return np.asarray(np.round(255 * np.clip(share, 0, 1)), np.uint8)
 
