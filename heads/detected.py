@@ -54,6 +54,7 @@ class DetectedHead(Head):
         self._head: Head | None = None
         self._waited = 0
         self.needs_features = self._example.needs_features
+        self.asks_ahead = self._example.asks_ahead
         self.graphs_used = self._example.graphs_used
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:

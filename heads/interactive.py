@@ -35,6 +35,8 @@ class StartedHead(Head):
         head: What tracks until the first command; None: nothing does.
     """
 
+    asks_ahead = False
+
     def __init__(
         self,
         make: MakeHead,
