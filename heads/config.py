@@ -388,6 +388,10 @@ class MotConfig(TrackedConfig):
             raise RequestError(f"mot: got RoI {rows}x{columns}, expected 1 to 64 a side")
 
 
+FOCUS = ("auto", "off")
+"""Whether propagation looks at regions around the objects."""
+
+
 @dataclass(frozen=True, slots=True)
 class PropagatedConfig(TaskConfig):
     """Parameters of a task that carries the first frame's objects on by label propagation.
@@ -423,9 +427,23 @@ class PropagatedConfig(TaskConfig):
 
 @dataclass(frozen=True, slots=True)
 class VosConfig(PropagatedConfig):
-    """Parameters of mask propagation."""
+    """Parameters of mask propagation: those of the whole frame, and how much is looked at."""
 
     task: ClassVar[str] = "vos"
+
+    focus: str = field(
+        default="auto",
+        metadata={
+            "help": "auto: look at regions around the objects, at a scale that suits them "
+            "(docs/propagation.md); off: at the whole frame, as in the paper.",
+            "choices": FOCUS,
+        },
+    )
+
+    def __post_init__(self) -> None:
+        PropagatedConfig.__post_init__(self)
+        if self.focus not in FOCUS:
+            raise RequestError(f"vos: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}")
 
 
 @dataclass(frozen=True, slots=True)

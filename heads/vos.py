@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DetectionError
-from ..records import Detections, Frame, Tracks, UInt8Array
+from ..records import BoolArray, Detections, Frame, Tracks, UInt8Array
+from ..runtime.head import NOTHING, FeatureRequest
 from ..runtime.inference.base import Graphs
-from ..runtime.preprocessing import FeatureMap, Letterbox
+from ..runtime.preprocessing import FeatureExtractor, FeatureMap, Letterbox, Region
 from .config import VosConfig
 from .propagated import PropagatedHead
+from .propagation.focus import Focus, FocusNumbers
+from .propagation.focused import FocusedPropagator, KeyList, Patch
 from .propagation.propagator import Propagator
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+SEEN = 0.05
+"""A cell may hold an object where its label is larger than this."""
+
+REACH = 5
+"""Cells around an object, and around where it would go, in which it is looked for."""
+
+SPECK = 0.05
+"""A piece of less than this share of an object's largest one is taken for a look-alike."""
+
+LOST = 0.1
+"""An object of less than this share of its usual area is looked for in the whole frame."""
+
+FOUND = 0.2
+"""Share of its usual area in one piece at which it is found again."""
+
+
+ALIKE = 0.85
+"""It must resemble the first frame at least by this share of what it did while it was followed."""
 
 
 class VosHead(PropagatedHead[VosConfig]):
     """Propagates a label map.
+
+    With focus, the backbone sees regions around the objects; see `FocusedVos`.
 
     Args:
         graphs: Runs the `propagate_*` graphs.
@@ -47,19 +73,38 @@ class VosHead(PropagatedHead[VosConfig]):
         self._labels = labels
         self._refine = refine
         self._memory: Propagator | None = None
+        self._focused: FocusedVos | None = None
+        # Bundles of fixed image sizes, and engines, take the sizes that they were made for.
+        any_size = not graphs.spec.sizes_hw and graphs.limit("backbone", 0, 1) is None
+        self._focuses = config.focus == "auto" and any_size
+        self.needs_features = self.asks_ahead = not self._focuses
+
+    def request(
+        self,
+        frame: Frame,
+        detections: Detections | None = None,
+    ) -> FeatureRequest:
+        """The regions around the objects; without focus, the whole frame."""
+        if not self._focuses:
+            return super().request(frame, detections)
+        return NOTHING if self._focused is None else self._focused.request
 
     def reset(self) -> None:
         """Forget the video; the label map stays and belongs to the next frame again."""
-        self._memory = None
+        self._memory = self._focused = None
 
     def step(
         self,
         frame: Frame,
-        features: FeatureMap,
+        features: FeatureMap | Sequence[FeatureMap] | None,
         detections: Detections | None = None,  # noqa: ARG002
     ) -> Tracks:
         """Label the next frame; the first one keeps the labels it was given."""
-        if self._memory is None:
+        if self._focuses:
+            labels = self._step_in_focus(frame, features)
+        elif not isinstance(features, FeatureMap):
+            raise TypeError("VosHead without focus needs the features of the whole frame")
+        elif self._memory is None:
             labels = self._start(frame, features)
         else:
             rows, cols = features.grid_hw
@@ -68,20 +113,311 @@ class VosHead(PropagatedHead[VosConfig]):
             labels = np.concatenate([np.zeros(1, np.uint8), self._ids])[which]
         return tracks_of_labels(frame.index, labels)
 
-    def _start(self, frame: Frame, features: FeatureMap) -> UInt8Array:
+    def _step_in_focus(
+        self, frame: Frame, features: FeatureMap | Sequence[FeatureMap] | None
+    ) -> UInt8Array:
+        if self._focused is None:
+            labels = self._first_labels(frame)
+            self._focused = FocusedVos(self._graphs, self._config, frame, labels, self._ids)
+            return labels
+        if not isinstance(features, Sequence):
+            raise TypeError("VosHead needs the features of the regions that it asked for")
+        return self._focused.step(frame, features)
+
+    def _first_labels(self, frame: Frame) -> UInt8Array:
+        """Those that were given, made better where that was asked for."""
         if self._labels.shape != frame.size_hw:
             raise DetectionError(
                 f"the first frame's mask has size {self._labels.shape} (height, width), "
                 f"the frame has {frame.size_hw}"
             )
-        labels = self._labels
-        if self._refine is not None:
-            labels = self._refine(frame.image, labels)
+        if self._refine is None:
+            return self._labels
+        return self._refine(frame.image, self._labels)
+
+    def _start(self, frame: Frame, features: FeatureMap) -> UInt8Array:
+        labels = self._first_labels(frame)
         rows, cols = features.grid_hw
         self._memory = self._propagator(features)
         scores = downsample_labels(labels, self._ids, features.letterbox, (rows, cols))
         self._memory.start(features.array, scores.reshape(rows * cols, -1))
         return labels
+
+
+class FocusedVos:
+    """Carries a label map on, object by object.
+
+    Each object has a region, a pitch and a memory of its own; a pixel belongs to the object that is
+    surest of it, where one is surer than of the background.
+
+    Args:
+        graphs: Runs `backbone` and the `propagate_*` graphs.
+        config: Parameters.
+        frame: The first one.
+        labels: (H, W) uint8, its label map.
+        ids: (N,) the object ids to follow.
+        numbers: How much is looked at.
+    """
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        config: VosConfig,
+        frame: Frame,
+        labels: UInt8Array,
+        ids: npt.NDArray[np.uint8],
+        numbers: FocusNumbers | None = None,
+    ) -> None:
+        numbers = numbers or FocusNumbers()
+        stride, side = graphs.spec.stride, config.short_side
+        self._focus = Focus(frame.size_hw, stride, side, len(ids), numbers)
+        self._followers = [
+            Follower(graphs, config, numbers, self._focus, frame, (labels == one).astype(np.uint8))
+            for one in ids
+        ]
+        self._ids = ids
+
+    @property
+    def request(self) -> FeatureRequest:
+        """What the next frame's `step` needs: a region an object, the whole frame for lost ones."""
+        whole = self._focus.whole
+        return FeatureRequest(tuple(whole if f.lost else f.region for f in self._followers))
+
+    def step(self, frame: Frame, features: Sequence[FeatureMap]) -> UInt8Array:
+        """Label the next frame, (H, W) uint8.
+
+        Args:
+            frame: The frame.
+            features: What `request` asked for.
+        """
+        labels = np.zeros(frame.size_hw, np.uint8)
+        surest = np.zeros(frame.size_hw, np.float32)
+        for identity, follower, found in zip(self._ids, self._followers, features, strict=True):
+            look = follower.search if follower.lost else follower.look
+            (x, y), score = look(found, frame.size_hw)
+            place = slice(y, y + score.shape[0]), slice(x, x + score.shape[1])
+            better = score > np.maximum(surest[place], 0.5)
+            labels[place][better] = identity
+            surest[place][better] = score[better]
+        for identity, follower in zip(self._ids, self._followers, strict=True):
+            follower.follow(frame, (labels == identity).view(np.uint8))
+        return labels
+
+
+class Follower:
+    """One object and the region around it.
+
+    At the end of a frame the region of the next one is chosen. Where its pitch changes, or the
+    object was found elsewhere, this frame is looked at again in the new region, and is all of the
+    memory besides the first frame. That is seen at the pitch at which its object has as many cells
+    as it has now. An object that is lost is looked for in the whole frame.
+
+    Args:
+        graphs: Runs `backbone` and the `propagate_*` graphs.
+        config: Parameters.
+        numbers: How much is looked at.
+        focus: Chooses the regions.
+        frame: The first one.
+        mask: (H, W) uint8, 1 where the object is.
+
+    Attributes:
+        region: What is looked at in the next frame.
+    """
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        config: VosConfig,
+        numbers: FocusNumbers,
+        focus: Focus,
+        frame: Frame,
+        mask: UInt8Array,
+    ) -> None:
+        self._graphs, self._focus = graphs, focus
+        self._extractor = FeatureExtractor(graphs)
+        self._memory = FocusedPropagator(
+            graphs,
+            np.array([1, 0], np.float32),
+            top_k=config.top_k,
+            temperature=config.temperature,
+            radius=min(config.radius, numbers.radius),
+            memory=min(config.memory, numbers.recent),
+        )
+        self._first = frame, mask
+        self._box, self._area = measured(mask)
+        self._move = np.zeros(4)
+        self._usual = self._first_area = self._area
+        self._alike = 1.0
+        self._everywhere: KeyList | None = None
+        self.region = focus.choose(self._box, np.sqrt(self._area))
+        self._first_box, self._first_pitch = self._box, self.region.pitch
+        self._start()
+        self._memory.restart(*self._look(frame, mask, self.region))
+
+    @property
+    def lost(self) -> bool:
+        """Whether hardly anything is left of it."""
+        return self._area < LOST * self._usual
+
+    def look(
+        self, features: FeatureMap, size_hw: tuple[int, int]
+    ) -> tuple[tuple[int, int], Float32]:
+        """How sure each pixel of the region is the object's: x, y of the first, and (h, w)."""
+        region = self.region
+        patch = Patch(region, features.array)
+        cells, alike = self._memory.step(patch, self._wanted(), without_specks)
+        inside = cells[:, :, 1] > 0.5
+        if inside.any() and self._area >= 0.5 * self._usual:
+            alike_now = float(alike[inside].mean())
+            self._alike += _NEWEST * (alike_now - self._alike)
+        x, y = region.left * region.pitch, region.top * region.pitch
+        height = min(region.rows * region.pitch, size_hw[0] - y)
+        width = min(region.cols * region.pitch, size_hw[1] - x)
+        return (x, y), scores_of_pixels(cells[:, :, 1], region.pitch, (height, width))
+
+    def search(
+        self, features: FeatureMap, size_hw: tuple[int, int]
+    ) -> tuple[tuple[int, int], Float32]:
+        """The same of the whole frame, from the first frame alone; 0 where it is not found."""
+        whole = self._focus.whole
+        if self._everywhere is None:
+            frame, mask = self._first
+            region = self._focus.first(self._first_box, whole.pitch)
+            self._everywhere = KeyList(self._graphs, *self._look(frame, mask, region))
+        cells, alike = self._memory.search(Patch(whole, features.array), self._everywhere)
+        score = scores_of_pixels(cells[:, :, 1], whole.pitch, size_hw)
+        inside = largest_piece(cells[:, :, 1] > 0.5)
+        piece = largest_piece(score > 0.5)
+        large = np.count_nonzero(piece) >= FOUND * self._usual
+        if not (large and inside.any() and alike[inside].mean() >= ALIKE * self._alike):
+            piece[:] = False
+        return (0, 0), np.where(piece, score, np.float32(0))
+
+    def follow(self, frame: Frame, mask: UInt8Array) -> None:
+        """Take place, motion and area from the object's mask (H, W) uint8, and look ahead."""
+        box, area = measured(mask)
+        was_lost, self._area = self.lost, area
+        if self.lost:
+            self._move = np.zeros(4)
+            return
+        self._move = np.zeros(4) if was_lost else box - self._box
+        self._box = box
+        self._usual = area if was_lost else self._usual + _NEWEST * (area - self._usual)
+        ahead = box + self._move
+        both = np.concatenate([np.minimum(box, ahead)[:2], np.maximum(box, ahead)[2:]])
+        before = self.region
+        self.region = self._focus.choose(both, np.sqrt(self._usual), before)
+        if was_lost or self.region.pitch != before.pitch:
+            as_large = self.region.pitch * np.sqrt(self._first_area / self._usual)
+            pitch = max(self._focus.finest, round(as_large))
+            if pitch != self._first_pitch:
+                self._first_pitch = pitch
+                self._start()
+            self._memory.restart(*self._look(frame, mask, self.region))
+
+    def _start(self) -> None:
+        """See the first frame at its pitch."""
+        frame, mask = self._first
+        region = self._focus.first(self._first_box, self._first_pitch)
+        self._memory.start(*self._look(frame, mask, region))
+
+    def _look(self, frame: Frame, mask: UInt8Array, region: Region) -> tuple[Patch, Float32]:
+        """Features of a frame in a region, and the labels of its cells."""
+        letterbox = region.letterbox(frame.size_hw, self._graphs.spec.stride)
+        image = self._extractor.image_of(frame, letterbox)
+        patch = Patch(region, self._extractor.extract(image, letterbox).array)
+        return patch, labels_of_cells(mask, region)
+
+    def _wanted(self) -> BoolArray:
+        """Which cells of the region may hold the object: near it, and near where it would go."""
+        region = self.region
+        seen = (self._memory.last_labels(region)[:, :, 1] > SEEN).astype(np.uint8)
+        right, down = self._move[0::2].mean(), self._move[1::2].mean()
+        along = np.array([[1, 0, right], [0, 1, down]]) / [[1, 1, region.pitch]]
+        there = cv2.warpAffine(seen, along, (region.cols, region.rows), flags=cv2.INTER_NEAREST)
+        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * REACH + 1, 2 * REACH + 1))
+        return np.asarray(cv2.dilate(cv2.bitwise_or(seen, there), disk) > 0, np.bool_)
+
+
+_NEWEST = 0.2
+"""Share of the newest frame in an object's usual area."""
+
+
+def measured(mask: UInt8Array) -> tuple[Float64, float]:
+    """Box (4,) left, top, right, bottom and area of a mask (H, W) uint8 of 0 and 1.
+
+    An object that is not there has area 0, and 0, 0, 0, 0.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    area = cv2.countNonZero(mask[y : y + height, x : x + width])
+    return np.array([x, y, x + width, y + height], np.float64), float(area)
+
+
+def without_specks(cells: Float32) -> None:
+    """Make background, in place, of pieces that are small beside an object's largest one.
+
+    They are look-alikes of its surroundings more often than parts of it, and from there an object
+    would spread.
+
+    Args:
+        cells: (rows, cols, 2) float32 background and object.
+    """
+    seen = (cells[:, :, 1] > SEEN).astype(np.uint8)
+    count, pieces = cv2.connectedComponents(seen)
+    if count < 3:
+        return
+    sizes = np.bincount(pieces[cells[:, :, 1] > cells[:, :, 0]], minlength=count)
+    sizes[0] = sizes[1:].max()
+    cells[(sizes < SPECK * sizes[0])[pieces]] = (1, 0)
+
+
+def largest_piece(mask: BoolArray) -> BoolArray:
+    """The largest connected part of a mask."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask
+    return np.asarray(pieces == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.bool_)
+
+
+def _beside(pitch: int) -> int:
+    """Pixels by which a cell's features lie left of and above the middle of its square.
+
+    A convolution with stride is centred in the first pixel of each cell.  Where all cells are of
+    one size this makes no difference, but labels move between cells of several sizes.
+    """
+    return round(pitch * 7 / 16)
+
+
+def labels_of_cells(mask: UInt8Array, region: Region) -> Float32:
+    """The shares (rows, cols, 2) float32 of background and object in the cells of a region.
+
+    Args:
+        mask: (H, W) uint8 of 0 and 1, at source size; outside the frame is background.
+        region: Its cells.
+    """
+    pitch = region.pitch
+    x, y = (first * pitch - _beside(pitch) for first in (region.left, region.top))
+    height, width = region.rows * pitch, region.cols * pitch
+    left, top = max(0, -x), max(0, -y)
+    inside = mask[y + top : y + height, x + left : x + width]
+    shown = np.zeros((height, width), np.float32)
+    shown[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    share = cv2.resize(shown, (region.cols, region.rows), interpolation=cv2.INTER_AREA)
+    return np.stack([1 - share, share], axis=2)
+
+
+def scores_of_pixels(cells: Float32, pitch: int, size_hw: tuple[int, int]) -> Float32:
+    """The inverse way: scores (rows, cols) of cells → (h, w) of pixels from the first cell on."""
+    offset = (_beside(pitch) + 0.5) / pitch - 0.5
+    matrix = np.array([[1 / pitch, 0, offset], [0, 1 / pitch, offset]])
+    scores = cv2.warpAffine(
+        np.ascontiguousarray(cells),
+        matrix,
+        (size_hw[1], size_hw[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(scores, np.float32)
 
 
 def downsample_labels(

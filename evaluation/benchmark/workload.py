@@ -170,8 +170,8 @@ def _detected(scene: Scene, task: str, truth: Sequence[SceneTruth]) -> Iterator[
 def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
     """The parameters of every task, with the network's image of a size; None: their defaults.
 
-    Association is the paper's: it computes RSM of all objects in every frame, and backends are
-    compared by that.
+    Association and propagation are the paper's: backends are compared by RSM of all objects in
+    every frame, and by whole frames.
     """
     tracked: dict[str, Any] = {"preset": "unitrack"}
     carried: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
         "mot": MotConfig(**tracked),
         "mots": MotsConfig(**tracked),
         "posetrack": PosetrackConfig(**tracked),
-        "vos": VosConfig(**carried),
+        "vos": VosConfig(focus="off", **carried),
         "pose": PoseConfig(**carried),
         "sot": SotConfig(),
     }

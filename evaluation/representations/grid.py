@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RequestError
-from ...heads.config import SotConfig, TaskConfig, TrackedConfig
+from ...heads.config import SotConfig, TaskConfig, TrackedConfig, VosConfig
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle
 from ...runtime.paths import default_bundle
 from ...tracking.registry import TASKS as TASK_TABLE
@@ -157,4 +157,6 @@ def _config(task: str, similarity: str, values: dict[str, Any]) -> TaskConfig:
         return replace(
             config, preset="unitrack", use_motion=values["motion"], similarity=similarity
         )
+    if isinstance(config, VosConfig):
+        return replace(config, focus="off")
     return replace(config, head=values["sot_head"]) if isinstance(config, SotConfig) else config

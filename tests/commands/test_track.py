@@ -429,7 +429,7 @@ BAD_ROWS = {
 def test_malformed_rows_are_named(mot, here, what):
     path = here / "det.txt"
     path.write_text(GOOD + BAD_ROWS[what] + "\n" + GOOD)
-    said = refused(mot, here, detections=path)
+    said = refused(mot, here, "--strict", detections=path)
     assert f"{path}, line 2: expected" in said
     assert repr(BAD_ROWS[what]) in said
 

@@ -40,7 +40,7 @@ def test_vos(resnet_runner, shared_data, sequence, frames, reference):
     folder = shared_data / "vos"
     files = sorted((folder / "Annotations" / "480p" / sequence).glob("*.png"))[:frames]
     truth = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 0 for file in files]
-    head = VosHead(resnet_runner, truth[0].astype("uint8"), VosConfig())
+    head = VosHead(resnet_runner, truth[0].astype("uint8"), VosConfig(focus="off"))
     extractor = FeatureExtractor(resnet_runner)
     masks = []
     with open_source(str(folder / "JPEGImages" / "480p" / sequence)) as source:

@@ -31,7 +31,9 @@ def found(*boxes, scores):
 NOTHING = Detections.empty()
 
 
-@pytest.mark.parametrize("config", [SotConfig(), VosConfig(short_side=0)], ids=["sot", "vos"])
+@pytest.mark.parametrize(
+    "config", [SotConfig(), VosConfig(short_side=0, focus="off")], ids=["sot", "vos"]
+)
 def test_the_most_probable_object_is_tracked_from_its_frame_on(quick_runner, config):
     head = DetectedHead(config, quick_runner)
     features = noise_features(SIZE, quick_runner.spec.channels)

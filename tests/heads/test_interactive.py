@@ -11,7 +11,7 @@ from unitrack_edge.heads.detected import DetectedHead
 from unitrack_edge.heads.interactive import STARTS, StartedHead, started_head
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.head import Head
-from unitrack_edge.runtime.preprocessing import FeatureExtractor, network_size
+from unitrack_edge.runtime.pipeline import Viewer
 from unitrack_edge.runtime.prompts.mask import cutter_at, object_at
 from unitrack_edge.runtime.server.commands import Commands, StartCommand
 from unitrack_edge.tracking.registry import TASKS
@@ -174,13 +174,14 @@ def test_commands_check_themselves():
         ("sot", SotConfig(), {"box_xywh": (68, 45, 44, 30)}),
         ("vos", VosConfig(), {"box_xywh": (64, 40, 52, 40)}),
         ("vos", VosConfig(), {"point_xy": (90, 60)}),
+        ("vos", VosConfig(focus="off"), {"point_xy": (90, 60)}),
     ],
 )
 def test_viewers_start_the_real_heads(quick_runner, task, config, place):
     commands, said = Commands(), []
     head = started_head(config, quick_runner, commands, "door", said.append)
     assert set(head.graphs_used) <= set(quick_runner.spec.graphs)
-    extractor = FeatureExtractor(quick_runner)
+    viewer = Viewer(quick_runner, [head])
     image, truth = scene()
     counts = []
     for index in range(4):
@@ -188,11 +189,9 @@ def test_viewers_start_the_real_heads(quick_runner, task, config, place):
             commands.offer(StartCommand("door", task, box_xywh=(500, 500, 9, 9)))
         if index == 2:
             commands.offer(StartCommand("door", task, **place))
-        features = None
-        if head.needs_features:
-            size = network_size(quick_runner.spec.sizes_hw, head.network_hw(SIZE_HW), SIZE_HW)
-            features = extractor.extract(*extractor.prepare(Frame(index, 0.0, image), size))
-        tracks = head.step(Frame(index, index / 25, image), features)
+        frame = Frame(index, index / 25, image)
+        views = viewer.views(frame, [head.request(frame)])
+        tracks = head.step(frame, views.given(viewer.features(views))[0])
         counts.append(len(tracks))
     assert counts == [0, 0, 0, 1]
     assert len(said) == 1

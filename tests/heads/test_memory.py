@@ -70,7 +70,7 @@ def test_memory_is_flat(lite_runner, task):
     else:
         labels = np.zeros((SIZE, SIZE), np.uint8)
         labels[10:50, 10:40] = 1
-        head = VosHead(lite_runner, labels, VosConfig())
+        head = VosHead(lite_runner, labels, VosConfig(focus="off"))
 
     def step(frame, rng):
         features = extractor.extract(*extractor.prepare(frame, (SIZE, SIZE)))

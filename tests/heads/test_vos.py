@@ -32,7 +32,7 @@ def clip():
 
 
 def run(runner, frames, labels, network_hw=None, **config):
-    head = VosHead(runner, labels, VosConfig(**config))
+    head = VosHead(runner, labels, VosConfig(focus="off", **config))
     return list(steps(runner, head, frames, network_hw))
 
 
@@ -95,7 +95,7 @@ def test_the_first_frame_keeps_what_it_was_given(tracked, clip):
 
 def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip):
     frames, truth = clip[0][:4], clip[1]
-    head = VosHead(lite_runner, truth[0], VosConfig())
+    head = VosHead(lite_runner, truth[0], VosConfig(focus="off"))
     first = [t.label_map.tobytes() for t in steps(lite_runner, head, frames)]
     head.reset()
     again = [t.label_map.tobytes() for t in steps(lite_runner, head, frames)]
@@ -212,7 +212,7 @@ def test_resizing_is_that_of_pytorch(channels):
 
 
 def test_a_mask_of_another_size_is_refused(lite_runner):
-    head = VosHead(lite_runner, np.ones((20, 30), np.uint8), VosConfig())
+    head = VosHead(lite_runner, np.ones((20, 30), np.uint8), VosConfig(focus="off"))
     with pytest.raises(UnitrackError, match=r"\(20, 30\).*\(24, 30\)"):
         list(steps(lite_runner, head, noise_frames(1, (24, 30))))
 
@@ -232,6 +232,7 @@ def test_more_keys_than_the_bundle_keeps_are_refused(tiny):
     [
         {"top_k": 0},
         {"memory": -1},
+        {"focus": "on"},
         {"short_side": -1},
         {"temperature": 0.0},
         {"temperature": float("nan")},
