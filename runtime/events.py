@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ..records import Frame, Tracks
-from .monitoring.images import ImageHealth
+from .health import ImageHealth
 from .sources.base import SourceInfo
 
 

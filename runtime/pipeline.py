@@ -17,10 +17,8 @@ from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import NOTHING, FeatureRequest, Head
+from .health import FEATURES_EVERY, IMAGES_EVERY_S, ImageWatch, PaceWatch, check_features
 from .inference.base import Array, Graphs
-from .monitoring.features import FeatureCheck
-from .monitoring.images import ImageWatch
-from .monitoring.pace import PaceWatch
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
@@ -321,7 +319,7 @@ class Pipeline:
         warn: Callable[[str], None] = lambda _text: None,
         overlap: bool = False,
     ) -> None:
-        self._features = FeatureCheck()
+        self._with_features, self._look_s = 0, -inf
         self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
         self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
         self._schedule = DetectionSchedule(detect_every)
@@ -419,11 +417,14 @@ class Pipeline:
             features: Of each of its images.
 
         Raises:
-            BackendError: The features are of no use; see `FeatureCheck`.
+            BackendError: The features are of no use; see `check_features`.
             UnitrackError: Whatever a detector, head or writer raises.
         """
         frame = prepared.frame
-        self._features.check(features, prepared.views.images, frame)
+        # On a device, features and images have a way to go: not every time.
+        if features and self._with_features % FEATURES_EVERY == 0:
+            check_features(features, prepared.views.images, frame)
+        self._with_features += bool(features)
         before = self._own_pixels()
         given = prepared.views.given(features)
         work = zip(self._task_runners, prepared.detections, given, strict=True)
@@ -434,9 +435,11 @@ class Pipeline:
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
-        if self._source.info.live:
+        if self._source.info.live and frame.time_s >= self._look_s:
+            self._look_s = frame.time_s + IMAGES_EVERY_S
             self._images.look(frame)
-            self._pace.add(frame.time_s, self._source.dropped, self._schedule.every)
+            dropped, every = self._source.dropped, self._schedule.every
+            self._pace.look(frame.time_s, self.frames, dropped, every)
         self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
         shapes = [image.shape for image in prepared.views.images]

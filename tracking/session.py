@@ -5,6 +5,7 @@ One source is many sources of which there is one: both go through `track`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,16 +22,13 @@ from ..runtime.detectors.base import Detector
 from ..runtime.events import RunListener, SourceLog
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
-from ..runtime.monitoring.service import ServiceNotifier
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
 from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
-from ..runtime.sources.reconnect import SourceWait
 from ..runtime.sources.redact import short_names
 from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_atomic
-from ..runtime.writers.retention import Retention
 from ..runtime.writers.run_folder import OutputFolder
 from .config import SourceConfig, TrackConfig, earlier_outputs
 from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
@@ -38,6 +36,9 @@ from .report import multi_source_report, run_report, source_summary
 
 if TYPE_CHECKING:
     from ..runtime.server.commands import Commands
+    from ..runtime.sources.reconnect import SourceWait
+    from ..runtime.writers.retention import Retention
+    from .service import ServiceNotifier
 
 Watch = Callable[[SourceInfo], OnFrame]
 """Called with a source before its first frame; its answer is called with every frame."""
@@ -133,8 +134,9 @@ def track(
     started = time.perf_counter()
     names = short_names([source.source for source in config.sources])
     with ExitStack() as stack:
-        service = stack.enter_context(ServiceNotifier())
-        listeners = (*listeners, service)
+        service = _service(stack)
+        if service is not None:
+            listeners = (*listeners, service)
         runs = [
             stack.enter_context(
                 SourceRun(name, config, source, output if alone else output / name, listeners)
@@ -191,7 +193,8 @@ def track(
 
         streams = [stream(source_run) for source_run in present]
         late = _LateSources(absent, join) if absent else None
-        service.ready(stop)
+        if service is not None:
+            service.ready(stop)
         MultiSource(graphs, streams, overlap=not windows, batch=run.batch, late=late).run(stop)
         none_came = not any(source_run.task_runners for source_run in runs)
         if none_came:
@@ -212,6 +215,15 @@ def track(
         if not none_came:
             write_json_atomic(output / "run.json", data)
     return RunReport(output, data, reports)
+
+
+def _service(stack: ExitStack) -> ServiceNotifier | None:
+    """What notifies systemd of the run; None where no service manager asks for it."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return None
+    from .service import ServiceNotifier
+
+    return stack.enter_context(ServiceNotifier())
 
 
 def _open_sources(runs: Sequence[SourceRun]) -> list[SourceRun]:
@@ -341,6 +353,8 @@ class SourceRun:
 
     def begin_waiting(self) -> None:
         """Open the source in the background, as soon as it is there."""
+        from ..runtime.sources.reconnect import SourceWait
+
         self.wait = SourceWait(self._open_source, self.config.give_up_s)
         self._held.callback(self.wait.close)
 
@@ -412,14 +426,15 @@ class SourceRun:
 
     def _number_frames(self) -> None:
         """Number the frames as asked for, or as the files of detections do."""
-        from ..runtime.sources.image_files.numbering import numbered
-
         files = {}
         for runner in self.task_runners:
             spoken = None if runner.detector is None else runner.detector.numbered_frames()
             if spoken is not None:
                 files[str(self.config.detections)] = spoken
-        self.source = numbered(self.source, self.config.frame_numbers, list(files.items()))
+        if files or self.config.frame_numbers is not None:
+            from ..runtime.sources.image_files.numbering import numbered
+
+            self.source = numbered(self.source, self.config.frame_numbers, list(files.items()))
 
     @property
     def _overlaps(self) -> bool:
@@ -440,6 +455,8 @@ class SourceRun:
         overwrite = self._track.run.overwrite
         limit = self._track.run.keep_limit
         if limit is not None:
+            from ..runtime.writers.retention import Retention
+
             own = [common.path] if self._track.run.output else earlier_outputs(common.path)
             self._retention = Retention(limit, own)
         folders = dict.fromkeys((self.output, *map(self.task_output, self._track.task_names)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
 from ..paths import is_model, model_file, model_name
-from .base import MOTION, Detector
+from .base import MOTION, Detector, MostDetections
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -86,8 +86,6 @@ def open_detector(
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
         if max_detections is not None:
-            from .classes import MostDetections
-
             boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
         if model is not None:

@@ -145,6 +145,9 @@ def find_format(path: Path) -> str:
 
 
 def _text_format(rows: list[str]) -> str:
+    # Of all others, none has commas without a header.
+    if all(row[0].isdigit() and "," in row for row in rows):
+        return "mot"
     from .boxes.columns import has_boxes, split_header
     from .boxes.kitti import is_kitti_row
     from .boxes.yolo import is_yolo_row

@@ -16,13 +16,6 @@ from ...records import BoolArray, Detections, FloatArray, Frame, IntArray
 from ..boxes import rows_in_image, valid_rows
 from ..detectors.base import Detector
 from ..paths import check_regular
-from .reading.plausible import (
-    boxes_from_corners,
-    boxes_from_shares,
-    first_of_each,
-    scores_as_probabilities,
-    small_corner,
-)
 
 LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
@@ -187,6 +180,8 @@ class TableFile(DetectionFile):
         self, frames: IntArray, rows: Detections, places: IntArray
     ) -> tuple[IntArray, Detections, IntArray]:
         """The rows without those whose box their frame has already, of a better score."""
+        from .reading.plausible import first_of_each
+
         kept = first_of_each(frames, rows.boxes_xyxy, rows.scores)
         self._duplicates = len(rows) - int(np.count_nonzero(kept))
         if not self._duplicates:
@@ -198,6 +193,8 @@ class TableFile(DetectionFile):
         return frames[kept], rows[kept], places[kept]
 
     def _with_probabilities(self, rows: Detections, calibrate: bool) -> Detections:
+        from .reading.plausible import scores_as_probabilities
+
         scores, remark = scores_as_probabilities(rows.scores, calibrate)
         if remark is None:
             return rows
@@ -255,6 +252,8 @@ class TableFile(DetectionFile):
 
     def _reinterpret(self, size_hw: tuple[int, int]) -> None:
         """Read the boxes as what they must be if they belong to images of this size."""
+        from .reading.plausible import boxes_from_corners, boxes_from_shares, small_corner
+
         boxes, image = self._rows.boxes_xyxy, f"{size_hw[1]}x{size_hw[0]}"
         shares = boxes_from_shares(boxes, size_hw, self._origin)
         corners = boxes_from_corners(boxes, size_hw, self._origin) if self._sizes_given else None

@@ -17,13 +17,6 @@ import numpy.typing as npt
 from ...errors import BackendError
 from ..bundle.spec import GraphSpec, TensorSpec
 from .base import Array, Engine, to_host
-from .providers import (
-    RECORD_ASSIGNMENT,
-    check_assignment,
-    cuda_options,
-    make_cache_folder,
-    tensorrt_options,
-)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -105,7 +98,7 @@ class OnnxRuntimeEngine(Engine):
         self._device = "cpu" if device == "cpu" else _CUDA
         self._bind = device != "cpu" if bind is None else bind
         self.backend = self._session.get_providers()[0]
-        self._on_host = () if device == "cpu" else check_assignment(self._session, path)
+        self._on_host = _on_host(self._session, path, device)
         self.spec = spec or _read_spec(self._session, path)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -167,12 +160,23 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _on_host(session: onnxruntime.InferenceSession, path: Path, device: str) -> tuple[str, ...]:
+    """Nodes of a GPU's graph that run on the CPU; see `check_assignment`."""
+    if device == "cpu":
+        return ()
+    from .providers import check_assignment
+
+    return check_assignment(session, path)
+
+
 def _providers(device: str, spec: GraphSpec | None, *, half: bool) -> list[Any]:
     """What a session is given; raises `BackendError` for a device that there is not."""
     if device not in PROVIDERS:
         raise BackendError(f"unknown backend {device!r}: choose one of {', '.join(PROVIDERS)}")
     if device == "cpu":
         return [PROVIDERS["cpu"]]
+    from .providers import cuda_options, tensorrt_options
+
     # What TensorRT does not take stays on the GPU.
     cuda = (PROVIDERS["cuda"], cuda_options())
     tensorrt = (PROVIDERS["ort-tensorrt"], tensorrt_options(spec, half=half))
@@ -202,9 +206,11 @@ def _open(
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device != "cpu":
+        from .providers import RECORD_ASSIGNMENT, make_cache_folder
+
         options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
-    if device == "ort-tensorrt":
-        make_cache_folder(providers[0][1])
+        if device == "ort-tensorrt":
+            make_cache_folder(providers[0][1])
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=providers, enable_fallback=False

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from ..events import FrameEvent, SourceEvent
-from ..monitoring.images import ImageHealth
+from ..health import ImageHealth
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Content type of `metrics_text`."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from unitrack_edge.records import Detections, Frame
-from unitrack_edge.runtime.detectors.base import Detector
-from unitrack_edge.runtime.detectors.classes import MostDetections
+from unitrack_edge.runtime.detectors.base import Detector, MostDetections
 from unitrack_edge.runtime.detectors.open import open_detector
 
 IMAGE = np.zeros((32, 32, 3), np.uint8)

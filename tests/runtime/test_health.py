@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import BackendError
 from unitrack_edge.records import Frame
+from unitrack_edge.runtime import pipeline as pipelines
 from unitrack_edge.runtime.events import SourceEvent
-from unitrack_edge.runtime.monitoring.features import EVERY, FeatureCheck
-from unitrack_edge.runtime.monitoring.images import ImageHealth, ImageWatch
-from unitrack_edge.runtime.monitoring.pace import PaceWatch
+from unitrack_edge.runtime.health import (
+    FEATURES_EVERY,
+    ImageHealth,
+    ImageWatch,
+    PaceWatch,
+    check_features,
+)
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
 from unitrack_edge.runtime.signals import StopRequest
 
-from ...support.live_run import event
-from ..test_pipeline import FakeGraphs, FakeSource, make
+from ..support.live_run import event
+from .test_pipeline import FakeGraphs, FakeSource, make
 
 RNG = np.random.default_rng(3)
 NOISE = RNG.integers(0, 256, (64, 96, 3), np.uint8)
@@ -52,7 +57,7 @@ BAD = {
 def test_useless_features_are_refused(name, dtype):
     values, reason = BAD[name]
     with pytest.raises(BackendError, match=rf"{reason}.*cli parity"):
-        FeatureCheck().check([features(values.astype(dtype))], [NOISE[None]], Frame(0, 0.0, NOISE))
+        check_features([features(values.astype(dtype))], [NOISE[None]], Frame(0, 0.0, NOISE))
 
 
 def test_good_features_pass_and_so_do_uniform_ones_of_a_uniform_image():
@@ -62,33 +67,21 @@ def test_good_features_pass_and_so_do_uniform_ones_of_a_uniform_image():
         (np.ones_like(unit_features()) / 4, GREY),
         (np.zeros_like(unit_features()), GREY),
     ):
-        FeatureCheck().check([features(values)], [image[None]], Frame(0, 0.0, image))
+        check_features([features(values)], [image[None]], Frame(0, 0.0, image))
 
 
-def test_the_first_frame_and_every_so_many_are_looked_at():
+def test_the_first_frame_and_every_so_many_with_features_are_looked_at(monkeypatch):
     looked = []
-
-    class Counted:
-        def __init__(self, number):
-            self.number = number
-
-        @property
-        def array(self):
-            looked.append(self.number)
-            return unit_features()
-
-    check = FeatureCheck()
-    for number in range(2 * EVERY + 1):
-        views = [Counted(number), Counted(number)]
-        check.check(views, [GREY[None]] * 2, Frame(number, 0.0, GREY))
-        check.check([], [], Frame(number, 0.0, GREY))  # one that no head needed features of
-    assert looked == [0, 0, EVERY, EVERY, 2 * EVERY, 2 * EVERY]
+    monkeypatch.setattr(pipelines, "check_features", lambda *given: looked.append(given[2].index))
+    pipeline, _, _ = make(FakeSource(range(2 * FEATURES_EVERY + 1)))
+    pipeline.run(StopRequest())
+    assert looked == [0, FEATURES_EVERY, 2 * FEATURES_EVERY]
 
 
 def test_every_view_of_a_frame_is_looked_at():
     good, bad = features(unit_features()), features(one(np.nan))
     with pytest.raises(BackendError, match="not finite"):
-        FeatureCheck().check([good, bad], [NOISE[None]] * 2, Frame(0, 0.0, NOISE))
+        check_features([good, bad], [NOISE[None]] * 2, Frame(0, 0.0, NOISE))
 
 
 def test_a_run_on_a_broken_backbone_writes_nothing(monkeypatch):
@@ -139,13 +132,14 @@ def test_an_ordinary_camera_is_said_nothing_of():
 
 def pace(shares, every=1):
     """Minutes in which a share of frames is dropped, at 10 tracked a second."""
-    said, time_s, dropped = [], 0.0, 0.0
+    said, time_s, dropped, frames = [], 0.0, 0.0, 0
     watched = PaceWatch(said.append)
     for share in shares:
         for _ in range(600):
             time_s += 0.1
             dropped += share / (1 - share)
-            watched.add(time_s, int(dropped), every)
+            frames += 1
+            watched.look(time_s, frames, int(dropped), every)
     return said
 
 

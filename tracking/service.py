@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Mapping
 
-from ..events import FrameEvent, SourceEvent
-from ..signals import StopRequest
+from ..runtime.events import FrameEvent, SourceEvent
+from ..runtime.signals import StopRequest
 
 
 class ServiceNotifier:

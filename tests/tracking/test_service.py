@@ -5,8 +5,8 @@ import socket
 
 import pytest
 from unitrack_edge.runtime.events import SourceEvent
-from unitrack_edge.runtime.monitoring.service import ServiceNotifier
 from unitrack_edge.runtime.signals import StopRequest
+from unitrack_edge.tracking.service import ServiceNotifier
 
 WAIT_S = 10.0
 
