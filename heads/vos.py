@@ -74,8 +74,9 @@ class VosHead(PropagatedHead[VosConfig]):
         self._refine = refine
         self._memory: Propagator | None = None
         self._focused: FocusedVos | None = None
-        # A bundle of fixed image sizes takes whole frames only.
-        self._focuses = config.focus == "auto" and not graphs.spec.sizes_hw
+        # Bundles of fixed image sizes, and engines, take the sizes that they were made for.
+        any_size = not graphs.spec.sizes_hw and graphs.limit("backbone", 0, 1) is None
+        self._focuses = config.focus == "auto" and any_size
         self.needs_features = self.asks_ahead = not self._focuses
 
     def request(
@@ -167,11 +168,9 @@ class FocusedVos:
         ids: npt.NDArray[np.uint8],
         numbers: FocusNumbers | None = None,
     ) -> None:
-        stride, most = graphs.spec.stride, [graphs.limit("backbone", 0, axis) for axis in (1, 2)]
-        rows, cols = (None if pixels is None else pixels // stride for pixels in most)
         numbers = numbers or FocusNumbers()
-        side = config.short_side
-        self._focus = Focus(frame.size_hw, stride, side, len(ids), (rows, cols), numbers)
+        stride, side = graphs.spec.stride, config.short_side
+        self._focus = Focus(frame.size_hw, stride, side, len(ids), numbers)
         self._followers = [
             Follower(graphs, config, numbers, self._focus, frame, (labels == one).astype(np.uint8))
             for one in ids
@@ -201,7 +200,7 @@ class FocusedVos:
             labels[place][better] = identity
             surest[place][better] = score[better]
         for identity, follower in zip(self._ids, self._followers, strict=True):
-            follower.follow(frame, cv2.compare(labels, int(identity), cv2.CMP_EQ) // 255)
+            follower.follow(frame, (labels == identity).view(np.uint8))
         return labels
 
 
@@ -337,7 +336,7 @@ class Follower:
         along = np.array([[1, 0, right], [0, 1, down]]) / [[1, 1, region.pitch]]
         there = cv2.warpAffine(seen, along, (region.cols, region.rows), flags=cv2.INTER_NEAREST)
         disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * REACH + 1, 2 * REACH + 1))
-        return np.asarray(cv2.dilate(seen | there, disk) > 0, np.bool_)
+        return np.asarray(cv2.dilate(cv2.bitwise_or(seen, there), disk) > 0, np.bool_)
 
 
 _NEWEST = 0.2

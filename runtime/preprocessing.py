@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -148,7 +148,7 @@ class Letterbox:
         there = (values - origin) * scale + shift
         mapped = there if forward else (values - shift) / scale + origin
         kept = values.dtype if np.issubdtype(values.dtype, np.floating) else np.float32
-        return mapped.astype(kept)  # type: ignore[no-any-return]
+        return cast(Coordinates, mapped.astype(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class FocusNumbers:
             size: where they would be more, cells are coarser.
     """
 
-    cells: float = 24.0
+    cells: float = 25.0
     fewest: float = 14.0
     enlarged: float = 4.0
     steady: float = 1.2
@@ -58,7 +58,6 @@ class Focus:
         short_side: Short side in pixels of the network's image where the whole frame is looked at;
             0: the source's.
         objects: How many share the budget.
-        most_cells: Most rows and most columns that the backbone's engine takes; None: any.
         numbers: How much is looked at.
 
     Attributes:
@@ -72,18 +71,14 @@ class Focus:
         stride: int,
         short_side: int,
         objects: int = 1,
-        most_cells: tuple[int | None, int | None] = (None, None),
         numbers: FocusNumbers | None = None,
     ) -> None:
         self._frame_hw = frame_hw
         self._numbers = numbers or FocusNumbers()
         self.finest = max(1, ceil(stride / self._numbers.enlarged))
-        self._most = most_cells
         short = min(frame_hw)
         self._usual = stride * short / min(short_side or short, short)
         whole = ceil(self._usual)
-        while not self._fits(Region(0, 0, *self.grid_hw(whole), whole)):
-            whole += 1
         self.whole = Region(0, 0, *self.grid_hw(whole), whole)
         self._budget = self._numbers.budget * self.whole.rows * self.whole.cols / objects
 
@@ -99,15 +94,13 @@ class Focus:
             size: Square root of its area, source pixels.
             before: The region of the last frame, which stays where it still does.
         """
-        pitch = self._pitch(size, before and before.pitch)
+        pitch = self._pitch(size, None if before is None else before.pitch)
         while True:
             region = self.around(box_xyxy, pitch, self._numbers.margin)
             if before is not None and before.pitch == pitch and self._serves(before, box_xyxy):
                 return before
             slack = 1.0 if before is None or before.pitch != pitch else self._numbers.loose
-            if self._fits(region) and (
-                pitch >= self.whole.pitch or _cells(region) <= slack * self._budget
-            ):
+            if pitch >= self.whole.pitch or _cells(region) <= slack * self._budget:
                 return region
             pitch += 1
 
@@ -131,10 +124,6 @@ class Focus:
         if old is not None and 1 / numbers.steady < wanted / old < numbers.steady:
             return old
         return max(self.finest, round(wanted))
-
-    def _fits(self, region: Region) -> bool:
-        sides = zip((region.rows, region.cols), self._most, strict=True)
-        return all(most is None or cells <= most for cells, most in sides)
 
     def _serves(self, region: Region, box_xyxy: Float64) -> bool:
         """Whether a region holds a box with most of its margin, and little more."""

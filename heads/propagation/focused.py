@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from ...records import BoolArray, FloatArray
 from ...runtime.inference.base import Array, Graphs, to_host
 from ...runtime.preprocessing import Region
 from .tiles import MASKED, TilePlan, best_tile, reach_of
+
+AnyArray: TypeAlias = npt.NDArray[Any]
+"""Features of any float type, or labels, on the host."""
 
 _CHUNK_VALUES = 8_000_000
 """Affinities held at once, 32 MB."""
@@ -54,7 +58,7 @@ class KeyList:
     def __init__(self, graphs: Graphs, patch: Patch, labels: FloatArray) -> None:
         features = to_host(patch.features)
         self._graphs = graphs
-        self._cells = features.reshape(-1, features.shape[3])
+        self._cells: AnyArray = features.reshape(-1, features.shape[3])
         self._labels = labels.reshape(-1, labels.shape[2])
         self._placed: tuple[Array, Array] | None = None
 
@@ -73,10 +77,10 @@ class KeyList:
         # Queries and keys are of one shape, as the graph's engines want it.
         rows = -(-max(len(cells), len(self._cells)) // _LIST_COLS)
         if self._placed is None or self._placed[0].shape[1] < rows:
-            labels = _listed(self._labels, rows).reshape(rows * _LIST_COLS, -1)
+            flat = _listed(self._labels, rows).reshape(rows * _LIST_COLS, -1)
             self._placed = (
                 self._graphs.place(_listed(self._cells, rows)),
-                self._graphs.place(labels),
+                self._graphs.place(flat),
             )
         keys, labels = self._placed
         query = _listed(host.reshape(-1, host.shape[3])[cells], keys.shape[1])
@@ -222,7 +226,7 @@ class FocusedPropagator:
         queries = self._graphs.place(index)
         found: tuple[Array, Array] = (best, best_labels)
         for known in self._recent:
-            found = self._graphs.run(
+            found_best, found_labels = self._graphs.run(
                 "propagate_local",
                 patch.features,
                 known.patch.features,
@@ -231,7 +235,8 @@ class FocusedPropagator:
                 windows,
                 bias,
                 *found,
-            )[:2]
+            )
+            found = found_best, found_labels
         labels[cells] = to_host(self._weighted(*found, index.size))[chosen]
 
     def _weighted(self, best: Array, best_labels: Array, count: int) -> Array:
@@ -279,11 +284,11 @@ class FocusedPropagator:
 
 
 def relaid(
-    cells: npt.NDArray[np.generic],
+    cells: AnyArray,
     old: Region,
     new: Region,
     fill: FloatArray | None = None,
-) -> npt.NDArray[np.generic]:
+) -> AnyArray:
     """(rows, cols, …) of one region, as another one of the same pitch sees them.
 
     Args:
@@ -304,7 +309,7 @@ def relaid(
     return laid
 
 
-def _cells_of(cells: npt.NDArray[np.generic], region: Region, part: Region) -> Array:
+def _cells_of(cells: AnyArray, region: Region, part: Region) -> AnyArray:
     """A view of the cells of a part of a region."""
     top, left = part.top - region.top, part.left - region.left
     return cells[top : top + part.rows, left : left + part.cols]
@@ -314,7 +319,7 @@ def _shape(region: Region) -> tuple[int, int]:
     return region.rows, region.cols
 
 
-def _listed(cells: npt.NDArray[np.generic], rows: int) -> npt.NDArray[np.generic]:
+def _listed(cells: AnyArray, rows: int) -> AnyArray:
     """(n, C) cells as (1, rows, `_LIST_COLS`, C), filled up with zeros."""
     listed = np.zeros((rows * _LIST_COLS, cells.shape[1]), cells.dtype)
     listed[: len(cells)] = cells

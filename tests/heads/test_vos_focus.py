@@ -186,12 +186,16 @@ def test_off_is_the_whole_frame_byte_by_byte():
         assert found[index].tobytes() == expected.astype(np.uint8).tobytes()
 
 
-def test_off_and_bundles_of_fixed_sizes_ask_for_the_whole_frame():
+def test_off_and_bundles_and_engines_of_fixed_sizes_ask_for_the_whole_frame():
     _, labels = scene((RED, 100, 100, 40, 40))
     frame = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
     fixed = ColourGraphs()
     fixed.spec = replace(fixed.spec, sizes_hw=((360, 640),))
-    for graphs, config in ((ColourGraphs(), VosConfig(focus="off")), (fixed, VosConfig())):
+    engine = ColourGraphs()
+    engine.limit = lambda graph, *_: 608 if graph == "backbone" else None
+    for graphs, config in (
+        (ColourGraphs(), VosConfig(focus="off")), (fixed, VosConfig()), (engine, VosConfig())
+    ):  # fmt: skip
         head = VosHead(graphs, labels, config)
         assert head.needs_features
         assert head.asks_ahead

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.propagation.focus import Focus, FocusNumbers
@@ -83,11 +82,3 @@ def test_a_region_stays_while_it_serves():
     assert moved.left > region.left
     grown = choose(focus, 700, 300, 300, 600, region)
     assert grown.pitch > region.pitch
-
-
-@pytest.mark.parametrize("most", [(32, 64), (None, 40)])
-def test_an_engine_gets_no_larger_image_than_it_takes(most):
-    focus = Focus(HD, 8, 480, most_cells=most)
-    for region in (focus.whole, choose(focus, 0, 0, 1900, 1000), choose(focus, 50, 50, 400, 100)):
-        assert most[0] is None or region.rows <= most[0]
-        assert region.cols <= most[1]
