@@ -221,6 +221,7 @@ class Tracker:
         init: Init = None,
         detections: str | Path | None = None,
         detections_class: str | None = None,
+        strict: bool = False,
         fps: float | None = None,
         max_frames: int | None = None,
     ) -> Iterator[tuple[Frame, Tracks]]:
@@ -230,8 +231,11 @@ class Tracker:
             source: As `cli track` takes it: a video, a folder of images, camera0, a URL, ….
             init: For sot, vos and pose; None: what the tracker was made with. `detect` or
                 `detect:CLASS`: the first object that the tracker's `detector` finds.
-            detections: File of detections, in place of the tracker's `detector`.
+            detections: File or folder of detections (docs/formats.md), in place of the tracker's
+                `detector`.
             detections_class: What those are where the file names no class, such as `person`.
+            strict: Take the file of detections at its word: a damaged row is an error, and nothing
+                is merged or reinterpreted.
             fps: Frames per second of images, or in place of what a video says.
             max_frames: How many frames at most.
 
@@ -248,7 +252,9 @@ class Tracker:
             opened = stack.enter_context(open_source(str(source), fps=fps))
             detector, schedule = None, DetectionSchedule(self._detection.every())
             if self._spec.prompt is None or starts_from_detector(self._init):
-                detector = stack.enter_context(self._open_detector(detections, detections_class))
+                detector = stack.enter_context(
+                    self._open_detector(detections, detections_class, strict)
+                )
             for count, frame in enumerate(opened):
                 if count == max_frames:
                     return
@@ -261,7 +267,9 @@ class Tracker:
                     seen = detector.detect(frame).named(detector.class_names)
                 yield frame, self._step(frame, seen, opened.info)
 
-    def _open_detector(self, detections: str | Path | None, default_class: str | None) -> Any:
+    def _open_detector(
+        self, detections: str | Path | None, default_class: str | None, strict: bool
+    ) -> Any:
         chosen, kind, config = self._detection, self._spec.person_model, self._config
         if detections is None:
             chosen = chosen.with_defaults([self.task])
@@ -279,6 +287,8 @@ class Tracker:
             threads=self._threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=default_class,
+            strict=strict,
+            max_detections=chosen.max_detections,
             **models,
         )
 
@@ -434,7 +444,7 @@ def evaluate(
         UnitrackError: A sequence cannot be read, tracked or scored.
     """
     from .evaluation.datasets.base import check_trackable, choose, first_frames
-    from .evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+    from .evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS, format_of, read_sequences
     from .evaluation.runner.jobs import SequenceJob, run_job
     from .evaluation.runner.report import summary_of
 
@@ -442,9 +452,10 @@ def evaluate(
         expected = ", ".join(FORMAT_OF_TASK)
         raise RequestError(f"no benchmark for task {task!r}, expected one of {expected}")
     folder = Path(bundle) if bundle is not None else default_bundle(backbone)
-    root, name = Path(data), FORMAT_OF_TASK[task]
+    root = Path(data)
+    name = format_of(task, root, split)
     row = FORMATS[name]
-    chosen = choose(row.read(root, split), tuple(sequences))
+    chosen = choose(read_sequences(task, None, root, split), tuple(sequences))
     chosen = [first_frames(sequence, max_frames) for sequence in chosen]
     check_trackable(chosen)
     default = Path("runs") / f"eval-{task}-{root.absolute().name}-{folder.absolute().name}"

@@ -6,11 +6,19 @@ Only click is imported here; each command's module is imported when it is called
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
+import re
+import sys
 from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
-from .errors import RequestError, UnitrackError
+from .errors import RequestError, UnitrackError, printable
 from .version import __version__
 
 GROUPS = {
@@ -44,6 +52,64 @@ SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare"}
 """Commands that stand in the module of another one, under their own name."""
 
 
+_STREAM_ERRORS = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE, errno.EDQUOT)
+
+
+_LACK = re.compile(
+    "failed to map segment|cannot allocate memory|can't start new thread|bad_alloc|"
+    "insufficient memory",
+    re.IGNORECASE,
+)
+
+
+def _is_of_no_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.filename is None
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error, of Python or a library, says that the system gives nothing more."""
+    if _is_of_no_file(error) and error.args[:1] in ((errno.ENOMEM,), (errno.EAGAIN,)):
+        return True
+    return isinstance(error, MemoryError) or _LACK.search(str(error)) is not None
+
+
+def prepare_streams() -> None:
+    """Make sure that there is a standard output and error, and that they take any text.
+
+    A program may be started without them; the first files that it opened would then be written
+    over by its messages. Characters that an encoding lacks are shown by their numbers.
+    """
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            _open_nothing(number)
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+        elif number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _open_nothing(number: int) -> None:
+    """Make a descriptor that is closed lead nowhere."""
+    try:
+        os.fstat(number)
+    except OSError:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor != number:
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def _end(message: str) -> NoReturn:
+    """End with status 1; what is still to be written to the standard output is let go."""
+    with contextlib.suppress(OSError):
+        click.echo(f"Error: {message}", err=True)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+    sys.exit(1)
+
+
 class WrongUsage(click.ClickException):
     """One line, exit status 2."""
 
@@ -73,19 +139,33 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(f"{name:<{width}}", text) for name, text in group.items()])
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; what the terminal cannot show or take is no traceback."""
+        prepare_streams()
+        try:
+            return super().main(*args, **extra)
+        except Exception as error:
+            if lacks_memory(error):
+                _end("out of memory or threads; give fewer --threads or a smaller image size")
+            # Of files, errors have their names; these are of the terminal, or of a pipe.
+            code = getattr(error, "errno", None) if _is_of_no_file(error) else None
+            if code in _STREAM_ERRORS:
+                _end(f"cannot write to the standard output: {os.strerror(code)}")
+            raise
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; an error of this project becomes one line and an exit status."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             # One line, as for all other errors.
-            text = " ".join(error.format_message().split())
+            text = printable(" ".join(error.format_message().split()))
             where = (error.ctx or ctx).command_path
             raise WrongUsage(f"{text} (see `{where} --help`)") from error
         except UnitrackError as error:
             wrong_usage = isinstance(error, RequestError)
             raise (WrongUsage if wrong_usage else click.ClickException)(
-                " ".join(str(error).splitlines())
+                printable(str(error))
             ) from error
 
 

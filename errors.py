@@ -6,6 +6,22 @@ that fixes it.  The command line prints it as it is and exits with status 1.
 
 from __future__ import annotations
 
+import re
+
+# Control characters of both sets, those that turn the direction of text around, and what stands for
+# bytes of a file name that are no text, which OpenCV does not survive.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is.
+
+    Text of files, streams and models may hold sequences that a terminal obeys; their characters
+    are shown by their numbers.
+    """
+    line = " ".join(text.split("\n"))
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+
 
 class UnitrackError(Exception):
     """Base of all errors raised on purpose; its text is written for the person at the terminal."""
@@ -13,6 +29,10 @@ class UnitrackError(Exception):
 
 class SourceError(UnitrackError):
     """A source of frames is missing, cannot be decoded, or broke off."""
+
+
+class SourceAbsentError(SourceError):
+    """A camera or stream does not answer now, and may later."""
 
 
 class DetectionError(UnitrackError):

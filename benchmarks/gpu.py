@@ -1,13 +1,14 @@
-"""MOT and VOS frames of 1080p video on a GPU: PyTorch in three styles against the bundle's graphs.
+"""Frames of all six tasks on a GPU: PyTorch in three styles against the bundle's graphs.
 
 Per stage and whole frame, with the machine's matrix rate and copy bandwidth from the same run.
+Results are kept after every arm: whatever fails later, they are there.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,29 +25,46 @@ from .eager import EagerBackbone
 from .gpu_arms import ARMS, REFERENCE, Arm, GraphArm, Setup
 from .gpu_ceilings import Ceilings, backbone_flops
 from .gpu_frames import EXACT, HALF, Tolerance
-from .gpu_report import TaskResult, describe_gpu, provenance, record_of, report, result_name
-from .gpu_tasks import Plan, Task, mot_task, vos_task
+from .gpu_profile import profile
+from .gpu_report import (
+    NO_GPU,
+    TaskResult,
+    describe_gpu,
+    provenance,
+    record_of,
+    report,
+    result_name,
+)
+from .gpu_tasks import TASKS, Plan, Task
 from .gpu_timing import Contestant, DeviceStopwatch, Rounds, race
-from .timing import limit_threads, machine, save
+from .timing import RESULTS, limit_threads, machine, save
 from .weights import DEFAULT, weights_of
 
-TASKS = {"mot": mot_task, "vos": vos_task}
+Keep = Callable[[Mapping[str, TaskResult], Ceilings], None]
+"""Called with all results so far, after every arm of every task."""
 
 
-def measure(plan: Plan) -> tuple[dict[str, TaskResult], Ceilings]:
-    """Measure all tasks with all arms that are here.
+def measure(
+    plan: Plan, keep: Keep = lambda _results, _ceilings: None
+) -> tuple[dict[str, TaskResult], Ceilings]:
+    """Measure all tasks with all arms that are here, each in turns with the reference.
 
     Raises:
         UnitrackError: The reference cannot run.
     """
     setup = plan.setup
     ceilings = Ceilings(setup.device, setup.half, plan.synchronize)
+    results: dict[str, TaskResult] = {}
     with ExitStack() as stack:
         arms, absent = _open_arms(plan, stack)
-        return {
-            name: _measure_task(plan, make(plan), arms, dict(absent), ceilings)
-            for name, make in TASKS.items()
-        }, ceilings
+        for name in plan.tasks:
+            task = TASKS[name](plan)
+            results[name] = _empty_result(plan, task, arms[REFERENCE], dict(absent))
+            others = [arm for arm in arms if arm != REFERENCE]
+            for arm in others or [REFERENCE]:
+                _measure_arm(plan, task, arms, arm, results[name], ceilings)
+                keep(results, ceilings)
+    return results, ceilings
 
 
 def _open_arms(plan: Plan, stack: ExitStack) -> tuple[dict[str, Arm], dict[str, str]]:
@@ -68,45 +86,51 @@ def _open_arms(plan: Plan, stack: ExitStack) -> tuple[dict[str, Arm], dict[str, 
     return arms, absent
 
 
-def _measure_task(
-    plan: Plan, task: Task, arms: dict[str, Arm], absent: dict[str, str], ceilings: Ceilings
-) -> TaskResult:
+def _empty_result(plan: Plan, task: Task, reference: Arm, absent: dict[str, str]) -> TaskResult:
+    flops = backbone_flops(EagerBackbone(plan.setup.backbone, None).network, task.size_hw)
+    title = {REFERENCE: reference.title}
+    return TaskResult(task.heading, task.target_ms, flops, title, absent)
+
+
+def _measure_arm(
+    plan: Plan,
+    task: Task,
+    arms: dict[str, Arm],
+    name: str,
+    result: TaskResult,
+    ceilings: Ceilings,
+) -> None:
+    """Race an arm with the reference; what goes wrong with it is the reason of its absence."""
     sides: dict[str, Any] = {}
     contestants: dict[str, Contestant] = {}
-    for name, arm in arms.items():
-        try:
-            sides[name], contestants[name] = _prepare(plan, task, arm)
-        except (UnitrackError, RuntimeError) as error:
-            # PyTorch's compiler, and a GPU that is full, raise children of RuntimeError.
-            if name == REFERENCE:
-                raise
-            absent[name] = _one_line(error)
-    agreements = {name: task.agreement() for name in sides if name != REFERENCE}
+    try:
+        for side in dict.fromkeys((REFERENCE, name)):
+            sides[side], contestants[side] = _prepare(plan, task, arms[side])
+        agreement = task.agreement()
 
-    def compare() -> None:
-        for name, agreement in agreements.items():
-            agreement.add(sides[REFERENCE], sides[name])
+        def compare() -> None:
+            if name != REFERENCE:
+                agreement.add(sides[REFERENCE], sides[name])
 
-    samples = race(
-        contestants,
-        plan.rounds,
-        plan.synchronize,
-        before_round=ceilings.measure,
-        after_warm_up=compare,
-    )
-    return TaskResult(
-        task.heading,
-        task.target_ms,
-        backbone_flops(EagerBackbone(plan.setup.backbone, None).network, task.size_hw),
-        {name: arms[name].title for name in sides},
-        samples,
-        {
-            name: (found.describe(), task.holds(found, _tolerance(plan, arms[name])))
-            for name, found in agreements.items()
-        },
-        absent,
-        {name: arms[name].describe() for name in sides},
-    )
+        samples = race(
+            contestants,
+            plan.rounds,
+            plan.synchronize,
+            before_round=ceilings.measure,
+            after_warm_up=compare,
+        )
+        counted = profile(lambda: contestants[name].frame(0), plan.setup.device)
+    except (UnitrackError, RuntimeError) as error:
+        # PyTorch's compiler, and a GPU that is full, raise children of RuntimeError.
+        if name == REFERENCE or REFERENCE not in contestants:
+            raise
+        result.absent[name] = _one_line(error)
+        return
+    result.add(name, arms[name].title, samples, arms[name].describe(), counted)
+    result.backends.setdefault(REFERENCE, arms[REFERENCE].describe())
+    if name != REFERENCE:
+        holds = task.holds(agreement, _tolerance(plan, arms[name]))
+        result.agreements[name] = (agreement.describe(), holds)
 
 
 def _prepare(plan: Plan, task: Task, arm: Arm) -> tuple[Any, Contestant]:
@@ -179,11 +203,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--arm", dest="arms", action="append", choices=tuple(ARMS), help="this arm only; repeatable"
     )
+    parser.add_argument(
+        "--task", dest="tasks", action="append", choices=tuple(TASKS), help="default: all six"
+    )
     parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all)")
     parser.add_argument("--rounds", type=int, default=40, help="counted rounds (default: 40)")
     parser.add_argument("--burst", type=int, default=5, help="frames in a row (default: 5)")
     parser.add_argument(
-        "--save", action="store_true", help="keep the results in benchmarks/results; GPU only"
+        "--quick", action="store_true", help="3 rounds of 2 frames: a first look, not a result"
+    )
+    parser.add_argument(
+        "--save",
+        nargs="?",
+        type=Path,
+        const=RESULTS,
+        metavar="FOLDER",
+        help="keep the results, after every arm anew (default folder: benchmarks/results, for a "
+        "GPU only)",
     )
     return parser
 
@@ -192,12 +228,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and keep the result where that is asked for."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.save and options.device == "cpu":
-        parser.error("--save keeps figures of a GPU: leave it out with --device cpu")
+    if options.save == RESULTS and options.device == "cpu":
+        parser.error("benchmarks/results keeps figures of a GPU: give --save a FOLDER of your own")
     if min(options.rounds, options.burst) < 1 or options.threads < 0:
         parser.error("--rounds and --burst are at least 1, --threads at least 0")
     gpu = options.device == "cuda"
-    rounds = Rounds(3 if gpu else 1, options.rounds, options.burst, 20 if gpu else 1)
+    repeats = 5 if options.quick and gpu else 20 if gpu else 1
+    rounds = Rounds(3 if gpu else 1, options.rounds, options.burst, repeats)
+    if options.quick:
+        rounds = Rounds(1, min(3, options.rounds), min(2, options.burst), repeats)
     threads = options.threads or available_cores()
     try:
         _check_device(options.device)
@@ -205,18 +244,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         weights = weights_of(options.backbone, options.weights)
         with _bundle(options.bundle, options.backbone, weights, options.device) as bundle:
             setup = Setup(options.device, options.backbone, weights, bundle, threads, VosConfig())
-            plan = Plan(setup, rounds, tuple(options.arms or ARMS))
-            record: dict[str, Any] = {"machine": machine(threads), "backbone": options.backbone}
-            results, ceilings = measure(plan)
-            record |= {"bundle": {"precision": bundle.spec.precision, "opset": bundle.spec.opset}}
+            plan = Plan(setup, rounds, tuple(options.arms or ARMS), tuple(options.tasks or TASKS))
+            record: dict[str, Any] = {
+                "machine": machine(threads),
+                "backbone": options.backbone,
+                "bundle": {"precision": bundle.spec.precision, "opset": bundle.spec.opset},
+                "gpu": describe_gpu() if gpu else NO_GPU,
+            }
+
+            def keep(results: Mapping[str, TaskResult], ceilings: Ceilings) -> None:
+                if options.save is not None:
+                    data = {**record, **record_of(rounds, results, ceilings)}
+                    lines = [provenance(record), *report(results, ceilings, judged=gpu)]
+                    save(result_name(record["gpu"]), lines, data, options.save)
+
+            results, ceilings = measure(plan, keep)
     except UnitrackError as error:
         print(error, file=sys.stderr)
         return 1
-    lines = report(results, ceilings, judged=gpu)
-    print("\n".join(lines))
-    if options.save:
-        record |= {"gpu": describe_gpu(), **record_of(rounds, results, ceilings)}
-        save(result_name(record["gpu"]), [provenance(record), *lines], record)
+    print("\n".join(report(results, ceilings, judged=gpu)))
     disagreeing = [name for name, result in results.items() if not result.agrees]
     if disagreeing:
         print(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import BackendError
+from ..evaluation.parity.torch import TorchGraphs
 from ..heads.config import VosConfig
 from ..heads.propagation.propagator import Propagator
 from ..records import UInt8Array
@@ -91,6 +92,14 @@ class Arm(ABC):
     def vos(self) -> VosParts:
         """Frames of VOS."""
 
+    @abstractmethod
+    def graphs(self) -> GraphRunner:
+        """Runs all graphs, for the tasks whose whole pipeline is measured.
+
+        Raises:
+            BackendError: Those tasks are not written in this arm's style.
+        """
+
     def describe(self) -> str:
         """What really ran it."""
         return f"PyTorch {torch.__version__}"
@@ -113,6 +122,18 @@ class TorchArm(Arm):
         self.title = title
         self.backbone = EagerBackbone(setup.backbone, setup.weights, style)
         self._config = setup.config
+        self._setup = setup
+        self._plain = style.dtype is torch.float32 and not style.channels_last
+        self._graphs: TorchGraphs | None = None
+
+    def graphs(self) -> GraphRunner:
+        """The modules that the bundle was exported from, one by one; plain PyTorch alone has it."""
+        if not self._plain:
+            raise BackendError("of this style only mot and vos are written")
+        if self._graphs is None:
+            setup = self._setup
+            self._graphs = TorchGraphs(setup.bundle, setup.weights, setup.threads, setup.device)
+        return self._graphs
 
     def on_device(self, image: UInt8Array) -> Callable[[], object]:
         """See `Arm`."""
@@ -151,6 +172,10 @@ class GraphArm(Arm):
         self._config = setup.config
         for graph in GRAPHS:
             self.runner.engine(graph)
+
+    def graphs(self) -> GraphRunner:
+        """See `Arm`."""
+        return self.runner
 
     def on_device(self, image: UInt8Array) -> Callable[[], object]:
         """See `Arm`."""

@@ -68,6 +68,10 @@ class DeviceGraphs(WatchedGraphs):
         """As the runner does."""
         return self._graphs.limit(graph, input_index, axis)
 
+    def values_at_once(self) -> int:
+        """As the runner does."""
+        return self._graphs.values_at_once()
+
     def fetch_cost(self) -> None:
         """Bring the last cost to the host, outside the times."""
         if self._newest is not None:

@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
 from .gpu_arms import ARMS, REFERENCE
 from .gpu_ceilings import Ceilings
+from .gpu_profile import FrameCounts
 from .gpu_timing import FRAME, PERCENTILES, Rounds, Samples, percentiles_ms
 
 HOST_STAGES = "letterbox", "labels", "host"
@@ -22,29 +23,54 @@ RATIO_TARGET = 10.0
 SHARE_TARGET = 0.4
 
 
+NO_GPU = {"name": "no GPU", "capability": "cpu", "torch_cuda": "-", "cudnn": "-"}
+"""What stands for the GPU where the script is tried on a CPU."""
+
+
 @dataclass(slots=True)
 class TaskResult:
-    """What one task gave.
+    """What one task gave so far.
 
     Attributes:
         heading: What a frame is.
         target_ms: Of a whole frame on a GPU.
         flops: Of the backbone on one image.
         titles: Of the arms that ran, by name.
-        samples: Their times.
-        agreements: How well each agrees with the reference, and whether that is enough.
         absent: Why the others did not run, by name.
+        samples: Their times; of the reference, those of all its races.
+        references: The reference's times in the race with each arm.
+        agreements: How well each agrees with the reference, and whether that is enough.
         backends: What really ran each.
+        counts: Kernels, launches, copies and waits of a frame, where a GPU was profiled.
     """
 
     heading: str
     target_ms: float
     flops: int
     titles: dict[str, str]
-    samples: dict[str, Samples]
-    agreements: dict[str, tuple[str, bool]]
     absent: dict[str, str]
-    backends: dict[str, str]
+    samples: dict[str, Samples] = field(default_factory=dict)
+    references: dict[str, Samples] = field(default_factory=dict)
+    agreements: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    backends: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, FrameCounts] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        title: str,
+        samples: Mapping[str, Samples],
+        ran_by: str,
+        counts: FrameCounts | None,
+    ) -> None:
+        """Take an arm's race with the reference."""
+        self.titles[name], self.backends[name] = title, ran_by
+        self.references[name] = samples[REFERENCE]
+        everything = self.samples.setdefault(REFERENCE, Samples())
+        everything.add(samples[REFERENCE])
+        self.samples[name] = samples[name] if name != REFERENCE else everything
+        if counts is not None:
+            self.counts[name] = counts
 
     @property
     def agrees(self) -> bool:
@@ -52,8 +78,9 @@ class TaskResult:
         return all(holds for _, holds in self.agreements.values())
 
     def ratio(self, name: str) -> float:
-        """How many times faster than the reference a whole frame is, by medians."""
-        slow, fast = (percentiles_ms(self.samples[n].frames)[0] for n in (REFERENCE, name))
+        """How many times faster than the reference a whole frame is, by medians of their race."""
+        pair = self.references.get(name, self.samples[REFERENCE]), self.samples[name]
+        slow, fast = (percentiles_ms(side.frames)[0] for side in pair)
         return slow / fast
 
     def share(self, name: str, matrix_flops: float) -> float:
@@ -80,6 +107,8 @@ def task_lines(result: TaskResult, matrix_flops: float | None) -> list[str]:
     lines = [result.heading]
     width = max(len(title) for title in result.titles.values()) + 2
     for name, title in result.titles.items():
+        if name not in result.samples:
+            continue
         table = stage_percentiles(result.samples[name])
         if name == REFERENCE:
             lines.append(
@@ -91,6 +120,8 @@ def task_lines(result: TaskResult, matrix_flops: float | None) -> list[str]:
             ratio = f"   eager / this {result.ratio(name):.2f}" if row == 0 else ""
             lines.append(f"{label:<{width}}p{percentile:<5}{values}{ratio}")
     for name, title in result.titles.items():
+        if name not in result.samples:
+            continue
         median_ms = percentiles_ms(result.samples[name].backbone)[0]
         lines.append(
             f"backbone alone, {title}: {median_ms:.3f} ms, "
@@ -104,6 +135,8 @@ def task_lines(result: TaskResult, matrix_flops: float | None) -> list[str]:
     for name, (text, holds) in result.agreements.items():
         verdict = "" if holds else "  DISAGREES"
         lines.append(f"agreement with eager, {result.titles[name]}: {text}{verdict}")
+    for name, counts in result.counts.items():
+        lines.append(f"a frame, {result.titles[name]}: {counts.describe()}")
     for name, reason in result.absent.items():
         lines.append(f"absent: {ARMS[name].title}: {reason}")
     return lines
@@ -143,12 +176,14 @@ def task_record(result: TaskResult, matrix_flops: float) -> dict[str, Any]:
                 "title": title,
                 "ran_by": result.backends[name],
                 "frames": len(result.samples[name].frames),
+                "counts": asdict(result.counts[name]) if name in result.counts else None,
                 "percentiles_ms": stage_percentiles(result.samples[name]),
                 "backbone_alone_ms": percentiles_ms(result.samples[name].backbone),
                 "backbone_share_of_matrix_rate": round(result.share(name, matrix_flops), 4),
                 "eager_over_this": round(result.ratio(name), 3),
             }
             for name, title in result.titles.items()
+            if name in result.samples
         },
         "agreement": {name: text for name, (text, _) in result.agreements.items()},
         "absent": result.absent,

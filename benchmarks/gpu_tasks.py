@@ -1,21 +1,33 @@
-"""The two tasks that are measured: their clips, their frames, and what must agree."""
+"""The six tasks that are measured: their clips, their frames, and what must agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from ..evaluation.benchmark.measure import Runner
+from ..evaluation.benchmark.workload import make_task_runner, scene_workload
 from ..records import Frame, UInt8Array
 from ..runtime.preprocessing import Letterbox
 from .clip import panning_crowd, walking_clip
 from .gpu_arms import ARMS, Arm, Setup
 from .gpu_frames import DeviceGraphs, Tolerance, VosAgreement, VosSide
 from .gpu_timing import DeviceStopwatch, Rounds
+from .gpu_whole import WholeAgreement, WholeSide
 from .mot_speed import Agreement, Side
 from .timing import Stages
+
+_FIGURES = 20
+
+WHOLE_TARGET_MS = {"mots": 10.0, "posetrack": 10.0, "pose": 5.0, "sot": 5.0}
+"""Of a frame of the whole pipeline."""
+
+WHOLE_ALIKE = 0.8
+"""Least share of objects that come out alike; how exactly graphs compute, `cli parity` says."""
 
 CLIP = 12
 """Frames of the built-in clips, played forwards and backwards."""
@@ -33,11 +45,13 @@ class Plan:
         mot_hw: Of MOT's network image.
         vos_hw: Of VOS's network image.
         objects: Of MOT.
+        tasks: Names of `TASKS`.
     """
 
     setup: Setup
     rounds: Rounds
     arms: tuple[str, ...] = tuple(ARMS)
+    tasks: tuple[str, ...] = ("mot", "vos", "mots", "posetrack", "pose", "sot")
     source_hw: tuple[int, int] = (1080, 1920)
     mot_hw: tuple[int, int] = (608, 1088)
     vos_hw: tuple[int, int] = (480, 853)
@@ -123,6 +137,47 @@ def vos_task(plan: Plan) -> Task:
         VosAgreement,
         holds,
     )
+
+
+def whole_task(plan: Plan, name: str) -> Task:
+    """A task in the pipeline that `cli track` runs, on the procedural scene.
+
+    Args:
+        plan: What is measured.
+        name: One of `evaluation.benchmark.workload.TASKS`.
+    """
+    workload = scene_workload(CLIP, plan.source_hw, _FIGURES, (name,))
+    tracked = name in workload.detected
+    # Propagation works at a short side of its own, where the image has one as long.
+    size = plan.mot_hw if tracked else None if min(plan.source_hw) > 480 else plan.source_hw
+    network = {"sot": (520, 520), "pose": plan.vos_hw}.get(name, plan.mot_hw)
+
+    def frame(side: WholeSide, number: int) -> Stages:
+        return side.step(number)
+
+    def side(arm: Arm, watch: DeviceStopwatch) -> WholeSide:
+        graphs = arm.graphs()
+        runner = make_task_runner(name, graphs, workload, size)
+        return WholeSide(Runner(name, graphs, runner, workload), watch)
+
+    return Task(
+        f"{name}: image {_size(plan.source_hw)}, network {_size(network)}, "
+        f"{workload.objects(name):.0f} objects, the whole pipeline",
+        WHOLE_TARGET_MS[name],
+        network,
+        Letterbox.fit(plan.source_hw, network).apply(workload.frames[0].image),
+        side,
+        frame,
+        WholeAgreement,
+        lambda found, _tolerance: found.alike >= WHOLE_ALIKE,
+    )
+
+
+TASKS: dict[str, Callable[[Plan], Task]] = {
+    "mot": mot_task,
+    "vos": vos_task,
+    **{name: partial(whole_task, name=name) for name in ("mots", "posetrack", "pose", "sot")},
+}
 
 
 def _bounce(number: int) -> int:

@@ -88,6 +88,12 @@ class Samples:
     stages: list[Stages] = field(default_factory=list)
     backbone: list[float] = field(default_factory=list)
 
+    def add(self, other: Samples) -> None:
+        """Take those of another race as well."""
+        self.frames += other.frames
+        self.stages += other.stages
+        self.backbone += other.backbone
+
 
 @dataclass(frozen=True, slots=True)
 class Rounds:

@@ -163,12 +163,14 @@ def stage_table(
     return lines
 
 
-def save(name: str, lines: Sequence[str], record: Mapping[str, Any]) -> None:
-    """Keep a run as `results/NAME.txt` and `results/NAME.json`."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def save(
+    name: str, lines: Sequence[str], record: Mapping[str, Any], folder: Path = RESULTS
+) -> None:
+    """Keep a run as `NAME.txt` and `NAME.json`, in `results/` or another folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     text = json.dumps(dict(record), indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def summary(

@@ -69,6 +69,8 @@ class Recorder:
 
     def finish(self) -> Walk:
         """The walk, with the frame whose number of files is the median."""
+        if not self._frames:
+            return self.walk
         visits = sorted(self._frames, key=lambda frame: len(set(frame)))[len(self._frames) // 2]
         self.walk.frame_files = list(dict.fromkeys(visits))
         self.walk.frame_switches = sum(a != b for a, b in pairwise(visits))
@@ -125,11 +127,14 @@ def recorded() -> Iterator[Recorder]:
 
 
 def walk_track(bundle: Path, output: Path) -> Walk:
-    """`cli track camera0 --task mot --detector motion`, of a stand-in for the camera."""
+    """`cli track camera0 --task mot --detector motion`, of a stand-in for the camera.
+
+    All in the main thread: the way is the same where frames overlap.
+    """
     return _walk(
         *("track", "camera0", "--task", "mot", "--detector", "motion", "--bundle", str(bundle)),
         *("--output", str(output), "--mot-height", "64", "--mot-width", "96"),
-        *("--max-frames", str(FRAMES), "--threads", "1"),
+        *("--max-frames", str(FRAMES), "--threads", "1", "--no-overlap"),
     )
 
 

@@ -39,10 +39,10 @@ def load_float_bundle(path: Path) -> tuple[Bundle, onnx.ModelProto]:
         CalibrationError: It is not fp32, or already int8.
     """
     bundle = Bundle.load(path)
-    if bundle.spec.detector:
+    if bundle.spec.kind != "backbone":
         raise CalibrationError(
-            f"bundle {path} is of the detector {bundle.spec.backbone}, and backbones alone are "
-            "made int8: use `cli export --detector … --precision fp16`"
+            f"bundle {path} is of the {bundle.spec.kind} model {bundle.spec.backbone}, and "
+            "backbones alone are made int8: use `cli export --detector … --precision fp16`"
         )
     model = onnx.load(path / bundle.spec.graphs["backbone"].file)
     quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)

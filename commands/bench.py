@@ -93,8 +93,8 @@ def command(
 ) -> None:
     """Measure latency, memory and energy of a task, backends side by side.
 
-    Of a detector's bundle, the latency of a frame: on its backends, and of another bundle or ONNX
-    file with --against.
+    Of the bundle of a detector, pose or mask model, the latency of a frame: on its backends, and of
+    another bundle or ONNX file with --against.
 
     All backends work on the same frames in memory, taking turns frame by frame after a warm-up;
     then each runs by itself for its memory and energy. Ratios are of neighbouring frames. It says
@@ -167,15 +167,27 @@ def _bench_detector(
     from ..evaluation.benchmark.workload import footage_workload, scene_workload
     from ..runtime.bundle.bundle import Bundle
 
-    if not Bundle.load(bundle).spec.detector:
+    spec = Bundle.load(bundle).spec
+    if spec.kind == "backbone":
         raise RequestError(f"{bundle} is the bundle of a backbone: add --task {'|'.join(TASKS)}")
+    tasks = () if spec.kind == "detector" else ("mot",)
     if source is None:
-        workload = scene_workload(frames, size_hw or (480, 640), DEFAULT_OBJECTS, ())
+        workload = scene_workload(frames, size_hw or (480, 640), DEFAULT_OBJECTS, tasks)
     else:
-        workload = footage_workload(source, frames, DEFAULT_OBJECTS, ())
+        workload = footage_workload(source, frames, DEFAULT_OBJECTS, tasks)
     models = [bundle, *([] if against is None else [Path(against)])]
-    sides = [DetectorSide(f"{m.name} {name}", m, name) for m in models for name in backends]
-    measured = measure_detectors(sides, workload.frames, rounds, threads)
+    several = len(spec.graphs) > 1
+    sides = [
+        DetectorSide(
+            f"{model.name} {graph} {name}" if several else f"{model.name} {name}",
+            *(model, name, graph),
+        )
+        for graph in spec.graphs
+        for model in models
+        for name in backends
+    ]
+    seen = workload.detected.get("mot", ())
+    measured = measure_detectors(sides, workload.frames, rounds, threads, seen)
     clip = {"name": workload.name, "size": "x".join(map(str, workload.size_hw))}
     headline = f"{workload.name}, {clip['size']}: {rounds} rounds of {len(workload.frames)} frames"
     report_to.show(Report(times_data(measured, clip), [times_table(measured)], [headline]))

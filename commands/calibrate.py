@@ -203,7 +203,7 @@ def _write_report(folder: Path, data: dict[str, Any], result: Calibration) -> No
     from ..runtime.writers.base import write_atomic, write_json_atomic
 
     text, plain, plot = (folder / name for name in REPORT_FILES)
-    write_atomic(text, report_text(data).encode())
+    write_atomic(text, report_text(data).encode(errors="replace"))
     write_json_atomic(plain, data)
     lowest = data["cosine"]["lowest"]
     plot_drift(result.facts, f"{data['backbone']}, int8: feature cosine {lowest:.4f}", plot)

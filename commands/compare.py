@@ -197,7 +197,7 @@ def compare_trackers(report_to: ReportOutput, **values: Any) -> None:
     from ..runtime.bundle.bundle import Bundle
     from ..runtime.inference.runner import GraphRunner
 
-    sequences = chosen_sequences(FORMATS["mot"], {**values, "results": None})
+    sequences = chosen_sequences(FORMATS["mot"], {**values, "results": None}, "mot")
     check_trackable(sequences)
     if values["bundle"] is not None and values["backbone"] is not None:
         raise RequestError("--bundle and --backbone name two bundles: give one of them")

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 TASKS = ("sot", "vos", "mot", "mots", "posetrack")
 DETECT = "detect"
+LAYOUTS = (
+    *("otb", "lasot", "got10k", "trackingnet", "davis", "youtube-vos"),
+    *("mot", "kitti", "mots", "posetrack", "coco"),
+)
 OF_DETECT = ("detector", "pose_model", *MODEL_SETTINGS)
 NOT_OF_DETECT = ("bundle", "backbone", "results", "detections", "executor")
 Failures = dict[str, UnitrackError]
@@ -53,8 +57,8 @@ Failures = dict[str, UnitrackError]
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["otb", "davis", "mot", "mots", "posetrack", "coco"]),
-    help="Layout of the data; of detect: mot, coco or posetrack.  [default: the task's, mot for "
+    type=click.Choice(LAYOUTS),
+    help="Layout of the data; of detect: mot, coco or posetrack.  [default: recognised; mot for "
     "detect]",
 )
 @sequence_options
@@ -102,10 +106,11 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
         raise RequestError(f"{flag} belongs to --task detect, got --task {task}")
     if format_name == "coco":
         raise RequestError(f"--format coco belongs to --task detect, got --task {task}")
-    from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+    from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS, format_of
     from .console.jobs import raise_failures
 
-    format_name = format_name or FORMAT_OF_TASK[task]
+    asked = format_name
+    format_name = format_name or format_of(task, values["data"], values["split"])
     row = FORMATS[format_name]
     if row.task != task:
         raise RequestError(
@@ -113,7 +118,7 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
             f"give --format {FORMAT_OF_TASK[task]}"
         )
     measure = _score if values["results"] is not None else _track
-    sequences = chosen_sequences(row, values)
+    sequences = chosen_sequences(row, values, asked)
     records, failures, setting = measure(sequences, task, format_name, values)
     summary = _summary(row, records, failures, {"task": task, "format": format_name, **setting})
     if setting["output"] is not None:
@@ -180,11 +185,21 @@ def _error_console() -> Any:
     return console
 
 
-def chosen_sequences(row: DatasetFormat, values: dict[str, Any]) -> list[Sequence]:
-    """The sequences that `sequence_options` and `--detections` name."""
-    from ..evaluation.datasets.base import choose, first_frames
+def chosen_sequences(
+    row: DatasetFormat, values: dict[str, Any], asked: str | None = None
+) -> list[Sequence]:
+    """The sequences that `sequence_options` and `--detections` name.
 
-    sequences = choose(row.read(values["data"], values["split"]), values["names"])
+    Args:
+        row: How the data is read.
+        values: Of the options.
+        asked: The layout that `--format` names; None: it was recognised.
+    """
+    from ..evaluation.datasets.base import choose, first_frames
+    from ..evaluation.datasets.registry import read_sequences
+
+    every = read_sequences(row.task, asked, values["data"], values["split"])
+    sequences = choose(every, values["names"])
     sequences = [first_frames(sequence, values["max_frames"]) for sequence in sequences]
     folder: Path | None = values["detections"]
     if folder is None:

@@ -10,7 +10,7 @@ import click
 
 from ..errors import ExportError, RequestError
 from ..runtime.inference.tensorrt.library import VARIANTS
-from ..runtime.paths import default_bundle, default_model, model_file, model_name
+from ..runtime.paths import default_bundle, default_model, model_name
 from ..runtime.tables import TextTable
 from .console.report import Report, ReportOutput
 from .options.shared import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     metavar="NAME|FILE.onnx",
     help="A detector in place of a backbone: a name that `cli models` lists, or an ONNX file whose "
     "layout is recognised. Writes a bundle with normalisation and decoding in the graph, for `cli "
-    "track --detector` and `cli build`. Pose and mask models become one ONNX file each.",
+    "track` and `cli build`. Pose and mask models, which look at crops of persons, likewise.",
 )
 @click.option(
     "--detector-names",
@@ -71,10 +71,15 @@ if TYPE_CHECKING:
     help="Maximum number of keys that mask propagation keeps per cell.",
 )
 @engine_options(required=False)
-@output_option(
-    "Folder of the bundle, or the ONNX file of a pose or mask model.  [default: bundles/BACKBONE, "
-    "bundles/detectors/DETECTOR]"
+@click.option(
+    "--triton",
+    "triton",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Also write the bundle's graphs as models of a Triton repository. Alone with --output, of "
+    "the bundle that is there.",
 )
+@output_option("Folder of the bundle.  [default: bundles/BACKBONE, bundles/detectors/DETECTOR]")
 @force_option
 @report_options
 def command(
@@ -91,6 +96,7 @@ def command(
     engine: str | None,
     targets: tuple[str, ...],
     workspace: int | None,
+    triton: Path | None,
     output: Path | None,
     force: bool,
     report_to: ReportOutput,
@@ -113,15 +119,15 @@ def command(
         raise RequestError(
             f"--target and --workspace belong to --engine: add --engine {'|'.join(VARIANTS)}"
         )
+    if triton is not None and backbone is None and detector is None and output is not None:
+        from ..runtime.bundle.bundle import Bundle as Loaded
+
+        report_to.show(with_repository(Report({}), Loaded.load(output), triton, force))
+        return
     if detector is not None and backbone is None:
         if len(sizes) > 1:
             raise RequestError("--detector takes one --size; without it, its own or any")
         size_hw = sizes[0] if sizes else None
-        if is_crop_model(detector):
-            if engine is not None:
-                raise RequestError(f"--engine builds bundles, and {detector} is one ONNX file")
-            report_to.show(export_crop_model(detector, output, weights, size_hw, precision, force))
-            return
         from ..runtime.detectors.model import ModelSettings
 
         settings = ModelSettings(
@@ -140,7 +146,7 @@ def command(
             engines = build_with_progress(bundle, wanted)
             report.data["engines"] = [asdict(one) for one in engines]
             report = replace(report, tables=[*report.tables, engine_table(engines)])
-        report_to.show(report)
+        report_to.show(with_repository(report, bundle, triton, force))
         return
     if detector_names or detector_layout or detector_normalise:
         raise RequestError("--detector-names, -layout and -normalise belong to --detector")
@@ -169,18 +175,37 @@ def command(
         tables.append(engine_table(engines))
         closing.append(f"engines are in {output / 'engines'}")
         data["engines"] = [asdict(one) for one in engines]
-    report_to.show(Report(data, tables, closing=closing))
+    report_to.show(with_repository(Report(data, tables, closing=closing), bundle, triton, force))
 
 
-def is_crop_model(detector: str) -> bool:
-    """Whether a model of the table looks at crops: poses and masks.
+def with_repository(report: Report, bundle: Bundle, folder: Path | None, force: bool) -> Report:
+    """The report, and below it the models of a Triton repository, which are written now.
+
+    Args:
+        report: Of what was done before.
+        bundle: Whose graphs.
+        folder: Of the repository; None: none is asked for.
+        force: Whether models that are there are replaced.
 
     Raises:
-        ExportError: A name that is not on the table.
+        ExportError: See `export.triton.write_repository`.
     """
-    from ..export.detectors.table import find_model
+    if folder is None:
+        return report
+    from ..export.triton import write_repository
 
-    return model_name(detector) is not None and "boxes" not in find_model(detector).gives
+    models = write_repository(bundle, folder, force=force)
+    head = ("model", "", "images a run", "takes", "gives")
+    rows = [
+        (m.name, m.kind, str(m.batch or "-"), ", ".join(m.inputs), ", ".join(m.outputs))
+        for m in models
+    ]
+    return replace(
+        report,
+        data={**report.data, "triton": [asdict(model) for model in models]},
+        tables=[*report.tables, TextTable(head, rows, left=5)],
+        closing=[*report.closing, f"Triton repository: tritonserver --model-repository {folder}"],
+    )
 
 
 def export_detector(
@@ -209,17 +234,16 @@ def export_detector(
 
 
 def detector_report(bundle: Bundle) -> Report:
-    """What a detector's graph takes and gives, and how far it is from its file."""
-    from ..runtime.bundle.spec import DETECTOR_GRAPH
-
-    graph = bundle.graph(DETECTOR_GRAPH)
+    """What a model's graphs take and give, and how far they are from its file."""
+    graphs = bundle.spec.graphs.values()
+    error = max(graph.max_abs_error or 0 for graph in graphs)
     closing = [
         f"{bundle.spec.arch} with decoding inside, {bundle.spec.precision}: differs from its file "
-        f"by {graph.max_abs_error:.1e} at most",
+        f"by {error:.1e} at most",
         f"bundle written: {bundle.path}",
     ]
     data = {"bundle": str(bundle.path), **bundle.spec.to_json()}
-    return Report(data, [tensor_table(graph)], closing=closing)
+    return Report(data, [tensor_table(graph) for graph in graphs], closing=closing)
 
 
 def tensor_table(graph: GraphSpec) -> TextTable:
@@ -230,29 +254,3 @@ def tensor_table(graph: GraphSpec) -> TextTable:
         for tensor in tensors
     ]
     return TextTable(("", "tensor", "type and shape"), rows, left=3)
-
-
-def export_crop_model(
-    name: str,
-    output: Path | None,
-    weights: Path | None,
-    size_hw: tuple[int, int] | None,
-    precision: str,
-    force: bool,
-) -> Report:
-    """Write the graph of a pose or mask model.
-
-    Returns:
-        What it takes and gives.
-
-    Raises:
-        ExportError: The file is there already, or the model cannot be had or converted.
-    """
-    from ..export.detectors.exporter import ModelOptions, export_model
-
-    path = output or model_file(name)
-    if path.exists() and not force:
-        raise ExportError(f"{path} is there already: replace it with --force")
-    spec = export_model(name, path, weights, ModelOptions(size_hw, precision=precision))
-    closing = [f"model written: {path} ({spec.size_bytes / 1e6:.1f} MB)"]
-    return Report({"file": str(path), **asdict(spec)}, [tensor_table(spec)], closing=closing)

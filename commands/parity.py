@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,8 @@ def command(
 ) -> None:
     """Compare a bundle with PyTorch, graph by graph and task by task.
 
-    A detector's bundle is compared with the ONNX file that it was made from (--weights FILE.onnx),
-    with --against BUNDLE2, or with itself on the CPU: the same objects in every frame?
+    The bundle of a detector, pose or mask model is compared with the ONNX file that it was made
+    from (--weights FILE.onnx), with --against BUNDLE2, or with itself on the CPU.
 
     Every graph runs on every backend at several sizes, then all six tasks on the same frames. The
     result is kept as parity.json in the bundle. Exit status 1 where a bound of the bundle's
@@ -96,13 +97,13 @@ def command(
     if against is not None and weights is not None:
         raise RequestError("--weights are for PyTorch, --against takes its place: give one of them")
     loaded = Bundle.load(bundle)
-    if loaded.spec.detector:
-        _compare_detector(
+    if loaded.spec.kind != "backbone":
+        _compare_model(
             loaded, source, count, size_hw, backends, against, weights, threads, report_to
         )
         return
     size_hw = _image_size(loaded, size_hw)
-    workload = _workload(source, count, size_hw, graphs_only)
+    workload = _workload(source, count, size_hw, () if graphs_only else TASKS)
     tasks = () if graphs_only else _tasks(loaded, TASKS)
     with Console(stderr=True).status("comparing") as status:
         status.update("looking for backends")
@@ -134,7 +135,7 @@ def command(
         )
 
 
-def _compare_detector(
+def _compare_model(
     bundle: Bundle,
     source: str | None,
     count: int,
@@ -145,12 +146,19 @@ def _compare_detector(
     threads: int,
     report_to: ReportOutput,
 ) -> None:
-    from ..evaluation.parity import detectors
+    from ..evaluation.parity import detectors, persons
 
-    workload = _workload(source, count, size_hw or (480, 640), graphs_only=True)
+    person = bundle.spec.kind == "person"
+    workload = _workload(source, count, size_hw or (480, 640), ("mot",) if person else ())
     chosen, absent = _backends(bundle, backends, threads)
-    reference = against or weights or bundle.path
-    rows = detectors.compare_detector(bundle, reference, chosen, workload.frames, threads)
+    reference, frames = against or weights or bundle.path, workload.frames
+    if person:
+        seen = workload.detected["mot"]
+        of_persons = persons.compare_persons(bundle, reference, chosen, frames, seen, threads)
+        rows, table = persons.rows_data(bundle, of_persons), persons.parity_table(of_persons)
+    else:
+        found = detectors.compare_detector(bundle, reference, chosen, frames, threads)
+        rows, table = detectors.rows_data(bundle, found), detectors.parity_table(found)
     named = "itself" if reference == bundle.path else reference.absolute().name
     clip = {
         "name": workload.name,
@@ -161,7 +169,7 @@ def _compare_detector(
     path = detectors.write_parity(bundle, data)
     notes = [f"not available: {', '.join(absent)}; `cli doctor` says why"] if absent else []
     headline = f"{bundle.path} ({bundle.spec.precision}) against {named} on cpu"
-    report_to.show(Report(data, [detectors.parity_table(rows)], [headline], notes))
+    report_to.show(Report(data, [table], [headline], notes))
     if data["first_exceeded"]:
         raise UnitrackError(
             f"{data['first_exceeded']} for precision {bundle.spec.precision}: see {path}; export "
@@ -178,11 +186,10 @@ def _image_size(bundle: Bundle, size_hw: tuple[int, int] | None) -> tuple[int, i
 
 
 def _workload(
-    source: str | None, count: int, size_hw: tuple[int, int], graphs_only: bool
+    source: str | None, count: int, size_hw: tuple[int, int], tasks: Sequence[str]
 ) -> Workload:
-    from ..evaluation.benchmark.workload import TASKS, footage_workload, scene_workload
+    from ..evaluation.benchmark.workload import footage_workload, scene_workload
 
-    tasks = () if graphs_only else TASKS
     if source is not None:
         return footage_workload(source, count, _OBJECTS, tasks)
     return scene_workload(count, size_hw, _OBJECTS, tasks)

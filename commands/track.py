@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SourceError
+from ..errors import OutputError, SourceError, printable
 from ..runtime.detectors.base import MOTION
 from ..runtime.paths import is_folder, model_file
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
@@ -122,9 +122,11 @@ def run(config: TrackConfig) -> None:
     Raises:
         UnitrackError: See `tracking.session.track`.
         SourceError: A source failed, or ended before its time.
+        OutputError: Frames or lines are lost, since they could not be written.
     """
     settings = config.run
     live = _live_request(settings)
+    lost_lines = 0
     if live is None:
         report = _track(config, None)
     else:
@@ -134,9 +136,11 @@ def run(config: TrackConfig) -> None:
             if outputs.url is not None:
                 click.echo(f"live view: {outputs.url}", err=True)
             report = _track(config, outputs)
+            lost_lines = outputs.lines.lost if outputs.lines is not None else 0
     if report.data["interrupted"]:
         sys.exit(130)
     _raise_failures(report)
+    _raise_losses(report, lost_lines)
 
 
 def _prepare(config: TrackConfig) -> None:
@@ -170,7 +174,15 @@ def _live_request(settings: RunConfig) -> LiveRequest | None:
         return None
     from ..runtime.server.launch import LiveRequest
 
-    live = LiveRequest(settings.serve, settings.serve_token, settings.jsonl)
+    live = LiveRequest(
+        settings.serve,
+        settings.serve_token,
+        settings.jsonl,
+        settings.serve_viewer_token,
+        settings.serve_cert,
+        settings.serve_key,
+        settings.unhealthy_after_s,
+    )
     live.check()
     return live
 
@@ -189,12 +201,23 @@ def _track(config: TrackConfig, live: LiveOutputs | None) -> RunReport:
             config,
             watch,
             prepare=lambda: _prepare(config),
-            say=lambda line: click.echo(line, err=True),
+            say=lambda line: click.echo(printable(line), err=True),
             listeners=listeners,
             commands=commands,
         )
     show_run(report, err=live is not None and live.takes_stdout)
     return report
+
+
+def _raise_losses(report: RunReport, lost_lines: int) -> None:
+    lost = [
+        f"{frames} frames are not in {single.output / name}"
+        for single in report.sources.values()
+        for name, frames in single.data["lost_frames"].items()
+    ]
+    lost += [f"{lost_lines} lines are not in --jsonl"] if lost_lines else []
+    if lost:
+        raise OutputError(f"{'; '.join(lost)}: they could not be written when their time came")
 
 
 def _raise_failures(report: RunReport) -> None:

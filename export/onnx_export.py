@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +127,7 @@ def _trace(
         for t in definition.inputs
     )
     try:
-        with _quiet():
+        with _quiet(), _one_operator_table():
             program = torch.onnx.export(
                 definition.module.eval(),
                 example,
@@ -192,6 +194,34 @@ def _compare(
             )
         worst = max(worst, float(np.abs(found - want.double().numpy()).max()))
     return worst
+
+
+@contextlib.contextmanager
+def _one_operator_table() -> Iterator[None]:
+    """Have the exporter read the sources of its ONNX operators once, and not for every graph.
+
+    That is a quarter of an export, and no argument of PyTorch's hands the table on. Where a version
+    keeps it elsewhere, it is read every time; the graphs are the same.
+    """
+    try:
+        exporter = importlib.import_module("torch.onnx._internal.exporter._registration")
+        tables = exporter.ONNXRegistry
+        own, read = tables.__dict__["from_torchlib"], tables.from_torchlib
+    except (ImportError, AttributeError, KeyError):
+        tables = None
+    if tables is None:
+        yield
+        return
+    tables.from_torchlib = staticmethod(functools.partial(_once, read))
+    try:
+        yield
+    finally:
+        tables.from_torchlib = own
+
+
+@functools.cache
+def _once(function: Callable[..., Any], **arguments: int) -> Any:
+    return function(**arguments)
 
 
 @contextlib.contextmanager

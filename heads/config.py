@@ -39,6 +39,12 @@ PRESETS = ("memory", "unitrack")
 """The ways to associate: by appearance memory, and the paper's with the authors' numbers."""
 
 
+APPEARANCES = ("auto", "always")
+"""When features are computed: of what is compared, or of every object in every frame."""
+
+NETWORK_HW = 608, 1088
+"""Height and width of the authors' network image."""
+
 CLASSES = ("together", "apart")
 """Whether detections of another class may join a track."""
 
@@ -119,11 +125,21 @@ class TrackedConfig(TaskConfig):
             "(point by point, task mot only)."
         },
     )
-    height: int = field(default=608, metadata={"help": "Height of the network's image."})
-    width: int = field(default=1088, metadata={"help": "Width of the network's image."})
+    appearance: str | None = field(
+        default=None,
+        metadata={
+            "help": "auto: the backbone sees only objects whose place leaves open who they are, "
+            "each at the size that it needs (preset memory); always: it sees every frame, in the "
+            "size of the next two.  [default: auto; always with preset unitrack or a size]",
+            "choices": APPEARANCES,
+        },
+    )
+    height: int = field(default=NETWORK_HW[0], metadata={"help": "Height of the network's image."})
+    width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
     def __post_init__(self) -> None:
         self._take_preset()
+        self._check_appearance()
         image = self.height, self.width
         if not 32 <= min(image) <= max(image) <= 8192:
             raise RequestError(
@@ -156,6 +172,31 @@ class TrackedConfig(TaskConfig):
             )
         if self.memory is not None and not 1 <= self.memory <= 100:
             raise RequestError(f"{self.task}: got memory {self.memory}, expected 1 to 100 features")
+
+    @property
+    def looks_when_needed(self) -> bool:
+        """Whether the backbone sees objects only when they are compared."""
+        own_size = (self.height, self.width) != NETWORK_HW
+        fits = self.preset == "memory" and not own_size
+        return self.appearance == "auto" or (self.appearance is None and fits)
+
+    def _check_appearance(self) -> None:
+        if self.appearance not in (None, *APPEARANCES):
+            raise RequestError(
+                f"{self.task}: got appearance {self.appearance!r}, expected one of "
+                f"{', '.join(APPEARANCES)}"
+            )
+        if self.appearance != "auto":
+            return
+        if self.preset != "memory":
+            raise RequestError(
+                f"{self.task}: appearance auto belongs to preset memory, got preset {self.preset}"
+            )
+        if (self.height, self.width) != NETWORK_HW:
+            raise RequestError(
+                f"{self.task}: appearance auto sees every object at the size that it needs, got "
+                f"image {self.height}x{self.width}: leave out the size, or give appearance always"
+            )
 
     @property
     def lowest_confidence(self) -> float:

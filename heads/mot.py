@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
-from ..runtime.preprocessing import FeatureMap
+from ..runtime.inference.base import Array
+from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.kalman import boxes_of
 from .association.tracklets import ObjectFeatures, Tracklet, points_of
 from .config import MotConfig
 from .tracked import TrackedHead
+
+if TYPE_CHECKING:
+    from .association.look_memory import Look
 
 
 class MotHead(TrackedHead[MotConfig]):
@@ -54,6 +58,32 @@ class MotHead(TrackedHead[MotConfig]):
         inside_x = np.asarray(weights_x.any(axis=2), np.float32)
         present = inside_y[:, :, None] * inside_x[:, None, :]
         return ObjectFeatures(points, present.reshape(len(present), -1))
+
+    def _where(self, seen: Detections, row: int, letterbox: Letterbox) -> npt.NDArray[np.float32]:
+        """(6,) the box, and where the frame begins and ends, in pixels of the tile."""
+        box = letterbox.to_network(seen.boxes_xyxy[row])
+        top, left, (height, width) = letterbox.top, letterbox.left, letterbox.inner_hw
+        frame = np.array([left, top, left + width, top + height], np.float32)
+        return np.concatenate([box, frame])
+
+    def _describe_looks(
+        self, features: Array, looks: Sequence[Look], places: Sequence[tuple[int, int]]
+    ) -> ObjectFeatures:
+        """See the base class; a bin whose centre is outside the frame is no point."""
+        output_hw = self._config.roi_height, self._config.roi_width
+        where = np.array([look.where for look in looks], np.float32)
+        left_top = np.array([place[::-1] for place in places], np.float32)
+        weights = roi_weights(
+            where[:, :4] + np.tile(left_top, 2),
+            stride=self._graphs.spec.stride,
+            grid_hw=(features.shape[1], features.shape[2]),
+            output_hw=output_hw,
+        )
+        points = points_of(self._graphs, "box_features", features, *weights)
+        inside_y = _centres_inside(where[:, 1::2], output_hw[0])
+        inside_x = _centres_inside(where[:, 0::2], output_hw[1])
+        present = inside_y[:, :, None] & inside_x[:, None, :]
+        return ObjectFeatures(points, present.reshape(len(looks), -1).astype(np.float32))
 
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         missed = self._coasting(frame.size_hw)
@@ -121,6 +151,18 @@ class MotHead(TrackedHead[MotConfig]):
         boxes = boxes_of([t.filter for t in tracklets])
         inside = (boxes[:, 0] > 0) & (boxes[:, 2] < size_hw[1])
         return [t for t, good in zip(tracklets, inside.tolist(), strict=True) if good]
+
+
+def _centres_inside(ends: npt.NDArray[np.float32], bins: int) -> BoolArray:
+    """(N, bins) bool: whether the centres of an axis' bins are in the frame.
+
+    Args:
+        ends: (N, 4) first and last of the box, first and last of the frame.
+        bins: How many the box is divided into.
+    """
+    low, high, first, last = ends.T[:, :, None]
+    centre = low + (high - low) * ((np.arange(bins) + 0.5) / bins)
+    return np.asarray((centre >= first) & (centre <= last), np.bool_)
 
 
 def roi_weights(

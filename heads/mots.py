@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,11 +12,15 @@ import numpy as np
 from ..errors import DetectionError
 from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import mask_boxes, nms, valid_rows
-from ..runtime.preprocessing import FeatureMap
-from .association.mask_points import describe_masks
+from ..runtime.inference.base import Array
+from ..runtime.preprocessing import FeatureMap, Letterbox
+from .association.mask_points import describe_looks, describe_masks, masks_on_tile
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import MotsConfig
 from .tracked import TrackedHead, matched
+
+if TYPE_CHECKING:
+    from .association.look_memory import Look
 
 
 class MotsHead(TrackedHead[MotsConfig]):
@@ -62,6 +66,21 @@ class MotsHead(TrackedHead[MotsConfig]):
         if seen.masks is None:
             return None
         return describe_masks(self._graphs, seen.masks, features, self._config.max_area)
+
+    def _where(self, seen: Detections, row: int, letterbox: Letterbox) -> BoolArray:
+        """(rows, cols) bool: the mask at the tile's cells."""
+        if seen.masks is None:
+            return np.zeros((0, 0), np.bool_)
+        mask: BoolArray = masks_on_tile(
+            seen.masks[row : row + 1], letterbox, self._graphs.spec.stride
+        )[0]
+        return mask
+
+    def _describe_looks(
+        self, features: Array, looks: Sequence[Look], places: Sequence[tuple[int, int]]
+    ) -> ObjectFeatures:
+        """See the base class."""
+        return describe_looks(self._graphs, features, looks, places, self._config.max_area)
 
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         return self._apart(frame, *matched(tracklets, seen))

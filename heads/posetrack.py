@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import DetectionError
 from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import clip_boxes, valid_rows
-from ..runtime.preprocessing import FeatureMap
-from .association.mask_points import describe_grid
+from ..runtime.inference.base import Array
+from ..runtime.preprocessing import FeatureMap, Letterbox
+from .association.mask_points import describe_grid, describe_looks
 from .association.skeleton import pose_mask
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import PosetrackConfig
 from .tracked import TrackedHead, matched, moved_points
+
+if TYPE_CHECKING:
+    from .association.look_memory import Look
 
 
 class PosetrackHead(TrackedHead[PosetrackConfig]):
@@ -46,8 +50,25 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.keypoints is None:
             return None
-        grid = poses_on_grid(seen.keypoints, features)
-        return describe_grid(self._graphs, grid, features, self._config.max_area)
+        letterbox, stride = features.letterbox, features.stride
+        grid = poses_on_grid(seen.keypoints, letterbox, stride, features.grid_hw)
+        return describe_grid(self._graphs, grid, features.array, self._config.max_area)
+
+    def _where(self, seen: Detections, row: int, letterbox: Letterbox) -> BoolArray:
+        """(rows, cols) bool: the skeleton at the tile's cells."""
+        if seen.keypoints is None:
+            return np.zeros((0, 0), np.bool_)
+        stride = self._graphs.spec.stride
+        cells = letterbox.network_hw[0] // stride, letterbox.network_hw[1] // stride
+        joints = seen.keypoints[row : row + 1]
+        mask: BoolArray = poses_on_grid(joints, letterbox, stride, cells)[0]
+        return mask
+
+    def _describe_looks(
+        self, features: Array, looks: Sequence[Look], places: Sequence[tuple[int, int]]
+    ) -> ObjectFeatures:
+        """See the base class."""
+        return describe_looks(self._graphs, features, looks, places, self._config.max_area)
 
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
         return Tracks(frame.index, *matched(tracklets, seen))
@@ -71,23 +92,26 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         )
 
 
-def poses_on_grid(keypoints: FloatArray, features: FeatureMap) -> BoolArray:
+def poses_on_grid(
+    keypoints: FloatArray, letterbox: Letterbox, stride: int, grid_hw: tuple[int, int]
+) -> BoolArray:
     """Skeletons drawn in the network's image and looked at from the feature cells.
 
     Args:
         keypoints: (N, K, 3) float32 in source pixels.
-        features: Whose grid.
+        letterbox: From source to network.
+        stride: Network pixels per cell.
+        grid_hw: Rows and columns of cells.
 
     Returns:
         (N, rows, cols) bool; cells of the padding are outside.
     """
-    letterbox, stride = features.letterbox, features.stride
     placed = keypoints.astype(np.float64)
     placed[..., :2] = letterbox.points_to_network(placed[..., :2])
     image = np.zeros(letterbox.network_hw, np.bool_)
     height, width = letterbox.inner_hw
     image[letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width] = True
-    grid = np.zeros((len(keypoints), *features.grid_hw), np.bool_)
+    grid = np.zeros((len(keypoints), *grid_hw), np.bool_)
     for row, joints in enumerate(placed):
         mask = pose_mask(joints, letterbox.network_hw) & image
         grid[row] = mask[::stride, ::stride]

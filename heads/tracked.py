@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ..records import (
     BoolArray,
@@ -21,14 +22,15 @@ from ..records import (
 )
 from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.head import Head
-from ..runtime.inference.base import Graphs
-from ..runtime.preprocessing import FeatureMap
+from ..runtime.inference.base import Array, Graphs
+from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.kalman import boxes_of, moved_boxes
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.tracklets import ObjectFeatures, Tracklet, Work
 from .config import TrackedConfig
 
 if TYPE_CHECKING:
-    from .association.fused_matching import FusedAssociator, FusedConfig
+    from .association.fused_matching import Appearance, FusedAssociator, FusedConfig
+    from .association.look_memory import Look, LookMemory
     from .association.matching import Associator
 
 Config = TypeVar("Config", bound=TrackedConfig)
@@ -56,13 +58,18 @@ class TrackedHead(Head, Generic[Config]):
         self._last: tuple[Frame, Sequence[Tracklet], Detections] | None = None
         self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
+        self._looks = False
+        self.work = Work()
         # One of the two is used, and only that one is imported.
         if config.preset == "unitrack":
             self._paper = self._paper_associator(fps)
         else:
             from .association.fused_matching import FusedAssociator
 
-            self._fused = FusedAssociator(graphs, self.fused_numbers(fps))
+            self._looks = config.looks_when_needed
+            make = self._look_memory if self._looks else None
+            self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
+        self.needs_features = not self._looks
 
     def _paper_associator(self, fps: float) -> Associator:
         from .association.matching import AssociationConfig, Associator
@@ -104,6 +111,12 @@ class TrackedHead(Head, Generic[Config]):
         )
         return replace(numbers, **self._own_fused_numbers())
 
+    def _look_memory(self, numbers: FusedConfig) -> LookMemory:
+        from .association.look_memory import LookMemory
+
+        kept = numbers.memory, numbers.memory_interval_s
+        return LookMemory(self._graphs, *kept, self._describe_looks, self.work)
+
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
         """One size for all sources, as in the authors' code."""
         return self._config.height, self._config.width
@@ -121,6 +134,12 @@ class TrackedHead(Head, Generic[Config]):
     ) -> Tracks:
         """Give identities to the detections of the next frame.
 
+        Args:
+            frame: Its index is larger than that of the last one.
+            features: Of the whole frame; not looked at, and may be None, where objects are looked
+                at only when they are compared.
+            detections: None: there is none.
+
         Raises:
             DetectionError: The detections are not of the kind that the task tracks.
         """
@@ -128,12 +147,31 @@ class TrackedHead(Head, Generic[Config]):
         if given.class_names not in (None, self._class_names):
             self._class_names, self._people = given.class_names, people_of(given.class_names)
         seen = self._usable(given, frame.size_hw)
-        appearance = self._describe(seen, features) if seen.scores.size else None
-        return self.associate(frame, seen, appearance)
+        if not seen.scores.size:
+            return self.associate(frame, seen, None)
+        if self._looks:
+            return self.associate(frame, seen, self.looks(frame, seen))
+        return self.associate(frame, seen, self._describe(seen, features))
 
-    def associate(
-        self, frame: Frame, seen: Detections, appearance: ObjectFeatures | None
-    ) -> Tracks:
+    @property
+    def backbone_pixels(self) -> int:
+        """See `Head`."""
+        return self.work.pixels
+
+    def looks(self, frame: Frame, seen: Detections) -> list[Look]:
+        """What the features of the tracked detections can be computed from, row by row."""
+        from .association.look_memory import Look
+        from .association.tiles import tile_of
+
+        found = []
+        for row, box in enumerate(seen.boxes_xyxy.tolist()):
+            letterbox = tile_of(box, frame.size_hw)
+            tile = letterbox.apply(letterbox.cut_out(frame.image))
+            where = self._where(seen, row, letterbox)
+            found.append(Look(tile, letterbox, where, bool(where.any())))
+        return found
+
+    def associate(self, frame: Frame, seen: Detections, appearance: Appearance | None) -> Tracks:
         """Give identities to detections whose appearance is known.
 
         Args:
@@ -145,7 +183,9 @@ class TrackedHead(Head, Generic[Config]):
         if self._fused is not None:
             tracklets = self._fused.step(frame.index, frame.time_s, seen, appearance)
         elif self._paper is not None:
-            tracklets = self._paper.step(frame.index, seen, appearance)
+            tracklets = self._paper.step(
+                frame.index, seen, cast("ObjectFeatures | None", appearance)
+            )
         if len(tracklets) < seen.scores.size:
             left = np.ones(seen.scores.size, np.bool_)
             left[[t.detection for t in tracklets]] = False
@@ -229,6 +269,22 @@ class TrackedHead(Head, Generic[Config]):
     @abstractmethod
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         """Appearance of the tracked detections, at least one."""
+
+    @abstractmethod
+    def _where(self, seen: Detections, row: int, letterbox: Letterbox) -> npt.NDArray[np.generic]:
+        """What of its tile a tracked detection is; all 0 where it has no point."""
+
+    @abstractmethod
+    def _describe_looks(
+        self, features: Array, looks: Sequence[Look], places: Sequence[tuple[int, int]]
+    ) -> ObjectFeatures:
+        """Appearance of objects whose tiles are in one image.
+
+        Args:
+            features: (1, rows, cols, C) of the image.
+            looks: N objects.
+            places: Top and left of their tiles in the image.
+        """
 
     @abstractmethod
     def _moved(

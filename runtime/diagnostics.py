@@ -183,7 +183,11 @@ def bundle_facts(path: Path) -> list[Fact]:
         return [Fact(str(path), "unusable", str(error))]
     spec = bundle.spec
     sizes = ", ".join(f"{h}x{w}" for h, w in spec.sizes_hw) or "any size"
-    what = f"detector {spec.backbone}" if spec.detector else f"{spec.backbone} {spec.layer}"
+    what = (
+        f"{spec.backbone} {spec.layer}"
+        if spec.kind == "backbone"
+        else f"{spec.kind} {spec.backbone}"
+    )
     first = Fact(str(path), f"{what} {spec.precision}, {sizes}")
     return [first, *(_backend(bundle, row) for row in BACKENDS.values())]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ..records import Frame, Tracks
+from .monitoring.images import ImageHealth
 from .sources.base import SourceInfo
 
 
@@ -26,6 +27,7 @@ class FrameEvent:
         stages_s: Seconds that each stage of this frame took, by the stage's name; 'latency' is
             from capture to result. Of a batched pass of the backbone, the frame's share.
         dropped: Frames of the source that were dropped so far to keep up.
+        health: What the images of a live source look like; None for others.
     """
 
     source: str
@@ -33,6 +35,7 @@ class FrameEvent:
     tracks: Mapping[str, Tracks]
     stages_s: Mapping[str, float]
     dropped: int
+    health: ImageHealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,16 @@ class SourceEvent:
 
     Attributes:
         source: The source's short name.
-        kind: 'opened' (it is about to be tracked), 'lost' (it is being reconnected), 'returned',
-            'changed' (the size of its images), 'warning' (recording has stopped, or a viewer's
-            command was refused), 'ended' (by itself or by the user) or 'failed'.
+        kind: 'waiting' (it is not there yet), 'opened' (it is about to be tracked), 'lost' (it is
+            being reconnected), 'returned', 'changed' (the size of its images), 'warning' (recording
+            has stopped, say, or a viewer's command was refused), 'ended' (by itself or by the user)
+            or 'failed'.
         message: One line for people, without credentials.
         info: What is known of the source; None where it could not be opened.
     """
 
     source: str
-    kind: Literal["opened", "lost", "returned", "changed", "warning", "ended", "failed"]
+    kind: Literal["waiting", "opened", "lost", "returned", "changed", "warning", "ended", "failed"]
     message: str
     info: SourceInfo | None = None
 
@@ -104,6 +108,12 @@ class SourceLog:
         with self._lock:
             self.messages.append(message)
             self._pass_on(SourceEvent(self.name, "warning", message))
+
+    def waiting(self, message: str) -> None:
+        """The source is not there yet, and is waited for."""
+        with self._lock:
+            self.messages.append(message)
+            self._pass_on(SourceEvent(self.name, "waiting", message))
 
     def opened(self, info: SourceInfo) -> None:
         """The source is about to be tracked."""

@@ -46,6 +46,11 @@ class Head(ABC):
     asks_ahead: bool = True
     graphs_used: tuple[str, ...] = ()
 
+    @property
+    def backbone_pixels(self) -> int:
+        """Pixels that the head itself gave the backbone so far, beside what it asked for."""
+        return 0
+
     @abstractmethod
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """The image size that the task's defaults ask for, for a source of a size."""

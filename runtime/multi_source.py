@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Stream:
         on_frame: Called after every frame.
         on_end: Called once, when the source is done, with the error that ended it, or None.
         done: Whether the source has ended.
+        joined_s: Seconds from the run's beginning to the source's first frame.
     """
 
     source: PolledSource
@@ -43,11 +45,26 @@ class Stream:
     on_frame: OnFrame
     on_end: Callable[[UnitrackError | None], None]
     done: bool = False
+    joined_s: float = 0.0
 
     def end(self, error: UnitrackError | None = None) -> None:
         """Leave the multi-source run."""
         self.done = True
         self.on_end(error)
+
+
+class LateStreams(Protocol):
+    """Sources that were not there when the run began.
+
+    Attributes:
+        pending: How many of them are still waited for.
+    """
+
+    @property
+    def pending(self) -> int: ...
+
+    def take(self) -> list[Stream]:
+        """Those that have come since the last call, ready to run."""
 
 
 class MultiSource:
@@ -64,6 +81,7 @@ class MultiSource:
             backends that compute on a device take work from one thread only.
         batch: Most frames in one pass of the backbone. On two cores, where one image keeps both
             busy, passes of two or four were slower than one after the other.
+        late: Sources that may come while the run goes on; None: none.
     """
 
     def __init__(
@@ -73,23 +91,29 @@ class MultiSource:
         *,
         overlap: bool = True,
         batch: int = 1,
+        late: LateStreams | None = None,
     ) -> None:
         self._graphs = graphs
-        self._streams = streams
+        self._streams = list(streams)
+        self._late = late
         self._batch = batch
         self._overlap = overlap and on_host(graphs)
         self._in_hand: dict[int, Future[None]] = {}
 
     def run(self, stop: StopRequest) -> None:
-        """Work until every source has ended or the user stops."""
-        if len(self._streams) == 1:
-            self._run_alone(self._streams[0], stop)
+        """Work until every source has come and ended, or the user stops."""
+        if not self._streams:
+            self._wait_for_one(stop)
+        if len(self._streams) <= 1 and not self._pending:
+            for stream in self._streams:
+                self._run_alone(stream, stop)
             return
         start = time.perf_counter()
         turn = 0
         with ThreadPoolExecutor(1, "heads") as worker:
             try:
-                while not stop.is_set and not all(m.done for m in self._streams):
+                while not stop.is_set and (self._pending or not all(m.done for m in self._streams)):
+                    self._welcome(time.perf_counter() - start)
                     ready = self._ready(turn)
                     if ready:
                         turn = ready[-1] + 1
@@ -110,6 +134,30 @@ class MultiSource:
             if not stream.done:
                 stream.pipeline.interrupted = stop.is_set
                 stream.end()
+
+    @property
+    def _pending(self) -> int:
+        return 0 if self._late is None else self._late.pending
+
+    def _welcome(self, elapsed_s: float) -> None:
+        """Let sources that have come since join."""
+        if self._late is not None and self._late.pending:
+            for stream in self._late.take():
+                stream.joined_s = elapsed_s
+                self._streams.append(stream)
+
+    def _wait_for_one(self, stop: StopRequest) -> None:
+        """Wait until a source is there, or none is waited for any more."""
+        try:
+            while self._pending and not self._streams and not stop.is_set:
+                stop.is_waiting = True
+                time.sleep(_NAP_S)
+                stop.is_waiting = False
+                self._welcome(0.0)
+        except KeyboardInterrupt:
+            stop.is_set = True
+        finally:
+            stop.is_waiting = False
 
     def _run_alone(self, stream: Stream, stop: StopRequest) -> None:
         """One source can be waited for, and no other source has work for a second thread."""
@@ -165,7 +213,7 @@ class MultiSource:
             if work is None or not work.done():
                 continue
             del self._in_hand[id(stream)]
-            stream.pipeline.elapsed_s = elapsed_s
+            stream.pipeline.elapsed_s = elapsed_s - stream.joined_s
             error = work.exception()
             if isinstance(error, UnitrackError):
                 stream.end(error)
@@ -182,8 +230,8 @@ class MultiSource:
         start = time.perf_counter()
         parts = [self._run([v.images[k] for v in views]) for k in range(len(views[0].images))]
         share_s = (time.perf_counter() - start) / len(batch)
-        for stream, _ in batch:
-            stream.pipeline.note("backbone", share_s)
+        for stream, prepared in batch:
+            stream.pipeline.note(prepared.stages_s, "backbone", share_s)
         stride = self._graphs.spec.stride
         return [
             [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -65,6 +68,18 @@ def is_file(path: Path) -> bool:
     return exists(path) and path.is_file()
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: a pipe may never end to be opened, a device never
+    to be read.
+
+    Raises:
+        OSError: It is a pipe, a socket or a device, or as `Path.stat`.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "a pipe, a socket or a device; expected a file", str(path))
+
+
 def is_folder(path: Path) -> bool:
     """Whether there is such a folder; no for names that none can have."""
     return exists(path) and path.is_dir()
@@ -76,3 +91,42 @@ def at_home(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def cache_folder() -> Path:
+    """`$UNITRACK_CACHE`, or `~/.cache/unitrack-edge`; it need not exist yet."""
+    chosen = os.environ.get("UNITRACK_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unitrack-edge"
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Take a folder for this process; the system gives it back when the process ends.
+
+    Nothing is written. File systems that know no locks, and Windows, let everybody have it.
+
+    Returns:
+        What `unlock_folder` takes; None: another process has it, or this one already.
+
+    Raises:
+        OSError: The folder cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return -1
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def unlock_folder(lock: int) -> None:
+    """Give a folder back that `lock_folder` took."""
+    if lock >= 0:
+        os.close(lock)

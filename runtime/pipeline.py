@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from math import inf
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -16,10 +18,15 @@ from .detectors.base import Detector
 from .events import FrameEvent, RunListener
 from .head import NOTHING, FeatureRequest, Head
 from .inference.base import Array, Graphs
+from .monitoring.features import FeatureCheck
+from .monitoring.images import ImageWatch
+from .monitoring.pace import PaceWatch
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
 from .signals import StopRequest
 from .sources.base import Source
 from .writers.base import Writer
+
+Item = TypeVar("Item")
 
 KEPT = 20_000
 """Frames that percentiles are taken over: enough for any file, bounded for a camera."""
@@ -29,7 +36,8 @@ class StageTimes:
     """Durations by stage, in the order in which stages first appeared."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, deque[float]] = {}
+        self._seconds: dict[str, array[float]] = {}
+        self._added: dict[str, int] = {}
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -42,13 +50,19 @@ class StageTimes:
 
     def add(self, stage: str, seconds: float) -> None:
         """Record a duration that was measured elsewhere."""
-        self._seconds.setdefault(stage, deque(maxlen=KEPT)).append(seconds)
+        # Four bytes each, the newest in place of the oldest.
+        kept, number = self._seconds.setdefault(stage, array("f")), self._added.get(stage, 0)
+        self._added[stage] = number + 1
+        if number < KEPT:
+            kept.append(seconds)
+        else:
+            kept[number % KEPT] = seconds
 
     def summary_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95 and p99 of every stage in milliseconds."""
         summary = {}
         for stage, seconds in self._seconds.items():
-            values = np.array(seconds) * 1e3
+            values = np.array(seconds, np.float64) * 1e3
             p50, p95, p99 = np.percentile(values, (50, 95, 99))
             figures = {"mean": values.mean(), "p50": p50, "p95": p95, "p99": p99}
             summary[stage] = {name: round(float(value), 3) for name, value in figures.items()}
@@ -213,6 +227,7 @@ class Prepared:
         views: What the backbone is to look at.
         detections: Task by task; None for tasks that need none, and where no detector ran.
         detects: Whether the detectors run.
+        stages_s: How long each stage of the frame took so far.
     """
 
     frame: Frame
@@ -220,6 +235,46 @@ class Prepared:
     views: Views
     detections: tuple[Detections | None, ...]
     detects: bool = True
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+
+class Ahead(Generic[Item]):
+    """Calls a function in a thread of its own, one call ahead.
+
+    Not more than one: a frame of a live source is asked for when the last one was handed over, so
+    it is never older than one frame's work.
+
+    Args:
+        make: Called in that thread; what it raises is raised where its result is taken.
+        interrupt: Makes a call that waits come back; called where the last result is not wanted.
+    """
+
+    def __init__(self, make: Callable[[], Item], interrupt: Callable[[], object]) -> None:
+        self._make = make
+        self._interrupt = interrupt
+        self._worker = ThreadPoolExecutor(1, "ahead")
+        self._coming: Future[Item] | None = None
+
+    def begin(self) -> None:
+        """Begin the next call, unless it has begun."""
+        if self._coming is None:
+            self._coming = self._worker.submit(self._make)
+
+    def __call__(self) -> Item:
+        """The result of the next call, begun or not."""
+        self.begin()
+        coming = self._coming
+        if coming is None:
+            raise RuntimeError("no call was begun")
+        result = coming.result()
+        self._coming = None
+        return result
+
+    def end(self) -> None:
+        """Wait until the thread has ended; a result that nobody took is thrown away."""
+        if self._coming is not None and not self._coming.done():
+            self._interrupt()
+        self._worker.shutdown()
 
 
 class Pipeline:
@@ -236,10 +291,17 @@ class Pipeline:
         listeners: Called after every frame.
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
+        warn: Called with a line on a live source that shows nothing, or is too fast.
+        overlap: Whether `run` may read, detect and letterbox a frame in a second thread while heads
+            and writers have the one before. Results are the same; where a head's request depends
+            on the last frame, nothing overlaps. For graphs and detectors that run on the CPU.
 
     Attributes:
         frames: Number of frames done.
+        end: One more than the number of the last one; 0 before the first.
         predicted: Of these, those in which no detector ran.
+        without_backbone: Of these, those in which the backbone saw nothing.
+        backbone_pixels: How many it saw in all of them.
         interrupted: Whether the user ended the run.
         exhausted: Whether the source was read to its end.
         elapsed_s: Wall time of the loop.
@@ -256,15 +318,20 @@ class Pipeline:
         name: str = "",
         listeners: Sequence[RunListener] = (),
         detect_every: int | None = 1,
+        warn: Callable[[str], None] = lambda _text: None,
+        overlap: bool = False,
     ) -> None:
+        self._features = FeatureCheck()
+        self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
+        self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
         self._schedule = DetectionSchedule(detect_every)
         self._viewer = Viewer(graphs, [task_runner.head for task_runner in task_runners])
         self._source = source
         self._task_runners = task_runners
         self._name = name
         self._listeners = listeners
-        self._stages_s: dict[str, float] = {}
-        self.frames = self.predicted = 0
+        self.frames = self.predicted = self.end = 0
+        self.without_backbone = self.backbone_pixels = 0
         self.interrupted = False
         self.exhausted = False
         self.elapsed_s = 0.0
@@ -284,42 +351,54 @@ class Pipeline:
                 before stays.
         """
         start = time.perf_counter()
+        most = inf if max_frames is None else max_frames
+        coming = Ahead(self.take, self._source.close) if self._overlap else self.take
         try:
-            while not stop.is_set and (max_frames is None or self.frames < max_frames):
+            while not stop.is_set and self.frames < most:
                 stop.is_waiting = True
-                prepared = self.take()
+                prepared = coming()
                 stop.is_waiting = False
                 if prepared is None:
                     break
+                if isinstance(coming, Ahead) and self.frames + 1 < most:
+                    coming.begin()
                 on_frame(prepared.frame, self.finish(prepared, self._extract(prepared)))
                 self.elapsed_s = time.perf_counter() - start
         except KeyboardInterrupt:
             stop.is_set = True
         finally:
             stop.is_waiting = False
+            if isinstance(coming, Ahead):
+                ended = self.exhausted
+                coming.end()
+                self.exhausted = ended
         self.interrupted = stop.is_set
         self.elapsed_s = time.perf_counter() - start
 
     def take(self) -> Prepared | None:
         """The next frame, made ready for the backbone; None at the end of the source."""
-        self._stages_s = {}
-        with self._measure("read"):
+        stages_s: dict[str, float] = {}
+        with self._measure("read", stages_s):
             frame = next(self._source, None)
         if frame is None:
             self.exhausted = True
             return None
         start = time.perf_counter()
         detects = self._schedule.is_due(self._source.dropped)
-        seen = tuple(self._detect(runner, frame, detects) for runner in self._task_runners)
+        seen = tuple(
+            self._detect(runner, frame, stages_s) if detects else None
+            for runner in self._task_runners
+        )
         requests = [
             NOTHING if self._predicts(runner, detects) else runner.head.request(frame, found)
             for runner, found in zip(self._task_runners, seen, strict=True)
         ]
         if not any(request != NOTHING for request in requests):
-            return Prepared(frame, start, self._viewer.views(frame, requests), seen, detects)
-        with self._measure("letterbox"):
             views = self._viewer.views(frame, requests)
-        return Prepared(frame, start, views, seen, detects)
+            return Prepared(frame, start, views, seen, detects, stages_s)
+        with self._measure("letterbox", stages_s):
+            views = self._viewer.views(frame, requests)
+        return Prepared(frame, start, views, seen, detects, stages_s)
 
     @staticmethod
     def _predicts(runner: TaskRunner, detects: bool) -> bool:
@@ -327,10 +406,10 @@ class Pipeline:
         needs = runner.detector is not None and runner.head.needs_detections
         return needs and not detects
 
-    def note(self, stage: str, seconds: float) -> None:
-        """Record how long a stage of the current frame took."""
+    def note(self, stages_s: dict[str, float], stage: str, seconds: float) -> None:
+        """Record how long a stage of a frame took; `stages_s` is the frame's own record."""
         self.times.add(stage, seconds)
-        self._stages_s[stage] = seconds
+        stages_s[stage] = seconds
 
     def finish(self, prepared: Prepared, features: Sequence[FeatureMap]) -> list[Tracks]:
         """Run the heads on a frame, write their results and call the listeners.
@@ -338,37 +417,56 @@ class Pipeline:
         Args:
             prepared: What `take` gave.
             features: Of each of its images.
+
+        Raises:
+            BackendError: The features are of no use; see `FeatureCheck`.
+            UnitrackError: Whatever a detector, head or writer raises.
         """
         frame = prepared.frame
+        self._features.check(features, prepared.views.images, frame)
+        before = self._own_pixels()
         given = prepared.views.given(features)
         work = zip(self._task_runners, prepared.detections, given, strict=True)
         results = [self._step(runner, prepared, seen, found) for runner, seen, found in work]
-        self.note("latency", self._age(prepared))
-        with self._measure("write"):
+        self.note(prepared.stages_s, "latency", self._age(prepared))
+        with self._measure("write", prepared.stages_s):
             for task_runner, tracks in zip(self._task_runners, results, strict=True):
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.ids.update(tracks.ids.tolist())
-        self.frames += 1
+        if self._source.info.live:
+            self._images.look(frame)
+            self._pace.add(frame.time_s, self._source.dropped, self._schedule.every)
+        self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
+        shapes = [image.shape for image in prepared.views.images]
+        pixels = self._own_pixels() - before + sum(shape[1] * shape[2] for shape in shapes)
+        self.backbone_pixels += pixels
+        self.without_backbone += not pixels
         if self._listeners:
-            self._notify(frame, results)
+            self._notify(prepared, results)
         return results
+
+    def _own_pixels(self) -> int:
+        """Of the backbone's, those that heads gave it themselves."""
+        return sum(runner.head.backbone_pixels for runner in self._task_runners)
 
     def _extract(self, prepared: Prepared) -> list[FeatureMap]:
         if not prepared.views.images:
             return []
-        with self._measure("backbone"):
+        with self._measure("backbone", prepared.stages_s):
             return self._viewer.features(prepared.views)
 
     def _prefix(self, task_runner: TaskRunner) -> str:
         return f"{task_runner.task} " if len(self._task_runners) > 1 else ""
 
-    def _detect(self, task_runner: TaskRunner, frame: Frame, detects: bool) -> Detections | None:
+    def _detect(
+        self, task_runner: TaskRunner, frame: Frame, stages_s: dict[str, float]
+    ) -> Detections | None:
         detector = task_runner.detector
-        if detector is None or not task_runner.head.needs_detections or not detects:
+        if detector is None or not task_runner.head.needs_detections:
             return None
-        with self._measure(f"{self._prefix(task_runner)}detect"):
+        with self._measure(f"{self._prefix(task_runner)}detect", stages_s):
             seen = detector.detect(frame)
         return seen if detector.class_names is None else seen.named(detector.class_names)
 
@@ -379,7 +477,7 @@ class Pipeline:
         seen: Detections | None,
         features: Features,
     ) -> Tracks:
-        with self._measure(f"{self._prefix(task_runner)}head"):
+        with self._measure(f"{self._prefix(task_runner)}head", prepared.stages_s):
             if self._predicts(task_runner, prepared.detects):
                 return task_runner.head.predict(prepared.frame)
             # Heads take what answers their request, though their base class says less.
@@ -390,19 +488,21 @@ class Pipeline:
             return time.monotonic() - self._source.started_s - prepared.frame.time_s
         return time.perf_counter() - prepared.start_s
 
-    def _notify(self, frame: Frame, results: Sequence[Tracks]) -> None:
+    def _notify(self, prepared: Prepared, results: Sequence[Tracks]) -> None:
         tracks = {
             task_runner.task: found
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
-        event = FrameEvent(self._name, frame, tracks, dict(self._stages_s), self._source.dropped)
+        stages_s, dropped = dict(prepared.stages_s), self._source.dropped
+        health = self._images.health
+        event = FrameEvent(self._name, prepared.frame, tracks, stages_s, dropped, health)
         for listener in self._listeners:
             listener.on_frame(event)
 
     @contextmanager
-    def _measure(self, stage: str) -> Iterator[None]:
+    def _measure(self, stage: str, stages_s: dict[str, float]) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.note(stage, time.perf_counter() - start)
+            self.note(stages_s, stage, time.perf_counter() - start)

@@ -148,7 +148,7 @@ class Letterbox:
         there = (values - origin) * scale + shift
         mapped = there if forward else (values - shift) / scale + origin
         kept = values.dtype if np.issubdtype(values.dtype, np.floating) else np.float32
-        return cast(Coordinates, mapped.astype(kept))
+        return cast("Coordinates", mapped.astype(kept))
 
 
 @dataclass(frozen=True, slots=True)

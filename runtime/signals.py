@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM end a run after the current frame, so that nothing is half written."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run after the current frame: nothing is half written."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType
+
+_HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone; not on Windows
 
 
 class StopRequest:
@@ -26,7 +28,11 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         # Only the main thread may listen to signals; elsewhere the owner sets `is_set`.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            # What `nohup` made the process deaf to stays so.
+            if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+                numbers.append(_HANGUP)
+            for number in numbers:
                 self._former[number] = signal.signal(number, self._receive)
         return self
 

@@ -115,13 +115,13 @@ def golden():
 
 @pytest.fixture(scope="session")
 def graph_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of ResNet-18 with random weights, any image size; some 14 s, once a session."""
+    """A bundle of ResNet-18 with random weights, any image size; some 10 s, once a session."""
     return _export("random-r18", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of the embedded default, whose weights come with a package; some 18 s."""
+    """A bundle of the embedded default, whose weights come with a package; some 13 s."""
     return _export("efficientnet-lite0", tmp_path_factory)
 
 
@@ -160,26 +160,49 @@ def resnet_bundle(
     Only its backbone is exported: the other graphs have no weights, and are those of
     `graph_bundle`, which is as wide.
     """
-    from unitrack_edge.export.backbones.table import find_backbone
     from unitrack_edge.export.backbones.weights import build_backbone
+
+    def make(folder: Path) -> None:
+        weights = shared_models / "resnet18_imagenet_layer3.pth"
+        network, _ = build_backbone("imagenet-r18", "layer3", weights)
+        _write_with_backbone(graph_bundle, "imagenet-r18", network, folder)
+
+    return Bundle.load(_once(tmp_path_factory, "imagenet-r18-backbone", make))
+
+
+@pytest.fixture(scope="session")
+def quick_bundle(graph_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The graphs of `graph_bundle` behind a single convolution, sixty times as fast.
+
+    For whatever is to be seen of commands, heads and files, and not of a network.
+    """
+
+    def make(folder: Path) -> None:
+        import torch
+
+        channels = graph_bundle.spec.channels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = torch.nn.Conv2d(3, channels, 9, stride=8, padding=4)
+        _write_with_backbone(graph_bundle, "random-r18", network.requires_grad_(False), folder)
+
+    return Bundle.load(_once(tmp_path_factory, "convolution", make))
+
+
+def _write_with_backbone(bundle: Bundle, name: str, network: object, folder: Path) -> None:
+    """Write a bundle's graphs with another backbone, which is as wide."""
+    from unitrack_edge.export.backbones.table import find_backbone
     from unitrack_edge.export.graphs.appearance import BackboneGraph
     from unitrack_edge.export.graphs.table import Sizes, backbone_graph
     from unitrack_edge.export.onnx_export import export_graph
 
-    def make(folder: Path) -> None:
-        shutil.copytree(graph_bundle.path, folder)
-        row = find_backbone("imagenet-r18")
-        weights = shared_models / "resnet18_imagenet_layer3.pth"
-        network, _ = build_backbone(row.name, "layer3", weights)
-        spec = graph_bundle.spec
-        sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
-        graph = backbone_graph(BackboneGraph(network, row.mean, row.std), sizes)
-        written = export_graph("backbone", graph, sizes.ranges(), folder, precision="fp32")
-        graphs = {**spec.graphs, "backbone": written}
-        changed = replace(spec, backbone=row.name, graphs=graphs)
-        write_json_atomic(folder / SPEC_FILE, changed.to_json())
-
-    return Bundle.load(_once(tmp_path_factory, "imagenet-r18-backbone", make))
+    shutil.copytree(bundle.path, folder)
+    row, spec = find_backbone(name), bundle.spec
+    sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
+    graph = backbone_graph(BackboneGraph(network, row.mean, row.std), sizes)
+    written = export_graph("backbone", graph, sizes.ranges(), folder, precision="fp32")
+    changed = replace(spec, backbone=name, graphs={**spec.graphs, "backbone": written})
+    write_json_atomic(folder / SPEC_FILE, changed.to_json())
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -206,6 +229,12 @@ def _runner(bundle: Bundle):
 def graph_runner(graph_bundle: Bundle):
     """The graphs of `graph_bundle` in ONNX Runtime."""
     yield from _runner(graph_bundle)
+
+
+@pytest.fixture(scope="session")
+def quick_runner(quick_bundle: Bundle):
+    """The graphs of `quick_bundle` in ONNX Runtime."""
+    yield from _runner(quick_bundle)
 
 
 @pytest.fixture(scope="session")

@@ -50,15 +50,15 @@ def parameters_of(task):
 
 
 @pytest.mark.parametrize("task", ["sot", "vos", "mot", "mots", "posetrack", "pose"])
-def test_track_gives_what_the_command_writes(task, scene, graph_bundle, tmp_path):
+def test_track_gives_what_the_command_writes(task, scene, quick_bundle, tmp_path):
     given = inputs_of(task, scene)
     (flag, path), output = next(iter(given.items())), tmp_path / "out"
     options = [f"--{task}-{name}={value}" for name, value in parameters_of(task).items()]
     run_cli(
         *("track", scene.clip.source, "--task", task, f"--{flag}", path, *options),
-        *("--bundle", graph_bundle.path, "--output", output, "--threads", 2),
+        *("--bundle", quick_bundle.path, "--output", output, "--threads", 2),
     )
-    with Tracker(task, bundle=graph_bundle.path, threads=2, **parameters_of(task)) as tracker:
+    with Tracker(task, bundle=quick_bundle.path, threads=2, **parameters_of(task)) as tracker:
         results = list(tracker.track(scene.clip.source, **given))
         again = list(tracker.track(scene.clip.source, **given))
     assert [frame.index for frame, _ in results] == list(range(FRAMES))
@@ -79,8 +79,8 @@ def test_track_gives_what_the_command_writes(task, scene, graph_bundle, tmp_path
         ]
 
 
-def test_update_is_track_with_a_loop_of_ones_own(scene, graph_bundle):
-    with Tracker("mot", bundle=graph_bundle.path, **SMALL) as tracker:
+def test_update_is_track_with_a_loop_of_ones_own(scene, quick_bundle):
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
         whole = [t for _, t in tracker.track(scene.clip.source, detections=scene.clip.detections)]
         tracker.reset()
         with open_source(str(scene.clip.source)) as source:
@@ -89,35 +89,35 @@ def test_update_is_track_with_a_loop_of_ones_own(scene, graph_bundle):
     assert [t.ids.tolist() for t in single] == [t.ids.tolist() for t in whole]
 
 
-def test_objects_that_are_left_out_are_counted(scene, graph_bundle):
+def test_objects_that_are_left_out_are_counted(scene, quick_bundle):
     image = next(iter(open_source(str(scene.clip.source)))).image
     boxes = np.array([[10, 10, 30, 50], [40, 10, 44, 12]], np.float32)
     found = Detections(boxes, np.ones(2, np.float32), np.array([-1, -1]))
-    with Tracker("mot", bundle=graph_bundle.path, **SMALL) as tracker:
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
         assert tracker.dropped == {}
         assert len(tracker.update(image, found)) == 1
         assert tracker.dropped == {"min_area": 1}
 
 
-def test_update_starts_from_arrays(scene, graph_bundle):
+def test_update_starts_from_arrays(scene, quick_bundle):
     images = [frame.image for frame in open_source(str(scene.clip.source))]
     labels = read_label_png(scene.clip.init_mask)
-    with Tracker("vos", bundle=graph_bundle.path, init=labels) as tracker:
+    with Tracker("vos", bundle=quick_bundle.path, init=labels) as tracker:
         assert (tracker.update(images[0]).label_map == labels).all()
         assert tracker.update(images[1]).label_map.shape == labels.shape
-    with Tracker("sot", bundle=graph_bundle.path) as tracker:
+    with Tracker("sot", bundle=quick_bundle.path) as tracker:
         tracker.start((20, 10, 15, 30))
         first = tracker.update(images[0])
         np.testing.assert_allclose(first.detections.boxes_xyxy, [[20, 10, 35, 40]], atol=1e-3)
     joints = np.ones((1, 17, 3), np.float32) * [40, 30, 1]
     joints[0, :, :2] += np.arange(17)[:, None]
-    with Tracker("pose", bundle=graph_bundle.path, init=joints.astype(np.float32)) as tracker:
+    with Tracker("pose", bundle=quick_bundle.path, init=joints.astype(np.float32)) as tracker:
         assert tracker.update(images[0]).detections.keypoints.shape == (1, 17, 3)
 
 
-def test_timestamps_count_missing_frames_as_time(scene, graph_bundle):
+def test_timestamps_count_missing_frames_as_time(scene, quick_bundle):
     images = [frame.image for frame in open_source(str(scene.clip.source))]
-    with Tracker("mot", bundle=graph_bundle.path, fps=10, **SMALL) as tracker:
+    with Tracker("mot", bundle=quick_bundle.path, fps=10, **SMALL) as tracker:
         indices = [
             tracker.update(images[0], timestamp=t).frame_index for t in (100.0, 100.1, 100.5, 100.5)
         ]
@@ -126,9 +126,9 @@ def test_timestamps_count_missing_frames_as_time(scene, graph_bundle):
         assert tracker.update(images[0], timestamp=7.0).frame_index == 0
 
 
-def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, graph_bundle):
+def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, quick_bundle):
     image = next(iter(open_source(str(scene.clip.source)))).image
-    with Tracker("sot", bundle=graph_bundle.path, init=(500, 500, 5, 5)) as tracker:
+    with Tracker("sot", bundle=quick_bundle.path, init=(500, 500, 5, 5)) as tracker:
         with pytest.raises(UnitrackError, match="outside the image"):
             tracker.update(image)
         tracker.start((20, 10, 15, 30))
@@ -162,30 +162,30 @@ def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, graph_bundle):
         (lambda _b: export("vfs-r19"), "did you mean"),
     ],
 )
-def test_errors_are_one_line(make, message, graph_bundle):
+def test_errors_are_one_line(make, message, quick_bundle):
     with pytest.raises(UnitrackError, match=message) as caught:
-        make(graph_bundle.path)
+        make(quick_bundle.path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_tracker_without_its_default_detector_says_how_to_get_it(
-    scene, graph_bundle, tmp_path, monkeypatch
+    scene, quick_bundle, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     with (
-        Tracker("mot", bundle=graph_bundle.path) as tracker,
+        Tracker("mot", bundle=quick_bundle.path) as tracker,
         pytest.raises(UnitrackError, match="run `cli export --detector movenet`"),
     ):
         next(tracker.track(scene.clip.source))
 
 
-def test_evaluate_scores_as_the_command_does(graph_bundle, tmp_path):
+def test_evaluate_scores_as_the_command_does(quick_bundle, tmp_path):
     pytest.importorskip("trackeval", reason="scoring is TrackEval's: extra 'eval'")
     write_small_data(tmp_path / "data")
     found = evaluate(
         "mot",
         tmp_path / "data" / "mot",
-        bundle=graph_bundle.path,
+        bundle=quick_bundle.path,
         output=tmp_path / "out",
         max_frames=2,
         **SMALL,

@@ -322,18 +322,18 @@ SIZE = ("--mot-height", "64", "--mot-width", "96")
 NEVER_IN_TRACK = {"torch", "onnx", "onnxscript", "matplotlib", "trackeval", "pandas"}
 
 
-def test_track_mot_does_not_import_what_it_does_not_need(clip, graph_bundle, tmp_path):
+def test_track_mot_does_not_import_what_it_does_not_need(clip, quick_bundle, tmp_path):
     loaded = modules_after(
-        *("track", clip.source, "--task", "mot", "--bundle", graph_bundle.path),
+        *("track", clip.source, "--task", "mot", "--bundle", quick_bundle.path),
         *("--detections", clip.detections, "--output", tmp_path / "run", *SIZE, "--save-video"),
     )
     assert "onnxruntime" in loaded
     assert not loaded & NEVER_IN_TRACK
 
 
-def test_track_vos_does_without_the_kalman_filter_too(clip, graph_bundle, tmp_path):
+def test_track_vos_does_without_the_kalman_filter_too(clip, quick_bundle, tmp_path):
     loaded = modules_after(
-        *("track", clip.source, "--task", "vos", "--bundle", graph_bundle.path),
+        *("track", clip.source, "--task", "vos", "--bundle", quick_bundle.path),
         *("--init", clip.init_mask, "--output", tmp_path / "run", "--save-video"),
     )
     assert not loaded & (NEVER_IN_TRACK | {"filterpy", "scipy.stats", "lap"})
@@ -343,10 +343,10 @@ def test_backbones_are_listed_without_torch():
     assert not modules_after("backbones") & (NEVER_IN_TRACK | {"numpy", "cv2", "av", "PIL"})
 
 
-def test_images_are_tracked_without_a_video_decoder(clip, graph_bundle, tmp_path):
+def test_images_are_tracked_without_a_video_decoder(clip, quick_bundle, tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((96, 160, 3), np.uint8))
     loaded = modules_after(
-        *("track", tmp_path, "--task", "mot", "--bundle", graph_bundle.path, "--max-frames", "1"),
+        *("track", tmp_path, "--task", "mot", "--bundle", quick_bundle.path, "--max-frames", "1"),
         *("--detections", clip.detections, "--output", tmp_path / "run", *SIZE),
     )
     assert "cv2" in loaded

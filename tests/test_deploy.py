@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import unitrack_edge
 from unitrack_edge.commands.track import command
+from unitrack_edge.tracking.config import read_config
 
 ROOT = Path(unitrack_edge.__file__).parent
 DEPLOY = ROOT / "deploy"
@@ -60,13 +61,28 @@ def test_the_service_is_no_root_and_ends_in_order():
     assert service["SuccessExitStatus"] == "130"  # what an interrupted run ends with
 
 
-def test_what_the_service_starts_are_options_that_exist():
+def test_a_night_without_a_camera_is_not_the_end():
+    parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",))
+    parser.optionxform = str
+    parser.read(DEPLOY / "unitrack-edge.service")
+    assert parser["Unit"]["StartLimitIntervalSec"] == "0"
+    service = unit()
+    assert service["Restart"] == "on-failure"
+    assert service["Type"] == "notify"
+    assert int(service["WatchdogSec"]) >= 30
+
+
+def test_what_the_service_starts_holds_no_secret_and_waits_for_its_camera():
+    start = unit()["ExecStart"]
+    assert start.endswith("cli track --config /etc/unitrack-edge/track.yaml")
+    assert "$" not in start
+    values = read_config(DEPLOY / "track.yaml")
+    known = {option.name for option in command.params}
+    assert set(values) <= known
+    assert values["wait_for_source"] is True
+    assert values["keep"]
     environment = (DEPLOY / "unitrack-edge.env").read_text()
-    (arguments,) = re.findall(r"^UNITRACK_ARGUMENTS=(.*)$", environment, re.MULTILINE)
-    flags = set(FLAG.findall(arguments))
-    assert flags >= {"--task", "--serve", "--save-video"}
-    assert flags <= flags_of_track()
-    assert not re.search(r"^UNITRACK_TOKEN", environment, re.MULTILINE)
+    assert not re.search(r"^UNITRACK_TOKEN|^UNITRACK_SECRET", environment, re.MULTILINE)
 
 
 def test_the_document_names_options_of_track_that_exist():
@@ -80,17 +96,32 @@ def test_the_document_names_options_of_track_that_exist():
         assert flag in flags_of_track()
 
 
-def test_systemd_understands_the_unit(tmp_path):
+@pytest.fixture
+def analyzed(tmp_path):
+    """Run systemd-analyze on the unit; what is not installed here is no mistake of the unit."""
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("no systemd-analyze here")
     text = (DEPLOY / "unitrack-edge.service").read_text()
-    # What is not installed on this machine is no mistake of the unit.
-    text = re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", text)
     path = tmp_path / "unitrack-edge.service"
-    path.write_text(text)
-    ran = subprocess.run(
-        [program, "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
-    )
-    said = [line for line in ran.stderr.splitlines() if path.name in line]
-    assert said == []
+    path.write_text(re.sub(r"ExecStart=\S+", "ExecStart=/bin/true", text))
+
+    def run(*words):
+        return subprocess.run(
+            [program, *words, str(path)], capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_systemd_understands_the_unit(analyzed):
+    ran = analyzed("verify", "--man=no")
+    assert [line for line in ran.stderr.splitlines() if "unitrack-edge" in line] == []
+
+
+def test_the_service_may_do_little(analyzed):
+    ran = analyzed("security", "--offline=true")
+    if "unrecognized option" in ran.stderr:
+        pytest.skip("this systemd-analyze cannot look at a unit that is not installed")
+    (exposure,) = re.findall(r"Overall exposure level.*: (\d+\.\d+)", ran.stdout)
+    assert float(exposure) <= 3

@@ -9,6 +9,8 @@ import copy
 import json
 import os
 import resource
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from unitrack_edge.errors import UnitrackError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
@@ -28,8 +31,11 @@ from unitrack_edge.runtime.prompts.mask import labels_from_text
 from unitrack_edge.runtime.prompts.pose import poses_from_file
 from unitrack_edge.runtime.server.auth import parse_address
 from unitrack_edge.runtime.server.commands import read_command
+from unitrack_edge.runtime.sources.image_files.numbering import numbers_in_names
 from unitrack_edge.runtime.sources.open import SOURCES, open_source
 from unitrack_edge.runtime.sources.redact import redact
+
+from .support.video_files import grey_levels, write_video
 
 SIZE_HW = (24, 32)
 MEMORY_MB = 500
@@ -159,6 +165,19 @@ POSETRACK = {
     "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
 }
 COCO = [PERSON, {"image_id": 2, "bbox": [1, 1, 5, 5], "score": 1}]
+COCO_FILE = {
+    "images": POSETRACK["images"],
+    "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 1}],
+    "categories": [{"id": 1, "name": "person"}],
+}
+ALPHAPOSE = [{**PERSON, "image_id": "0.jpg", "box": [1, 2, 9, 9]}, {**PERSON, "image_id": "a"}]
+NAMED = [{"image_id": name, "bbox": [1, 1, 5, 5], "score": 1} for name in ("0", "v/1.jpg")]
+OPENPOSE = {"version": 1.3, "people": [{"pose_keypoints_2d": [5, 6, 1] * 25}]}
+OPENPOSE_IMAGES = {"0.jpg": OPENPOSE, "1.jpg": {"bodies": [{"joints": [5, 6, 1] * 18}]}}
+SINK = [
+    {"x_min": 1, "y_min": "2", "x_max": 9, "y_max": 9, "frame_index": 0, "class_id": 1},
+    {"x_min": 1, "y_min": 2, "x_max": 9, "y_max": 9, "frame_index": 1, "class_name": "a"},
+]
 
 
 def detections(path):
@@ -184,6 +203,70 @@ MOTS_ROW = f"1 2 2 {SIZE_HW[0]} {SIZE_HW[1]} {encode_rle(np.eye(*SIZE_HW, dtype=
 def test_detections_as_text(folder, content):
     path = folder / "det.txt"
     path.write_bytes(content)
+    ends_well(detections, path)
+
+
+KITTI_ROW = "0 {} Car 0 0 -10 1 2 9 9 -1 -1 -1 -1000 -1000 -1000 -10 0.5\n"
+YOLO_ROW = "0 0.5 0.5 0.2 0.3 0.9\n"
+CSV = "x_min,y_min,x_max,y_max,class_id,confidence,frame_index\n1,2,9,9,0,0.5,0\n1,2,9,9,0,0.5,1\n"
+MOT = "frame,id,bb_left,bb_top,bb_width,bb_height,conf\n" + "1,-1,2,3,9,9,0.5\n" * 4
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        cut_or_changed((KITTI_ROW.format(1) + KITTI_ROW.format(2)).encode()),
+        cut_or_changed(2 * YOLO_ROW.encode()),
+        cut_or_changed(CSV.encode()),
+        cut_or_changed(MOT.encode()),
+        cut_or_changed(MOT.encode("utf-16")),
+        rows(17).map(lambda body: KITTI_ROW.encode() + body),
+        rows(6).map(lambda body: YOLO_ROW.encode() + body),
+        rows(7).map(lambda body: CSV.encode() + body),
+    )
+)
+def test_other_tools_detections_as_text(folder, content):
+    path = folder / "other.txt"
+    path.write_bytes(content)
+    ends_well(detections, path)
+
+
+@fuzz
+@given(
+    content=st.one_of(
+        spoilt(COCO_FILE),
+        spoilt(ALPHAPOSE),
+        spoilt(OPENPOSE),
+        spoilt(OPENPOSE_IMAGES),
+        spoilt(NAMED),
+        spoilt(SINK),
+    )
+)
+def test_other_tools_detections_as_json(folder, content):
+    path = folder / "other.json"
+    path.write_bytes(content)
+    ends_well(detections, path)
+
+
+INSTANCES = np.zeros(SIZE_HW, np.uint16)
+INSTANCES[3:9, 4:20], INSTANCES[12:20, 4:20] = 1001, 2002
+
+
+@fuzz
+@given(
+    names=st.lists(
+        st.text(st.sampled_from("ab01_٣"), min_size=1, max_size=4), min_size=1, max_size=3
+    ),
+    labels=st.one_of(rows(6), cut_or_changed(2 * YOLO_ROW.encode())),
+    png=cut_or_changed(cv2.imencode(".png", INSTANCES)[1].tobytes()),
+    people=spoilt(OPENPOSE),
+    kind=st.sampled_from(["txt", "png", "json"]),
+)
+def test_folders_of_detections(tmp_path_factory, names, labels, png, people, kind):
+    path = tmp_path_factory.mktemp("folder")
+    content = {"txt": labels, "png": png, "json": people}[kind]
+    for name in names:
+        (path / f"{name}{'_keypoints' if kind == 'json' else ''}.{kind}").write_bytes(content)
     ends_well(detections, path)
 
 
@@ -339,6 +422,89 @@ def test_sources(monkeypatch_cwd, text):
     source = ends_well(open_source, text)
     if source is not None:
         source.close()
+
+
+def encoded(suffix, *images, **options):
+    """Images of Pillow as the bytes of one file."""
+    file = BytesIO()
+    pages = {"save_all": True, "append_images": images[1:]} if len(images) > 1 else {}
+    images[0].save(file, suffix, **pages, **options)
+    return file.getvalue()
+
+
+def of_opencv(suffix, image):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+DEEP = np.linspace(0, 60_000, SIZE_HW[0] * SIZE_HW[1]).reshape(SIZE_HW).astype(np.uint16)
+PLAIN = [Image.fromarray((DEEP // (n + 235)).astype(np.uint8)).convert("RGB") for n in range(3)]
+CLEAR = Image.merge("RGBA", (*PLAIN[0].split(), PLAIN[1].getchannel(0)))
+PICTURES = {
+    "png": [encoded("PNG", *PLAIN), encoded("PNG", CLEAR), of_opencv(".png", DEEP)],
+    "tif": [
+        encoded("TIFF", *PLAIN),
+        encoded("TIFF", *PLAIN, compression="tiff_lzw"),
+        encoded("TIFF", Image.fromarray(DEEP), Image.fromarray(DEEP)),
+        of_opencv(".tiff", np.dstack([DEEP] * 3)),
+        of_opencv(".tiff", DEEP.astype(np.float32)),
+    ],
+    "gif": [encoded("GIF", *PLAIN)],
+    "webp": [encoded("WEBP", *PLAIN), encoded("WEBP", CLEAR)],
+    "jpg": [encoded("JPEG", PLAIN[0]), encoded("JPEG", PLAIN[0].convert("CMYK"))],
+    "pgm": [of_opencv(".pgm", DEEP)],
+    "jp2": [encoded("JPEG2000", Image.fromarray(DEEP))],
+    "avif": [encoded("AVIF", PLAIN[0])],
+}
+ONE_PICTURE = [(suffix, content) for suffix, all_of in PICTURES.items() for content in all_of]
+
+
+def frames_of(path, value_range=None):
+    """Up to five frames of a file, and what is said of it."""
+    with open_source(str(path), value_range=value_range) as source:
+        for frame in islice(source, 5):
+            assert frame.image.dtype == np.uint8
+            assert frame.time_s >= 0
+        for note in [*source.notes(), source.ended_early or ""]:
+            assert "\n" not in note
+
+
+@pytest.mark.parametrize(("suffix", "valid"), ONE_PICTURE)
+@settings(fuzz, max_examples=max(1, EXAMPLES // len(ONE_PICTURE)))
+@given(data=st.data())
+def test_images(folder, suffix, valid, data):
+    path = folder / f"picture.{suffix}"
+    path.write_bytes(data.draw(cut_or_changed(valid)))
+    ends_well(frames_of, path, data.draw(st.sampled_from([None, None, "0,9", "9,0", "a,b"])))
+
+
+@fuzz
+@given(names=st.lists(st.text("0123456789_-.aé٣", min_size=1, max_size=24), max_size=5))
+def test_numbers_in_names(names):
+    numbers = numbers_in_names(names) if names else None
+    assert numbers is None or len(numbers) == len(names)
+
+
+@pytest.fixture(scope="module")
+def clips(folder):
+    kinds = [("mkv", "ffv1", "gray16le"), ("mp4", "libx264", "yuv420p")]
+    kinds += [
+        ("avi", "mjpeg", "yuvj420p"),
+        ("ts", "mpeg2video", "yuv420p"),
+        ("flv", "flv", "yuv420p"),
+    ]
+    return {
+        suffix: write_video(folder / f"whole.{suffix}", grey_levels(4, (32, 32)), codec, pix_fmt)
+        for suffix, codec, pix_fmt in kinds
+    }
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi", "ts", "flv"])
+@settings(fuzz, max_examples=max(1, EXAMPLES // 5))
+@given(data=st.data())
+def test_videos(folder, clips, suffix, data):
+    path = folder / f"clip.{suffix}"
+    path.write_bytes(data.draw(cut_or_changed(clips[suffix].read_bytes())))
+    ends_well(frames_of, path)
 
 
 @fuzz

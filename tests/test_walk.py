@@ -33,8 +33,8 @@ def walked(bundle, output, data=""):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_the_way_of_track(graph_bundle, tmp_path):
-    files, frame_files, switches = walked(graph_bundle.path, tmp_path / "run")
+def test_the_way_of_track(quick_bundle, tmp_path):
+    files, frame_files, switches = walked(quick_bundle.path, tmp_path / "run")
     assert {"cli.py", "heads/mot.py", "runtime/formats/mot.py"} <= set(files)
     assert "heads/association/fused_matching.py" in frame_files
     assert "heads/association/matching.py" not in files
@@ -43,8 +43,8 @@ def test_the_way_of_track(graph_bundle, tmp_path):
     assert switches <= 52, switches  # 45 were measured; which frame is the typical one varies
 
 
-def test_the_way_of_eval(graph_bundle, tmp_path):
+def test_the_way_of_eval(quick_bundle, tmp_path):
     pytest.importorskip("trackeval", reason="scoring is TrackEval's: extra 'eval'")
     write_small_data(tmp_path / "data")
-    files, _, _ = walked(graph_bundle.path, tmp_path / "run", tmp_path / "data" / "mot")
+    files, _, _ = walked(quick_bundle.path, tmp_path / "run", tmp_path / "data" / "mot")
     assert len(files) <= 60, files

@@ -8,10 +8,11 @@ made from the fields. Adding an option means adding a field.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
 from ..heads.config import PresetNumber, TaskConfig
@@ -21,13 +22,18 @@ from ..runtime.paths import (
     DEFAULT_BACKBONE,
     DEFAULT_DETECTOR,
     DEFAULT_MASK_MODEL,
+    check_regular,
     default_bundle,
     is_model,
     model_file,
     model_name,
 )
+from ..runtime.sources.open import is_live
 from ..runtime.sources.redact import redact, short_names
-from .registry import TASKS, TaskSpec, starts_from_detector
+from .registry import RESULT_FORMATS, TASKS, TaskSpec, starts_from_detector
+
+if TYPE_CHECKING:
+    from ..runtime.writers.retention import KeepLimit
 
 
 def option(
@@ -80,16 +86,34 @@ class SourceConfig:
         "the detector finds something."
     )
     detections: Path | None = option(
-        "mot, mots, posetrack: file of detections (MOTChallenge or MOTS text, PoseTrack18 JSON "
-        "or COCO results) in place of a detector; without a model for them, mots needs masks and "
-        "posetrack keypoints. For several sources as --init."
+        "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
+        "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
+        "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
+        "keypoints. For several sources as --init."
     )
     detections_class: str | None = option(
-        "What the detections of a MOTChallenge or COCO file are where it names no class, such as "
-        "person.  [default: not known; person in a benchmark's own NAME/det/det.txt]",
+        "What the detections of a file are where it names no class, such as person.  [default: not "
+        "known; person in a benchmark's own NAME/det/det.txt]",
         metavar="NAME",
     )
+    strict: bool = option(
+        "Take --detections at its word: a damaged row is an error, and nothing is merged or "
+        "reinterpreted.",
+        False,
+    )
     fps: float | None = option("Frame rate of images, or instead of the video's own.")
+    value_range: str | None = option(
+        "Images of 16 bits or floats: the values that become black and white.  [default: what "
+        "their format has, or what the first images use]",
+        flag="--range",
+        metavar="LOW,HIGH",
+    )
+    frame_numbers: str | None = option(
+        "Of a folder of images: number frames by the names of the files (MOTChallenge: 000004.png "
+        "is frame 4) or by their order.  [default: by name where --detections speaks of such "
+        "frames, else by order]",
+        choices=("name", "order"),
+    )
     realtime: bool = option(
         "Play files at their own pace; frames that are late are dropped.", False
     )
@@ -105,12 +129,20 @@ class SourceConfig:
         flag="--give-up",
         metavar="SECONDS",
     )
+    wait_for_source: bool | None = option(
+        "Wait for a camera or stream that is not there when the run begins.  [default: with "
+        "--serve, and where several sources are all cameras or streams]"
+    )
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
             raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
-        if self.detections_class is not None and self.detections is None:
-            raise RequestError("--detections-class belongs to --detections FILE")
+        for flag, given in (
+            ("--detections-class", self.detections_class is not None),
+            ("--strict", self.strict),
+        ):
+            if given and self.detections is None:
+                raise RequestError(f"{flag} belongs to --detections FILE")
         give_up_s = self.give_up_s
         if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
             raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")
@@ -182,6 +214,11 @@ class DetectorConfig:
         "Size of the model's image, where the file leaves it open.  [default: the file's; movenet: "
         "about half the source]",
         metavar="HxW",
+    )
+    max_detections: int = option(
+        "Most detections in a frame, of a file too: the lowest scores are left out, and counted.",
+        500,
+        least=1,
     )
     detector_backend: str | None = option(
         "What runs --detector, --pose-model and --mask-model; models that are no bundles run in "
@@ -291,10 +328,21 @@ class RunConfig:
         recorded=False,
     )
     threads: int = option("CPU threads; 0: all.", 0, least=0)
+    overlap: bool = option(
+        "Read a frame and run the detector on it while the one before is associated, drawn and "
+        "written; one source on the CPU. Results are the same.",
+        True,
+    )
     output: Path | None = option(
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
         recorded=False,
+    )
+    format: str | None = option(
+        "Write the boxes of the tracks in a form that other tools read, in place of the task's own "
+        "results: MOTChallenge or KITTI rows, COCO JSON with video and track ids, YOLO labels, or "
+        "CSV as supervision writes it (docs/formats.md).",
+        choices=tuple(RESULT_FORMATS),
     )
     save_video: bool = option("Write video.mp4 with the tracks drawn in.", False)
     show: bool = option("Show the tracks in a window; q ends.", False)
@@ -315,6 +363,25 @@ class RunConfig:
         metavar="TOKEN",
         recorded=False,
     )
+    serve_viewer_token: str | None = option(
+        "What those must know who may look, but start nothing.  [default: the variable "
+        "UNITRACK_VIEWER_TOKEN]",
+        metavar="TOKEN",
+        recorded=False,
+    )
+    serve_cert: Path | None = option(
+        "Serve over TLS with this certificate (PEM); it is read again when it is renewed.",
+        metavar="FILE",
+    )
+    serve_key: Path | None = option(
+        "Key of the certificate, not encrypted, where it is not in the same file.",
+        metavar="FILE",
+    )
+    unhealthy_after_s: float | None = option(
+        "Seconds without a frame after which /healthz of --serve answers 503.  [default: 30]",
+        flag="--unhealthy-after",
+        metavar="SECONDS",
+    )
     jsonl: str | None = option(
         "Write a line of JSON a frame to a file, or with - to the standard output.",
         metavar="FILE|-",
@@ -324,16 +391,48 @@ class RunConfig:
         flag="--segment",
         metavar="MINUTES",
     )
+    keep: str | None = option(
+        "Remove the oldest segments of this run and of earlier ones of the same default folder: "
+        "those older than so many days, such as 7d, or beyond a size of all together, such as "
+        "50GB.",
+        metavar="DAYSd|SIZEGB",
+    )
 
     def __post_init__(self) -> None:
         if self.bundle is not None and self.backbone is not None:
             raise RequestError("--bundle and --backbone name two bundles: give one of them")
         if self.max_frames is not None and self.max_frames < 1:
             raise RequestError(f"--max-frames {self.max_frames}: expected 1 or more")
+        if self.unhealthy_after_s is not None and self.unhealthy_after_s <= 0:
+            raise RequestError(f"--unhealthy-after {self.unhealthy_after_s:g}: expected above 0")
+        of_the_view = {
+            "--serve-viewer-token": self.serve_viewer_token,
+            "--serve-cert": self.serve_cert,
+            "--serve-key": self.serve_key,
+            "--unhealthy-after": self.unhealthy_after_s,
+        }
+        for flag, value in of_the_view.items():
+            if value is not None and self.serve is None:
+                raise RequestError(f"{flag} belongs to the live view: give --serve PORT too")
         if self.segment_minutes is not None:
             from ..runtime.writers.segments import check_minutes
 
             check_minutes(self.segment_minutes)
+        if self.keep_limit is not None and self.segment_minutes is None:
+            raise RequestError(f"--keep {self.keep} removes segments: add --segment MINUTES")
+
+    @property
+    def keep_limit(self) -> KeepLimit | None:
+        """What `--keep` asks for.
+
+        Raises:
+            RequestError: Neither days nor a size.
+        """
+        if self.keep is None:
+            return None
+        from ..runtime.writers.retention import parse_limit
+
+        return parse_limit(self.keep)
 
     @property
     def bundle_path(self) -> Path:
@@ -369,6 +468,12 @@ class TrackConfig:
                 self.detector.check_model()
         else:
             object.__setattr__(self, "detector", self.detector.with_defaults(detected))
+        if any(one.wait_for_source for one in self.sources) and not any(
+            is_live(one.source) for one in self.sources
+        ):
+            raise RequestError(
+                f"--wait-for-source belongs to cameras and streams, got {self.sources[0].shown}"
+            )
         for source in self.sources:
             self._check_inputs(source)
         self._check_person_models()
@@ -384,6 +489,15 @@ class TrackConfig:
         return self.run.output or default_output(
             [source.source for source in self.sources], "-".join(self.task_names)
         )
+
+    def waits_for(self, source: SourceConfig) -> bool:
+        """Whether a source that is not there is waited for."""
+        if not is_live(source.source):
+            return False
+        if source.wait_for_source is not None:
+            return source.wait_for_source
+        several = len(self.sources) > 1 and all(is_live(other.source) for other in self.sources)
+        return self.run.serve is not None or several
 
     def _detected(self, source: SourceConfig) -> list[str]:
         """The tasks that take detections of a source."""
@@ -487,6 +601,14 @@ def default_output(sources: Sequence[str], task: str) -> Path:
     return folder
 
 
+def earlier_outputs(folder: Path) -> list[Path]:
+    """A folder that `default_output` made, and those that it made for the same before."""
+    first = re.sub(r"-\d+$", "", folder.name)
+    series = re.compile(rf"{re.escape(first)}(-\d+)?")
+    found = (path for path in folder.parent.iterdir() if series.fullmatch(path.name))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
 # The same in a file.
 #
 #     sources: [street.mp4, {source: camera0, freeze_s: 3}]
@@ -572,6 +694,7 @@ def _load(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
+        check_regular(path)
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"--config {path}: cannot be read: {error.strerror}") from None

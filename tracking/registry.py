@@ -196,6 +196,40 @@ def _masks(path: Path) -> Writer:
     return MaskWriter(path)
 
 
+def _kitti_rows(path: Path) -> Writer:
+    from ..runtime.formats.boxes.kitti import KittiWriter
+
+    return KittiWriter(path)
+
+
+def _coco_video(path: Path) -> Writer:
+    from ..runtime.formats.boxes.coco_video import CocoVideoWriter
+
+    return CocoVideoWriter(path)
+
+
+def _yolo_labels(path: Path) -> Writer:
+    from ..runtime.formats.boxes.yolo import YoloWriter
+
+    return YoloWriter(path)
+
+
+def _csv_rows(path: Path) -> Writer:
+    from ..runtime.formats.boxes.columns import CsvWriter
+
+    return CsvWriter(path)
+
+
+RESULT_FORMATS: dict[str, tuple[str, Callable[[Path], Writer]]] = {
+    "mot": ("tracks.txt", _mot_rows),
+    "kitti": ("tracks.txt", _kitti_rows),
+    "coco-video": ("tracks.json", _coco_video),
+    "yolo": ("labels", _yolo_labels),
+    "csv": ("tracks.csv", _csv_rows),
+}
+"""What `--format` writes in place of a task's own results: the boxes of its tracks, by name of the
+format, with the file's or folder's name and what opens its writer."""
+
 TASKS: dict[str, TaskSpec] = {
     "sot": TaskSpec(
         *(SotConfig, _sot, "tracks.txt", _boxes),

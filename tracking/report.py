@@ -49,7 +49,7 @@ def run_report(
         "toolkit": __version__,
         "task": "+".join(track.task_names),
         "source": {
-            **asdict(source.info),
+            **{key: value for key, value in asdict(source.info).items() if key != "numbers"},
             "dropped": source.dropped,
             "outages": log.outages,
             "ended_early": source.ended_early,
@@ -76,6 +76,10 @@ def run_report(
         },
         "frames": pipeline.frames,
         "predicted_frames": pipeline.predicted,
+        "backbone": {
+            "frames_without": pipeline.without_backbone,
+            "pixels_per_frame": round(pipeline.backbone_pixels / max(1, pipeline.frames)),
+        },
         "identities": sum(len(runner.ids) for runner in task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),

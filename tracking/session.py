@@ -21,16 +21,19 @@ from ..runtime.detectors.base import Detector
 from ..runtime.events import RunListener, SourceLog
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
+from ..runtime.monitoring.service import ServiceNotifier
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
 from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
+from ..runtime.sources.reconnect import SourceWait
 from ..runtime.sources.redact import short_names
 from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_atomic
+from ..runtime.writers.retention import Retention
 from ..runtime.writers.run_folder import OutputFolder
-from .config import SourceConfig, TrackConfig
-from .registry import DEFAULT_FPS, TASKS, class_to_start_from, open_head
+from .config import SourceConfig, TrackConfig, earlier_outputs
+from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
 from .report import multi_source_report, run_report, source_summary
 
 if TYPE_CHECKING:
@@ -105,10 +108,10 @@ def track(
 ) -> RunReport:
     """Track the sources of a config on one bundle, with one pass of the backbone a frame.
 
-    Of several sources, a camera or stream that cannot be opened, or dies, leaves the others
-    running, and so does whatever goes wrong in one source after the first frame. What is wrong
-    before it (a file that is not there, a detector that does not load) ends the run before anything
-    is tracked.
+    A camera or stream that is not there is waited for where the config says so. Of several
+    sources, one that cannot be opened, or dies, leaves the others running, and so does whatever
+    goes wrong in one source after the first frame. What else is wrong before it (a file that is not
+    there, a detector that does not load) ends the run before anything is tracked.
 
     Args:
         config: What is asked for.
@@ -130,25 +133,34 @@ def track(
     started = time.perf_counter()
     names = short_names([source.source for source in config.sources])
     with ExitStack() as stack:
+        service = stack.enter_context(ServiceNotifier())
+        listeners = (*listeners, service)
         runs = [
             stack.enter_context(
                 SourceRun(name, config, source, output if alone else output / name, listeners)
             )
             for name, source in zip(names, config.sources, strict=True)
         ]
-        present = [run for run in runs if _is_there(run)]
-        if not present:
+        present = _open_sources(runs)
+        absent = [run for run in runs if run.wait is not None]
+        if not present and not absent:
             raise runs[0].error or SourceError("no source could be opened")
         prepare()
         bundle = Bundle.load(run.bundle_path)
         graphs = stack.enter_context(GraphRunner(bundle, run.backend, run.threads))
         check_batch(graphs, run.batch)
+        for source_run in absent:
+            # What is wrong with models is said now, and not when the camera comes at night.
+            source_run.open_detectors()
+        if absent:
+            graphs.engine("backbone")
         for source_run in present:
             source_run.open_task_runners(graphs, commands)
-        for line in dict.fromkeys(line for one in present for line in one.descriptions):
-            say(line)
+        said: set[str] = set()
+        _say_new(present, said, say)
         stop = stack.enter_context(StopRequest())
         folder = OutputFolder(output, overwrite=run.overwrite)
+        stack.callback(folder.close)
         try:
             for source_run in present:
                 source_run.open_writers(stop, folder)
@@ -170,9 +182,23 @@ def track(
 
         # OpenCV's windows belong to the thread that the program began in.
         windows = run.show or any(source.init == "select" for source in config.sources)
+
+        def join(source_run: SourceRun) -> Stream:
+            source_run.open_task_runners(graphs, commands)
+            source_run.open_writers(stop, folder)
+            _say_new([source_run], said, say)
+            return stream(source_run)
+
         streams = [stream(source_run) for source_run in present]
-        MultiSource(graphs, streams, overlap=not windows, batch=run.batch).run(stop)
-        if alone:
+        late = _LateSources(absent, join) if absent else None
+        service.ready(stop)
+        MultiSource(graphs, streams, overlap=not windows, batch=run.batch, late=late).run(stop)
+        none_came = not any(source_run.task_runners for source_run in runs)
+        if none_came:
+            folder.discard()
+            if not stop.is_set:
+                raise runs[0].error or SourceError("no source came")
+        elif alone:
             if runs[0].name not in reports:
                 folder.discard()
             if runs[0].error is not None:
@@ -183,27 +209,71 @@ def track(
             time.perf_counter() - started,
             interrupted=stop.is_set,
         )
-        write_json_atomic(output / "run.json", data)
+        if not none_came:
+            write_json_atomic(output / "run.json", data)
     return RunReport(output, data, reports)
 
 
-def _is_there(run: SourceRun) -> bool:
-    """Open a source; one that lives elsewhere may be absent."""
-    try:
-        run.open_source()
-    except SourceError as error:
-        if not is_live(run.config.source):
-            raise
-        run.fail(error)
-        return False
-    return True
+def _open_sources(runs: Sequence[SourceRun]) -> list[SourceRun]:
+    """Open the sources; those that are there, or else waited for, or failed.
+
+    Raises:
+        SourceError: What is wrong with one that is not live.
+    """
+    # At once: a stream that does not answer takes ten seconds to say so.
+    for run in runs:
+        if run.waits:
+            run.begin_waiting()
+    present = []
+    for run in runs:
+        try:
+            if run.is_there():
+                present.append(run)
+        except SourceError as error:
+            if not is_live(run.config.source):
+                raise
+            run.fail(error)
+    return present
+
+
+def _say_new(runs: Sequence[SourceRun], said: set[str], say: Say) -> None:
+    """Say what models were recognised as, each line once."""
+    for line in (line for run in runs for line in run.descriptions):
+        if line not in said:
+            said.add(line)
+            say(line)
+
+
+class _LateSources:
+    """Sources that are waited for while others are tracked; see `LateStreams`."""
+
+    def __init__(self, runs: Sequence[SourceRun], join: Callable[[SourceRun], Stream]) -> None:
+        self._runs = list(runs)
+        self._join = join
+
+    @property
+    def pending(self) -> int:
+        return len(self._runs)
+
+    def take(self) -> list[Stream]:
+        come = [run for run in self._runs if run.wait is not None and run.wait.done]
+        streams = []
+        for run in come:
+            self._runs.remove(run)
+            try:
+                if run.is_there():
+                    streams.append(self._join(run))
+            except UnitrackError as error:
+                run.discard()
+                run.fail(error)
+        return streams
 
 
 class SourceRun:
     """The life of one source in a run; a context manager that gives everything back.
 
-    Called in this order: `open_source`, `open_task_runners`, `open_writers`, then whoever drives
-    `pipeline`, then `finish`.
+    Called in this order: `begin_waiting` where it `waits`, `is_there`, `open_task_runners`,
+    `open_writers`, then whoever drives `pipeline`, then `finish`.
 
     Args:
         name: The source's short name, unique in the run.
@@ -213,7 +283,8 @@ class SourceRun:
         listeners: Called with every frame and with what happens to the source.
 
     Attributes:
-        source: Once `open_source` was called.
+        source: Once `is_there` said so.
+        wait: Waits for the source, which is not there yet; None: nothing is waited for.
         pipeline: Once `open_task_runners` was called.
         error: What ended it, or None.
     """
@@ -235,9 +306,12 @@ class SourceRun:
         self.error: UnitrackError | None = None
         self.log = SourceLog(name, listeners)
         self.task_runners: list[TaskRunner] = []
+        self.wait: SourceWait | None = None
+        self._opened_detectors: dict[str, Detector] = {}
         self._track = track
         self._listeners = listeners
-        self._recordings: list[Recording] = []
+        self._recordings: dict[str, Recording] = {}
+        self._retention: Retention | None = None
         self._folders: list[OutputFolder] = []
         self._held = ExitStack()
         self._writers = ExitStack()
@@ -260,16 +334,50 @@ class SourceRun:
         """Folder of a task's results."""
         return self.output if len(self._track.tasks) == 1 else self.output / task
 
-    def open_source(self) -> None:
-        """Open the source.
+    @property
+    def waits(self) -> bool:
+        """Whether the source is waited for where it is not there."""
+        return self._track.waits_for(self.config)
+
+    def begin_waiting(self) -> None:
+        """Open the source in the background, as soon as it is there."""
+        self.wait = SourceWait(self._open_source, self.config.give_up_s)
+        self._held.callback(self.wait.close)
+
+    def is_there(self) -> bool:
+        """Whether the source is open; False: it is waited for.
 
         Raises:
             SourceError: It cannot be opened.
         """
+        if self.wait is None:
+            self.source = self._open_source()
+        else:
+            self.wait.wait_for_first_attempt()
+            if not self.wait.done:
+                self.log.waiting(f"{self.wait.absent}; waiting for it")
+                return False
+            waited, self.wait = self.wait, None
+            self.source = waited.take()
+        self._held.callback(self.source.close)
+        return True
+
+    def _open_source(self) -> PolledSource:
         config = self.config
         options = LiveOptions(config.realtime, config.freeze_s, config.give_up_s, self.log.notify)
-        self.source = open_source(config.source, fps=config.fps, options=options)
-        self._held.callback(self.source.close)
+        return open_source(
+            config.source, fps=config.fps, value_range=config.value_range, options=options
+        )
+
+    def open_detectors(self) -> None:
+        """Open the detectors before there is a source, of tasks that surely need one.
+
+        Raises:
+            UnitrackError: One cannot be had.
+        """
+        for config in self._track.tasks:
+            if TASKS[config.task].prompt is None:
+                self._opened_detectors[config.task] = self._open_detector(config)
 
     def open_task_runners(self, graphs: GraphRunner, commands: Commands | None) -> None:
         """Make the heads and detectors, and load the graphs that they run.
@@ -283,11 +391,13 @@ class SourceRun:
         """
         for config in self._track.tasks:
             head = self._head(config, graphs, commands)
-            detector = self._detector(config) if head.needs_detections else None
+            detector = self._detector_of(config) if head.needs_detections else None
             self.task_runners.append(TaskRunner(config.task, head, detector, []))
+        self._number_frames()
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in ("backbone", *used):
             graphs.engine(graph)
+        graphs.warm_up()
         self.pipeline = Pipeline(
             self.source,
             graphs,
@@ -295,8 +405,27 @@ class SourceRun:
             name=self.log.name,
             listeners=self._listeners,
             detect_every=self._track.detector.every(),
+            warn=self.log.warn,
+            overlap=self._overlaps,
         )
         self.log.opened(self.source.info)
+
+    def _number_frames(self) -> None:
+        """Number the frames as asked for, or as the files of detections do."""
+        from ..runtime.sources.image_files.numbering import numbered
+
+        files = {}
+        for runner in self.task_runners:
+            spoken = None if runner.detector is None else runner.detector.numbered_frames()
+            if spoken is not None:
+                files[str(self.config.detections)] = spoken
+        self.source = numbered(self.source, self.config.frame_numbers, list(files.items()))
+
+    @property
+    def _overlaps(self) -> bool:
+        """Backends that compute on a device take work from one thread only."""
+        run = self._track.run
+        return run.overlap and {run.backend, self._track.detector.detector_backend} <= {"cpu", None}
 
     def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:
         """Make the folders of the results, or clear them, and open what the results go to.
@@ -309,12 +438,22 @@ class SourceRun:
             UnitrackError: A folder holds something else, or a writer cannot be opened.
         """
         overwrite = self._track.run.overwrite
+        limit = self._track.run.keep_limit
+        if limit is not None:
+            own = [common.path] if self._track.run.output else earlier_outputs(common.path)
+            self._retention = Retention(limit, own)
         folders = dict.fromkeys((self.output, *map(self.task_output, self._track.task_names)))
         for path in folders:
             if path != common.path:
                 self._folders.append(OutputFolder(path, overwrite=overwrite))
+                self._held.callback(self._folders[-1].close)
         for runner in self.task_runners:
             runner.writers = self._writers_of(runner.task, self.source.info, stop)
+
+    @property
+    def lost_frames(self) -> dict[str, int]:
+        """How many frames a recording lacks since it could not be written, by its file's name."""
+        return {name: made.lost for name, made in self._recordings.items() if made.lost}
 
     @property
     def descriptions(self) -> list[str]:
@@ -351,7 +490,9 @@ class SourceRun:
             self._writers.close()
         except UnitrackError as failure:
             error = error or failure
-        error = error or next((r.error for r in self._recordings if r.error is not None), None)
+        if not self.source.info.live:
+            recordings = self._recordings.values()
+            error = error or next((r.error for r in recordings if r.error is not None), None)
         if self.pipeline.frames == 0 and (error is not None or not self.pipeline.interrupted):
             self.discard()
             self.fail(error or OutputError("the source gave no frame: nothing was tracked"))
@@ -371,8 +512,11 @@ class SourceRun:
             "output": str(self.output),
             "error": None if self.error is None else str(self.error),
         }
+        if self.wait is not None:
+            data["ended_early"] = f"{self.config.shown} never came: {self.wait.absent}"
         if self.task_runners:
             data |= source_summary(self.source, self.pipeline, self.task_runners, self.log)
+            data["lost_frames"] = self.lost_frames
         return data
 
     def _report(
@@ -387,6 +531,9 @@ class SourceRun:
             *(self._track, self.config, outputs, self.source, bundle, graphs),
             *(self.pipeline, self.task_runners, self.log),
         )
+        data["lost_frames"] = self.lost_frames
+        if self._retention is not None:
+            data["removed_segments"] = self._retention.removed
         data["notes"] = list(notes)
         data["error"] = None if error is None else str(error)
         try:
@@ -412,7 +559,11 @@ class SourceRun:
         first = None if init is None else make()
         return started_head(config, graphs, commands, self.log.name, self.log.warn, first)
 
-    def _detector(self, config: TaskConfig) -> Detector:
+    def _detector_of(self, config: TaskConfig) -> Detector:
+        opened = self._opened_detectors.pop(config.task, None)
+        return self._open_detector(config) if opened is None else opened
+
+    def _open_detector(self, config: TaskConfig) -> Detector:
         from ..runtime.detectors.open import open_detector
 
         spec, run, chosen = TASKS[config.task], self._track.run, self._track.detector
@@ -430,6 +581,8 @@ class SourceRun:
             threads=run.threads,
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=self.config.detections_class,
+            strict=self.config.strict,
+            max_detections=chosen.max_detections,
             **(models if spec.person_model else {}),
         )
         return self._held.enter_context(detector)
@@ -450,17 +603,21 @@ class SourceRun:
             return draw_tracks(image, tracks, caption=task)
 
         spec = TASKS[task]
-        results = self._segmented(output / spec.result, spec.open_writer)
+        name, open_writer = spec.result, spec.open_writer
+        if run.format is not None:
+            name, open_writer = RESULT_FORMATS[run.format]
+        path = output / name
+        results = self._segmented(path, open_writer)
         # A camera is watched on although its results can be written no longer; a file is not.
-        writers = [enter(self._recording(results, info) if info.live else results)]
+        writers = [enter(self._recording(path, results, info) if info.live else results)]
         if run.save_video:
             from ..runtime.writers.video import VideoWriter
 
             def video(path: Path) -> Writer:
                 return VideoWriter(path, info.fps or DEFAULT_FPS, draw)
 
-            whole = self._segmented(output / "video.mp4", video)
-            writers.append(enter(self._recording(whole, info)))
+            path = output / "video.mp4"
+            writers.append(enter(self._recording(path, self._segmented(path, video), info)))
         if run.show:
             from ..runtime.writers.window import Window
 
@@ -474,15 +631,17 @@ class SourceRun:
             return make(path)
         from ..runtime.writers.segments import Segments
 
-        segments: Writer = Segments(path, make, minutes)
-        return segments
+        keep = self._retention
+        return Segments(path, make, minutes, keep.begin if keep else lambda _path: None)
 
-    def _recording(self, writer: Writer, info: SourceInfo) -> Recording:
+    def _recording(self, path: Path, writer: Writer, info: SourceInfo) -> Recording:
         # Of a camera it is said at once, since it may run for days; of a file at the end.
-        if info.live:
-            return Recording(writer, self.log.warn)
-        self._recordings.append(Recording(writer, lambda _text: None))
-        return self._recordings[-1]
+        say = self.log.warn if info.live else _silent
+        numbered = getattr(writer, "number_of", None)
+        name = str(path.relative_to(self.output))
+        more = {"file_of": numbered} if numbered else {}
+        recording = self._recordings[name] = Recording(writer, say, name=name, **more)
+        return recording
 
     def _drop_notes(self) -> tuple[str, ...]:
         """What no result holds, a line a reason; `run.json` has the numbers, a task's with it."""
@@ -492,15 +651,29 @@ class SourceRun:
             notes += [note for note in (*found, *runner.head.drop_notes()) if note not in notes]
         return tuple(notes)
 
+    def _without_objects(self, runner: TaskRunner) -> list[str]:
+        """Why a task has no result, where no line on what was dropped says so."""
+        detector, frames = runner.detector, self.pipeline.frames
+        if runner.ids or not frames or detector is None:
+            return []
+        if detector.drop_notes() or runner.head.drop_notes():
+            return []
+        origin = self.config.detections or self._track.detector.detector
+        shown = "1 frame" if frames == 1 else f"{frames} frames"
+        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}"]
+
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
         notes += source.notes()
-        frames = pipeline.frames if pipeline.exhausted else None
+        frames = pipeline.end if pipeline.exhausted else None
         for runner in self.task_runners:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]
+            notes += self._without_objects(runner)
         notes += self.log.notes()
+        for name, lost in self.lost_frames.items():
+            notes.append(f"{lost} frames are not in {name}, which could not be written")
         if source.dropped:
             notes.append(
                 f"{source.dropped} frames of the live source came too fast and were dropped"

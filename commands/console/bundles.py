@@ -35,14 +35,19 @@ def build_with_progress(bundle: Bundle, request: EngineRequest) -> tuple[EngineS
     """
     from ...export.tensorrt.writer import build_engines
 
+    warnings: list[str] = []
     with progress_bar(lambda: "finished engines are in the bundle") as progress:
-        return build_engines(
+        engines = build_engines(
             bundle,
             request,
             lambda label, done, of, phase: progress(
                 "building engines", done, of, f"{label} {phase}"
             ),
+            warnings.append,
         )
+    for line in warnings:
+        click.echo(f"warning: {line}", err=True)
+    return engines
 
 
 def engine_table(engines: Sequence[EngineSpec]) -> TextTable:
@@ -229,15 +234,13 @@ def _check_model(flag: str, name: str, *, poses: bool) -> None:
 
 
 def needs_bundle(name: str, backend: str) -> bool:
-    """Whether a missing detector becomes a bundle.
+    """Whether a missing model becomes a bundle.
 
     A file that runs as it is needs no package to become one; TensorRT runs bundles only.
     """
     from ...export.detectors.exporter import needs_conversion
-    from ...export.detectors.table import find_model
 
-    engines = find_backend(backend).variant is not None
-    return "boxes" in find_model(name).gives and (needs_conversion(name) or engines)
+    return needs_conversion(name) or find_backend(backend).variant is not None
 
 
 def _export_model(flag: str, name: str, *, as_bundle: bool) -> None:

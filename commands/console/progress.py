@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ...errors import printable
 from ...records import Frame, Tracks
 from ...runtime.events import FrameEvent, SourceEvent
 from ...runtime.pipeline import OnFrame
@@ -40,7 +41,8 @@ def watch_run(task: str) -> Iterator[Watch]:
     def watch(info: SourceInfo) -> OnFrame:
         # Not earlier: fetching and exporting models have a display of their own.
         progress.start()
-        name = info.name if len(info.name) <= 40 else "…" + info.name[-39:]
+        shown = printable(info.name)
+        name = shown if len(shown) <= 40 else "…" + shown[-39:]
         row = progress.add_task(f"{task} {name}", total=info.frame_count, state="")
         ends: deque[float] = deque(maxlen=_WINDOW)
 
@@ -79,9 +81,10 @@ def show_source(report: SourceReport, *, err: bool = False) -> None:
     memory = data["peak_memory_mb"]
     console.print(
         f"{data['task']}: {data['frames']} frames{ended}, {data['identities']} objects, "
-        f"{data['fps']:.1f} FPS, {data['bundle']['backbone']} on {backend}"
+        f"{data['fps']:.1f} FPS, {printable(data['bundle']['backbone'])} on {backend}"
         + (f", {memory:.0f} MB at most" if memory else ""),
         soft_wrap=True,
+        markup=False,
     )
     if data["stages_ms"]:
         table = Table("ms", box=None, pad_edge=False)
@@ -94,8 +97,8 @@ def show_source(report: SourceReport, *, err: bool = False) -> None:
     for note in report.notes:
         if note == data["source"]["ended_early"]:
             continue  # the command ends with it as its error
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-    console.print(f"results: {report.output}", soft_wrap=True, markup=False)
+        console.print(f"note: {printable(note)}", soft_wrap=True, markup=False)
+    console.print(f"results: {printable(str(report.output))}", soft_wrap=True, markup=False)
 
 
 class SourceLines:
@@ -106,8 +109,8 @@ class SourceLines:
 
     def on_source(self, event: SourceEvent) -> None:
         """Print one line for an event that a user may act on."""
-        if event.kind in ("lost", "returned", "changed", "warning"):
-            click.echo(f"{event.source}: {event.message}", err=True)
+        if event.kind in ("waiting", "lost", "returned", "changed", "warning"):
+            click.echo(f"{event.source}: {printable(event.message)}", err=True)
 
 
 def show_sources(report: RunReport, *, err: bool = False) -> None:
@@ -134,5 +137,6 @@ def show_sources(report: RunReport, *, err: bool = False) -> None:
     for name, single in report.sources.items():
         for note in single.notes:
             if note != single.data["source"]["ended_early"]:
-                console.print(f"note: {name}: {note}", soft_wrap=True, markup=False)
-    console.print(f"results: {report.output}", soft_wrap=True, markup=False)
+                console.print(f"note: {name}: {printable(note)}", soft_wrap=True, markup=False)
+    if report.sources:
+        console.print(f"results: {printable(str(report.output))}", soft_wrap=True, markup=False)

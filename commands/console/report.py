@@ -101,7 +101,7 @@ class ReportOutput:
         if self.json_file is not None:
             write_json_atomic(self.json_file, report.data)
         if self.markdown_file is not None:
-            write_atomic(self.markdown_file, report.markdown().encode())
+            write_atomic(self.markdown_file, report.markdown().encode(errors="replace"))
         if self.as_json:
             click.echo(json_text(report.data), nl=False)
 

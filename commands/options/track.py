@@ -89,9 +89,9 @@ def _option(
     if parameter.name in PER_SOURCE and not prefix:
         attributes |= {"multiple": True, "type": str}
     elif kind is bool:
-        if default:
+        if default or default is None:
             flag = f"{flag}/--{prefix.replace('_', '-')}no-{parameter.name.replace('_', '-')}"
-        attributes |= {"is_flag": True, "default": default, "show_default": default}
+        attributes |= {"is_flag": True, "default": default, "show_default": bool(default)}
     else:
         attributes["type"] = _type_of(kind, metadata)
         if default is not None and default is not MISSING:

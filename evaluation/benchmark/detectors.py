@@ -1,4 +1,4 @@
-"""What a detector costs: latency of a frame, several backends and models in turns."""
+"""What a detector, pose or mask model costs: latency of a frame, backends and models in turns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...records import Frame
+from ...records import Detections, Frame
+from ...runtime.bundle.spec import DETECTOR_GRAPH, POSE_GRAPH
+from ...runtime.detectors.base import Detector
+from ...runtime.detectors.mask import MaskModel
 from ...runtime.detectors.model import open_model
+from ...runtime.detectors.pose import PoseModel
+from ...runtime.detectors.topdown import TopDownDetector
 from ...runtime.tables import TextTable
 
 WARM_UP = 3
@@ -26,11 +31,35 @@ class DetectorSide:
         name: What tables call it.
         model: A bundle or an ONNX file.
         backend: A key of `BACKENDS`.
+        graph: `detector`, `pose` or `mask`: what it is used for.
     """
 
     name: str
     model: Path
     backend: str
+    graph: str = DETECTOR_GRAPH
+
+    def open(self, boxes: Detector, threads: int) -> Detector:
+        """The detector, or the model over boxes that are known."""
+        if self.graph == DETECTOR_GRAPH:
+            return open_model(self.model, backend=self.backend, threads=threads)
+        kind = PoseModel if self.graph == POSE_GRAPH else MaskModel
+        return TopDownDetector(boxes, kind(self.model, backend=self.backend, threads=threads))
+
+
+class KnownBoxes(Detector):
+    """Detections that are known already.
+
+    Args:
+        seen: By the frame's index.
+    """
+
+    def __init__(self, seen: Sequence[Detections]) -> None:
+        self._seen = seen
+
+    def detect(self, frame: Frame) -> Detections:
+        """Those of the frame."""
+        return self._seen[frame.index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +82,11 @@ class DetectorTimes:
 
 
 def measure_detectors(
-    sides: Sequence[DetectorSide], frames: Sequence[Frame], rounds: int, threads: int = 0
+    sides: Sequence[DetectorSide],
+    frames: Sequence[Frame],
+    rounds: int,
+    threads: int = 0,
+    seen: Sequence[Detections] = (),
 ) -> list[DetectorTimes]:
     """Run all sides over the same frames, frame by frame in turns after a warm-up.
 
@@ -62,15 +95,13 @@ def measure_detectors(
         frames: At least one; gone through once a round.
         rounds: How many.
         threads: Of the CPU; 0 takes all.
+        seen: The boxes that pose and mask models look at, by the frame's index.
 
     Raises:
         UnitrackError: A model or backend cannot be used.
     """
     with ExitStack() as stack:
-        detectors = [
-            stack.enter_context(open_model(side.model, backend=side.backend, threads=threads))
-            for side in sides
-        ]
+        detectors = [stack.enter_context(side.open(KnownBoxes(seen), threads)) for side in sides]
         for detector in detectors:
             for frame in frames[:WARM_UP]:
                 detector.detect(frame)
@@ -81,9 +112,9 @@ def measure_detectors(
             for place in range(len(sides)):
                 which = (turn + place) % len(sides)
                 start = time.perf_counter()
-                seen = detectors[which].detect(frame)
+                found = detectors[which].detect(frame)
                 times[which].append((time.perf_counter() - start) * 1000)
-                counts[which] += len(seen)
+                counts[which] += len(found)
     total = rounds * len(frames)
     return [
         DetectorTimes(side, tuple(ms), count / total)

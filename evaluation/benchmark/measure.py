@@ -17,6 +17,7 @@ from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import Pipeline, StageTimes, TaskRunner
 from ...runtime.signals import StopRequest
+from ...runtime.writers.base import Writer
 from .workload import DEFAULT_SIZE, EndlessClip, Workload, footage_workload, scene_workload
 
 PYTORCH = "pytorch"
@@ -152,6 +153,8 @@ class Runner:
         self.graphs_used = ("backbone", *task_runner.head.graphs_used)
         for graph in self.graphs_used:
             graphs.engine(graph)
+        graphs.warm_up()
+        self._task_runner = task_runner
         self._pipeline = Pipeline(EndlessClip(workload), graphs, [task_runner])
         self._times = FrameTimes()
         self._pipeline.times = self._times
@@ -165,6 +168,10 @@ class Runner:
         self._pipeline.run(stop, max_frames=self._pipeline.frames + frames)
         if stop.is_set:
             raise KeyboardInterrupt
+
+    def write_to(self, writer: Writer) -> None:
+        """Give every frame's tracks to a writer as well."""
+        self._task_runner.writers = [*self._task_runner.writers, writer]
 
     def take(self) -> list[Stages]:
         """The frames since the last time."""

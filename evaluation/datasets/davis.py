@@ -3,7 +3,7 @@
 Splits are the lists `ImageSets/YEAR/SPLIT.txt`.  Of DAVIS-2016 all objects are one; of 2017 every
 label is an object.  The first mask is given to the tracker; the first and the last frame do not
 count.  YouTube-VOS, annotated every few frames, has the same layout without the resolution's
-folder, and only annotated frames are scored.
+folder; only annotated frames are scored, and an object counts from the one after its first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from .base import ONE_OBJECT, Sequence, dirs, frame_names, images_in, numbers_of
 
 COLUMNS = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
 
+
+YOUTUBE = "youtube"
+"""Variant in which an object counts after the first frame that shows it, and the last one too."""
 
 _RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 
@@ -46,6 +49,31 @@ def read_davis(root: Path, split: str | None) -> list[Sequence]:
     if split is not None:
         names, year = _split(root, split)
     return [_sequence(name, images / name, truths / name, year) for name in names]
+
+
+def holds_youtube_vos(root: Path, split: str | None) -> bool:
+    """Whether a folder, or its folder `split`, holds sequences without a resolution's folder."""
+    folder = root / split if split else root
+    if not (folder / "JPEGImages").is_dir() or (root / "ImageSets").is_dir():
+        return False
+    return _resolution(folder / "JPEGImages") == folder / "JPEGImages"
+
+
+def read_youtube_vos(root: Path, split: str | None) -> list[Sequence]:
+    """The sequences of YouTube-VOS.
+
+    Args:
+        root: Holds `JPEGImages` and `Annotations`, or folders of splits that do.
+        split: `train`, `valid`; None: all sequences of `root`.
+
+    Raises:
+        DetectionError: Another layout, or a sequence without its first mask.
+    """
+    folder = root / split if split else root
+    images, truths = folder / "JPEGImages", folder / "Annotations"
+    if not images.is_dir():
+        raise DetectionError(f"--data {folder}: holds no JPEGImages/NAME and Annotations/NAME")
+    return [_sequence(path.name, path, truths / path.name, YOUTUBE) for path in dirs(images)]
 
 
 def _resolution(folder: Path) -> Path:
@@ -83,7 +111,7 @@ def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
             raise DetectionError(f"{folder}: no image, and no mask in {truth}")
         # Results of another program can be scored against the masks alone.
         masks = list(images_in(truth))
-    variant = ONE_OBJECT if year == ONE_OBJECT else ""
+    variant = year if year in (ONE_OBJECT, YOUTUBE) else ""
     numbers = numbers_of(images or masks, 0)
     init = str(truth / f"{masks[0].stem}.png")
     return Sequence(
@@ -131,6 +159,41 @@ def score_davis(sequence: Sequence, results: Path) -> list[Score]:
         found = read_labels(results / name, sequence.variant)
         scores.append({k: region_and_contour(found, truth, k) for k in objects})
     return [_object_score([frame[k] for frame in scores]) for k in objects]
+
+
+def score_youtube_vos(sequence: Sequence, results: Path) -> list[Score]:
+    """J and F of every object, in the annotated frames after the first that shows it.
+
+    Args:
+        sequence: With truth.
+        results: Folder of masks called like those of the data set.
+
+    Raises:
+        DetectionError: A mask is missing or of another size, or no frame counts.
+    """
+    if sequence.truth is None:
+        return []
+    folder = sequence.truth
+    names = [n for n in frame_names(sequence) if (folder / n).is_file()]
+    shown: dict[int, list[tuple[float, float]]] = {}
+    late: set[int] = set()
+    for place, name in enumerate(names):
+        truth = read_labels(folder / name, sequence.variant)
+        found = read_labels(results / name, sequence.variant) if shown else truth
+        for label, scores in shown.items():
+            scores.append(region_and_contour(found, truth, label))
+        new = {int(label) for label in np.unique(truth)} - {0, VOID, *shown}
+        shown |= {label: [] for label in new}
+        late |= new if place else set()
+    counted = {label: scores for label, scores in sorted(shown.items()) if scores}
+    if not counted:
+        raise DetectionError(f"{folder}: no mask after the first frame of {sequence.name}")
+    notes: tuple[str, ...] = ()
+    if late:
+        what = ", ".join(map(str, sorted(late)))
+        notes = (f"{sequence.name}: objects that appear later are not tracked (labels {what})",)
+    first, *rest = (_object_score(scores) for scores in counted.values())
+    return [Score(first.values, first.group, first.counts, notes), *rest]
 
 
 def _object_score(frames: list[tuple[float, float]]) -> Score:

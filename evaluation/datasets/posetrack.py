@@ -1,6 +1,7 @@
 """PoseTrack18's layout: `annotations/SPLIT/NAME.json` and the images that it names.
 
-A folder `NAME` with `images`, `gt.json` and `det.json` is read as well.  All images of a file are
+PoseTrack21 has the same files in `posetrack_data/SPLIT`, whose joints are PoseTrack18's.  A folder
+`NAME` with `images`, `gt.json` and `det.json` is read as well.  All images of a file are
 tracked; those that are labelled are scored, without the joints that lie in regions to ignore.
 """
 
@@ -55,7 +56,9 @@ def read_posetrack(root: Path, split: str | None) -> list[Sequence]:
     Raises:
         DetectionError: None there, or a file that is not PoseTrack18's.
     """
-    lists = root / "annotations" / split if split else root / "annotations"
+    places = [root / "annotations", root / "posetrack_data"]
+    lists = next((place for place in places if place.is_dir()), places[0])
+    lists = lists / split if split else lists
     if lists.is_dir():
         files = sorted(lists.glob("*.json"))
         if not files:

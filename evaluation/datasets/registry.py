@@ -40,6 +40,8 @@ class DatasetFormat:
     combine: Callable[[list[Score]], Score]
     columns: tuple[str, ...]
     headline: str
+    result_format: str | None = None
+    """What `cli track --format` is given, where the benchmark's results are not the task's own."""
 
     def find_results(self, folder: Path, sequence: Sequence) -> Path:
         """The results of a sequence, made by another program or by `cli track`.
@@ -138,6 +140,87 @@ def _posetrack() -> DatasetFormat:
     )
 
 
+def _lasot() -> DatasetFormat:
+    from . import single_object
+
+    return DatasetFormat(
+        task="sot",
+        read=single_object.read_lasot,
+        result="{}.txt",
+        written="tracks.txt",
+        collect=result_files.move,
+        score=single_object.score_ope,
+        combine=mean_score,
+        columns=single_object.COLUMNS,
+        headline="AUC",
+    )
+
+
+def _trackingnet() -> DatasetFormat:
+    from . import single_object
+
+    return DatasetFormat(
+        task="sot",
+        read=single_object.read_trackingnet,
+        result="{}.txt",
+        written="tracks.txt",
+        collect=result_files.move,
+        score=single_object.score_ope,
+        combine=mean_score,
+        columns=single_object.COLUMNS,
+        headline="AUC",
+    )
+
+
+def _got10k() -> DatasetFormat:
+    from . import single_object
+
+    return DatasetFormat(
+        task="sot",
+        read=single_object.read_got10k,
+        result="{}.txt",
+        written="tracks.txt",
+        collect=result_files.move,
+        score=single_object.score_got10k,
+        combine=single_object.combine_got10k,
+        columns=single_object.GOT_COLUMNS,
+        headline="AO",
+    )
+
+
+def _youtube_vos() -> DatasetFormat:
+    from . import davis
+
+    return DatasetFormat(
+        task="vos",
+        read=davis.read_youtube_vos,
+        result="{}",
+        written="masks",
+        collect=result_files.rename_masks,
+        score=davis.score_youtube_vos,
+        combine=mean_score,
+        columns=davis.COLUMNS,
+        headline="J&F",
+    )
+
+
+def _kitti() -> DatasetFormat:
+    from . import kitti
+
+    return DatasetFormat(
+        task="mot",
+        read=kitti.read_kitti_data,
+        result="{}.txt",
+        written="tracks.txt",
+        collect=result_files.renumber_rows_from_zero,
+        score=kitti.score_kitti_files,
+        combine=combine,
+        columns=kitti.COLUMNS,
+        headline="IDF1",
+        result_format="kitti",
+    )
+
+
 class _Formats(Mapping[str, DatasetFormat]):
     """Rows by name; each is made when it is first looked up."""
 
@@ -158,7 +241,18 @@ class _Formats(Mapping[str, DatasetFormat]):
 
 
 FORMATS: Mapping[str, DatasetFormat] = _Formats(
-    {"otb": _otb, "davis": _davis, "mot": _mot, "mots": _mots, "posetrack": _posetrack}
+    {
+        "otb": _otb,
+        "lasot": _lasot,
+        "got10k": _got10k,
+        "trackingnet": _trackingnet,
+        "davis": _davis,
+        "youtube-vos": _youtube_vos,
+        "mot": _mot,
+        "kitti": _kitti,
+        "mots": _mots,
+        "posetrack": _posetrack,
+    }
 )
 """By the name that `--format` takes."""
 
@@ -169,4 +263,91 @@ FORMAT_OF_TASK = {
     "mots": "mots",
     "posetrack": "posetrack",
 }
-"""Which layout a task's data has."""
+"""Which layout a task's data has, where nothing says that it is another."""
+
+
+def _other_layouts(task: str) -> list[tuple[str, Callable[[Path, str | None], bool]]]:
+    """The layouts that are told from the task's first one by what a folder holds."""
+    if task == "sot":
+        from . import single_object as sot
+
+        return [
+            ("trackingnet", sot.holds_trackingnet),
+            ("lasot", sot.holds_lasot),
+            ("got10k", sot.holds_got10k),
+        ]
+    if task == "vos":
+        from .davis import holds_youtube_vos
+
+        return [("youtube-vos", holds_youtube_vos)]
+    if task == "mot":
+        from .kitti import holds_kitti
+
+        return [("kitti", holds_kitti)]
+    return []
+
+
+UNSUPPORTED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("VOT", ("list.txt", "*/color")),
+    ("VOT", ("list.txt", "sequences")),
+    ("BDD100K", ("labels/box_track_20",)),
+    ("TAO or BURST", ("annotations/validation.json", "frames")),
+    ("UAV123", ("anno/UAV123",)),
+    ("NfS", ("*/30/*.txt",)),
+    ("nuScenes", ("v1.0-*",)),
+    ("Waymo", ("*.tfrecord",)),
+    ("TrackingNet, still packed", ("zips",)),
+)
+"""Layouts that are known and not read: name, and patterns of paths that all must be there."""
+
+
+def format_of(task: str, root: Path, split: str | None) -> str:
+    """Which layout a data set has.
+
+    Args:
+        task: A key of `FORMAT_OF_TASK`.
+        root: Folder of the data.
+        split: As `--split` takes it.
+
+    Raises:
+        DetectionError: A layout that is known and not supported.
+    """
+    for name, holds in _other_layouts(task):
+        if holds(root, split):
+            return name
+    for name, patterns in UNSUPPORTED:
+        if root.is_dir() and all(next(root.glob(p), None) is not None for p in patterns):
+            raise DetectionError(
+                f"--data {root}: this is the layout of {name}, which is not supported; "
+                f"{known_layouts(task)}"
+            )
+    return FORMAT_OF_TASK[task]
+
+
+def known_layouts(task: str) -> str:
+    """The layouts of a task, for messages."""
+    names = [name for name, row in FORMATS.items() if row.task == task]
+    return f"--task {task} reads {', '.join(names)} (docs/evaluation.md)"
+
+
+def read_sequences(task: str, name: str | None, root: Path, split: str | None) -> list[Sequence]:
+    """The sequences of a data set.
+
+    Args:
+        task: A key of `FORMAT_OF_TASK`.
+        name: A key of `FORMATS`, as `format_of` gives it; None: an unknown layout's error names
+            those that are known.
+        root: Folder of the data.
+        split: As `--split` takes it.
+
+    Raises:
+        DetectionError: Another layout, or a damaged one.
+        RequestError: No such split.
+    """
+    chosen = name or format_of(task, root, split)
+    try:
+        return FORMATS[chosen].read(root, split)
+    except DetectionError as error:
+        if name is not None or not str(error).startswith(f"--data {root}"):
+            raise
+        raise DetectionError(f"{error}; {known_layouts(task)}") from None

@@ -44,6 +44,15 @@ def renumber_rows(sequence: Sequence, written: Path, target: Path) -> None:
     write_atomic(target, "".join(lines).encode())
 
 
+def renumber_rows_from_zero(sequence: Sequence, written: Path, target: Path) -> None:
+    """Rows that begin with a frame number from 0, under the data set's own numbers."""
+    lines = []
+    for _, line in read_lines(written):
+        frame, rest = _first_field(line)
+        lines.append(f"{sequence.numbers[int(frame)]}{rest}\n")
+    write_atomic(target, "".join(lines).encode())
+
+
 def renumber_images(sequence: Sequence, written: Path, target: Path) -> None:
     """PoseTrack18 JSON whose images count from 1, under the data set's image ids."""
     data = json.loads(written.read_text(encoding="utf-8"))
@@ -59,8 +68,8 @@ def counts_from(sequence: Sequence, first: int) -> bool:
     return sequence.numbers == tuple(range(first, first + len(sequence.numbers)))
 
 
-def renumbered_detections(sequence: Sequence, source: Path, target: Path) -> None:
-    """Text rows of detections with frames counted from 1 by what the sequence has.
+def renumbered_detections(sequence: Sequence, source: Path, target: Path, first: int = 1) -> None:
+    """Text rows of detections with frames counted from `first` by what the sequence has.
 
     Rows of frames without an image are left out.
 
@@ -68,7 +77,7 @@ def renumbered_detections(sequence: Sequence, source: Path, target: Path) -> Non
         DetectionError: The file cannot be read.
         OutputError: The new one cannot be written.
     """
-    position = {str(number): place for place, number in enumerate(sequence.numbers, 1)}
+    position = {str(number): place for place, number in enumerate(sequence.numbers, first)}
     lines = []
     for _, line in read_lines(source):
         frame, rest = _first_field(line)

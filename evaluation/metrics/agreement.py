@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import DetectionError
 from ...runtime.formats.mot import read_mot_results
 from ...runtime.formats.mots import read_mots
-from ..datasets import base as datasets
-from ..datasets.base import frame_names
-from ..datasets.davis import read_labels
 from .davis import LabelMap, jaccard
 from .mot import Rows, score_mot
 from .mots import score_mots
+
+if TYPE_CHECKING:
+    from ..datasets import base as datasets
 
 
 def agreement(
@@ -74,6 +75,10 @@ def box_agreement(reference: Rows, results: Rows) -> float:
 
 
 def _masks(sequence: datasets.Sequence, reference: Path, results: Path) -> float:
+    # Only files of masks need Pillow; two sides in memory are compared without it.
+    from ..datasets.base import frame_names
+    from ..datasets.davis import read_labels
+
     names = frame_names(sequence)
     first, second = ([read_labels(f / n, "") for n in names] for f in (reference, results))
     return mask_agreement(first, second)

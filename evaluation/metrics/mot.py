@@ -119,7 +119,7 @@ def trackeval_metrics() -> tuple[Any, Any, Any]:
         raise UnitrackError(
             f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
             "pip install 'unitrack-edge[eval]'"
-        ) from None
+        ) from error
     quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
     return HOTA(), CLEAR(quiet), Identity(quiet)
 

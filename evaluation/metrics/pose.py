@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,12 @@ from ...runtime.formats.keypoints import (
     pose_boxes,
     seen_joints,
 )
-from ..datasets.base import Sequence
-from ..datasets.posetrack import Poses, labelled_frames
 from .mot import trackeval_data, trackeval_metrics
 from .scores import Score, combine, score_of
+
+if TYPE_CHECKING:
+    from ..datasets.base import Sequence
+    from ..datasets.posetrack import Poses
 
 
 def keypoint_errors(found: FloatArray, truth: FloatArray) -> npt.NDArray[np.float64]:
@@ -94,6 +96,8 @@ def score_posetrack(sequence: Sequence, results: Path) -> list[Score]:
     """
     if sequence.truth is None:
         return []
+    from ..datasets.posetrack import labelled_frames
+
     frames = list(labelled_frames(sequence, results))
     ids, result_ids = [true.ids for true, _ in frames], [found.ids for _, found in frames]
     boxes = score_of(trackeval_data(ids, result_ids, [_box_iou(*f) for f in frames]), BOX_COLUMNS)

@@ -135,21 +135,28 @@ def _compared(
     return DetectorParity(backend, sum(map(len, expected)), score, iou, lonely)
 
 
-def parity_data(
-    bundle: Bundle, reference: str, clip: dict[str, Any], rows: Sequence[DetectorParity]
-) -> dict[str, Any]:
-    """The record of a comparison, as plain data."""
+def rows_data(bundle: Bundle, rows: Sequence[DetectorParity]) -> dict[str, Any]:
+    """What of the record is of detectors, as plain data."""
     bounds = BOUNDS[bundle.spec.precision]
     exceeded = [f"{row.backend}: {text}" for row in rows if (text := row.excess(bounds))]
     return {
-        "toolkit": __version__,
         "passed": not exceeded,
         "first_exceeded": exceeded[0] if exceeded else None,
+        "bounds": asdict(bounds),
+        "backends": [asdict(row) for row in rows],
+    }
+
+
+def parity_data(
+    bundle: Bundle, reference: str, clip: dict[str, Any], rows: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of a comparison, as plain data; `rows` is that of `rows_data`."""
+    return {
+        "toolkit": __version__,
         "precision": bundle.spec.precision,
         "reference": reference,
         "clip": clip,
-        "bounds": asdict(bounds),
-        "backends": [asdict(row) for row in rows],
+        **rows,
         "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
     }
 

@@ -6,7 +6,7 @@ Numbers only: what the reference is (PyTorch, or another bundle) is for the call
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -47,24 +47,26 @@ class GraphBounds:
 
 @dataclass(frozen=True, slots=True)
 class TaskBounds:
-    """What a whole task may differ by.
+    """What a whole task may differ by, in frames that start from the same state.
 
     Attributes:
-        identity: Lowest IDF1 between the two outputs, 0 to 1.
-        overlap: Lowest mean IoU of masks, or of boxes.
-        keypoints: Largest mean distance of joints, in body sizes.
+        costs: Largest difference of two costs that could be matched.
+        labels: Least IoU of label scores, over all cells, frames and objects.
+        responses: Largest difference of two responses, relative to the frame's largest.
     """
 
-    identity: float
-    overlap: float
-    keypoints: float
+    costs: float
+    labels: float
+    responses: float
 
 
 FULL = GraphBounds(max_error=2e-3, mean_error=1e-4, lowest_cosine=0.9999)
 HALF = GraphBounds(max_error=2e-2, mean_error=2e-3, lowest_cosine=0.999)
 
-HALF_BACKBONE = replace(HALF, max_error=None)
-"""A cosine of 0.999 between unit points allows no element to be off by more than 0.045 anyway."""
+HALF_BACKBONE = GraphBounds(mean_error=1.5e-3, cosine=0.9997, lowest_cosine=0.995)
+"""Float16 rounds the network's sums, and a point where the image shows next to nothing has a small
+sum that a division makes long again: over six sequences the worst point has a cosine of 0.9986,
+where the mean never falls below 0.9999."""
 
 INT8_BACKBONE = GraphBounds(cosine=0.98)
 
@@ -76,11 +78,12 @@ GRAPH_BOUNDS: dict[str, tuple[GraphBounds, GraphBounds]] = {
 """By a bundle's precision: of the backbone, and of every other graph."""
 
 TASK_BOUNDS = {
-    "fp32": TaskBounds(identity=0.99, overlap=0.99, keypoints=0.01),
-    "fp16": TaskBounds(identity=0.95, overlap=0.95, keypoints=0.03),
-    "int8": TaskBounds(identity=0.85, overlap=0.85, keypoints=0.10),
+    "fp32": TaskBounds(costs=0.001, labels=0.999, responses=0.001),
+    "fp16": TaskBounds(costs=0.02, labels=0.97, responses=0.02),
+    "int8": TaskBounds(costs=0.25, labels=0.80, responses=0.25),
 }
-"""By a bundle's precision."""
+"""By a bundle's precision; measured on six sequences with two backbones: float32 within 5e-6,
+float16 within 0.005 (costs, responses) and 0.008 (labels)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,40 @@
-"""Whole tasks on two sides: do the same ids, masks, boxes and joints come out?"""
+"""Whole tasks on several sides: do they decide from the same numbers, and what comes of it?
+
+Judged is each frame from the same state (see `same_state`).  What each side makes of the whole clip
+by itself, the same ids, masks, boxes and joints, is measured beside it and not judged: two nearly
+equal choices may be made differently by two sides that both compute well, and then differ for good.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ...errors import UnitrackError
 from ...records import FloatArray, Tracks
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
-from ...runtime.pipeline import Pipeline
+from ...runtime.pipeline import Pipeline, TaskRunner
 from ...runtime.signals import StopRequest
 from ..benchmark.workload import TASKS, EndlessClip, Workload, make_task_runner
 from ..metrics.agreement import box_agreement, mask_agreement
 from ..metrics.mot import rows_of_tracks
 from ..metrics.pose import keypoint_errors
 from .graphs import TaskBounds
+from .same_state import (
+    Candidate,
+    Pair,
+    SameStateHead,
+    Tap,
+    common_limit,
+    cost_difference,
+    label_overlap,
+    response_difference,
+)
 
 LOST = 1.0
 """A joint that one side has lost counts as this many body sizes away."""
@@ -25,42 +42,59 @@ LOST = 1.0
 Results = Mapping[str, Sequence[Tracks]]
 """By task, what came out for every frame."""
 
+Decided = Mapping[str, Sequence[Pair]]
+"""By task, what the reference and another side decided from in frames of the same state."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskParity:
-    """How far a task's results are from the reference's.
+    """How far a task is from the reference's.
 
     Attributes:
         backend: What ran it.
         task: Its name.
-        measure: `IDF1`, `mask IoU`, `box IoU` or `joint distance`.
-        value: In [0, 1] and 1 is the same; distances are in body sizes and 0 is the same.
-        frames: How many were compared.
+        measure: Of frames from the same state: `cost`, `label IoU` or `response`.
+        value: Of that: an overlap is in [0, 1] and 1 is the same; of differences 0 is.
+        compared: Calls of deciding graphs that `value` is over; 0: the clip gave none to compare.
+        outcome: Of the whole clip, each side on its own: `IDF1`, `mask IoU`, `box IoU`, or
+            `joint distance` in body sizes.
+        outcome_value: Of that; not judged. None: TrackEval, which computes it, is not installed.
+        frames: Of the clip.
     """
 
     backend: str
     task: str
     measure: str
     value: float
+    compared: int
+    outcome: str
+    outcome_value: float | None
     frames: int
 
     def excess(self, bounds: TaskBounds) -> str | None:
         """What is beyond a bound, in words; None where nothing is."""
         bound, most = bound_of(self.task, bounds)
+        # Written so that NaN is beyond every bound.
         if self.value <= bound if most else self.value >= bound:
             return None
         sign = "at most" if most else "at least"
-        return f"{self.measure} {self.value:.3g}, expected {sign} {bound:g}"
+        return (
+            f"{self.measure} {self.value:.3g} in frames from the same state, expected {sign} "
+            f"{bound:g}"
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
+        """As plain data; what is not finite becomes None."""
+        data = asdict(self)
+        return {
+            k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in data.items()
+        }
 
 
 def bound_of(task: str, bounds: TaskBounds) -> tuple[float, bool]:
     """The bound that counts for a task, and whether it is an upper one."""
     name = _MEASURES[task].bound
-    return float(getattr(bounds, name)), name == "keypoints"
+    return float(getattr(bounds, name)), name != "labels"
 
 
 def run_tasks(
@@ -81,12 +115,50 @@ def run_tasks(
         UnitrackError: Whatever a head raises.
         KeyboardInterrupt: The user asked to stop.
     """
-    task_runners = [make_task_runner(task, graphs, workload, size_hw) for task in tasks]
-    results: dict[str, list[Tracks]] = {task: [] for task in tasks}
+    return _run([make_task_runner(t, graphs, workload, size_hw) for t in tasks], graphs, workload)
+
+
+def run_from_same_state(
+    reference: Graphs,
+    others: Mapping[str, Graphs],
+    workload: Workload,
+    size_hw: tuple[int, int] | None = None,
+    tasks: Sequence[str] = TASKS,
+) -> tuple[Results, dict[str, Decided]]:
+    """All tasks on the reference, beside which every other side does each frame from its state.
+
+    Args:
+        reference: Its arrays are in host memory.
+        others: By backend.
+        workload: The frames.
+        size_hw: See `run_tasks`.
+        tasks: Which.
+
+    Returns:
+        The reference's results, and by backend what was decided from.
+
+    Raises:
+        UnitrackError: Whatever a head raises.
+        KeyboardInterrupt: The user asked to stop.
+    """
+    limit = common_limit([reference, *others.values()])
+    tap = Tap(reference, limit)
+    candidates = {name: Candidate(Tap(graphs, limit)) for name, graphs in others.items()}
+    runners, heads = [], {}
+    for task in tasks:
+        runner = make_task_runner(task, tap, workload, size_hw)
+        heads[task] = SameStateHead(runner.head, tap, candidates)
+        runners.append(TaskRunner(task, heads[task], runner.detector, []))
+    results = _run(runners, tap, workload)
+    return results, {name: {t: heads[t].pairs[name] for t in tasks} for name in others}
+
+
+def _run(task_runners: Sequence[TaskRunner], graphs: Graphs, workload: Workload) -> Results:
+    results: dict[str, list[Tracks]] = {runner.task: [] for runner in task_runners}
 
     def keep(_: object, found: Sequence[Tracks]) -> None:
-        for task, tracks in zip(tasks, found, strict=True):
-            results[task].append(tracks)
+        for runner, tracks in zip(task_runners, found, strict=True):
+            results[runner.task].append(tracks)
 
     pipeline = Pipeline(EndlessClip(workload), graphs, task_runners)
     with StopRequest() as stop:
@@ -96,27 +168,40 @@ def run_tasks(
     return results
 
 
-def compare_tasks(reference: Results, results: Results, backend: str) -> list[TaskParity]:
-    """Measure how far two sides' results are apart, task by task.
+def compare_tasks(
+    reference: Results, results: Results, decided: Decided, backend: str
+) -> list[TaskParity]:
+    """Measure how far a side is from the reference, task by task.
 
     Args:
         reference: What is taken for the truth.
-        results: Of the same tasks on the same frames.
-        backend: What to call the other side.
+        results: Of the same tasks on the same frames, the side on its own.
+        decided: What both decided from in frames of the same state.
+        backend: What to call the side.
 
     Raises:
-        UnitrackError: TrackEval is not installed.
+        DetectionError: The sides' results do not fit one another.
     """
-    return [
-        TaskParity(
-            backend,
-            task,
-            _MEASURES[task].name,
-            _MEASURES[task].compare(expected, results[task]),
-            len(expected),
+    found = []
+    for task, expected in reference.items():
+        row = _MEASURES[task]
+        outcome = _outcome(row, expected, results[task])
+        value, compared = row.measure(decided[task]), len(decided[task])
+        found.append(
+            TaskParity(
+                backend, task, row.name, value, compared, row.outcome, outcome, len(expected)
+            )
         )
-        for task, expected in reference.items()
-    ]
+    return found
+
+
+def _outcome(row: _Measure, reference: Sequence[Tracks], results: Sequence[Tracks]) -> float | None:
+    try:
+        return row.compare(reference, results)
+    except UnitrackError as error:
+        if isinstance(error.__cause__, ImportError):
+            return None
+        raise
 
 
 def _identities(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
@@ -166,20 +251,34 @@ def _joint_distances(
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """How two results of a task are compared, and which field of `TaskBounds` bounds that."""
+    """How two sides of a task are compared.
+
+    Attributes:
+        name: Of what is measured in frames from the same state.
+        bound: Which field of `TaskBounds` bounds it.
+        measure: Computes it.
+        outcome: Of what is measured over whole clips.
+        compare: Computes that.
+    """
 
     name: str
     bound: str
+    measure: Callable[[Sequence[Pair]], float]
+    outcome: str
     compare: Callable[[Sequence[Tracks], Sequence[Tracks]], float]
 
 
-_IDF1 = _Measure("IDF1", "identity", _identities)
+_COSTS = _Measure("cost", "costs", cost_difference, "IDF1", _identities)
+
+_LABELS = partial(label_overlap, background=True)
+
+_MAPS = partial(label_overlap, background=False)
 
 _MEASURES = {
-    "mot": _IDF1,
-    "mots": _IDF1,
-    "posetrack": _IDF1,
-    "vos": _Measure("mask IoU", "overlap", _masks),
-    "pose": _Measure("joint distance", "keypoints", _joints),
-    "sot": _Measure("box IoU", "overlap", _boxes),
+    "mot": _COSTS,
+    "mots": _COSTS,
+    "posetrack": _COSTS,
+    "vos": _Measure("label IoU", "labels", _LABELS, "mask IoU", _masks),
+    "pose": _Measure("label IoU", "labels", _MAPS, "joint distance", _joints),
+    "sot": _Measure("response", "responses", response_difference, "box IoU", _boxes),
 }

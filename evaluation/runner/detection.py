@@ -192,7 +192,9 @@ def _run(
 ) -> None:
     names = {_plain(name) for name in detector.class_names or () if name}
     for index, true in enumerate(frames):
-        image = cv2.imread(str(true.path))
+        # Not by its name, which OpenCV does not survive where it is no text.
+        data = np.fromfile(true.path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
         if image is None:
             raise SourceError(f"{true.path} cannot be read as an image")
         frame = Frame(index, 0.0, np.asarray(image, np.uint8))

@@ -11,7 +11,9 @@ import contextlib
 import importlib
 import logging
 import multiprocessing
+import multiprocessing.process
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -71,7 +73,7 @@ def run_processes(
     context = multiprocessing.get_context("spawn")
     while left:
         size = min(workers, len(left))
-        pool = ProcessPoolExecutor(size, context, initializer=use_threads, initargs=(threads,))
+        pool = ProcessPoolExecutor(size, context, initializer=start_worker, initargs=(threads,))
         # Breaking may also be noticed while a job is handed over.
         with pool, contextlib.suppress(BrokenProcessPool):
             for number, result in _until_broken(pool, work, dict(left), workers):
@@ -104,6 +106,20 @@ def _until_broken(
                 broken = True
             else:
                 yield number, future.result()
+
+
+def start_worker(threads: int) -> None:
+    """Prepare a process that does jobs: it ends with the one that started it, however that ends."""
+    use_threads(threads)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    # Nobody is left to hear of it; a job that is half done is done again by the next run.
+    os._exit(1)
 
 
 def use_threads(threads: int) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from ...errors import OutputError, UnitrackError
 from ...heads.config import TaskConfig
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.formats.detections import find_format
 from ...runtime.sources.images import images_in_folder
 from ...runtime.writers.base import output_error, write_atomic, write_json_atomic
 from ...tracking.config import RunConfig, SourceConfig, TrackConfig
@@ -172,11 +173,13 @@ def prepare_sequence(sequence: Sequence, folder: Path) -> Inputs:
     if tuple(every[:count]) != sequence.images:
         source, most = str(_linked(sequence, folder / "frames")), None
     detections, init = sequence.detections, sequence.init
-    if detections is not None and detections.suffix != ".json" and not counts_from(sequence, 1):
-        # `cli track` knows frames by their place among the images.
-        renumbered = folder / "detections.txt"
-        renumbered_detections(sequence, detections, renumbered)
-        detections = renumbered
+    if detections is not None and detections.suffix != ".json":
+        counted = 0 if find_format(detections) == "kitti" else 1
+        if not counts_from(sequence, counted):
+            # `cli track` knows frames by their place among the images.
+            renumbered = folder / "detections.txt"
+            renumbered_detections(sequence, detections, renumbered, counted)
+            detections = renumbered
     if init is not None and sequence.variant == ONE_OBJECT:
         init = str(_one_object(Path(init), folder / "first-mask.png"))
     return Inputs(source, detections, init, most)
@@ -262,7 +265,7 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
                 inputs.init,
                 inputs.detections,
                 "person" if job.format == "mot" else None,
-                job.sequence.fps,
+                fps=job.sequence.fps,
             ),
         ),
         (job.config,),
@@ -273,6 +276,7 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
             threads=job.threads,
             max_frames=inputs.max_frames,
             overwrite=True,
+            format=FORMATS[job.format].result_format,
         ),
     )
     report = track(config)

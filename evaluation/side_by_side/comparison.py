@@ -141,7 +141,7 @@ def compare_sequence(
 def _opened(graphs: Graphs, fps: float, peers: Iterable[Peer], *, both: bool) -> list[_Run]:
     runs = []
     for preset in PRESETS:
-        config = MotConfig(preset=preset)
+        config = MotConfig(preset=preset, appearance="always")
         scores_as = "probabilities" if config.calibrates_scores else "raw"
         head = MotHead(graphs, config, fps)
         runs.append(_Run(f"ours, {preset}", scores_as, is_ours=True, update=_own(head)))

@@ -10,6 +10,7 @@ import argparse
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ExportError
+from ...runtime.paths import check_regular
 from .resnet import DEPTHS
 from .table import Backbone, Layout
 
@@ -96,12 +98,14 @@ def load_state_dict(path: Path, backbone: Backbone) -> dict[str, Tensor]:
 
 def _load(path: Path) -> object:
     try:
+        check_regular(path)
         with path.open("rb") as file:
             head = file.read(64).lstrip()
     except OSError as error:
         raise ExportError(
             f"cannot read weights {path}: {error.strerror or error}; pass a file with --weights"
         ) from error
+    _check_size(path)
     if head.startswith(b"<"):
         raise ExportError(
             f"{path} is a web page, not a checkpoint: the link works in a browser only; "
@@ -124,6 +128,24 @@ def _load(path: Path) -> object:
             f"{path} is damaged or no PyTorch checkpoint ({type(error).__name__}: {first_line}); "
             "get it again and pass it with --weights"
         ) from error
+
+
+_MOST_EXPANSION, _SMALL = 8, 64_000_000
+
+
+def _check_size(path: Path) -> None:
+    """Refuse an archive that would fill the memory; `torch.save` compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            expanded = sum(part.file_size for part in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # of another layout, or damaged, which torch.load says better
+    size = path.stat().st_size
+    if expanded > _MOST_EXPANSION * size + _SMALL:
+        raise ExportError(
+            f"{path} has {size / 1e6:.0f} MB and would take {expanded / 1e6:.0f} MB of memory: it "
+            "is not what torch.save writes; get it again and pass it with --weights"
+        )
 
 
 def _rename(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from ...errors import ExportError
+from ...runtime.paths import cache_folder
 
 CACHE_VARIABLE = "UNITRACK_CACHE"
 _CHUNK = 1 << 18
@@ -58,9 +59,8 @@ class _BrokenOffError(Exception):
 
 
 def cache_directory() -> Path:
-    """`$UNITRACK_CACHE`, or `~/.cache/unitrack-edge`; it need not exist yet."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unitrack-edge"
+    """See `runtime.paths.cache_folder`."""
+    return cache_folder()
 
 
 def file_sha256(path: Path) -> str:

@@ -1,9 +1,11 @@
-"""A detector's bundle: its graph with decoding inside, compared with its own file."""
+"""Bundles of detectors, pose and mask models: their graphs with decoding inside, compared with the
+file that they are made from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import onnxruntime
 from ...errors import ExportError
 from ...records import UInt8Array
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle
-from ...runtime.bundle.spec import DETECTOR_GRAPH, BundleSpec
+from ...runtime.bundle.spec import DETECTOR_GRAPH, BundleSpec, GraphSpec
 from ...runtime.bundle.staging import check_replaceable, move_into_place, partial_folder
 from ...runtime.detectors.decoded import METADATA_KEY, DetectorFacts
 from ...runtime.detectors.image import find_normalisation
@@ -30,6 +32,7 @@ from ...version import __version__
 from .decoding import decoded_graph
 from .exporter import ModelOptions, model_content, needs_conversion, read_spec
 from .onnx_graph import OPSET
+from .person import PersonLayout, person_error, person_graph, person_layouts, with_profile
 from .table import find_model
 
 LARGEST_ERROR = 1e-3
@@ -62,7 +65,7 @@ class DetectorRequest:
 
 
 def write_detector_bundle(request: DetectorRequest, output: Path) -> Bundle:
-    """Write a detector's graph and `bundle.json`, in one step that happens or does not.
+    """Write a model's graphs and `bundle.json`, in one step that happens or does not.
 
     Args:
         request: What to write.
@@ -79,10 +82,15 @@ def write_detector_bundle(request: DetectorRequest, output: Path) -> Bundle:
     with partial_folder(output, ExportError) as folder:
         source = folder / "network.onnx"
         source.write_bytes(content)
-        graph, error, spec = _written(request, content, source, folder)
+        layouts = person_layouts(source)
+        if layouts:
+            graphs, spec = _of_persons(request, content, layouts, folder)
+        else:
+            graph, error, spec = _written(request, content, source, folder)
+            found = replace(read_spec(graph, graph.read_bytes()), max_abs_error=error)
+            graphs = {DETECTOR_GRAPH: found}
         source.unlink()
-        found = replace(read_spec(graph, graph.read_bytes()), max_abs_error=error)
-        spec = replace(spec, weights=origin, graphs={DETECTOR_GRAPH: found})
+        spec = replace(spec, weights=origin, graphs=graphs)
         (folder / SPEC_FILE).write_text(json.dumps(spec.to_json(), indent=1) + "\n", "utf-8")
         move_into_place(folder, output)
     return Bundle.load(output)
@@ -93,7 +101,7 @@ def _network(request: DetectorRequest) -> tuple[bytes, dict[str, Any]]:
     if model_name(request.detector) is not None:
         row, size_hw = find_model(request.detector), request.settings.size_hw
         options = ModelOptions()
-        if needs_conversion(row.name):
+        if needs_conversion(row.name) and "boxes" in row.gives:
             options = ModelOptions(size_hw, precision=request.precision)
         content = model_content(row.name, request.weights, options)
         origin = {"file": row.file, "licence": row.weights_licence}
@@ -128,12 +136,59 @@ def _written(
         graph = decoded_graph(network, known, size_hw, metadata, request.precision)
         path.write_bytes(graph.SerializeToString())
         error = _largest_error(engine, known, path, size_hw)
+    _check_error(request, error)
+    return path, error, _bundle_spec(request, known, facts, size_hw)
+
+
+def _of_persons(
+    request: DetectorRequest, content: bytes, layouts: Sequence[PersonLayout], folder: Path
+) -> tuple[dict[str, GraphSpec], BundleSpec]:
+    """Graphs of a pose or mask model, and `bundle.json` without them."""
+    if request.settings != ModelSettings():
+        raise ExportError(
+            f"--detector {request.detector} looks at crops of persons: --size, --detector-names, "
+            "-layout and -normalise are of detectors, leave them out"
+        )
+    network, graphs = onnx.load_model_from_string(content), {}
+    for layout in layouts:
+        path = folder / f"{layout.graph}.onnx"
+        graph = person_graph(network, layout, request.precision)
+        path.write_bytes(graph.SerializeToString())
+        error = person_error(path, layout)
+        _check_error(request, error)
+        found = with_profile(read_spec(path, path.read_bytes()), layout.crops)
+        graphs[layout.graph] = replace(found, max_abs_error=error)
+    spec = BundleSpec(
+        backbone=request.name,
+        arch=layouts[0].name,
+        layer="",
+        stride=1,
+        channels=0,
+        precision=request.precision,
+        opset=OPSET,
+        sizes_hw=(layouts[0].crops.size_hw,),
+        preprocessing={"input": "uint8 BGR crops (N, height, width, 3)"},
+        weights={},
+        graphs={},
+        versions=_versions(),
+    )
+    return graphs, spec
+
+
+def _check_error(request: DetectorRequest, error: float) -> None:
     if error > LARGEST_ERROR and request.precision == "fp32":
         raise ExportError(
-            f"{name}: with decoding inside, the graph differs from the file by {error:.1e}, "
-            f"expected at most {LARGEST_ERROR:.0e}"
+            f"--detector {request.detector}: with decoding inside, the graph differs from the file "
+            f"by {error:.1e}, expected at most {LARGEST_ERROR:.0e}"
         )
-    return path, error, _bundle_spec(request, known, facts, size_hw)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "unitrack_edge": __version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def _bundle_spec(
@@ -154,11 +209,7 @@ def _bundle_spec(
         preprocessing={"input": "uint8 BGR (1, height, width, 3)", "inside": known.rule.normalise},
         weights={},
         graphs={},
-        versions={
-            "unitrack_edge": __version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
+        versions=_versions(),
         detector=asdict(facts),
     )
 

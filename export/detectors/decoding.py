@@ -25,7 +25,9 @@ CANDIDATES = 300
 """Rows of a frame at most, before suppression."""
 
 _LEAST_OPSET = 13
-_PREFIX = "network."
+PREFIX = "network."
+"""Of the names of a network that is part of a graph."""
+
 _MAX_LOG_SIZE = 20.0
 
 
@@ -55,6 +57,26 @@ class Decoder(OnnxGraph):
     def times(self, tensor: str, factors: Sequence[float]) -> str:
         """A tensor multiplied by numbers along its last axis."""
         return self.add("Mul", tensor, self.constant(factors, "float32"))
+
+    def last(self, tensor: str, start: int, end: int) -> str:
+        """Part of a tensor's last axis."""
+        limits = ([start], [end], [-1])
+        return self.add("Slice", tensor, *(self.constant(limit, "int64") for limit in limits))
+
+    def clipped(self, tensor: str) -> str:
+        """A tensor with what is beyond 0 and 1 moved there."""
+        return self.add("Clip", tensor, *(self.constant(end, "float32") for end in (0, 1)))
+
+    def normalised(self, image: str, how: Normalisation) -> str:
+        """uint8 BGR images (N, H, W, 3) as a network takes them, float32."""
+        values = self.cast(image, "float32")
+        if how.rgb:
+            values = self.add("Gather", values, self.constant([2, 1, 0], "int64"), axis=3)
+        if any(how.mean):
+            values = self.add("Sub", values, self.constant(how.mean, "float32"))
+        if how.std != (1, 1, 1):
+            values = self.add("Div", values, self.constant(how.std, "float32"))
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +249,7 @@ def _normalised(
     graph: Decoder, image: str, known: Recognised, how: Normalisation, size_hw: tuple[int, int]
 ) -> str:
     """The network's input of the uint8 BGR image."""
-    values = graph.cast(image, "float32")
-    if how.rgb:
-        values = graph.add("Gather", values, graph.constant([2, 1, 0], "int64"), axis=3)
-    if any(how.mean):
-        values = graph.add("Sub", values, graph.constant(how.mean, "float32"))
-    if how.std != (1, 1, 1):
-        values = graph.add("Div", values, graph.constant(how.std, "float32"))
+    values = graph.normalised(image, how)
     if not known.image.channels_last:
         values = graph.add("Transpose", values, perm=[0, 3, 1, 2])
     if not known.image.batched:
@@ -261,12 +277,12 @@ def decoded_graph(
     Raises:
         ExportError: It cannot be converted.
     """
-    network = _prepared(network, precision)
+    network = prepared(network, precision)
     graph = Decoder("detector")
     image = graph.input("image", "uint8", (1, *size_hw, 3))
     values = _normalised(graph, image, known, find_normalisation(known.rule.normalise), size_hw)
     for tensor in network.graph.input:
-        own = tensor.name.removeprefix(_PREFIX)
+        own = tensor.name.removeprefix(PREFIX)
         code = tensor.type.tensor_type.elem_type
         if own == known.image.name:
             graph.alias(graph.add("Cast", values, to=code), tensor.name)
@@ -325,8 +341,12 @@ def _lengthened(graph: Decoder, tensor: str, rank: int) -> str:
     return graph.add("Pad", tensor, graph.constant(ends, "int64"))
 
 
-def _prepared(network: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """The network in an opset that decoding can be written in, in its precision, renamed."""
+def prepared(network: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """The network in an opset that decoding can be written in, in its precision, renamed.
+
+    Raises:
+        ExportError: It cannot be converted.
+    """
     opset = next((o.version for o in network.opset_import if o.domain in ("", "ai.onnx")), 0)
     try:
         if opset < _LEAST_OPSET:
@@ -341,4 +361,4 @@ def _prepared(network: onnx.ModelProto, precision: str) -> onnx.ModelProto:
             f"the network cannot be converted ({reason}): export it with opset {OPSET}"
             + (", or use --precision fp32" if precision == "fp16" else "")
         ) from error
-    return compose.add_prefix(network, _PREFIX)
+    return compose.add_prefix(network, PREFIX)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ExportError
+from ...runtime.paths import check_regular
 
 _IDENTIFIER = b"TFL3"
 
@@ -134,6 +135,7 @@ def read_tflite(path: Path) -> TfliteGraph:
             "pip install 'unitrack-edge[export]'"
         ) from error
     try:
+        check_regular(path)
         content = path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or error}") from error

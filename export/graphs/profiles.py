@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...runtime.bundle.spec import TensorSpec
+from ...runtime.inference.base import DEVICE_VALUES
 
 Range = tuple[int, int, int]
 """Smallest, expected and largest size of a dynamic dimension."""
@@ -17,11 +18,8 @@ ANY_SIZE = ((64, 64), (608, 1088), (736, 1280))
 """Image sizes that engines are built for where none were asked for: a larger one would cost memory
 on boards that have little, and can be asked for."""
 
-_TILE = (64, 80, 160)
-"""Cells of a tile of local propagation; 64 to 80 in practice."""
-
-_AFFINITIES = 96_000_000
-"""Most affinities that an engine of propagation holds at once, 384 MB: bounds its tiles."""
+_TILE = (64, 66, 112)
+"""Cells of a tile of local propagation: 64 to 80 but for grids of a few rows (`best_tile`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def profiled(tensor: TensorSpec, ranges: Mapping[str, Range]) -> TensorSpec:
 
 
 def _tiles(cells: Range) -> Range:
-    most = max(4, min(128, _AFFINITIES // (_TILE[2] * cells[2])))
+    most = max(4, min(128, DEVICE_VALUES // (_TILE[2] * cells[2])))
     return 1, min(most, -(-cells[1] // _TILE[0])), most
 
 

@@ -51,6 +51,7 @@ class BuiltEngine:
         products: How many convolutions and matrix products take which element type.
         build_s: Seconds that parsing and building took.
         timing_cache: What later builds on the same device can reuse; empty where there is none.
+        warnings: What was not as asked for, a line each.
     """
 
     plan: bytes
@@ -58,6 +59,7 @@ class BuiltEngine:
     products: Mapping[str, int]
     build_s: float
     timing_cache: bytes
+    warnings: tuple[str, ...] = ()
 
 
 def build_engine(
@@ -98,14 +100,16 @@ def build_engine(
     _set_target(library, config, options.target)
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
-    if precision == "fp32":
-        # TF32 would round the factors to 10 bits; those of a float16 bundle have no more anyway.
-        config.clear_flag(trt.BuilderFlag.TF32)
+    keep_float32(trt, config)
     # Layer names and types are what the inspector proves the precision from, once more, on a GPU.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if library.row.timing_cache:
-        cache = config.create_timing_cache(timing_cache)
-        config.set_timing_cache(cache, ignore_mismatch=False)
+    warnings = []
+    if library.row.timing_cache and not set_timing_cache(config, timing_cache):
+        library.logger.take_errors()
+        warnings.append(
+            f"graph {graph.name}: the timing cache is damaged or of another device or version, and "
+            "is replaced; this build takes longer"
+        )
     config.progress_monitor = _monitor(trt, progress)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -116,7 +120,33 @@ def build_engine(
         products,
         time.perf_counter() - start,
         _serialised(config) if library.row.timing_cache else b"",
+        tuple(warnings),
     )
+
+
+def keep_float32(trt: Any, config: Any) -> None:
+    """Have float32 products computed in float32.
+
+    `BuilderFlag.TF32`, on by default, "computes inner products by rounding the inputs to 10-bit
+    mantissas". In a float16 bundle too: its float32 islands are there because 11 bits are too few.
+    """
+    config.clear_flag(trt.BuilderFlag.TF32)
+
+
+def set_timing_cache(config: Any, data: bytes) -> bool:
+    """Build with what earlier builds measured; where that cannot be used, with an empty cache.
+
+    TensorRT makes no cache of damaged bytes, and `set_timing_cache` answers false for one of
+    another device.
+
+    Returns:
+        Whether `data` is used.
+    """
+    cache = config.create_timing_cache(data)
+    if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+        return True
+    config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    return not data
 
 
 def _add_profile(

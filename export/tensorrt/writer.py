@@ -48,7 +48,10 @@ Progress = Callable[[str, int, int, str], None]
 
 
 def build_engines(
-    bundle: Bundle, request: EngineRequest, progress: Progress = lambda *_: None
+    bundle: Bundle,
+    request: EngineRequest,
+    progress: Progress = lambda *_: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[EngineSpec, ...]:
     """Build what is missing or stale; every finished engine is in the bundle at once.
 
@@ -56,6 +59,7 @@ def build_engines(
         bundle: Checked when it was loaded; its ONNX files are never touched.
         request: What to build.
         progress: Called at each step.
+        warn: Called with what was not as asked for, a line each.
 
     Returns:
         All engines that were asked for, those that were there already included.
@@ -88,6 +92,8 @@ def build_engines(
                 _read(_folder(bundle, library, target) / _CACHE),
                 partial(progress, label, done, len(jobs)),
             )
+            for line in made.warnings:
+                warn(line)
             found, spec = _add(bundle, spec, library, target, graph, made, gpu)
         results.append(found)
     return tuple(results)
@@ -106,6 +112,13 @@ def _resolve(library: TensorrtLibrary, target: str, gpu: GpuInfo | None) -> str:
                 "driver was found (see `cli doctor`)"
                 + ("; --target sm86 … needs none" if library.row.builds_elsewhere else "")
             )
+        if library.row.builds_elsewhere and here.upper() not in _capabilities(library):
+            raise BuildError(
+                f"the GPU in this machine, {gpu.name if gpu else ''} ({here}), is none that "
+                f"{library.variant} {library.version} builds for "
+                f"({', '.join(sorted(name.lower() for name in _capabilities(library)))}): use "
+                "--engine tensorrt, or --backend cuda without engines"
+            )
         if target not in (CURRENT, here):
             raise BuildError(
                 f"--target {target}: {library.variant} builds for the GPU in this machine only, "
@@ -114,6 +127,12 @@ def _resolve(library: TensorrtLibrary, target: str, gpu: GpuInfo | None) -> str:
             )
         return here
     return target
+
+
+def _capabilities(library: TensorrtLibrary) -> list[str]:
+    """The GPUs that a variant builds for, such as `SM86`."""
+    members = library.trt.ComputeCapability.__members__
+    return [name for name in members if name.startswith("SM")]
 
 
 def _chosen(bundle: Bundle, names: tuple[str, ...]) -> list[GraphSpec]:

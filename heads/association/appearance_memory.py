@@ -7,11 +7,14 @@ of earlier ones, at least an interval apart, and the best of them decides.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ...records import BoolArray, IntArray
 from ...runtime.inference.base import Graphs
 from .similarity import SIMILARITIES
 from .tracklets import ObjectFeatures, Tracklet, select_rows
@@ -19,14 +22,15 @@ from .tracklets import ObjectFeatures, Tracklet, select_rows
 _EPSILON_S = 1e-6
 """Times are sums of floats: so much is no difference."""
 
+New = TypeVar("New")
+"""What there is of a frame's M objects, row by row."""
 
-class AppearanceMemory:
-    """Features of all tracklets of one video, kept where they were computed.
 
-    A tracklet's row numbers are in `Tracklet.memory`, newest first.
+class Memory(ABC, Generic[New]):
+    """What the tracklets of one video look like; the numbers in `Tracklet.memory` are its own.
 
     Args:
-        graphs: Runs `select` and the graph of the similarity.
+        graphs: Runs the graph of the similarity.
         size: Most features a tracklet, at least 1.
         interval_s: Time between two snapshots, in seconds.
     """
@@ -35,7 +39,6 @@ class AppearanceMemory:
         self._graphs = graphs
         self._size = size
         self._interval_s = interval_s
-        self.features: ObjectFeatures | None = None
 
     def costs(
         self,
@@ -59,12 +62,9 @@ class AppearanceMemory:
         """
         costs = np.full((len(tracklets), len(detections.mask)), np.inf)
         rows = np.array([row for tracklet in tracklets for row in tracklet.memory[:most]], np.int64)
-        if self.features is None or not len(rows) or not len(detections.mask):
+        if not len(rows) or not len(detections.mask):
             return costs
-        chosen = self.features
-        if len(rows) < len(chosen.mask) or (rows != np.arange(len(rows))).any():
-            chosen = select_rows(self._graphs, [chosen], rows)
-        every = SIMILARITIES[similarity](self._graphs, chosen, detections, scale)
+        every = SIMILARITIES[similarity](self._graphs, self._remembered(rows), detections, scale)
         counts = np.array([len(tracklet.memory[:most]) for tracklet in tracklets])
         starts = np.cumsum(counts) - counts
         known = counts > 0
@@ -72,9 +72,15 @@ class AppearanceMemory:
         costs[:, ~detections.present] = np.inf
         return costs
 
-    def update(
-        self, tracklets: Sequence[Tracklet], new: ObjectFeatures | None, time_s: float
-    ) -> None:
+    def prepare(self, tracklets: Sequence[Tracklet], new: New, rows: IntArray, most: int) -> None:
+        """Be told what will be compared: the newest `most` of `tracklets` with `rows` of `new`."""
+
+    @abstractmethod
+    def some(self, new: New, rows: IntArray) -> ObjectFeatures:
+        """Features of some of the frame's objects."""
+
+    @abstractmethod
+    def update(self, tracklets: Sequence[Tracklet], new: New | None, time_s: float) -> None:
         """Keep the features of `tracklets` only, and learn from the matches of this frame.
 
         The newest feature is replaced in every match; where the last snapshot is an interval old,
@@ -83,13 +89,25 @@ class AppearanceMemory:
 
         Args:
             tracklets: All that are left, with `detection` set for those matched in this frame.
-            new: Features of the frame's detections; None where there is none.
+            new: Of the frame's detections; None where there is none.
             time_s: Time of the frame.
         """
-        # Rows from here on are those of `new`.
-        count = 0 if self.features is None else len(self.features.mask)
-        points = np.zeros((0, 1)) if new is None else new.mask
-        present = np.asarray(points.any(axis=1), np.bool_)
+
+    @abstractmethod
+    def _remembered(self, rows: IntArray) -> ObjectFeatures:
+        """Features of numbers of `Tracklet.memory`."""
+
+    def _learn(
+        self, tracklets: Sequence[Tracklet], present: BoolArray, first: int, time_s: float
+    ) -> None:
+        """Number the features of the matched.
+
+        Args:
+            tracklets: All that are left.
+            present: (M,) which of the frame's objects have any point.
+            first: Number of the first of these.
+            time_s: Time of the frame.
+        """
         for tracklet in tracklets:
             rows = tracklet.memory
             if 0 <= tracklet.detection < len(present) and present[tracklet.detection]:
@@ -97,7 +115,36 @@ class AppearanceMemory:
                 if due or not rows:
                     tracklet.snapshot_s = time_s
                 earlier = rows if due else rows[1:]
-                tracklet.memory = [count + tracklet.detection, *earlier][: self._size]
+                tracklet.memory = [first + tracklet.detection, *earlier][: self._size]
+
+
+class AppearanceMemory(Memory[ObjectFeatures]):
+    """Features that are computed for every object of every frame, kept where they were computed.
+
+    A tracklet's numbers are rows of `features`.
+
+    Args:
+        graphs: Runs `select` and the graph of the similarity.
+        size: Most features a tracklet, at least 1.
+        interval_s: Time between two snapshots, in seconds.
+    """
+
+    def __init__(self, graphs: Graphs, size: int, interval_s: float) -> None:
+        super().__init__(graphs, size, interval_s)
+        self.features: ObjectFeatures | None = None
+
+    def some(self, new: ObjectFeatures, rows: IntArray) -> ObjectFeatures:
+        """Features of some of the frame's objects."""
+        return select_rows(self._graphs, [new], rows)
+
+    def update(
+        self, tracklets: Sequence[Tracklet], new: ObjectFeatures | None, time_s: float
+    ) -> None:
+        """See `Memory`."""
+        # Rows from here on are those of `new`.
+        count = 0 if self.features is None else len(self.features.mask)
+        points = np.zeros((0, 1)) if new is None else new.mask
+        self._learn(tracklets, np.asarray(points.any(axis=1), np.bool_), count, time_s)
         stacks = [features for features in (self.features, new) if features is not None]
         if not any(tracklet.memory for tracklet in tracklets):
             self.features = None
@@ -105,6 +152,14 @@ class AppearanceMemory:
             self.features = _written(self.features, new, tracklets)
         else:
             self._renumber(tracklets, stacks, count)
+
+    def _remembered(self, rows: IntArray) -> ObjectFeatures:
+        every = self.features
+        if every is None:
+            raise ValueError("numbers of features, and there is none")
+        if len(rows) < len(every.mask) or (rows != np.arange(len(rows))).any():
+            return select_rows(self._graphs, [every], rows)
+        return every
 
     def _renumber(
         self, tracklets: Sequence[Tracklet], stacks: list[ObjectFeatures], count: int

@@ -20,7 +20,9 @@ on how frames are numbered.  Work is bounded: a crowd is matched more by place, 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ import numpy.typing as npt
 from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
-from .appearance_memory import AppearanceMemory
+from .appearance_memory import AppearanceMemory, Memory
 from .assignment import assign, class_costs
 from .kalman import (
     WALKING,
@@ -39,7 +41,13 @@ from .kalman import (
     update_filters,
     xyxy_to_xyah,
 )
-from .tracklets import ObjectFeatures, State, Tracklet, follow, select_rows, vote
+from .tracklets import ObjectFeatures, State, Tracklet, follow, vote
+
+if TYPE_CHECKING:
+    from .look_memory import Look
+
+Appearance: TypeAlias = "ObjectFeatures | Sequence[Look]"
+"""What there is of a frame's objects, row by row: features, or what they can be computed from."""
 
 Cost = npt.NDArray[np.float64]
 
@@ -134,11 +142,19 @@ class FusedAssociator:
     Args:
         graphs: Runs `select` and the graph of the similarity.
         config: The task's numbers.
+        make_memory: Makes what takes the appearance that `step` is given; None: of features.
     """
 
-    def __init__(self, graphs: Graphs, config: FusedConfig) -> None:
-        self._graphs = graphs
+    def __init__(
+        self,
+        graphs: Graphs,
+        config: FusedConfig,
+        make_memory: Callable[[FusedConfig], Memory[Any]] | None = None,
+    ) -> None:
         self._config = config
+        self._make_memory: Callable[[FusedConfig], Memory[Any]] = make_memory or (
+            lambda numbers: AppearanceMemory(graphs, numbers.memory, numbers.memory_interval_s)
+        )
         self._scale = np.array([config.scale], np.float32)
         self.reset()
 
@@ -149,7 +165,7 @@ class FusedAssociator:
         self._boxes: Cost = np.zeros((0, 4))
         self._predicted: FloatArray = np.zeros((0, 4), np.float32)
         self.coasting: list[Tracklet] = []
-        self._memory = AppearanceMemory(self._graphs, c.memory, c.memory_interval_s)
+        self._memory: Memory[Any] = self._make_memory(c)
         self._others = RunningMean(_EXPECTED_OTHER_COST, _EXPECTED_WEIGHT)
         self._next_id = 1
         self._frame: int | None = None
@@ -161,7 +177,7 @@ class FusedAssociator:
         frame_index: int,
         time_s: float,
         detections: Detections,
-        features: ObjectFeatures | None,
+        features: Appearance | None,
     ) -> list[Tracklet]:
         """Take in one frame.
 
@@ -294,7 +310,7 @@ class FusedAssociator:
         tracklets: IntArray,
         rows: IntArray,
         place: Cost,
-        features: ObjectFeatures,
+        features: Appearance,
         compared: Groups,
     ) -> tuple[IntArray, IntArray]:
         """Pair by appearance and place; give back the unmatched.
@@ -324,7 +340,7 @@ class FusedAssociator:
         self,
         tracklets: IntArray,
         rows: IntArray,
-        features: ObjectFeatures,
+        features: Appearance,
         compared: Groups,
         sure: BoolArray,
     ) -> Cost:
@@ -338,6 +354,7 @@ class FusedAssociator:
         # What a frame may cost is divided among the groups; the newest looks come first.
         most = max(1, c.memory * c.most_pairs // max(1, self._pairs(tracklets, compared)))
         spent = 0
+        chosen: Groups = []
         for which, columns in compared:
             if len(which) == len(columns) == 1 and sure[which[0], columns[0]]:
                 appearance[which[0], columns[0]] = 0.0
@@ -346,10 +363,16 @@ class FusedAssociator:
             spent += sum(min(most, len(t.memory)) for t in members) * len(columns)
             if spent > c.most_pairs:
                 # A crowd of strangers: place alone decides.
-                found: Cost = np.full((len(which), len(columns)), self._others.value)
+                appearance[np.ix_(which, columns)] = self._others.value
             else:
-                some = select_rows(self._graphs, [features], rows[columns])
-                found = self._memory.costs(members, some, c.similarity, self._scale, most)
+                chosen.append((which, columns))
+        every = [self._tracklets[tracklets[k]] for which, _ in chosen for k in which.tolist()]
+        wanted = np.concatenate([rows[:0], *(rows[columns] for _, columns in chosen)])
+        self._memory.prepare(every, features, wanted, most)
+        for which, columns in chosen:
+            members = [self._tracklets[k] for k in tracklets[which].tolist()]
+            some = self._memory.some(features, rows[columns])
+            found = self._memory.costs(members, some, c.similarity, self._scale, most)
             appearance[np.ix_(which, columns)] = found
         return appearance
 

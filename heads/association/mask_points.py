@@ -7,15 +7,20 @@ by nearest neighbour.  A shrunk point is thus a mix of four cells, so four taps 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ...records import BoolArray, IntArray
-from ...runtime.inference.base import Graphs
+from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import FeatureMap, Letterbox
 from .tracklets import ObjectFeatures, points_of
+
+if TYPE_CHECKING:
+    from .look_memory import Look
 
 Float32 = npt.NDArray[np.float32]
 TAPS = 4
@@ -51,18 +56,69 @@ def describe_masks(
         max_area: Most points of an object.
     """
     grid = masks_on_grid(masks, features.letterbox, features.stride, features.grid_hw)
-    return describe_grid(graphs, grid, features, max_area)
+    return describe_grid(graphs, grid, features.array, max_area)
 
 
 def describe_grid(
-    graphs: Graphs, grid: BoolArray, features: FeatureMap, max_area: int
+    graphs: Graphs, grid: BoolArray, features: Array, max_area: int
 ) -> ObjectFeatures | None:
-    """`describe_masks` of masks that are on the feature grid already: (N, rows, cols) bool."""
+    """`describe_masks` of masks that are on the feature grid already.
+
+    Args:
+        graphs: Runs `point_features`.
+        grid: (N, rows, cols) bool.
+        features: (1, rows, cols, C).
+        max_area: Most points of an object.
+    """
     if not len(grid):
         return None
     chosen = mask_points(grid, max_area)
-    points = points_of(graphs, "point_features", features.array, chosen.index, chosen.weight)
+    points = points_of(graphs, "point_features", features, chosen.index, chosen.weight)
     return ObjectFeatures(points, chosen.present)
+
+
+def masks_on_tile(masks: BoolArray, letterbox: Letterbox, stride: int) -> BoolArray:
+    """Masks at the cells of an object's tile, as `masks_on_grid` for a whole frame.
+
+    Args:
+        masks: (N, H, W) bool of source size.
+        letterbox: Of the tile.
+        stride: Tile pixels per cell.
+
+    Returns:
+        (N, rows, cols) bool.
+    """
+    (left, top), (height, width) = letterbox.origin_xy, letterbox.source_hw
+    part = masks[:, top : top + height, left : left + width]
+    cells = letterbox.network_hw[0] // stride, letterbox.network_hw[1] // stride
+    return masks_on_grid(part, replace(letterbox, origin_xy=(0, 0)), stride, cells)
+
+
+def describe_looks(
+    graphs: Graphs,
+    features: Array,
+    looks: Sequence[Look],
+    places: Sequence[tuple[int, int]],
+    max_area: int,
+) -> ObjectFeatures:
+    """Appearance of objects whose tiles are in one image.
+
+    Args:
+        graphs: Runs `point_features`.
+        features: (1, rows, cols, C) of the image.
+        looks: N objects; what of each tile is the object: (rows, cols) bool.
+        places: Top and left of their tiles in the image, in pixels.
+        max_area: Most points of an object.
+    """
+    stride = graphs.spec.stride
+    grid = np.zeros((len(looks), features.shape[1], features.shape[2]), np.bool_)
+    for row, (look, (top, left)) in enumerate(zip(looks, places, strict=True)):
+        y, x, (rows, columns) = top // stride, left // stride, look.where.shape
+        grid[row, y : y + rows, x : x + columns] = look.where
+    found = describe_grid(graphs, grid, features, max_area)
+    if found is None:
+        raise ValueError("nothing to describe")
+    return found
 
 
 def masks_on_grid(

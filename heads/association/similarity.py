@@ -14,9 +14,6 @@ import numpy.typing as npt
 from ...runtime.inference.base import Graphs, to_host
 from .tracklets import ObjectFeatures, select_rows
 
-_MOST_AFFINITIES = 8_000_000
-"""Of one call: the graph holds about five arrays of so many float32, some 160 MB."""
-
 MOST_BOX_POINTS = 40
 """Objects of more points than this are compared by the graph for masks."""
 
@@ -66,8 +63,10 @@ def _steps(
 ) -> tuple[int, int]:
     """How many tracklets and how many detections one call takes."""
     (n, p), (m, r) = tracks.mask.shape, detections.mask.shape
-    step_m = min(m, graphs.limit(graph, 2, 0) or m, max(1, _MOST_AFFINITIES // (p * r)))
-    step_n = min(n, graphs.limit(graph, 0, 0) or n, max(1, _MOST_AFFINITIES // (p * r * step_m)))
+    # The graph holds about five arrays of so many float32.
+    most = graphs.values_at_once()
+    step_m = min(m, graphs.limit(graph, 2, 0) or m, max(1, most // (p * r)))
+    step_n = min(n, graphs.limit(graph, 0, 0) or n, max(1, most // (p * r * step_m)))
     return step_n, step_m
 
 
@@ -87,7 +86,7 @@ def _reconstructed(
     n, m = len(sources.mask), len(targets.mask)
     step_n, step_m = _steps(graphs, graph, sources, targets)
     # Of a part of the targets, three numbers are held for every source and every point.
-    step_m = min(step_m, max(1, _MOST_AFFINITIES // (n * targets.mask.shape[1])))
+    step_m = min(step_m, max(1, graphs.values_at_once() // (n * targets.mask.shape[1])))
     starts = range(0, n, step_n)
     parts = [_part(graphs, sources, low, min(low + step_n, n)) for low in starts]
     cosines = []

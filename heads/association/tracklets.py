@@ -212,3 +212,16 @@ class FeatureBank:
             self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
         for row, tracklet in enumerate(kept):
             tracklet.row = row
+
+
+@dataclass(slots=True)
+class Work:
+    """What a head gave the backbone, beside the frames that it is given features of.
+
+    Attributes:
+        runs: How many images.
+        pixels: Of all of them.
+    """
+
+    runs: int = 0
+    pixels: int = 0

@@ -16,9 +16,6 @@ import numpy.typing as npt
 from ...runtime.inference.base import Array, Graphs, to_host
 from .tiles import MASKED, TilePlan, best_tile, reach_of
 
-_CHUNK_VALUES = 8_000_000
-"""Affinities held at once: 32 MB, so that a large image needs no more memory than a small one."""
-
 _QUERY_INDEX = 3
 """Which input of `propagate_global` and `propagate_local` says what is searched for."""
 
@@ -140,7 +137,7 @@ class Propagator:
             limits.append(most("propagate_local", _QUERY_INDEX, 0))
         known = [limit for limit in limits if limit is not None]
         cost = max(self._cells, self._plan.window_index.shape[1]) * per_tile
-        at_once = min(known) if known else _CHUNK_VALUES // cost
+        at_once = min(known) if known else self._graphs.values_at_once() // cost
         return min(max(1, at_once), len(self._plan))
 
     def _chunk(self, low: int, high: int, width: int) -> _Chunk:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 MASKED = -1.0e4
 """Similarity of a key outside the radius; far below any cosine, and representable in float16."""
 
-_TILE_CELLS = (64, 160)
+_TILE_CELLS = (64, 112)
 """Cells of a tile: fewer waste keys of the window, more give the matrix product better shapes."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,11 @@ class Bundle:
         Raises:
             BundleError: The bundle has no such graph.
         """
-        if name not in self.spec.graphs and self.spec.detector:
+        if name not in self.spec.graphs and self.spec.kind != "backbone":
             raise BundleError(
-                f"bundle {self.path} is of the detector {self.spec.backbone} and has no graph "
-                f"{name}: give it as --detector {self.path}, and a backbone's bundle as --bundle"
+                f"bundle {self.path} is of the {self.spec.kind} model {self.spec.backbone} and has "
+                f"no graph {name}: give it as {self.spec.flags}, and a backbone's bundle as "
+                "--bundle"
             )
         if name not in self.spec.graphs:
             raise BundleError(
@@ -106,3 +108,19 @@ def _check_file(folder: Path, graph: GraphSpec) -> None:
             f"bundle {folder}: {graph.file} {what}; it was cut short or changed: "
             "copy it again, or write it again with `cli export --force`"
         )
+    if _has_external_data(path):
+        raise BundleError(
+            f"bundle {folder}: {graph.file} keeps weights in another file, which its sha256 does "
+            "not cover: write the bundle again with `cli export --force`"
+        )
+
+
+# The beginning of ONNX's StringStringEntryProto with the key that names the file of a tensor.
+_EXTERNAL = b"\x0a\x08location\x12"
+
+
+def _has_external_data(path: Path) -> bool:
+    if path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(_EXTERNAL) >= 0

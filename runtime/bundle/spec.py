@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...errors import BundleError
+from ...errors import BundleError, printable
 
 FORMAT_VERSION = 1
+MOST_STRIDE = 1024
+MOST_PIXELS = 65_536
+"""No network is near to these; beyond them shapes would take all memory."""
+
 DETECTOR_GRAPH = "detector"
 """The only graph of a detector's bundle."""
+
+POSE_GRAPH, MASK_GRAPH = "pose", "mask"
+"""Graphs of the bundle of a model that looks at crops of persons: one of them, or both."""
 
 DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
 
@@ -168,13 +175,13 @@ class BundleSpec:
     """The contents of `bundle.json`.
 
     Attributes:
-        backbone: Name on the table of backbones, such as `imagenet-r18`; of a detector's bundle,
-            the detector's.
-        arch: Architecture, such as `resnet18`; of a detector, the layout of its file.
-        layer: Where the network was cut (`layer3`, `layer4`); empty for a detector.
+        backbone: Name on the table of backbones, such as `imagenet-r18`; of another model's bundle,
+            that model's.
+        arch: Architecture, such as `resnet18`; of another model, the layout of its file.
+        layer: Where the network was cut (`layer3`, `layer4`); empty for another model.
         stride: Source pixels of the network image per feature cell; of a detector, what its
             image's sides are multiples of.
-        channels: C of the feature map; 0 for a detector.
+        channels: C of the feature map; 0 for another model.
         precision: `fp32`, `fp16` or `int8`.
         opset: Of the ONNX graphs.
         sizes_hw: Image sizes that the backbone takes; empty: any.
@@ -187,7 +194,7 @@ class BundleSpec:
             empty where it was not.
         engines: TensorRT engines in the bundle, for any number of targets.
         detector: What a detector's graph does not say itself (`detectors.decoded.DetectorFacts`);
-            empty for a backbone.
+            empty for any other model.
         format_version: Of this file's layout.
     """
 
@@ -208,6 +215,19 @@ class BundleSpec:
     engines: tuple[EngineSpec, ...] = ()
     detector: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def kind(self) -> str:
+        """`backbone`, `detector`, or `person` for poses and masks in crops of persons."""
+        if DETECTOR_GRAPH in self.graphs:
+            return "detector"
+        return "person" if {POSE_GRAPH, MASK_GRAPH} & self.graphs.keys() else "backbone"
+
+    @property
+    def flags(self) -> str:
+        """The options of `cli track` that take the bundle."""
+        own = [f"--{name}-model" for name in (POSE_GRAPH, MASK_GRAPH) if name in self.graphs]
+        return " or ".join(own) or ("--detector" if self.kind == "detector" else "--bundle")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `bundle.json`."""
@@ -250,10 +270,18 @@ class BundleSpec:
                 detector=dict(data.get("detector", {})),
             )
             sizes = [spec.stride, *(side for hw in spec.sizes_hw for side in hw)]
-            if not spec.detector:
+            if spec.kind == "backbone":
                 sizes += [spec.channels, spec.parameters["top_k"]]
             if min(sizes) < 1:
                 raise ValueError("stride, channels, image sizes and top_k must be above 0")
+            if spec.stride > MOST_STRIDE or max(sizes) > MOST_PIXELS:
+                raise ValueError(
+                    f"stride, channels, image sizes and top_k must not be above {MOST_PIXELS}, and "
+                    f"the stride not above {MOST_STRIDE}"
+                )
+            names = [spec.backbone, spec.arch, spec.layer, *spec.graphs]
+            if any(printable(name) != name for name in names):
+                raise ValueError("names must not hold control characters")
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(
                 f"bundle {where}: bundle.json is damaged ({type(error).__name__}: {error}): "

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import UnitrackError
+from ..paths import lock_folder, unlock_folder
 from .bundle import SPEC_FILE
 
 
@@ -39,13 +40,13 @@ def partial_folder(output: Path, failure: type[UnitrackError]) -> Iterator[Path]
 
     Args:
         output: Where its contents are meant to go; see `move_into_place`.
-        failure: Raised when the system refuses to write.
+        failure: Raised when the system refuses to write, or another process writes it now.
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for stale in output.parent.glob(f".{output.name}.partial-*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        _remove_stale(output, failure)
         folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+        lock = lock_folder(folder)
     except OSError as error:
         raise failure(
             f"cannot write next to {output}: {error.strerror}; choose another --output"
@@ -58,6 +59,21 @@ def partial_folder(output: Path, failure: type[UnitrackError]) -> Iterator[Path]
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            unlock_folder(lock)
+
+
+def _remove_stale(output: Path, failure: type[UnitrackError]) -> None:
+    """Remove what processes that were killed left behind."""
+    for stale in output.parent.glob(f".{output.name}.partial-*"):
+        lock = lock_folder(stale)
+        if lock is None:
+            raise failure(
+                f"another command is writing {output} at this moment: wait for it, or choose "
+                "another --output"
+            )
+        shutil.rmtree(stale, ignore_errors=True)
+        unlock_folder(lock)
 
 
 def move_into_place(folder: Path, output: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar
 
-from ...records import Detections, Frame
+from ...records import Detections, Frame, IntArray
 
 MOTION = "motion"
 
@@ -42,6 +42,14 @@ class Detector(ABC):
                 read to its end (a live source, `--max-frames`, an interruption).
         """
         return []
+
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """Of which frames a file speaks by their numbers; None for whatever is no such file.
+
+        Returns:
+            (M,) their positions from 0, rising, and the number that the file gives to position 0.
+        """
+        return None
 
     def dropped(self) -> dict[str, int]:
         """How many objects were found and left out, by reason; by default none."""

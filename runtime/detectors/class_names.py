@@ -6,7 +6,8 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import DetectionError
+from ...errors import DetectionError, printable
+from ..paths import check_regular
 from .classes import COCO_NAMES, names_of
 
 # Ids of COCO's categories that no class has; between them, the 80 classes follow in their order.
@@ -59,7 +60,7 @@ def _in_order(data: object) -> tuple[str, ...]:
         data = [numbers[place] for place in range(len(numbers))]
     if not isinstance(data, (list, tuple)):
         return ()
-    return tuple(str(name) for name in data)
+    return tuple(printable(str(name)) for name in data)
 
 
 def read_names(path: Path, count: int | None) -> tuple[str, ...]:
@@ -77,6 +78,7 @@ def read_names(path: Path, count: int | None) -> tuple[str, ...]:
     """
     flag = f"--detector-names {path}"
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
@@ -97,7 +99,7 @@ def read_names(path: Path, count: int | None) -> tuple[str, ...]:
 
 def _parsed(text: str, suffix: str) -> tuple[str, ...]:
     if suffix not in (".yaml", ".yml", ".json"):
-        return tuple(line.strip() for line in text.strip().splitlines())
+        return tuple(printable(line.strip()) for line in text.strip().splitlines())
     import yaml
 
     try:

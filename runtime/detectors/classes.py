@@ -1,4 +1,4 @@
-"""Classes by number and name: those of COCO, and keeping some of a detector's."""
+"""Which detections of a detector are kept: classes by number or name, and how many."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import DetectionError
-from ...records import Detections, Frame
+from ...records import Detections, Frame, IntArray
 from .base import Detector
 
 COCO_NAMES = tuple(
@@ -63,7 +63,32 @@ def class_numbers(
     return tuple(found)
 
 
-class ClassFilter(Detector):
+class PartOfDetector(Detector):
+    """What a detector finds, of which a subclass reports a part.
+
+    Args:
+        detector: Closed with this one.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.class_names = detector.class_names
+        self.descriptions = detector.descriptions
+
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """The detector's."""
+        return self._detector.numbered_frames()
+
+    def notes(self, source_frames: int | None = None) -> list[str]:
+        """The detector's notes."""
+        return self._detector.notes(source_frames)
+
+    def close(self) -> None:
+        """Close the detector."""
+        self._detector.close()
+
+
+class ClassFilter(PartOfDetector):
     """Some classes of another detector.
 
     Args:
@@ -73,11 +98,11 @@ class ClassFilter(Detector):
     """
 
     def __init__(self, detector: Detector, classes: Sequence[int], flag: str) -> None:
-        self._detector, self._classes, self._flag = detector, classes, flag
+        super().__init__(detector)
+        self._classes, self._flag = classes, flag
         self._left_out = 0
         names = enumerate(detector.class_names or ())
         self.class_names = tuple(name if k in classes else "" for k, name in names) or None
-        self.descriptions = detector.descriptions
 
     def detect(self, frame: Frame) -> Detections:
         """What the detector finds, less the other classes.
@@ -94,16 +119,53 @@ class ClassFilter(Detector):
         """Detections of other classes, and what the detector dropped."""
         return {**self._detector.dropped(), **({"class": self._left_out} if self._left_out else {})}
 
-    def notes(self, source_frames: int | None = None) -> list[str]:
-        """The detector's notes."""
-        return self._detector.notes(source_frames)
-
     def drop_notes(self) -> list[str]:
         """How many detections are of other classes."""
         noun = "detection" if self._left_out == 1 else "detections"
         own = f"{self._left_out} {noun} left out: of other classes than {self._flag}"
         return [*self._detector.drop_notes(), *([own] if self._left_out else [])]
 
-    def close(self) -> None:
-        """Close the detector."""
-        self._detector.close()
+
+class MostDetections(PartOfDetector):
+    """The detections of highest score of another detector, so many in a frame at most.
+
+    What a frame costs grows with the square of its detections: a detector that goes wild, or a file
+    that holds anything, must not take the memory of the machine.
+
+    Args:
+        detector: Closed with this one.
+        limit: How many in a frame at most.
+    """
+
+    def __init__(self, detector: Detector, limit: int) -> None:
+        super().__init__(detector)
+        self._limit = limit
+        self._left_out = self._frames = 0
+
+    def detect(self, frame: Frame) -> Detections:
+        """What the detector finds, in its order, less those of lowest score beyond the limit.
+
+        Raises:
+            DetectionError: The detector does not fit the source, or failed.
+        """
+        seen = self._detector.detect(frame)
+        if len(seen) <= self._limit:
+            return seen
+        self._left_out += len(seen) - self._limit
+        self._frames += 1
+        # Of equal scores, the first ones.
+        kept = np.argsort(-seen.scores.astype(np.float64), kind="stable")[: self._limit]
+        return seen[np.sort(kept)]
+
+    def dropped(self) -> dict[str, int]:
+        """Detections beyond the limit, and what the detector dropped."""
+        own = {"max_detections": self._left_out} if self._left_out else {}
+        return {**self._detector.dropped(), **own}
+
+    def drop_notes(self) -> list[str]:
+        """How many detections were beyond the limit."""
+        own = (
+            f"{self._left_out} detections left out: the lowest scores of {self._frames} frames "
+            f"with more than --max-detections {self._limit}"
+        )
+        return [*self._detector.drop_notes(), *([own] if self._left_out else [])]

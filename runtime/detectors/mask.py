@@ -1,27 +1,31 @@
-"""Masks of a person-mask ONNX model: `--mask-model FILE.onnx`.
+"""Masks of a person-mask model: `--mask-model NAME|FOLDER|FILE.onnx`.
 
-The model's mask is the one float output with a single channel and the input's ratio of sides,
-(N, h, w, 1), (N, 1, h, w) or (N, h, w): BlazePose's third output, for instance.  Whether it holds
-logits or probabilities is asked of the model itself, with one black crop when it is opened.
+A bundle's graph, `mask`, takes `crops` (N, h, w, 3) uint8 BGR and gives `masks` (N, h', w'), the
+probabilities of a person over the crop.  Of a file, the mask is the one float output with a single
+channel and the input's ratio of sides, (N, h, w, 1), (N, 1, h, w) or (N, h, w): BlazePose's third
+output, for instance.  Whether it holds logits or probabilities is asked of the model itself, with
+one black crop when it is opened.
 
 What lies far outside the box is not the person the box is about, and is cut off.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import UnitrackError
-from ...records import Detections, FloatArray, Frame
+from ...records import Detections, FloatArray, Frame, UInt8Array
 from ..boxes import clip_boxes
-from ..bundle.spec import GraphSpec
+from ..bundle.spec import MASK_GRAPH, GraphSpec
 from .topdown import CropModel, ModelKind, probability
 
 KIND = ModelKind(
     "--mask-model",
+    MASK_GRAPH,
     "person-mask",
     "exactly one output float32 (N, h, w, 1), (N, 1, h, w) or (N, h, w) of the input's ratio",
 )
@@ -57,35 +61,43 @@ class MaskModel:
     """Adds masks to boxes.
 
     Args:
-        path: The ONNX file.
-        device: `cpu` or `cuda`.
+        path: Its bundle, or its ONNX file.
+        backend: A key of `registry.BACKENDS`; a file runs in ONNX Runtime on its device.
         threads: Of the CPU; 0 takes as many as this process may use.
+
+    Attributes:
+        crops: What it takes.
+        place: Which of its outputs is the mask.
+        map_hw: Height and width of that.
+        logits: Whether it holds logits, and not probabilities.
 
     Raises:
         DetectionError: There is no such file, or the model is of no known format.
-        BackendError: ONNX Runtime cannot load or run it.
+        BundleError: The bundle is damaged.
+        BackendError: The backend cannot load or run it.
     """
 
     descriptions: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int = 0) -> None:
-        self._model = CropModel(KIND, path, device=device, threads=threads)
-        mask = find_mask(self._model.spec, self._model.input.size_hw)
+    def __init__(self, path: Path, *, backend: str = "cpu", threads: int = 0) -> None:
+        self._model = CropModel(KIND, path, backend=backend, threads=threads)
+        self.crops = self._model.input
+        mask = find_mask(self._model.spec, self.crops.size_hw)
         if mask is None:
             raise self._model.refuse()
-        self._mask, self._mask_hw = mask
+        self.place, self.map_hw = mask
         self._boxes = self._empty = 0
-        self._logits = False
+        self.logits = False
         try:
-            self._logits = self._gives_logits()
+            self.logits = not self._model.decoded and self._gives_logits()
         except UnitrackError:
             self.close()
             raise
 
     def _gives_logits(self) -> bool:
         # Probabilities are never outside [0, 1]; logits of what no person is are far below 0.
-        black = np.zeros((*self._model.input.size_hw, 3), np.uint8)
-        answer = self._model.run([black], [self._mask], "a black crop")[0]
+        black = np.zeros((*self.crops.size_hw, 3), np.uint8)
+        answer = self._model.run([black], [self.place], "a black crop")[0]
         return bool(answer.min() < -_ROUNDING or answer.max() > 1 + _ROUNDING)
 
     def describe(self, frame: Frame, seen: Detections) -> Detections:
@@ -103,17 +115,26 @@ class MaskModel:
             DetectionError: The model gave NaN or infinite values.
             BackendError: The backend failed.
         """
-        crops, shown, outputs = self._model.look(frame, seen, [self._mask], MARGIN)
+        crops, shown, outputs = self._model.look(frame, seen, [self.place], MARGIN)
         masks = np.zeros((len(seen), *frame.size_hw), np.bool_)
-        for place, (crop, row) in enumerate(zip(crops, np.flatnonzero(shown), strict=True)):
-            values = outputs[0][place].reshape(self._mask_hw)
-            # Before they are scaled: logits of a thousand would outweigh their neighbours.
-            sure = probability(values) if self._logits else values
+        # Before they are scaled: logits of a thousand would outweigh their neighbours.
+        sure = self._sure(outputs[0]) if crops else ()
+        for crop, row, shares in zip(crops, np.flatnonzero(shown), sure, strict=True):
             near = _near(seen.boxes_xyxy[row], frame.size_hw)
-            masks[row][near] = crop.mask_to_source(sure, frame.size_hw)[near]
+            masks[row][near] = crop.mask_to_source(shares, frame.size_hw)[near]
         self._boxes += len(seen)
         self._empty += len(seen) - int(masks.any(axis=(1, 2)).sum())
         return replace(seen, masks=masks)
+
+    def _sure(self, values: FloatArray) -> FloatArray:
+        """The output as probabilities (N, h', w')."""
+        values = values.reshape(-1, *self.map_hw)
+        return probability(values) if self.logits else values
+
+    def read(self, crops_bgr: Sequence[UInt8Array]) -> FloatArray:
+        """Masks in crops, (h, w, 3) uint8 BGR of the model's size: (N, h', w') probabilities."""
+        values = self._model.run(crops_bgr, [self.place], "a crop")[0]
+        return self._sure(values)
 
     def notes(self) -> list[str]:
         """A note on boxes in which the model found no person."""

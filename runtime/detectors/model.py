@@ -313,10 +313,10 @@ def _open_bundle(
     path: Path, settings: ModelSettings | None, name: str, backend: str, threads: int
 ) -> ModelDetector:
     bundle = Bundle.load(path)
-    if not bundle.spec.detector:
+    if bundle.spec.kind != "detector":
         raise DetectionError(
-            f"{name} is the bundle of the backbone {bundle.spec.backbone}, expected a detector's: "
-            "give it as --bundle"
+            f"{name} is the bundle of the {bundle.spec.kind} model {bundle.spec.backbone}, "
+            f"expected a detector's: give it as {bundle.spec.flags}"
         )
     graphs = GraphRunner(bundle, backend, threads)
     try:

@@ -158,7 +158,12 @@ class MotionDetector(Detector):
         return numbers[components], len(order)
 
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """A note where most of the image moved: the camera does not stand still."""
+        """Notes where there was no time to learn, and where most of the image moved."""
+        if self._learnt and not self._detected:
+            return [
+                f"--detector motion reported nothing: its first {self._config.learn_frames} frames "
+                f"teach it the background, and there were {self._learnt}"
+            ]
         if not self._unsteady:
             return []
         return [

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
-from ..inference.registry import find_backend
 from ..paths import is_model, model_file, model_name
 from .base import MOTION, Detector
 
@@ -32,11 +31,14 @@ def open_detector(
     threads: int = 0,
     calibrate_scores: bool = False,
     default_class: str | None = None,
+    strict: bool = False,
+    max_detections: int | None = None,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
     Args:
-        detections: A file in one of `formats.detections.FILE_FORMATS`, recognised by its contents.
+        detections: A file or folder in one of `formats.detections.FILE_FORMATS`, recognised by its
+            contents.
         detector: `motion`, or a model: its bundle, its ONNX file of a layout of `layouts.table`, or
             its name in bundles/detectors.
         confidence: Lowest score that a model reports; None: the model's own.
@@ -46,15 +48,17 @@ def open_detector(
         layout: Of a model's outputs; None: recognised.
         normalise: How a model wants its image; None: as its layout does.
         size_hw: Height and width of a model's image; None: the model's own, or the source's rule.
-        pose_model: A top-down ONNX model that says the pose in every box; see `pose_model`.
-        mask_model: An ONNX model that says the person's mask in every box; see `mask_model`.
+        pose_model: Bundle, ONNX file or name of what says the pose in every box; see `pose`.
+        mask_model: Likewise of what says the person's mask in every box; see `mask`.
         backend: What runs models, a key of `registry.BACKENDS`; those that are no bundles run in
             ONNX Runtime on its device.
         threads: CPU threads of an ONNX model; 0: as many as the process may use.
         calibrate_scores: Whether raw scores of a file become probabilities; see
-            `formats.mot.calibrated_scores`.
+            `formats.reading.plausible.calibrated_scores`.
         default_class: Name of the class of a file's detections that have none; see
             `formats.detections.open_detections`.
+        strict: Whether a file is taken at its word, see `formats.text.ReadOptions`.
+        max_detections: How many in a frame at most, the highest scores; None: any number.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -65,10 +69,10 @@ def open_detector(
         raise DetectionError(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
-    model = _open_model(pose_model, mask_model, find_backend(backend).onnx_device, threads)
+    model = _open_model(pose_model, mask_model, backend, threads)
     try:
         if detector is None or detector == MOTION or detections is not None:
-            boxes = _open_boxes(detections, detector, calibrate_scores, default_class)
+            boxes = _open_boxes(detections, detector, calibrate_scores, default_class, strict)
         else:
             from .model import ModelSettings, open_model
 
@@ -81,6 +85,10 @@ def open_detector(
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
+        if max_detections is not None:
+            from .classes import MostDetections
+
+            boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
         if model is not None:
             model.close()
@@ -115,16 +123,16 @@ def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people:
 
 
 def _open_model(
-    pose_model: Path | None, mask_model: Path | None, device: str, threads: int
+    pose_model: Path | None, mask_model: Path | None, backend: str, threads: int
 ) -> PersonModel | None:
     if pose_model is not None:
         from .pose import PoseModel
 
-        return PoseModel(_file_of("--pose-model", pose_model), device=device, threads=threads)
+        return PoseModel(_file_of("--pose-model", pose_model), backend=backend, threads=threads)
     if mask_model is not None:
         from .mask import MaskModel
 
-        return MaskModel(_file_of("--mask-model", mask_model), device=device, threads=threads)
+        return MaskModel(_file_of("--mask-model", mask_model), backend=backend, threads=threads)
     return None
 
 
@@ -133,13 +141,17 @@ def _open_boxes(
     detector: str | None,
     calibrate_scores: bool,
     default_class: str | None,
+    strict: bool,
 ) -> Detector:
     """What a file holds, or what moves."""
     if detector is None and detections is not None:
         from ..formats.detections import open_detections
 
         return open_detections(
-            detections, calibrate_scores=calibrate_scores, default_class=default_class
+            detections,
+            calibrate_scores=calibrate_scores,
+            default_class=default_class,
+            strict=strict,
         )
     if detector is None or detections is not None:
         raise DetectionError(

@@ -1,6 +1,8 @@
-"""Poses of a top-down ONNX model: `--pose-model FILE.onnx`.
+"""Poses of a top-down model: `--pose-model NAME|FOLDER|FILE.onnx`.
 
-Four formats are known and recognised by the graph's outputs:
+A bundle's graph, `pose`, takes `crops` (N, h, w, 3) uint8 BGR and gives `keypoints` (N, 17, 3), x
+and y in pixels of the crop and score, of COCO's joints.  Of files, four formats are known and
+recognised by the graph's outputs:
 
 * MoveNet: takes uint8 or int32; one output (N, 1, 17, 3) of y, x and score of COCO's joints, places
   from 0 to 1.
@@ -22,13 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...records import Detections, FloatArray, Frame
-from ..bundle.spec import GraphSpec
+from ...records import Detections, FloatArray, Frame, UInt8Array
+from ..bundle.spec import POSE_GRAPH, GraphSpec
 from ..formats.keypoints import JOINTS, posetrack_from_coco
 from .topdown import CropModel, ModelKind, probability
 
 KIND = ModelKind(
     "--pose-model",
+    POSE_GRAPH,
     "pose",
     "one output float32 (N, 1, 17, 3) of uint8 or int32 crops, as MoveNet's, or among the outputs "
     "one float32 (N, 195), as BlazePose's, or float32 (N, 17, k·w) and (N, 17, k·h), as RTMPose's, "
@@ -76,7 +79,7 @@ def find_format(spec: GraphSpec, size_hw: tuple[int, int]) -> PoseFormat | None:
     if tails.count(points) == 1:
         return PoseFormat("BlazePose", (tails.index(points),), read_blazepose)
     # (17, w·k) and (17, h·k), or (17, h', w').
-    joints = [tail for tail in tails if tail is not None and tail[0] == JOINTS]
+    joints = [tail for tail in tails if tail and tail[0] == JOINTS]
     sides = [size for tail in joints for size in tail[1:] if isinstance(size, int)]
     if len(tails) == len(joints) and len(sides) == 2:
         height, width = size_hw
@@ -134,28 +137,38 @@ def read_heatmaps(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> Fl
     return np.stack([x * (size_hw[1] / width), y * (size_hw[0] / height), sure], axis=-1)
 
 
+_DECODED = PoseFormat("a pose bundle", (0,), lambda outputs, _: outputs[0])
+
+
 class PoseModel:
     """Adds poses to boxes.
 
     Args:
-        path: The ONNX file.
-        device: `cpu` or `cuda`.
+        path: Its bundle, or its ONNX file.
+        backend: A key of `registry.BACKENDS`; a file runs in ONNX Runtime on its device.
         threads: Of the CPU; 0 takes as many as this process may use.
+
+    Attributes:
+        crops: What it takes.
+        format: How its outputs are read.
 
     Raises:
         DetectionError: There is no such file, or the model is of no known format.
-        BackendError: ONNX Runtime cannot load it.
+        BundleError: The bundle is damaged.
+        BackendError: The backend cannot load it.
     """
 
     descriptions: tuple[str, ...]
 
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int = 0) -> None:
-        self._model = CropModel(KIND, path, device=device, threads=threads)
-        found = find_format(self._model.spec, self._model.input.size_hw)
+    def __init__(self, path: Path, *, backend: str = "cpu", threads: int = 0) -> None:
+        self._model = CropModel(KIND, path, backend=backend, threads=threads)
+        spec, size_hw = self._model.spec, self._model.input.size_hw
+        found = _DECODED if self._model.decoded else find_format(spec, size_hw)
         if found is None:
             raise self._model.refuse()
-        self._format, self._model.normalise = found, found.normalise
-        height, width = self._model.input.size_hw
+        self.format, self._model.normalise = found, found.normalise
+        self.crops = self._model.input
+        height, width = size_hw
         self.descriptions = (
             f"--pose-model {path}: recognised as {found.name}, crops of {height}x{width}",
         )
@@ -175,14 +188,19 @@ class PoseModel:
             DetectionError: The model gave NaN or infinite values.
             BackendError: The backend failed.
         """
-        crops, shown, outputs = self._model.look(frame, seen, self._format.places, MARGIN)
+        crops, shown, outputs = self._model.look(frame, seen, self.format.places, MARGIN)
         keypoints = np.zeros((len(seen), JOINTS, 3), np.float32)
         if crops:
-            found = self._format.read(outputs, self._model.input.size_hw).astype(np.float32)
+            found = self.format.read(outputs, self.crops.size_hw).astype(np.float32)
             for crop, joints in zip(crops, found, strict=True):
                 joints[:, :2] = crop.points_to_source(joints[:, :2])
             keypoints[shown] = posetrack_from_coco(found)
         return replace(seen, keypoints=keypoints)
+
+    def read(self, crops_bgr: Sequence[UInt8Array]) -> FloatArray:
+        """Poses in crops, (h, w, 3) uint8 BGR of the model's size: (N, 17, 3) in their pixels."""
+        outputs = self._model.run(crops_bgr, self.format.places, "a crop")
+        return self.format.read(outputs, self.crops.size_hw)
 
     def notes(self) -> list[str]:
         """No notes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import DetectionError
-from ...records import BoolArray, Detections, FloatArray, Frame, UInt8Array
+from ...errors import DetectionError, UnitrackError
+from ...records import BoolArray, Detections, FloatArray, Frame, IntArray, UInt8Array
 from ..boxes import clip_boxes, rows_in_image
+from ..bundle.bundle import Bundle
 from ..bundle.spec import GraphSpec
-from ..inference.base import to_host
+from ..inference.base import Engine, to_host
 from ..inference.onnxruntime import OnnxRuntimeEngine
-from ..paths import is_file
+from ..inference.registry import find_backend
+from ..inference.runner import GraphRunner
+from ..paths import is_file, is_folder
 from .base import Detector
 from .image import ImageInput, find_normalisation
 
@@ -201,12 +204,14 @@ class ModelKind:
     """What messages say of a kind of model.
 
     Attributes:
-        flag: The option that names its file.
+        flag: The option that names its file or bundle.
+        graph: Of its bundle.
         name: What it is called.
         outputs: What its outputs are expected to be.
     """
 
     flag: str
+    graph: str
     name: str
     outputs: str
 
@@ -216,31 +221,57 @@ class CropModel:
 
     Args:
         kind: For messages.
-        path: The ONNX file.
-        device: `cpu` or `cuda`.
+        path: Its bundle, or its ONNX file.
+        backend: A key of `registry.BACKENDS`; a file runs in ONNX Runtime on its device.
         threads: Of the CPU; 0 takes as many as this process may use.
 
     Attributes:
         spec: Its inputs and outputs.
         input: The only one of its inputs.
+        decoded: Whether it is a bundle's graph: crops as they are, and what was found in them.
 
     Raises:
         DetectionError: There is no such file, or the model does not take crops.
-        BackendError: ONNX Runtime cannot load it.
+        BundleError: The bundle is damaged.
+        BackendError: The backend cannot load it.
     """
 
     def __init__(
-        self, kind: ModelKind, path: Path, *, device: str = "cpu", threads: int = 0
+        self, kind: ModelKind, path: Path, *, backend: str = "cpu", threads: int = 0
     ) -> None:
         self._kind, self._name, self.normalise = kind, f"{kind.flag} {path}", "rgb-1"
-        if not is_file(path):
+        self.decoded = is_folder(path)
+        self._engine: Engine
+        if self.decoded:
+            self._engine, self._close = self._open_bundle(path, backend, threads)
+        elif is_file(path):
+            device = find_backend(backend).onnx_device
+            self._engine = OnnxRuntimeEngine(path, device=device, threads=threads)
+            self._close = self._engine.close
+        else:
             raise DetectionError(f"{self._name}: there is no such file")
-        self._engine = OnnxRuntimeEngine(path, device=device, threads=threads)
         self.spec: GraphSpec = self._engine.spec
         crops = read_input(self.spec)
         if crops is None:
             raise self.refuse()
         self.input = crops
+
+    def _open_bundle(
+        self, path: Path, backend: str, threads: int
+    ) -> tuple[Engine, Callable[[], None]]:
+        bundle = Bundle.load(path)
+        if self._kind.graph not in bundle.spec.graphs:
+            raise DetectionError(
+                f"{self._name} is the bundle of the {bundle.spec.kind} model "
+                f"{bundle.spec.backbone}, expected that of a {self._kind.name} model: give it as "
+                f"{bundle.spec.flags}"
+            )
+        graphs = GraphRunner(bundle, backend, threads)
+        try:
+            return graphs.engine(self._kind.graph), graphs.close
+        except UnitrackError:
+            graphs.close()
+            raise
 
     def refuse(self) -> DetectionError:
         """The error for a model of another kind; gives the model back."""
@@ -275,7 +306,8 @@ class CropModel:
         names = [self.spec.outputs[place].name for place in places]
         parts: dict[str, list[FloatArray]] = {name: [] for name in names}
         for start in range(0, len(crops_bgr), self.input.batch):
-            feed = self.input.feed(crops_bgr[start : start + self.input.batch], self.normalise)
+            crops = crops_bgr[start : start + self.input.batch]
+            feed = np.stack(crops) if self.decoded else self.input.feed(crops, self.normalise)
             given = self._engine.run({self.input.name: feed})
             for name in names:
                 parts[name].append(to_host(given[name]))
@@ -323,7 +355,7 @@ class CropModel:
 
     def close(self) -> None:
         """Give the model back."""
-        self._engine.close()
+        self._close()
 
 
 def probability(logits: FloatArray) -> FloatArray:
@@ -342,6 +374,9 @@ class PersonModel(Protocol):
 
     def describe(self, frame: Frame, seen: Detections) -> Detections:
         """The same boxes and scores, with what the model sees in each."""
+
+    def read(self, crops_bgr: Sequence[UInt8Array]) -> FloatArray:
+        """Of crops (h, w, 3) uint8 BGR of the model's size, poses (N, 17, 3) or masks (N, h, w)."""
 
     def notes(self) -> list[str]:
         """One-line notes for the end of a run."""
@@ -371,6 +406,10 @@ class TopDownDetector(Detector):
             BackendError: The backend failed.
         """
         return self._model.describe(frame, self._boxes.detect(frame))
+
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """Those of the first step."""
+        return self._boxes.numbered_frames()
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The notes of both steps."""

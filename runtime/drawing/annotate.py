@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import printable
 from ...records import BoolArray, FloatArray, Tracks, UInt8Array
 from .colors import Color, color_of
 
@@ -226,6 +227,7 @@ def _draw_label(
     centred: bool,
 ) -> None:
     """A text on a plate above the box, or inside it where the space above is too small."""
+    text = printable(text)
     scale, weight = _letters(canvas)
     (wide, tall), below = cv2.getTextSize(text, _FONT, scale, weight)
     pad = max(2, round(0.3 * tall))
@@ -242,6 +244,7 @@ def _draw_label(
 
 
 def _draw_caption(canvas: UInt8Array, text: str) -> None:
+    text = printable(text)
     scale, weight = _letters(canvas)
     (wide, _), _ = cv2.getTextSize(text, _FONT, scale, weight)
     widest = 0.96 * canvas.shape[1]

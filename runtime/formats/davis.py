@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 from ...errors import DetectionError, OutputError
 from ...records import Frame, Tracks, UInt8Array
 from ..drawing.colors import davis_palette
+from ..paths import check_regular
 from ..writers.base import WriterBase, output_error, write_atomic
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -48,6 +49,7 @@ def read_label_png(path: Path | str) -> UInt8Array:
         DetectionError: Not such a file, or damaged.
     """
     try:
+        check_regular(Path(path))
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # the latter for a null byte in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)

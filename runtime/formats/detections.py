@@ -1,45 +1,97 @@
-"""The known formats of detection files, and how a file's format is recognised."""
+"""The known formats of detection files, and how a file's format is recognised by its content."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from ...errors import DetectionError
-from .text import DetectionFile, parse_number, read_lines
+from .text import DetectionFile, ReadOptions, parse_number, read_lines
 
 
-def _mot(path: Path) -> DetectionFile:
+def _mot(path: Path, options: ReadOptions) -> DetectionFile:
     from .mot import read_mot
 
-    return read_mot(path)
+    return read_mot(path, options)
 
 
-def _mots(path: Path) -> DetectionFile:
+def _mots(path: Path, options: ReadOptions) -> DetectionFile:
     from .mots import MotsFile
 
-    return MotsFile(path)
+    return MotsFile(path, options)
 
 
-def _posetrack(path: Path) -> DetectionFile:
+def _mots_png(path: Path, options: ReadOptions) -> DetectionFile:
+    from .masks.mots_png import MotsPngFolder
+
+    return MotsPngFolder(path, options)
+
+
+def _posetrack(path: Path, options: ReadOptions) -> DetectionFile:
     from .posetrack import PosetrackFile
 
-    return PosetrackFile(path)
+    return PosetrackFile(path, options)
 
 
-def _coco(path: Path) -> DetectionFile:
+def _coco_results(path: Path, options: ReadOptions) -> DetectionFile:
     from .coco import CocoFile
 
-    return CocoFile(path)
+    return CocoFile(path, options)
 
 
-FILE_FORMATS: dict[str, Callable[[Path], DetectionFile]] = {
+def _coco(path: Path, options: ReadOptions) -> DetectionFile:
+    from .coco import CocoImagesFile
+
+    return CocoImagesFile(path, options)
+
+
+def _kitti(path: Path, options: ReadOptions) -> DetectionFile:
+    from .boxes.kitti import read_kitti
+
+    return read_kitti(path, options)
+
+
+def _yolo(path: Path, options: ReadOptions) -> DetectionFile:
+    from .boxes.yolo import YoloFolder
+
+    return YoloFolder(path, options)
+
+
+def _columns(path: Path, options: ReadOptions) -> DetectionFile:
+    from .boxes.columns import read_columns
+
+    return read_columns(path, options)
+
+
+def _alphapose(path: Path, options: ReadOptions) -> DetectionFile:
+    from .poses.alphapose import read_alphapose
+
+    return read_alphapose(path, options)
+
+
+def _openpose(path: Path, options: ReadOptions) -> DetectionFile:
+    from .poses.openpose import read_openpose
+
+    return read_openpose(path, options)
+
+
+FILE_FORMATS: dict[str, Callable[[Path, ReadOptions], DetectionFile]] = {
     "mot": _mot,
     "mots": _mots,
+    "mots-png": _mots_png,
     "posetrack": _posetrack,
-    "coco-results": _coco,
+    "coco-results": _coco_results,
+    "coco": _coco,
+    "kitti": _kitti,
+    "yolo": _yolo,
+    "columns": _columns,
+    "alphapose": _alphapose,
+    "openpose": _openpose,
 }
 """Readers of detection files by the format's name; each is imported when it reads."""
+
+_LINES_LOOKED_AT = 20
 
 
 def open_detections(
@@ -49,16 +101,17 @@ def open_detections(
     first_frame: int | None = None,
     calibrate_scores: bool = False,
     default_class: str | None = None,
+    strict: bool = False,
 ) -> DetectionFile:
-    """Read a file of detections.
+    """Read a file or folder of detections.
 
     Args:
-        path: The file.
-        file_format: A key of `FILE_FORMATS`; None looks at the file.
-        first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
-        calibrate_scores: Whether raw scores of a MOTChallenge file become probabilities.
-        default_class: Name of the class of detections for which a MOTChallenge or COCO file says
-            none; None: see `mot.read_mot`.
+        path: The file or folder.
+        file_format: A key of `FILE_FORMATS`; None looks at the content.
+        first_frame: See `ReadOptions`, as all that follow.
+        calibrate_scores: Whether raw scores become probabilities.
+        default_class: Name of the class of detections for which the file says none.
+        strict: Whether a damaged row is an error and nothing is reinterpreted.
 
     Raises:
         DetectionError: The file is absent, damaged, or of no known format.
@@ -66,45 +119,87 @@ def open_detections(
     name = file_format or find_format(path)
     if name not in FILE_FORMATS:
         raise DetectionError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
-    if name == "mots" and first_frame is not None:
-        from .mots import MotsFile
-
-        return MotsFile(path, first_frame)
-    if name == "mot":
-        from .mot import read_mot
-
-        return read_mot(path, calibrate_scores=calibrate_scores, default_class=default_class)
-    if name == "coco-results":
-        from .coco import CocoFile
-
-        return CocoFile(path, default_class)
-    return FILE_FORMATS[name](path)
+    options = ReadOptions(calibrate_scores, default_class, strict, first_frame)
+    return FILE_FORMATS[name](path, options)
 
 
 def find_format(path: Path) -> str:
-    """The format of a detection file.
+    """The format of a detection file or folder, a key of `FILE_FORMATS`; its name counts little.
 
-    JSON files end in `.json` or begin with a bracket; one that begins with a list of objects is of
-    COCO results, any other PoseTrack's.  Of the text formats, only MOTS has rows of six columns
-    without a comma whose last is not a number; an empty file counts as MOTChallenge.
+    JSON begins with a bracket, or is a file `.json`; its keys say whose it is.  Text has a header
+    with names of columns, KITTI's words in the third column, MOTS' run lengths in the sixth, or
+    YOLO's shares between 0 and 1; all other text, and an empty file, counts as MOTChallenge.  Of
+    folders, files `.txt` are YOLO's, `.png` MOTS' and `_keypoints.json` OpenPose's.
 
     Raises:
-        DetectionError: The file is absent or not text.
+        DetectionError: The file is absent or not text, or a folder holds none of those.
     """
+    if path.is_dir():
+        return _folder_format(path)
     if path.suffix.lower() == ".json":
         return _json_format(path)
-    for _, line in read_lines(path):
-        if line[0] in "{[":
-            return _json_format(path)
-        if "," in line:
-            return "mot"
-        fields = line.split()
-        if len(fields) == 6 and parse_number(fields[5]) is None:
+    rows = [line for _, line in islice(read_lines(path), _LINES_LOOKED_AT)]
+    if rows and rows[0][0] in "{[":
+        return _json_format(path)
+    return _text_format(rows)
+
+
+def _text_format(rows: list[str]) -> str:
+    from .boxes.columns import has_boxes, split_header
+    from .boxes.kitti import is_kitti_row
+    from .boxes.yolo import is_yolo_row
+    from .mot import is_header
+
+    if rows and is_header(rows[0]):
+        if has_boxes(split_header(rows[0])):
+            return "columns"
+        rows = rows[1:]
+    if any(map(is_kitti_row, rows)):
+        return "kitti"
+    for row in rows:
+        fields = row.split()
+        if "," not in row and len(fields) == 6 and parse_number(fields[5]) is None:
             return "mots"
-    return "mot"
+    return "yolo" if 2 * sum(map(is_yolo_row, rows)) > len(rows) else "mot"
+
+
+def _folder_format(path: Path) -> str:
+    from .boxes.yolo import label_files
+    from .masks.mots_png import png_files
+    from .poses.openpose import openpose_files
+
+    if openpose_files(path):
+        return "openpose"
+    if label_files(path):
+        return "yolo"
+    if png_files(path):
+        return "mots-png"
+    raise DetectionError(
+        f"--detections {path} is a folder without detections: expected YOLO's label files (.txt), "
+        "MOTS' masks (.png) or OpenPose's files (_keypoints.json)"
+    )
 
 
 def _json_format(path: Path) -> str:
-    from .coco import is_coco_results
+    from .boxes.columns import has_boxes
+    from .coco import has_named_images, is_coco_file, is_coco_results
+    from .keypoints import load_json
+    from .poses.alphapose import is_alphapose
+    from .poses.openpose import is_openpose
 
-    return "coco-results" if is_coco_results(path) else "posetrack"
+    results = is_coco_results(path)
+    try:
+        data = load_json(path)
+    except DetectionError:
+        # The reader says what is wrong with it.
+        return "coco-results" if results else "posetrack"
+    if not results:
+        if is_openpose(data):
+            return "openpose"
+        return "coco" if is_coco_file(data) else "posetrack"
+    if is_alphapose(data):
+        return "alphapose"
+    if has_named_images(data):
+        return "coco"
+    names = {str(name) for row in data[:3] if isinstance(row, dict) for name in row}
+    return "columns" if has_boxes(names) and not names & {"image_id", "bbox"} else "coco-results"

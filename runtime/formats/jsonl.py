@@ -10,8 +10,10 @@ with its `size`, height and width).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,7 @@ import numpy as np
 from ...errors import OutputError
 from ...records import Tracks
 from ..events import FrameEvent, SourceEvent
-from ..writers.base import output_error
+from ..writers.base import encoded, output_error
 from .rle import encode_rle
 
 STANDARD_OUTPUT = "-"
@@ -72,10 +74,11 @@ class JsonLinesWriter:
     Args:
         target: The file, or `-` for the standard output.
         on_gone: Called once when the reader of the standard output has gone.
-        say: Called once, with one line that says why writing stopped.
+        say: Called with a line when writing stops, and when it goes on.
 
     Attributes:
-        error: Why writing stopped, as on a full disk, or None.
+        error: Why nothing is written at present, as on a full disk, or None.
+        lost: How many lines could not be written.
 
     Raises:
         OutputError: The file cannot be created.
@@ -90,7 +93,8 @@ class JsonLinesWriter:
         self._path = Path("standard output" if target == STANDARD_OUTPUT else target)
         self._on_gone = on_gone
         self._say = say
-        self._lines = self._length = 0
+        self._lines = self.lost = self._lost_here = 0
+        self._gone = False
         self._lock = threading.Lock()
         self.error: OutputError | None = None
         try:
@@ -99,38 +103,53 @@ class JsonLinesWriter:
             raise output_error(self._path, error) from None
 
     def on_frame(self, event: FrameEvent) -> None:
-        """Write the line of a frame; an error ends the writing, not the run."""
-        data = track_line(event).encode()
+        """Write the line of a frame; an error loses the line, and does not end the run."""
+        data = encoded(track_line(event))
         # Several sources may be tracked by several threads; a line is never torn.
         with self._lock:
-            if self.error is None:
+            if not self._gone:
                 self._write(data)
 
     def _write(self, data: bytes) -> None:
+        try:
+            begin = self._end()
+        except OSError:
+            begin = None
         try:
             left = memoryview(data)
             while left:
                 left = left[self._file.write(left) :]
         except BrokenPipeError:
+            self._gone = True
             self.error = OutputError(f"--jsonl: {self._path} has no reader any more")
             self._on_gone()
         except OSError as error:
-            self.error = output_error(self._path, error, self._lines)
-            self._cut()
-            self._say(f"{self.error}; tracking continues without --jsonl")
-        self._length += len(data)
-        self._lines += 1
+            self.lost += 1
+            self._lost_here += 1
+            self._cut(begin)
+            if self.error is None:
+                self.error = output_error(self._path, error, self._lines)
+                self._say(f"{self.error}; tracking continues, lines are lost")
+        else:
+            self._lines += 1
+            if self.error is not None:
+                self._say(f"--jsonl goes on; {self._lost_here} lines lost")
+                self.error, self._lost_here = None, 0
+
+    def _end(self) -> int | None:
+        """Where the next line begins; None where it is no file."""
+        facts = os.fstat(self._file.fileno())
+        return facts.st_size if stat.S_ISREG(facts.st_mode) else None
+
+    def _cut(self, length: int | None) -> None:
+        """Leave whole lines only."""
+        if length is not None:
+            with contextlib.suppress(OSError):
+                self._file.truncate(length)
+                self._file.seek(length)
 
     def on_source(self, event: SourceEvent) -> None:
         """Nothing: lines are frames."""
-
-    def _cut(self) -> None:
-        """Leave whole lines only."""
-        if self._file.seekable():
-            try:
-                self._file.truncate(self._length)
-            except OSError as error:
-                self.error = OutputError(f"{self.error}, the last line cut ({error.strerror})")
 
     def close(self) -> None:
         """Close the file."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...errors import DetectionError
 from ...records import BoolArray, FloatArray
-from .text import LARGEST, unreadable
+from .text import LARGEST, read_text, unreadable
 
 Keypoints = npt.NDArray[np.floating[Any]]
 """(..., K, 3): x, y in pixels, confidence (<= 0: not seen)."""
@@ -122,13 +122,13 @@ def load_json(path: Path) -> Any:
         DetectionError: It cannot be read or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise DetectionError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg})"
         ) from error
     except RecursionError as error:
-        raise DetectionError(f"{path}: JSON nested too deeply, expected PoseTrack18") from error
+        raise DetectionError(f"{path}: JSON nested too deeply") from error
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 

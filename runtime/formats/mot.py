@@ -13,37 +13,20 @@ import numpy as np
 from ...errors import DetectionError
 from ...records import Detections, FloatArray, Frame, IntArray, Tracks
 from ..boxes import xywh_to_xyxy
+from ..paths import check_regular
 from ..writers.base import RowWriter
-from .text import TableFile, first_invalid, parse_number, parse_whole, read_lines, row_error
+from .text import (
+    DamagedRows,
+    ReadOptions,
+    TableFile,
+    parse_number,
+    parse_whole,
+    read_lines,
+    row_error,
+)
 
-_SEPARATOR = re.compile(r"\s*,\s*|\s+")
+_SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
 _COLUMNS = "frame,id,x,y,w,h[,score[,class,...]]"
-
-
-_MEDIAN_ODDS = 3.0
-"""What the odds of the median detection of a file are taken to be: right three times in four."""
-
-
-def calibrated_scores(scores: FloatArray) -> FloatArray:
-    """Raw scores as probabilities; scores of which none is above 1 are probabilities already.
-
-    Public detection files hold margins of classifiers, from below 0 to above 100.  The odds of a
-    detection are taken to be in proportion to its score, and those of the file's median detection
-    to be 3:1, as they are where a detector is run at a usual threshold: `p = o / (1 + o)` with
-    `o = 3 · score / median`.  Scores of 0 and less become 0.
-
-    Args:
-        scores: (N,) float32.
-
-    Returns:
-        (N,) float32.
-    """
-    if not (scores > 1).any():
-        return scores
-    positive = np.maximum(scores.astype(np.float64), 0.0)
-    odds = _MEDIAN_ODDS * positive / float(np.median(positive[positive > 0]))
-    calibrated: FloatArray = (odds / (1.0 + odds)).astype(np.float32)
-    return calibrated
 
 
 def is_benchmark_file(path: Path) -> bool:
@@ -53,63 +36,92 @@ def is_benchmark_file(path: Path) -> bool:
     return path.parent.name == "det" and any((sequence / name).exists() for name in beside)
 
 
-def read_mot(
-    path: Path, *, calibrate_scores: bool = False, default_class: str | None = None
-) -> TableFile:
+def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:
     """Read a MOTChallenge file whole.
+
+    Frames count from 1, or from 0 where one is 0, with a note.  A first line without any number is
+    a header and passed over.
 
     Args:
         path: The file.
-        calibrate_scores: Whether raw scores become probabilities, see `calibrated_scores`.
-        default_class: What rows without a class are, which then are of class 0; None: person in a
-            file of the benchmark's own, see `is_benchmark_file`, and else not known.
+        options: How to read it.  Rows without a class are of `default_class`, by default a person
+            in a file of the benchmark's own, see `is_benchmark_file`, and else not known.
 
     Raises:
-        DetectionError: The file cannot be read, or a row is malformed; names the line.
+        DetectionError: The file cannot be read, or most rows are damaged; names the line.
     """
+    options = options or ReadOptions()
+    damaged = DamagedRows(path, strict=options.strict)
     lines, rows = [], []
-    for line, text in read_lines(path):
-        lines.append(line)
-        rows.append(_parse_row(path, line, text))
+    for number, (line, text) in enumerate(read_lines(path)):
+        if number == 0 and is_header(text):
+            continue
+        try:
+            rows.append(_parse_row(path, line, text))
+            lines.append(line)
+        except DetectionError as error:
+            damaged.add(line, error)
     table = np.array(rows, np.float64).reshape(-1, 7)
     # In float64: from a large x, float32 could not take 1 away.
     boxes = xywh_to_xyxy(table[:, 1:5] - np.array([1.0, 1.0, 0.0, 0.0])).astype(np.float32)
-    bad = first_invalid(boxes)
-    if bad is not None:
-        raise DetectionError(f"{path}, line {lines[bad]}: box too large or too small for float32")
+    good = damaged.add_empty(boxes, lines)
+    damaged.check(int(np.count_nonzero(good)))
+    table, boxes, places = table[good], boxes[good], np.array(lines, np.int64)[good]
     scores = table[:, 5].astype(np.float32)
     if (scores == -1).all():
         scores = np.ones_like(scores)
+    default_class = options.default_class
     if default_class is None and is_benchmark_file(path):
         default_class = "person"
     classes = table[:, 6].astype(np.int64)
     if default_class is not None:
         classes[classes < 0] = 0
-    used = calibrated_scores(scores) if calibrate_scores else scores
-    remarks = []
-    if used is not scores:
-        remarks.append(
-            f"{path} holds raw scores ({scores.min():g} to {scores.max():g}), taken as odds: the "
-            "median score is probability 0.75"
-        )
+    frames = table[:, 0].astype(np.int64)
+    first, remarks = first_frame_of(path, frames)
     return TableFile(
         path,
-        table[:, 0].astype(np.int64) - 1,
+        frames - first,
         Detections(
-            *(boxes, used, classes), class_names=None if default_class is None else (default_class,)
+            *(boxes, scores, classes),
+            class_names=None if default_class is None else (default_class,),
         ),
-        np.array(lines, np.int64),
+        places,
+        first_frame=first,
         remarks=remarks,
+        damaged=damaged,
+        options=options,
+        origin=1.0,
     )
 
 
-def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
+def is_header(text: str) -> bool:
+    """Whether a line of text is a header: it has several words and no number."""
+    fields = split_row(text)
+    return len(fields) > 3 and all(parse_number(field) is None for field in fields)
+
+
+def split_row(text: str) -> list[str]:
+    """The fields of a row; a separator at its end is passed over."""
     fields = _SEPARATOR.split(text)
+    while fields and not fields[-1]:
+        fields.pop()
+    return fields
+
+
+def first_frame_of(path: Path, frames: IntArray) -> tuple[int, list[str]]:
+    """The number of the first frame in a file that should count from 1, and the note on it."""
+    if not (frames == 0).any():
+        return 1, []
+    return 0, [f"the frames of {path} count from 0"]
+
+
+def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
+    fields = split_row(text)
     values = [parse_number(field) for field in fields]
     numbers = [value for value in values if value is not None]
     if len(numbers) < max(6, len(fields)):
         raise row_error(path, line, f"expected finite numbers {_COLUMNS}", text)
-    if numbers[0] != int(numbers[0]) or numbers[0] < 1:
+    if numbers[0] != int(numbers[0]) or numbers[0] < 0:
         raise row_error(path, line, "expected a whole frame number from 1", text)
     if numbers[4] <= 0 or numbers[5] <= 0:
         raise row_error(path, line, "expected a width and height above 0", text)
@@ -243,6 +255,7 @@ def _arrays(rows: list[MotRow]) -> tuple[IntArray, FloatArray]:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Where a row stands, for messages, and its text; blank lines are left out."""
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DetectionError(f"{path}: there is no such file") from None

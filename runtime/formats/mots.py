@@ -13,7 +13,16 @@ from ...records import BoolArray, Detections, Frame, IntArray, Tracks
 from ..boxes import mask_boxes
 from ..writers.base import RowWriter
 from .rle import decode_rle, encode_rle, rle_counts
-from .text import DetectionFile, beyond_the_end, count, parse_whole, read_lines, row_error
+from .text import (
+    DamagedRows,
+    DetectionFile,
+    ReadOptions,
+    beyond_the_end,
+    count,
+    parse_whole,
+    read_lines,
+    row_error,
+)
 
 IGNORE_CLASS = 10
 
@@ -52,15 +61,18 @@ class MotsFile(DetectionFile):
 
     Args:
         path: The file, as the user named it.
-        first_frame: The number of the first frame, 0 or 1; None finds out.
+        options: How to read it; `first_frame` None finds out the number of the first frame.
 
     Raises:
-        DetectionError: The file cannot be read, or a row is malformed; names the line.
+        DetectionError: The file cannot be read, or most rows are damaged; names the line.
     """
 
-    def __init__(self, path: Path, first_frame: int | None = None) -> None:
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
         super().__init__(path)
-        rows, self._empty_lines = read_mots_rows(path)
+        options = options or ReadOptions()
+        first_frame = options.first_frame
+        self._damaged = DamagedRows(path, strict=options.strict)
+        rows, self._empty_lines = read_mots_rows(path, self._damaged)
         if first_frame is None:
             first_frame = 0 if any(row.frame == 0 for row in rows) else 1
         self._first_frame = first_frame
@@ -103,9 +115,13 @@ class MotsFile(DetectionFile):
         scores = np.ones(len(rows), np.float32)
         return Detections(mask_boxes(masks), scores, labels, masks, class_names=CLASS_NAMES)
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """See `Detector.numbered_frames`."""
+        return np.array(sorted(self._by_frame), np.int64), self._first_frame
+
     def notes(self, source_frames: int | None = None) -> list[str]:
-        """Notes on an empty file, empty masks, and frames beyond the source's end."""
-        notes = []
+        """Notes on an empty file, damaged rows, empty masks, and frames beyond the source's end."""
+        notes = self._damaged.notes()
         if self._empty_lines:
             notes.append(
                 f"{count(len(self._empty_lines), 'empty mask', 'empty masks')} of {self.path} "
@@ -119,24 +135,40 @@ class MotsFile(DetectionFile):
             notes += beyond_the_end(self.path, frames, source_frames, self._first_frame)
         return notes
 
+    def dropped(self) -> dict[str, int]:
+        """Damaged rows and empty masks."""
+        numbers = {"damaged": len(self._damaged.places), "empty": len(self._empty_lines)}
+        return {reason: number for reason, number in numbers.items() if number}
 
-def read_mots_rows(path: Path) -> tuple[list[MotsRow], list[int]]:
+
+def read_mots_rows(
+    path: Path, damaged: DamagedRows | None = None
+) -> tuple[list[MotsRow], list[int]]:
     """All rows with a mask that is not empty, and the lines of those whose mask is.
 
+    Args:
+        path: The file.
+        damaged: Takes the rows that cannot be read; None: one is an error.
+
     Raises:
-        DetectionError: The file cannot be read, or a row is malformed; names the line.
+        DetectionError: The file cannot be read, or most rows are damaged; names the line.
     """
+    damaged = damaged or DamagedRows(path, strict=True)
     rows, empty_lines = [], []
     for line, text in read_lines(path):
-        row = _parse_row(path, line, text)
         try:
-            counts = rle_counts(row.rle, row.size_hw)
+            row = _parse_row(path, line, text)
+            shown = rle_counts(row.rle, row.size_hw)[1::2].any()
         except DetectionError as error:
-            raise DetectionError(f"{path}, line {line}: {error}") from error
-        if counts[1::2].any():
+            where = f"{path}, line {line}"
+            known = str(error).startswith(where)
+            damaged.add(line, error if known else DetectionError(f"{where}: {error}"))
+            continue
+        if shown:
             rows.append(row)
         else:
             empty_lines.append(line)
+    damaged.check(len(rows) + len(empty_lines))
     return rows, empty_lines
 
 

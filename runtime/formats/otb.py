@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ...errors import DetectionError, OutputError
 from ...records import Frame, Tracks
 from ..boxes import xyxy_to_xywh
+from ..paths import check_regular
 from ..writers.base import RowWriter
 
 Box = tuple[float, float, float, float]
@@ -31,6 +32,7 @@ def read_otb_boxes(path: Path) -> npt.NDArray[np.float64]:
         DetectionError: Not readable, or a row is not four numbers (file and line are named).
     """
     try:
+        check_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DetectionError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -30,7 +30,7 @@ from .keypoints import (
     score_of,
     seen_joints,
 )
-from .text import TableFile, count, first_invalid
+from .text import DamagedRows, ReadOptions, TableFile, count
 
 
 class PosetrackFile(TableFile):
@@ -38,12 +38,15 @@ class PosetrackFile(TableFile):
 
     Args:
         path: The file, as the user named it.
+        options: How to read it.
 
     Raises:
-        DetectionError: The file cannot be read or an entry is malformed; names the entry.
+        DetectionError: The file cannot be read, or most entries are damaged; names the entry.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: ReadOptions | None = None) -> None:
+        options = options or ReadOptions()
+        damaged = DamagedRows(path, "annotation", options.strict)
         data = load_json(path)
         images = in_order(path, list_of_objects(path, data, "images"))
         annotations = list_of_objects(path, data, "annotations")
@@ -53,10 +56,15 @@ class PosetrackFile(TableFile):
             self._by_end.setdefault(parts[0] if parts else "", []).append(i)
         self._sizes = [image_size(image) for image in images]
         positions = {image["id"]: i for i, image in enumerate(images)}
-        frames, rows, self._bare = _read_persons(path, annotations, positions)
+        frames, rows, self._bare = _read_persons(path, annotations, positions, damaged)
         if has_coco_joints(data) and rows.keypoints is not None:
             rows = replace(rows, keypoints=posetrack_from_coco(rows.keypoints))
-        super().__init__(path, frames[0], rows, frames[1], place="annotation")
+        super().__init__(
+            *(path, frames[0], rows, frames[1]),
+            place="annotation",
+            damaged=damaged,
+            options=options,
+        )
         self._by_name: bool | None = None
         self._seen: set[int] = set()
 
@@ -116,6 +124,10 @@ class PosetrackFile(TableFile):
         # Quoted, because a name in a damaged file may hold anything.
         return repr("/".join(self._names[position][::-1]))
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """None: the file names its images."""
+        return None
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes(None if self._by_name else source_frames)
@@ -135,67 +147,81 @@ class PosetrackFile(TableFile):
 
 
 def _read_persons(
-    path: Path, annotations: Sequence[Mapping[str, Any]], positions: Mapping[Any, int]
+    path: Path,
+    annotations: Sequence[Mapping[str, Any]],
+    positions: Mapping[Any, int],
+    damaged: DamagedRows,
 ) -> tuple[tuple[IntArray, IntArray], Detections, list[int]]:
     """Frame positions and places of the rows, the rows, and the places of those left out."""
     frames, places, boxes, scores, joints, bare = [], [], [], [], [], []
     for place, annotation in enumerate(annotations, 1):
         where = f"{path}, annotation {place}"
         image = annotation.get("image_id")
-        if not isinstance(image, (int, str)) or image not in positions:
-            raise DetectionError(f"{where}: image_id {image!r} is not among the images")
-        keypoints = joints_of(where, annotation)
-        box = box_of(where, annotation, keypoints)
+        try:
+            if not isinstance(image, (int, str)) or image not in positions:
+                raise DetectionError(f"{where}: image_id {image!r} is not among the images")
+            keypoints = joints_of(where, annotation)
+            box = box_of(where, annotation, keypoints)
+            score = score_of(where, annotation, keypoints)
+        except DetectionError as error:
+            damaged.add(place, error)
+            continue
         if box is None:
             bare.append(place)
             continue
         frames.append(positions[image])
         places.append(place)
         boxes.append(box)
-        scores.append(score_of(where, annotation, keypoints))
+        scores.append(score)
         joints.append(keypoints)
-    bad = first_invalid(boxes)
-    if bad is not None:
-        raise DetectionError(f"{path}, annotation {places[bad]}: got an empty box {boxes[bad]}")
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    good = damaged.add_empty(corners, places)
+    damaged.check(int(np.count_nonzero(good)) + len(bare))
     rows = Detections(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(scores, np.float32),
-        np.zeros(len(boxes), np.int64),
-        keypoints=np.array(joints, np.float32).reshape(-1, JOINTS, 3),
+        corners[good],
+        np.array(scores, np.float32)[good],
+        np.zeros(int(np.count_nonzero(good)), np.int64),
+        keypoints=np.array(joints, np.float32).reshape(-1, JOINTS, 3)[good],
         class_names=("person",),
     )
-    return (np.array(frames, np.int64), np.array(places, np.int64)), rows, bare
+    return (np.array(frames, np.int64)[good], np.array(places, np.int64)[good]), rows, bare
 
 
-_HEAD = '{"annotations": [\n'
+HEAD = '{"annotations": [\n'
+"""What stands before the first of all annotations."""
+
 _CHUNK = 1 << 20
 _PERSON = 1
 
 
-class PoseTrackWriter(WriterBase):
-    """PoseTrack18 JSON: `images`, `annotations` with `track_id`, `categories`.
+class JsonListsWriter(WriterBase):
+    """A JSON object with the long lists `annotations` and `images`, and what stands behind them.
 
-    `keypoints` are x, y, 1 for joints seen and 0, 0, 0 for others, `scores` their confidences.
-    Images count from 1 and bear the names of the source's frames.
-
-    While frames come in, persons and images are streamed to two files beside it, one line each:
+    While frames come in, both are streamed to two files beside it, one line an element:
     `tracks.json.partial` and `images.json.partial`, which are what a killed run leaves.  `close`
     makes them one file, at once: `tracks.json` is never there in part.
 
     Args:
         path: The file, `tracks.json`.
+        open_rows: Opens what the annotations are streamed to.
+        open_images: Likewise the images.
 
     Raises:
         OutputError: It cannot be created.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        open_rows: Callable[[Path], ElementLines],
+        open_images: Callable[[Path], ElementLines],
+    ) -> None:
         self._path = path
-        self._persons = _Persons(path.with_name(f"{path.name}.partial"))
+        self._rows = open_rows(path.with_name(f"{path.name}.partial"))
         try:
-            self._images = _Images(path.with_name("images.json.partial"))
+            self._images = open_images(path.with_name("images.json.partial"))
         except BaseException:
-            self._persons.close()
+            self._rows.close()
             raise
         self._closed = False
 
@@ -206,7 +232,7 @@ class PoseTrackWriter(WriterBase):
             OutputError: The disk is full, or the system refuses; complete frames stay.
         """
         self._images.write(frame, tracks)
-        self._persons.write(frame, tracks)
+        self._rows.write(frame, tracks)
 
     def close(self) -> None:
         """Completes `tracks.json`; may be called again.
@@ -217,27 +243,32 @@ class PoseTrackWriter(WriterBase):
         if self._closed:
             return
         self._closed = True
-        self._persons.close()
+        self._rows.close()
         self._images.close()
-        tail = json.dumps([self._persons.category()])
-        partial, images = self._persons.path, self._images.path
+        tail = json.dumps(self._rows.tail(), ensure_ascii=False)[1:]
+        partial, images = self._rows.path, self._images.path
         try:
             with partial.open("ab") as file, images.open("rb") as rows:
-                file.write(b"" if self._persons.any else _HEAD.encode())
+                file.write(b"" if self._rows.any else HEAD.encode())
                 file.write(b'\n],\n"images": [\n')
                 while data := rows.read(_CHUNK):
                     file.write(data)
-                file.write(f'\n],\n"categories": {tail}}}\n'.encode())
+                file.write(f"\n],\n{tail}\n".encode())
             partial.replace(self._path)
             images.unlink()
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.truncate(partial, self._persons.length)
+                os.truncate(partial, self._rows.length)
             raise output_error(self._path, error) from None
 
 
-class _Lines(RowWriter):
-    """Lines that become the elements of one JSON list."""
+class ElementLines(RowWriter):
+    """Lines that become the elements of one JSON list.
+
+    Attributes:
+        path: The file.
+        any: Whether there is one yet.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -249,7 +280,17 @@ class _Lines(RowWriter):
         """Bytes of the whole frames written."""
         return self._length
 
-    def _joined(self, entries: list[dict[str, Any]], head: str = "") -> list[str]:
+    def tail(self) -> dict[str, Any]:
+        """What stands behind the lists, by name."""
+        return {}
+
+    def joined(self, entries: list[dict[str, Any]], head: str = "") -> list[str]:
+        """The lines of elements, with the comma that parts them from those before.
+
+        Args:
+            entries: The elements.
+            head: What stands before the first of all.
+        """
         lines = []
         for entry in entries:
             lines.append((",\n" if self.any else head) + json.dumps(entry, allow_nan=False))
@@ -257,7 +298,24 @@ class _Lines(RowWriter):
         return lines
 
 
-class _Images(_Lines):
+class PoseTrackWriter(JsonListsWriter):
+    """PoseTrack18 JSON: `images`, `annotations` with `track_id`, `categories`.
+
+    `keypoints` are x, y, 1 for joints seen and 0, 0, 0 for others, `scores` their confidences.
+    Images count from 1 and bear the names of the source's frames.
+
+    Args:
+        path: The file, `tracks.json`.
+
+    Raises:
+        OutputError: It cannot be created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _Persons, _Images)
+
+
+class _Images(ElementLines):
     def rows(self, frame: Frame, tracks: Tracks) -> list[str]:  # noqa: ARG002
         number = frame.index + 1
         height, width = frame.size_hw
@@ -268,10 +326,10 @@ class _Images(_Lines):
             "width": width,
             "height": height,
         }
-        return self._joined([image])
+        return self.joined([image])
 
 
-class _Persons(_Lines):
+class _Persons(ElementLines):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._joints = JOINTS
@@ -291,14 +349,14 @@ class _Persons(_Lines):
         self._next += len(people)
         if tracks.detections.keypoints is not None and len(tracks):
             self._joints = tracks.detections.keypoints.shape[1]
-        return self._joined(people, _HEAD)
+        return self.joined(people, HEAD)
 
-    def category(self) -> dict[str, Any]:
+    def tail(self) -> dict[str, Any]:
         """What the keypoints are called."""
         names = list(POSETRACK_JOINTS)
         if self._joints != JOINTS:
             names = [f"joint_{number}" for number in range(1, self._joints + 1)]
-        return {"id": _PERSON, "name": "person", "keypoints": names}
+        return {"categories": [{"id": _PERSON, "name": "person", "keypoints": names}]}
 
 
 def _person(seen: Detections, row: int) -> dict[str, Any]:

@@ -1,23 +1,124 @@
-"""What the readers of detection files share: lines, numbers, tables of boxes, notes."""
+"""What the readers of detection files share: text, lines, numbers, tables of boxes, notes."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import DetectionError
-from ...records import Detections, Frame, IntArray
+from ...records import BoolArray, Detections, FloatArray, Frame, IntArray
 from ..boxes import rows_in_image, valid_rows
 from ..detectors.base import Detector
+from ..paths import check_regular
+from .reading.plausible import (
+    boxes_from_corners,
+    boxes_from_shares,
+    first_of_each,
+    scores_as_probabilities,
+    small_corner,
+)
 
 LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
 
 _MIN_ROWS_TO_JUDGE_SIZE = 4
+
+COMMENTS = ("#", "%", "//")
+"""What a line of text begins with that is no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a file of detections is to be read.
+
+    Attributes:
+        calibrate_scores: Whether raw scores become probabilities, see `reading.plausible`.
+        default_class: Name of the class of detections for which the file says none, which then
+            are of class 0; None: not known.
+        strict: Take the file at its word: a damaged row is an error, and nothing is merged or
+            reinterpreted.
+        first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
+    """
+
+    calibrate_scores: bool = False
+    default_class: str | None = None
+    strict: bool = False
+    first_frame: int | None = None
+
+
+class DamagedRows:
+    """The rows of a file that cannot be read: they are left out, unless they are the most.
+
+    Args:
+        path: The file, as the user named it.
+        place: What the rows are called, for messages.
+        strict: Whether the first one is an error.
+
+    Attributes:
+        places: Where they stand.
+    """
+
+    def __init__(self, path: Path, place: str = "line", strict: bool = False) -> None:
+        self.places: list[int] = []
+        self.place = place
+        self._path, self._strict = path, strict
+        self._first: DetectionError | None = None
+
+    def add(self, place: int, error: DetectionError) -> None:
+        """Leave out a row.
+
+        Args:
+            place: Where it stands.
+            error: What is wrong with it.
+
+        Raises:
+            DetectionError: It is an error in a strict reading.
+        """
+        if self._strict:
+            raise error
+        self._first = self._first or error
+        self.places.append(place)
+
+    def add_empty(self, boxes_xyxy: FloatArray, places: Sequence[int]) -> BoolArray:
+        """Leave out the rows whose box has no area once it is float32.
+
+        Args:
+            boxes_xyxy: (M, 4) float32.
+            places: (M,) where the rows stand.
+
+        Returns:
+            (M,) bool: the others.
+        """
+        good = valid_rows(boxes_xyxy)
+        for row in np.flatnonzero(~good).tolist():
+            where = f"{self._path}, {self.place} {places[row]}"
+            problem = "box without area, too large or too small for float32"
+            self.add(places[row], DetectionError(f"{where}: {problem}"))
+        return good
+
+    def check(self, good: int) -> None:
+        """Refuse a file of which less than half can be read.
+
+        Raises:
+            DetectionError: More rows are damaged than good.
+        """
+        if self._first is not None and len(self.places) > good:
+            total = len(self.places) + good
+            raise DetectionError(f"{self._first}; {len(self.places)} of {total} rows are damaged")
+
+    def notes(self) -> list[str]:
+        """The line on what was left out."""
+        if self._first is None:
+            return []
+        shown = ", ".join(map(str, self.places[:5])) + (", …" if len(self.places) > 5 else "")
+        what = count(len(self.places), "damaged row", "damaged rows")
+        return [f"{what} left out (at {self.place} {shown}); the first is {self._first}"]
 
 
 class DetectionFile(Detector):
@@ -31,6 +132,9 @@ class DetectionFile(Detector):
         self.path = path
 
 
+_AS_IT_STANDS = ReadOptions()
+
+
 class TableFile(DetectionFile):
     """A detection file whose rows all fit in memory at once.
 
@@ -42,6 +146,11 @@ class TableFile(DetectionFile):
         place: `line` or `annotation`, for messages.
         first_frame: The number that the file gives to frame 0, for messages.
         remarks: Further notes on the file.
+        damaged: The rows that were left out; None: there are none.
+        options: How the file is to be read.
+        origin: What the file calls the first pixel, 0 or 1; taken off the corners in `rows`.
+        sizes: Whether the file means left, top, width, height, so that its writer may have put
+            left, top, right, bottom there.
     """
 
     def __init__(
@@ -54,14 +163,46 @@ class TableFile(DetectionFile):
         place: str = "line",
         first_frame: int = 1,
         remarks: Sequence[str] = (),
+        damaged: DamagedRows | None = None,
+        options: ReadOptions = _AS_IT_STANDS,
+        origin: float = 0.0,
+        sizes: bool = True,
     ) -> None:
         super().__init__(path)
-        self._remarks = remarks
+        self._remarks = list(remarks)
+        self._damaged = damaged or DamagedRows(path, place)
+        self._strict, self._origin, self._sizes_given = options.strict, origin, sizes
         order = np.argsort(frames, kind="stable")
-        self._frames, self._rows, self._places = frames[order], rows[order], places[order]
+        frames, rows, places = frames[order], rows[order], places[order]
+        self._duplicates = 0
+        if not options.strict:
+            frames, rows, places = self._merged(frames, rows, places)
+        rows = self._with_probabilities(rows, options.calibrate_scores)
+        self._frames, self._rows, self._places = frames, rows, places
         self._place, self._first_frame = place, first_frame
         self._size_hw: tuple[int, int] | None = None
         self._inside = np.ones(len(rows), np.bool_)
+
+    def _merged(
+        self, frames: IntArray, rows: Detections, places: IntArray
+    ) -> tuple[IntArray, Detections, IntArray]:
+        """The rows without those whose box their frame has already, of a better score."""
+        kept = first_of_each(frames, rows.boxes_xyxy, rows.scores)
+        self._duplicates = len(rows) - int(np.count_nonzero(kept))
+        if not self._duplicates:
+            return frames, rows, places
+        what = count(self._duplicates, "duplicated box", "duplicated boxes")
+        self._remarks.append(
+            f"{what} of {self.path} merged: the same box stands in one frame several times"
+        )
+        return frames[kept], rows[kept], places[kept]
+
+    def _with_probabilities(self, rows: Detections, calibrate: bool) -> Detections:
+        scores, remark = scores_as_probabilities(rows.scores, calibrate)
+        if remark is None:
+            return rows
+        self._remarks.append(f"{self.path} holds {remark}")
+        return replace(rows, scores=scores)
 
     def detect(self, frame: Frame) -> Detections:
         """The file's detections in one frame, in source pixels; boxes may reach beyond it.
@@ -78,6 +219,8 @@ class TableFile(DetectionFile):
         return self._rows[start:stop][self._inside[start:stop]]
 
     def _fit(self, size_hw: tuple[int, int]) -> None:
+        if self._size_hw is None and not self._strict and len(self._rows):
+            self._reinterpret(size_hw)
         boxes = self._rows.boxes_xyxy
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         beyond = ((centres < 0) | (centres > np.array(size_hw[::-1]))).any(axis=1).sum()
@@ -91,11 +234,15 @@ class TableFile(DetectionFile):
             )
         self._size_hw, self._inside = size_hw, rows_in_image(boxes, size_hw)
 
+    def numbered_frames(self) -> tuple[IntArray, int] | None:
+        """See `Detector.numbered_frames`."""
+        return np.unique(self._frames), self._first_frame
+
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on an empty file, boxes outside the image, frames beyond the source's end."""
+        notes = [*self._damaged.notes(), *self._remarks]
         if not len(self._rows):
-            return [f"{self.path} holds no detections"]
-        notes = list(self._remarks)
+            return [*notes, f"{self.path} holds no detections"]
         outside = self._places[~self._inside]
         if len(outside):
             notes.append(
@@ -105,6 +252,40 @@ class TableFile(DetectionFile):
         if source_frames is not None:
             notes += beyond_the_end(self.path, self._frames, source_frames, self._first_frame)
         return notes
+
+    def _reinterpret(self, size_hw: tuple[int, int]) -> None:
+        """Read the boxes as what they must be if they belong to images of this size."""
+        boxes, image = self._rows.boxes_xyxy, f"{size_hw[1]}x{size_hw[0]}"
+        shares = boxes_from_shares(boxes, size_hw, self._origin)
+        corners = boxes_from_corners(boxes, size_hw, self._origin) if self._sizes_given else None
+        if shares is not None:
+            self._rows = replace(self._rows, boxes_xyxy=shares)
+            self._remarks.append(
+                f"the boxes of {self.path} are shares of the image's size, from 0 to 1: taken as "
+                f"such of {image} pixels"
+            )
+        elif corners is not None:
+            self._rows = replace(self._rows, boxes_xyxy=corners)
+            self._remarks.append(
+                f"the boxes of {self.path} are read as left, top, right, bottom: as left, top, "
+                f"width, height many of them reach beyond the {image} image (--strict: as width "
+                "and height)"
+            )
+        elif (reach := small_corner(self._frames, boxes, size_hw)) is not None:
+            self._remarks.append(
+                f"all {len(boxes)} boxes of {self.path} lie in the upper left "
+                f"{reach[1]}x{reach[0]} pixels of the {image} image: were they made for a smaller "
+                "one?"
+            )
+
+    def dropped(self) -> dict[str, int]:
+        """Damaged rows, duplicated boxes, and boxes outside the image."""
+        numbers = {
+            "damaged": len(self._damaged.places),
+            "duplicate": self._duplicates,
+            "outside_image": int(np.count_nonzero(~self._inside)),
+        }
+        return {reason: number for reason, number in numbers.items() if number}
 
 
 def count(number: int, one: str, many: str) -> str:
@@ -132,19 +313,43 @@ def beyond_the_end(path: Path, frames: IntArray, source_frames: int, first_frame
     ]
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 as Windows' tools write it.
+
+    UTF-16 is recognised by its byte order mark, or by every second byte being zero.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not text.
+    """
+    check_regular(path)
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    head = data[:64]
+    if len(head) > 3 and not len(data) % 2:
+        if not any(head[1::2]) and all(head[::2]):
+            return data.decode("utf-16-le")
+        if not any(head[::2]) and all(head[1::2]):
+            return data.decode("utf-16-be")
+    return data.decode("utf-8-sig")
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file that are not blank, stripped, with their numbers from 1.
+    """The lines of a text file with something in them, stripped, with their numbers from 1.
+
+    Blank lines and comments, see `COMMENTS`, are passed over.
 
     Raises:
         DetectionError: The file is absent, unreadable or not text.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if text := line.strip():
-                    yield number, text
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+        if (row := line.strip()) and not row.startswith(COMMENTS):
+            yield number, row
 
 
 def unreadable(path: Path, error: Exception) -> DetectionError:
@@ -153,15 +358,17 @@ def unreadable(path: Path, error: Exception) -> DetectionError:
         return DetectionError(f"--detections {path}: there is no such file")
     reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
     return DetectionError(
-        f"--detections {path} cannot be read: {reason}; expected MOTChallenge or MOTS text, or "
-        "PoseTrack18 or COCO JSON"
+        f"--detections {path} cannot be read: {reason}; expected a file or folder of one of the "
+        "formats in docs/formats.md"
     )
 
 
-def row_error(path: Path, line: int, problem: str, text: str) -> DetectionError:
-    """The error for one bad line of a text file."""
+def row_error(
+    path: Path, line: int, problem: str, text: str, place: str = "line"
+) -> DetectionError:
+    """The error for one bad line of a text file, or entry of a JSON file."""
     shown = text if len(text) <= 60 else text[:57] + "..."
-    return DetectionError(f"{path}, line {line}: {problem}, got {shown!r}")
+    return DetectionError(f"{path}, {place} {line}: {problem}, got {shown!r}")
 
 
 def parse_number(text: str) -> float | None:

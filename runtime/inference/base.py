@@ -33,6 +33,13 @@ Array: TypeAlias = npt.NDArray[Any] | DeviceArray
 """A NumPy array on a CPU backend, a device handle on a GPU backend."""
 
 
+HOST_VALUES = 8_000_000
+"""Values of an inner tensor in one run on a CPU."""
+
+DEVICE_VALUES = 96_000_000
+"""Likewise on a GPU, 384 MB: 480p propagates in one run."""
+
+
 def to_host(array: Array) -> npt.NDArray[Any]:
     """The array in host memory: itself where it already is there, a copy otherwise."""
     return array if isinstance(array, np.ndarray) else array.to_host()
@@ -73,6 +80,14 @@ class Engine(ABC):
     def limit(self, input_index: int, axis: int) -> int | None:  # noqa: ARG002
         """The largest size that this engine takes along an axis of an input; None: any."""
         return None
+
+    def least(self, input_index: int, axis: int) -> int:  # noqa: ARG002
+        """The smallest size that this engine takes along an axis of an input."""
+        return 1
+
+    def warm_up(self) -> None:
+        """Do now what would hold up the first frames; nothing by default."""
+        return
 
     def report(self) -> dict[str, Any]:
         """What is worth knowing of how it ran, as plain data; nothing by default."""
@@ -119,3 +134,15 @@ class Graphs(Protocol):
         Engines are built for shapes up to a largest one; ONNX Runtime takes any.
         """
         return None
+
+    def least(self, graph: str, input_index: int, axis: int) -> int:  # noqa: ARG002
+        """The smallest size that a graph takes along an axis of an input."""
+        return 1
+
+    def values_at_once(self) -> int:
+        """Most float32 values of an inner tensor that a caller should ask one run for.
+
+        On a CPU some 32 MB, which its caches and a small board's memory bear; on a GPU, where every
+        further run costs launches and a wait, as many as engines are built for.
+        """
+        return HOST_VALUES

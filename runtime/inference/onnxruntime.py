@@ -17,6 +17,13 @@ import numpy.typing as npt
 from ...errors import BackendError
 from ..bundle.spec import GraphSpec, TensorSpec
 from .base import Array, Engine, to_host
+from .providers import (
+    RECORD_ASSIGNMENT,
+    check_assignment,
+    cuda_options,
+    make_cache_folder,
+    tensorrt_options,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -93,11 +100,12 @@ class OnnxRuntimeEngine(Engine):
         bind: bool | None = None,
         half: bool = False,
     ) -> None:
-        options = tensorrt_options(spec, half=half) if device == "ort-tensorrt" else {}
-        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads, options)
+        providers = _providers(device, spec, half=half)
+        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads, providers)
         self._device = "cpu" if device == "cpu" else _CUDA
         self._bind = device != "cpu" if bind is None else bind
         self.backend = self._session.get_providers()[0]
+        self._on_host = () if device == "cpu" else check_assignment(self._session, path)
         self.spec = spec or _read_spec(self._session, path)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -129,6 +137,10 @@ class OnnxRuntimeEngine(Engine):
         values = binding.get_outputs()
         return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
 
+    def report(self) -> dict[str, Any]:
+        """The nodes that run on the CPU although the graph runs on a GPU, where there are any."""
+        return {"nodes_on_cpu": list(self._on_host)} if self._on_host else {}
+
     def close(self) -> None:
         """Release the session."""
         self._session = None
@@ -155,11 +167,21 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _open(
-    path: Path, device: str, threads: int, tensorrt: dict[str, str]
-) -> onnxruntime.InferenceSession:
+def _providers(device: str, spec: GraphSpec | None, *, half: bool) -> list[Any]:
+    """What a session is given; raises `BackendError` for a device that there is not."""
     if device not in PROVIDERS:
         raise BackendError(f"unknown backend {device!r}: choose one of {', '.join(PROVIDERS)}")
+    if device == "cpu":
+        return [PROVIDERS["cpu"]]
+    # What TensorRT does not take stays on the GPU.
+    cuda = (PROVIDERS["cuda"], cuda_options())
+    tensorrt = (PROVIDERS["ort-tensorrt"], tensorrt_options(spec, half=half))
+    return [cuda] if device == "cuda" else [tensorrt, cuda]
+
+
+def _open(
+    path: Path, device: str, threads: int, providers: list[Any]
+) -> onnxruntime.InferenceSession:
     try:
         import onnxruntime
     except ImportError as error:
@@ -179,11 +201,10 @@ def _open(
     options.log_severity_level = 4
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers: list[Any] = [provider]
-    if tensorrt:
-        make_cache_folder(tensorrt)
-        # What TensorRT does not take stays on the GPU.
-        providers = [(provider, tensorrt), PROVIDERS["cuda"]]
+    if device != "cpu":
+        options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
+    if device == "ort-tensorrt":
+        make_cache_folder(providers[0][1])
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=providers, enable_fallback=False
@@ -235,53 +256,3 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def tensorrt_options(spec: GraphSpec | None, *, half: bool) -> dict[str, str]:
-    """Options of ONNX Runtime's TensorRT provider: engines are kept, for the bundle's shapes.
-
-    The provider builds weakly typed networks: where float16 is allowed, TensorRT may use it
-    anywhere.  It is therefore allowed only for graphs without products that must stay float32, and
-    nothing about the result is proven; the backends `tensorrt` and `tensorrt-rtx` do prove it.
-
-    Args:
-        spec: Of the graph; None where it is not known.
-        half: Whether the graph is float16.
-    """
-    folder = _cache_folder() / "ort-tensorrt" / ("models" if spec is None else spec.sha256[:16])
-    islands = () if spec is None else spec.fp32_nodes
-    options = {
-        "device_id": "0",
-        "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "True",
-        "trt_timing_cache_path": str(folder),
-        "trt_fp16_enable": str(half and not islands),
-    }
-    dynamic = [t for t in (() if spec is None else spec.inputs) if t.is_dynamic]
-    if dynamic and all(t.min_shape and t.opt_shape and t.max_shape for t in dynamic):
-        # Without a profile every new shape would rebuild the engine in the middle of a run.
-        for which in ("min", "opt", "max"):
-            shapes = [(t.name, getattr(t, f"{which}_shape")) for t in dynamic]
-            options[f"trt_profile_{which}_shapes"] = ",".join(
-                f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes
-            )
-    return options
-
-
-def _cache_folder() -> Path:
-    # Not inside the bundle: what lies there is compared with its sha256, and these are code.
-    chosen = os.environ.get("UNITRACK_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "unitrack-edge"
-
-
-def make_cache_folder(options: dict[str, str]) -> None:
-    """Make the folder that the options name; raises `BackendError` where that is refused."""
-    folder = Path(options["trt_engine_cache_path"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BackendError(
-            f"cannot store engines in {folder} ({error.strerror}): set UNITRACK_CACHE to a folder "
-            "that you may write to"
-        ) from error

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import BackendError
 from ..bundle.bundle import Bundle
 from ..bundle.spec import BundleSpec, GraphSpec, TensorSpec
-from .base import Array, Engine, Graphs
+from .base import DEVICE_VALUES, HOST_VALUES, Array, Engine, Graphs
 from .registry import Backend, open_backend
 
 
@@ -47,6 +47,15 @@ class GraphRunner(Graphs):
             self._engines[graph] = self._backend.open(self._bundle, graph)
         return self._engines[graph]
 
+    def warm_up(self) -> None:
+        """Have every loaded graph do now what would hold up the first frames.
+
+        Raises:
+            BackendError: The backend failed.
+        """
+        for engine in self._engines.values():
+            engine.warm_up()
+
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
         """Run one graph.
 
@@ -76,6 +85,14 @@ class GraphRunner(Graphs):
         if self._backend.name == "cpu":
             return None
         return self.engine(graph).limit(input_index, axis)
+
+    def least(self, graph: str, input_index: int, axis: int) -> int:
+        """See `Graphs`."""
+        return 1 if self._backend.name == "cpu" else self.engine(graph).least(input_index, axis)
+
+    def values_at_once(self) -> int:
+        """See `Graphs`."""
+        return HOST_VALUES if self._backend.name == "cpu" else DEVICE_VALUES
 
     @property
     def backends_in_use(self) -> dict[str, str]:

@@ -13,13 +13,35 @@ from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
 from .box import SELECT, draw_box, parse_box, require_display
 
+_VOID = 255
+"""DAVIS' value of pixels that belong to nobody."""
+
+_MOST_OBJECTS = 100
+"""A label above it says that objects are numbered by grey values, of which 255 is one."""
+
+
+def without_void(labels: UInt8Array) -> UInt8Array:
+    """Labels in which 255 beside objects that are counted from 1 is background, as DAVIS means it.
+
+    Args:
+        labels: (H, W) uint8. A mask of nothing else than 255 stays.
+
+    Returns:
+        (H, W) uint8.
+    """
+    others = np.unique(labels[(labels > 0) & (labels < _VOID)])
+    if not len(others) or others[-1] > _MOST_OBJECTS:
+        return labels
+    return np.where(labels == _VOID, 0, labels).astype(np.uint8)
+
 
 def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     """Read `--init`: a mask file, or a box.
 
     Args:
-        text: Path of a PNG (palette or grey: pixel values are object ids, 0 is background), or
-            `X,Y,W,H`: left, top, width, height in pixels of the source, from 0.
+        text: Path of a PNG (palette or grey: pixel values are object ids, 0 is background, and so
+            is 255 beside objects counted from 1, see `without_void`), or `X,Y,W,H`: left, top,
+            width, height in pixels of the source, from 0.
         size_hw: Height and width of the source's frames.
 
     Returns:
@@ -31,7 +53,7 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     """
     box = parse_box(text)
     if box is None:
-        labels = read_label_png(Path(text))
+        labels = without_void(read_label_png(Path(text)))
         if labels.shape != size_hw:
             raise DetectionError(
                 f"--init {text}: the mask is {labels.shape[1]}x{labels.shape[0]}, the source is "

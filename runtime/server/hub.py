@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,9 @@ PREVIEW_SIDE = 960
 
 PREVIEWS_PER_S = 15.0
 """Of one source, at most."""
+
+UNHEALTHY_AFTER_S = 30.0
+"""Seconds without a frame after which a run is not healthy, unless it is told otherwise."""
 
 _JPEG_QUALITY = 80
 _WATCHED_S = 2.0  # after a request for an image, more requests are expected for so long
@@ -50,11 +53,26 @@ class Preview:
     source_hw: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether frames come.
+
+    Attributes:
+        ok: Whether one has come from any source in the last `after_s` seconds.
+        late: Sources that are not done and have given none.
+        after_s: See `LiveHub`.
+    """
+
+    ok: bool
+    late: list[str]
+    after_s: float
+
+
 class _Channel:
     """One source."""
 
     def __init__(self, source: str) -> None:
-        self.stats = SourceStats(source)
+        self.stats = SourceStats(source, time.monotonic())
         self.newest: FrameEvent | None = None
         self.preview: Preview | None = None
         self.is_new = False
@@ -62,9 +80,15 @@ class _Channel:
 
 
 class LiveHub:
-    """Stands between a run and its viewers; a context manager and a `RunListener`."""
+    """Stands between a run and its viewers; a context manager and a `RunListener`.
 
-    def __init__(self) -> None:
+    Args:
+        unhealthy_after_s: A source is late once it has given no frame for so many seconds.
+    """
+
+    def __init__(self, unhealthy_after_s: float = UNHEALTHY_AFTER_S) -> None:
+        self._unhealthy_after_s = unhealthy_after_s
+        self._started = time.monotonic()
         self._channels: dict[str, _Channel] = {}
         self._events: deque[FrameEvent] = deque(maxlen=_MAX_LINES)
         self._subscribers: list[deque[str]] = []
@@ -123,10 +147,26 @@ class LiveHub:
         with self._changed:
             return [channel.stats.state(time.monotonic()) for channel in self._channels.values()]
 
-    def metrics(self) -> bytes:
-        """Every source's statistics in Prometheus' text format."""
+    def metrics(self, refused: Mapping[str, int] | None = None) -> bytes:
+        """Every source's statistics in Prometheus' text format, and what the server refused."""
         with self._changed:
-            return metrics_text([c.stats for c in self._channels.values()], time.monotonic())
+            stats = [channel.stats for channel in self._channels.values()]
+            return metrics_text(stats, time.monotonic(), refused)
+
+    def health(self, source: str | None = None) -> Health:
+        """Whether frames come from any source, or from one.
+
+        Raises:
+            KeyError: There is no such source.
+        """
+        now, limit = time.monotonic(), self._unhealthy_after_s
+        with self._changed:
+            channels = [self._channels[source]] if source else list(self._channels.values())
+            running = [c.stats for c in channels if c.stats.status != "ended"]
+            late = [stats.source for stats in running if stats.quiet_s(now) > limit]
+        if not channels:
+            return Health(now - self._started <= limit, [], limit)
+        return Health(not running or len(late) < len(running), late, limit)
 
     @contextmanager
     def subscribe(self) -> Iterator[deque[str]]:

@@ -6,11 +6,17 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...errors import OutputError
+from ...errors import OutputError, RequestError
 from ..events import RunListener
-from .auth import parse_address, token_for
+from .auth import parse_address, tokens_for
 from .commands import Commands
+from .tls import CertificateFiles, load_certificate
+
+if TYPE_CHECKING:
+    from ..formats.jsonl import JsonLinesWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +27,40 @@ class LiveRequest:
         serve: `[HOST:]PORT` of the live view; None for none.
         serve_token: What requests must contain; None: the value of UNITRACK_TOKEN.
         jsonl: File of the lines, or `-` for standard output; None for none.
+        serve_viewer_token: For those who look only; None: the value of UNITRACK_VIEWER_TOKEN.
+        serve_cert: Certificate in PEM format, for TLS; None: without.
+        serve_key: Its key; None: in the same file.
+        unhealthy_after_s: Seconds without a frame after which `/healthz` says so; None: 30.
     """
 
     serve: str | None = None
     serve_token: str | None = None
     jsonl: str | None = None
+    serve_viewer_token: str | None = None
+    serve_cert: Path | None = None
+    serve_key: Path | None = None
+    unhealthy_after_s: float | None = None
 
     def check(self) -> None:
-        """Check the address and the token before anything is opened.
+        """Check the address, the tokens and the certificate before anything is opened.
 
         Raises:
-            RequestError: The address cannot be read, or needs a token.
+            RequestError: The address cannot be read, or needs a token; the certificate cannot be
+                used.
         """
+        if self.serve_key is not None and self.serve_cert is None:
+            raise RequestError(f"--serve-key {self.serve_key} needs --serve-cert FILE too")
         if self.serve is not None:
-            token_for(parse_address(self.serve), self.serve_token)
+            tokens_for(parse_address(self.serve), self.serve_token, self.serve_viewer_token)
+        if self.certificate is not None:
+            load_certificate(self.certificate)
+
+    @property
+    def certificate(self) -> CertificateFiles | None:
+        """The files for TLS; None: without."""
+        if self.serve_cert is None:
+            return None
+        return CertificateFiles(self.serve_cert, self.serve_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +72,14 @@ class LiveOutputs:
         commands: What viewers want to track; None without a live view.
         url: Of the page; None without a live view.
         takes_stdout: Whether standard output is for lines of JSON alone.
+        lines: What writes them; None where nothing does.
     """
 
     listeners: list[RunListener] = field(default_factory=list)
     commands: Commands | None = None
     url: str | None = None
     takes_stdout: bool = False
+    lines: JsonLinesWriter | None = None
 
 
 @contextmanager
@@ -62,7 +90,8 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
 
     Args:
         request: What the user asked for.
-        say: Called with one line, once, when lines can no longer be written.
+        say: Called with a line when lines of JSON can no longer be written, when they can again,
+            and with the few lines of the live view.
 
     Raises:
         RequestError: See `LiveRequest.check`.
@@ -70,7 +99,7 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
             created.
     """
     listeners: list[RunListener] = []
-    commands, url = None, None
+    commands, url, lines = None, None, None
     with ExitStack() as stack:
         if request.jsonl is not None:
             from ..formats.jsonl import JsonLinesWriter
@@ -88,11 +117,15 @@ def open_live(request: LiveRequest, say: Callable[[str], None]) -> Iterator[Live
                     "pip install 'unitrack-edge[serve]'"
                 ) from None
             commands = Commands()
-            hub = stack.enter_context(LiveHub())
-            server = LiveServer(hub, commands, address, request.serve_token)
+            after_s = request.unhealthy_after_s
+            hub = stack.enter_context(LiveHub() if after_s is None else LiveHub(after_s))
+            tokens = tokens_for(address, request.serve_token, request.serve_viewer_token)
+            server = LiveServer(
+                hub, commands, address, tokens, certificate=request.certificate, say=say
+            )
             url = stack.enter_context(server).url
             listeners.append(hub)
-        yield LiveOutputs(listeners, commands, url, request.jsonl == "-")
+        yield LiveOutputs(listeners, commands, url, request.jsonl == "-", lines)
 
 
 def _end_run() -> None:

@@ -6,7 +6,7 @@ Imported only when serving: prometheus-client belongs to the extra `serve`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from ..events import FrameEvent, SourceEvent
+from ..monitoring.images import ImageHealth
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Content type of `metrics_text`."""
@@ -23,21 +24,47 @@ _WINDOW = 64  # frames that FPS and mean stage times are taken over …
 _WINDOW_S = 10.0  # … and no older than this
 
 
+STATUSES = ("waiting", "tracking", "lost", "ended", "failed")
+"""What a source can be: not yet giving frames, giving them, being reconnected, done."""
+
+_STATUS_AFTER = {
+    "waiting": "waiting",
+    "opened": "waiting",
+    "returned": "waiting",
+    "lost": "lost",
+    "ended": "ended",
+    "failed": "failed",
+}
+
+_HEALTH = {
+    "brightness": "Mean of the image, 0 to 255, of live sources.",
+    "frozen": "1 while the image has been the very same for 10 s, else 0.",
+    "covered": "1 while nothing has been to be seen for 10 s, else 0.",
+}
+
+
 class SourceStats:
     """Counts and recent times of one source. Not thread-safe: the hub locks.
 
     Args:
         source: Its short name.
+        now: Monotonic seconds.
+
+    Attributes:
+        status: One of `STATUSES`.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, now: float = 0.0) -> None:
         self.source = source
+        self.status = "waiting"
+        self._quiet_since = now  # when the last frame came, or the source was first heard of
         self.frames = 0
         self.dropped = 0
         self.losses = 0
         self.up = True
         self.message = ""
         self.size_hw: tuple[int, int] | None = None
+        self.health: ImageHealth | None = None
         self.tracks: dict[str, int] = {}
         self.stage_sums_s: dict[str, float] = {}
         self._recent_s: dict[str, deque[float]] = {}
@@ -53,7 +80,10 @@ class SourceStats:
         self.frames += 1
         self.dropped = event.dropped
         self.up = True
+        self.status = "tracking"
+        self._quiet_since = now
         self.size_hw = event.frame.size_hw
+        self.health = event.health
         self.tracks = {task: len(tracks) for task, tracks in event.tracks.items()}
         self._times.append(now)
         for stage, seconds in event.stages_s.items():
@@ -63,7 +93,8 @@ class SourceStats:
     def add_event(self, event: SourceEvent) -> None:
         """Count an event of the source."""
         self.message = event.message
-        if event.kind in ("lost", "ended", "failed"):
+        self.status = _STATUS_AFTER.get(event.kind, self.status)
+        if event.kind in ("waiting", "lost", "ended", "failed"):
             self.up = False
         elif event.kind in ("opened", "returned", "changed"):
             self.up = True
@@ -80,6 +111,14 @@ class SourceStats:
             return 0.0
         return (len(times) - 1) / max(times[-1] - times[0], now - times[-1], 1e-6)
 
+    def quiet_s(self, now: float) -> float:
+        """Seconds since the last frame, or without any since the source was first heard of.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        return max(0.0, now - self._quiet_since)
+
     def state(self, now: float) -> dict[str, Any]:
         """Plain data for the page; stages are mean milliseconds over the last frames.
 
@@ -89,6 +128,8 @@ class SourceStats:
         return {
             "source": self.source,
             "up": self.up,
+            "status": self.status,
+            "quiet_s": round(self.quiet_s(now), 1),
             "message": self.message,
             "frames": self.frames,
             "dropped": self.dropped,
@@ -103,9 +144,12 @@ class SourceStats:
 
 
 class _SourceCollector(Collector):
-    def __init__(self, sources: Sequence[SourceStats], now: float) -> None:
+    def __init__(
+        self, sources: Sequence[SourceStats], now: float, refused: Mapping[str, int]
+    ) -> None:
         self._sources = sources
         self._now = now
+        self._refused = refused
 
     def collect(self) -> list[Metric]:
         by_source = ["source"]
@@ -130,6 +174,25 @@ class _SourceCollector(Collector):
             "Seconds spent in a stage, over all frames.",
             labels=["source", "stage"],
         )
+        status = GaugeMetricFamily(
+            "unitrack_source_status",
+            "1 for what the source is, 0 for what else it could be.",
+            labels=["source", "status"],
+        )
+        quiet = GaugeMetricFamily(
+            "unitrack_last_frame_age_seconds",
+            "Seconds since the source's last frame, or since it was first waited for.",
+            labels=by_source,
+        )
+        refused = CounterMetricFamily(
+            "unitrack_refused_requests", "Requests to this server refused.", labels=["reason"]
+        )
+        for reason, count in self._refused.items():
+            refused.add_metric([reason], count)
+        health = {
+            name: GaugeMetricFamily(f"unitrack_image_{name}", text, labels=by_source)
+            for name, text in _HEALTH.items()
+        }
         for stats in self._sources:
             label = [stats.source]
             up.add_metric(label, stats.up)
@@ -137,20 +200,31 @@ class _SourceCollector(Collector):
             dropped.add_metric(label, stats.dropped)
             losses.add_metric(label, stats.losses)
             fps.add_metric(label, stats.fps(self._now))
+            quiet.add_metric(label, stats.quiet_s(self._now))
+            for name in STATUSES:
+                status.add_metric([stats.source, name], name == stats.status)
+            if stats.health is not None:
+                for name, metric in health.items():
+                    metric.add_metric(label, getattr(stats.health, name))
             for task, count in stats.tracks.items():
                 tracks.add_metric([stats.source, task], count)
             for stage, seconds in stats.stage_sums_s.items():
                 stages.add_metric([stats.source, stage], seconds)
-        return [up, frames, dropped, losses, fps, tracks, stages]
+        # Files have no health, and a run of files no such metrics.
+        known = [metric for metric in health.values() if metric.samples]
+        return [up, status, quiet, frames, dropped, losses, fps, tracks, stages, refused, *known]
 
 
-def metrics_text(sources: Sequence[SourceStats], now: float) -> bytes:
+def metrics_text(
+    sources: Sequence[SourceStats], now: float, refused: Mapping[str, int] | None = None
+) -> bytes:
     """The statistics in Prometheus' text format; its content type is `METRICS_TYPE`.
 
     Args:
         sources: Of the run.
         now: Monotonic seconds.
+        refused: Requests that the server refused, by reason.
     """
     registry = CollectorRegistry()
-    registry.register(_SourceCollector(sources, now))
+    registry.register(_SourceCollector(sources, now, refused or {}))
     return generate_latest(registry)

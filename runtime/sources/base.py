@@ -14,7 +14,8 @@ from ...records import Frame, UInt8Array
 Kind = Literal["video", "images", "camera", "stream"]
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+    | {".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
@@ -32,6 +33,8 @@ class SourceInfo:
         fps: Frames per second, announced or asked for; None where unknown.
         frame_count: Announced number of frames; None where unknown or endless.
         live: Whether frames that are not taken in time are lost.
+        numbers: Of images in files: a rising number in each name, by which the names differ; None
+            where there are none.
     """
 
     name: str
@@ -40,6 +43,7 @@ class SourceInfo:
     fps: float | None
     frame_count: int | None
     live: bool
+    numbers: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
+import time
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -17,9 +21,25 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from ...records import UInt8Array
-from .base import known_fps
+from .base import Capture, known_fps
+from .image_files.decode import Pixels
+from .image_files.levels import Scaling
 
 OPEN_TIMEOUT_S = 10.0
+
+SNAPSHOTS_PER_S = 10.0
+"""How often a camera that gives an image a request is asked for one, at most."""
+
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg's formats: bare streams of packets
+
+# Pixels that are handed over as they are, in the byte order of NumPy.
+_DEEP_GREY = {"gray16le": "gray16le", "gray16be": "gray16le"} | {
+    "grayf32le": "grayf32le",
+    "grayf32be": "grayf32le",
+}
+
+# Formats whose packets have no time of being shown, but only their place among all packets.
+_IN_ORDER = frozenset({"avi"})
 
 
 class VideoDecoder:
@@ -27,8 +47,11 @@ class VideoDecoder:
 
     Attributes:
         fps: Average frames per second; None where unknown.
-        frame_count: Announced number of frames, counted by the container or made of its duration;
-            None where unknown.
+        counted: Number of frames that the container counts; None where it does not.
+        end_s: When the container says that it ends, on the clock of its timestamps; None where it
+            does not.
+        is_images: Whether what is read are image files, such as the one of a snapshot camera.
+        has_times: Whether the container has timestamps; FFmpeg makes some up for bare streams.
         packets: Packets read so far that are to be shown.
         failure: Why reading stopped before the end of the file, or None.
 
@@ -62,15 +85,30 @@ class VideoDecoder:
             codec.flags |= Flags.low_delay
         else:
             codec.thread_type = "AUTO"
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.fps = known_fps(None if rate is None else float(rate))
-        self.frame_count = self._stream.frames or self._estimated_count()
+        self.is_images = self._container.format.name.endswith(("_pipe", "image2"))
+        self.has_times = not self._container.format.flags & _NO_TIMES
+        self.fps = self._rate()
+        self.counted: int | None = self._stream.frames or None
+        self.end_s = self._announced_end()
         self.packets = 0
         self.failure: str | None = None
         self._reformatter = VideoReformatter()
+        in_order = not _IN_ORDER.isdisjoint(self._container.format.name.split(","))
+        self._waiting: deque[int | None] | None = deque() if in_order else None
 
-    def images(self) -> Iterator[tuple[UInt8Array, Fraction | None]]:
-        """Every image, (H, W, 3) uint8 BGR contiguous, with its timestamp in seconds or None.
+    @property
+    def frame_count(self) -> int | None:
+        """Announced number of frames, made of the duration where they are not counted, or None."""
+        if self.counted is not None or self.end_s is None or self.fps is None:
+            return self.counted
+        count = round((self.end_s - self._start()) * Fraction(self.fps))
+        return count if 0 < count < 1e9 else None
+
+    def images(self) -> Iterator[tuple[Pixels, Fraction | None]]:
+        """Every image with its timestamp in seconds or None.
+
+        It is (H, W, 3) uint8 BGR contiguous, or deeper where grey pixels fill 16 bits or are
+        floats: of these the format does not say what is white, and `Scaling` finds out.
 
         Damaged packets are skipped; a file or connection that fails ends it, see `failure`.
         """
@@ -90,34 +128,59 @@ class VideoDecoder:
 
     def _decoded(
         self, packet: Packet[VideoStream] | None
-    ) -> Iterator[tuple[UInt8Array, Fraction | None]]:
+    ) -> Iterator[tuple[Pixels, Fraction | None]]:
+        waiting = self._waiting
+        if waiting is not None and packet is not None:
+            waiting.append(packet.dts)
         try:
             frames = self._stream.decode(packet)
         except av.FFmpegError:
+            if waiting:
+                waiting.pop()
             return  # damaged; the next one may be whole
         for frame in frames:
             stamp = frame.dts if frame.pts is None else frame.pts
+            if waiting is not None:
+                stamp = waiting.popleft() if waiting else None
             base = frame.time_base or self._stream.time_base
-            yield self._upright(frame), None if stamp is None or not base else stamp * base
+            time_s = None
+            if stamp is not None and base is not None and self.has_times:
+                time_s = stamp * base
+            yield self._upright(frame), time_s
 
     def close(self) -> None:
         """Frees the file or connection; to be called by the thread that reads."""
         self._container.close()
 
-    def _estimated_count(self) -> int | None:
-        stream, rate = self._stream, self._stream.guessed_rate or self._stream.average_rate
-        if self._container.duration is not None:
-            seconds = Fraction(self._container.duration, av.time_base)
-        elif stream.duration is not None and stream.time_base is not None:
-            seconds = stream.duration * stream.time_base
-        else:
-            return None
-        count = round(seconds * rate) if rate else 0
-        return count if 0 < count < 1e9 else None
+    def _rate(self) -> float | None:
+        """Frames per second: of the container, or of the codec where the former knows none."""
+        stream = self._stream
+        rates = [stream.average_rate, stream.guessed_rate]
+        if not self.has_times:  # the average is then FFmpeg's own idea
+            rates = [stream.guessed_rate]
+        known = (known_fps(None if rate is None else float(rate)) for rate in rates)
+        return next((fps for fps in known if fps is not None), None)
 
-    def _upright(self, frame: VideoFrame) -> UInt8Array:
+    def _announced_end(self) -> Fraction | None:
+        """When the video ends: its own track, or the container, which may hold longer ones."""
+        stream, container = self._stream, self._container
+        if stream.duration is not None and stream.time_base is not None:
+            return self._start() + stream.duration * stream.time_base
+        own = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", "").strip())
+        if own is not None:  # Matroska's, from the start of the container
+            return int(own[1]) * 3600 + int(own[2]) * 60 + Fraction(own[3])
+        if container.duration is None:
+            return None
+        return Fraction((container.start_time or 0) + container.duration, av.time_base)
+
+    def _start(self) -> Fraction:
+        start, base = self._stream.start_time, self._stream.time_base
+        return Fraction(0) if start is None or base is None else start * base
+
+    def _upright(self, frame: VideoFrame) -> Pixels:
+        deep = _DEEP_GREY.get(frame.format.name)
         converted = self._reformatter.reformat(
-            frame, format="bgr24", interpolation=Interpolation.BICUBIC
+            frame, format=deep or "bgr24", interpolation=Interpolation.BICUBIC
         )
         image = converted.to_ndarray()
         matrix: Any = frame.side_data.get("DISPLAYMATRIX")
@@ -125,9 +188,9 @@ class VideoDecoder:
             # The place of a pixel (x, y) on the display: (a x + c y, b x + d y).
             a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
             if abs(b) > abs(a):
-                image, a, d = image.transpose(1, 0, 2), c, b
+                image, a, d = image.swapaxes(0, 1), c, b
             image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-        return np.ascontiguousarray(image, np.uint8)
+        return np.ascontiguousarray(image)
 
 
 def _best_stream(container: InputContainer) -> VideoStream:
@@ -155,8 +218,9 @@ class StreamCapture:
     def __init__(self, url: str, read_timeout_s: float) -> None:
         """Connects; a packet that takes longer than `read_timeout_s` seconds ends the stream."""
         self._decoder = VideoDecoder(url, live=True, read_timeout_s=read_timeout_s)
-        self._images = self._decoder.images()
+        self._images = Scaling().apply(self._decoder.images())
         self.fps = self._decoder.fps
+        self.is_images = self._decoder.is_images
 
     def read(self) -> UInt8Array | None:
         """As `Capture.read`; None for good once the stream has ended."""
@@ -166,3 +230,50 @@ class StreamCapture:
         """As `Capture.release`."""
         self._images = iter(())
         self._decoder.close()
+
+
+def open_capture(url: str, read_timeout_s: float) -> Capture:
+    """A `Capture` of a network stream, or of a camera that gives an image a request.
+
+    Raises:
+        av.FFmpegError: It does not answer within ten seconds, or refuses.
+        LookupError: There is no video in it.
+    """
+    capture = StreamCapture(url, read_timeout_s)
+    if not capture.is_images:
+        return capture
+    capture.release()
+    return SnapshotCapture(url, read_timeout_s)
+
+
+class SnapshotCapture:
+    """A `Capture` of an URL that is an image, another one with every request.
+
+    Args:
+        url: The image.
+        read_timeout_s: How long a request may take.
+        per_s: Requests a second, at most; None: `SNAPSHOTS_PER_S`.
+    """
+
+    def __init__(self, url: str, read_timeout_s: float, per_s: float | None = None) -> None:
+        self.fps: float | None = per_s or SNAPSHOTS_PER_S
+        self._url, self._timeout_s = url, read_timeout_s
+        self._asked_s = -math.inf
+        self._scaling = Scaling()
+
+    def read(self) -> UInt8Array | None:
+        """As `Capture.read`: the image of the next request, or None where it fails."""
+        interval_s = 1 / (self.fps or SNAPSHOTS_PER_S)
+        time.sleep(max(0.0, self._asked_s + interval_s - time.monotonic()))
+        self._asked_s = time.monotonic()
+        try:
+            decoder = VideoDecoder(self._url, live=False, read_timeout_s=self._timeout_s)
+        except (av.FFmpegError, LookupError):
+            return None
+        try:
+            return next(self._scaling.apply(decoder.images()), (None, None))[0]
+        finally:
+            decoder.close()
+
+    def release(self) -> None:
+        """As `Capture.release`: there is nothing to free between two requests."""

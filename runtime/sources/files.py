@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import av
 
@@ -14,15 +15,15 @@ from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from .base import SourceInfo
 from .decoder import VideoDecoder
+from .image_files.levels import Levels, Scaling
 from .read_ahead import BrokenOffError, FileSource, size_change
 
-# How many announced frames may be missing at the end before it is worth a word: containers that
-# count their frames are off by one or two; for the others the number comes from the duration,
-# which an audio track may stretch by a moment.
-_COUNTING_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi"})
+# How much may be missing at the end before it is worth a word: containers that count their frames
+# are off by one or two; the duration of the others may be that of a longer audio track.
 _MISSING_FRAMES = 2
-_MISSING_SECONDS = 2.0
+_MISSING_SECONDS = 2
 _DAY_S = 86_400
+_DEFAULT_FPS = 25.0
 _READ_TIMEOUT_S = 30.0
 
 # What FFmpeg takes for a recording of a text terminal, by the name alone.
@@ -30,16 +31,20 @@ _TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".tx
 _AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma"})
 
 
-def open_video(location: str, name: str, *, fps: float | None = None) -> FileSource:
+def open_video(
+    location: str, name: str, *, fps: float | None = None, levels: Levels | None = None
+) -> FileSource:
     """Opens a video file, or a URL that is a file.
 
     Args:
         location: Absolute path or URL.
         name: What messages call it; no credentials in it.
         fps: Frames per second in place of the timestamps of the container.
+        levels: What becomes black and white in grey video of 16 bits or floats; None:
+            `Levels.of` the first frames.
 
     Raises:
-        SourceError: Not a video, or no frame in it.
+        SourceError: Not a video, no frame in it, or of 8 bits and yet `levels` are given.
     """
     remote = re.match(r"https?://", location, re.IGNORECASE) is not None
     if not remote:
@@ -49,16 +54,27 @@ def open_video(location: str, name: str, *, fps: float | None = None) -> FileSou
         decoder = VideoDecoder(location, live=False, read_timeout_s=timeout_s)
     except (av.FFmpegError, LookupError):
         raise SourceError(_not_a_video(location, name)) from None
-    images = decoder.images()
+    scaling = Scaling(levels)
+    images = scaling.apply(decoder.images())
     first = next(images, None)
     if first is None:
         decoder.close()
         raise SourceError(f"{name}: contains no frame (perhaps only a header)")
+    if levels is not None and scaling.used is None:
+        decoder.close()
+        raise SourceError(
+            f"{name}: --range belongs to grey video of 16 bits or floats, and this one has other "
+            "pixels: leave it out"
+        )
     size_hw = (int(first[0].shape[0]), int(first[0].shape[1]))
     info = SourceInfo(name, "video", size_hw, fps or decoder.fps, decoder.frame_count, live=False)
-    times = FrameTimes(decoder.fps or 25.0)
+    times = FrameTimes(decoder.fps or _DEFAULT_FPS)
     frames = _video_frames(decoder, chain([first], images), info, times, location, fps)
-    return FileSource(info, frames, decoder.close, times.notes if fps is None else list)
+
+    def notes() -> list[str]:
+        return [*(times.notes() if fps is None else times.replaced(fps)), *scaling.notes()]
+
+    return FileSource(info, frames, decoder.close, notes)
 
 
 def _check_readable(path: Path, name: str) -> None:
@@ -121,7 +137,17 @@ class FrameTimes:
         return [
             f"{self._broken} of {self._frames} frames have no usable timestamp (missing, repeated "
             f"or backwards): each was taken to be {float(self._interval_s):.3g} s after the one "
-            "before it; give the true rate with --fps"
+            f"before it ({float(1 / self._interval_s):.4g} frames a second); give the true rate "
+            "with --fps"
+        ]
+
+    def replaced(self, fps: float) -> list[str]:
+        """One line that says that these times were not used, but those of a rate."""
+        if not self._frames:
+            return []
+        return [
+            f"--fps {fps:g} in place of the file's own times: {self._frames} frames last "
+            f"{self._frames / fps:.4g} s, not {float(self._last_s + self._interval_s):.4g} s"
         ]
 
 
@@ -133,47 +159,102 @@ def _video_frames(
     location: str,
     fps: float | None,
 ) -> Iterator[Frame]:
-    count, time_s = 0, 0.0
+    count, newest = 0, None
     for image, stamp in images:
         if image.shape[:2] != info.size_hw:
             raise BrokenOffError(size_change(info, count, image.shape[:2]))
-        time_s = times.at(stamp)
+        time_s, newest = times.at(stamp), stamp if newest is None else max(newest, stamp or newest)
         yield Frame(count, count / fps if fps else time_s, image)
         count += 1
-    # Where the frame rate varies, the announced number may be a guess: the last image then stands
-    # near the announced end although there are fewer of them.
-    shown = round(time_s * decoder.fps) + 1 if decoder.fps else count
-    if info.frame_count is None:
-        broken, announced = decoder.failure is not None, ""
+    missing = _missing(decoder, location, count, newest)
+    if missing is not None:
+        why = "" if decoder.failure is None else f": {decoder.failure}"
+        raise BrokenOffError(f"{info.name} ended after {missing} (cut off or damaged{why})")
+
+
+def _missing(
+    decoder: VideoDecoder, location: str, count: int, newest: Fraction | None
+) -> str | None:
+    """What there is of a video that breaks off, and what was announced; None for a whole one.
+
+    Args:
+        decoder: At its end.
+        location: Of the file.
+        count: Frames that came.
+        newest: The latest timestamp of a frame.
+    """
+    announced = ""
+    if decoder.counted is not None:
+        short = count < decoder.counted - _MISSING_FRAMES
+        announced = f" of {decoder.counted} announced"
+    elif decoder.end_s is not None and newest is not None:
+        interval_s = 1 / Fraction(decoder.fps or _DEFAULT_FPS)
+        short = newest + (1 + _MISSING_FRAMES) * interval_s < decoder.end_s - _MISSING_SECONDS
+        if short:
+            announced = f" of some {decoder.frame_count or count} announced"
     else:
-        broken = max(count, shown) < info.frame_count - _tolerated(info.name, decoder.fps)
-        announced = f" of {info.frame_count} announced"
+        short = False
+    remote = "://" in location
+    state = None if remote else _end_of(Path(location))
+    if decoder.counted is None and (decoder.failure is not None or state == "cut"):
+        short = True
     # An edit list may hide what the file holds and counts: nothing is missing if it ends whole.
     lost = decoder.packets - count
-    if broken and (lost > _MISSING_FRAMES or "://" in location or not _ends_whole(location)):
-        why = "" if decoder.failure is None else f": {decoder.failure}"
-        raise BrokenOffError(
-            f"{info.name} ended after {count}{announced} frames (cut off or damaged{why})"
-        )
+    if not short or (state == "whole" and lost <= _MISSING_FRAMES):
+        return None
+    return f"{count}{announced} frames"
 
 
-def _tolerated(name: str, fps: float | None) -> int:
-    if Path(name).suffix.lower() in _COUNTING_SUFFIXES:
-        return _MISSING_FRAMES
-    return _MISSING_FRAMES + round(_MISSING_SECONDS * (fps or 25.0))
+End = Literal["whole", "cut", "unknown"]
 
 
-def _ends_whole(location: str) -> bool:
-    """Whether the last box of an MP4, or chunk of an AVI, ends where its file ends."""
-    with Path(location).open("rb") as file:
-        size, at = file.seek(0, 2), 0
-        while at + 8 <= size:
-            file.seek(at)
-            head = file.read(16)
-            if head[:4] == b"RIFF":
-                length = 8 + int.from_bytes(head[4:8], "little")
-            else:
-                length = int.from_bytes(head[:4], "big")
-                length = int.from_bytes(head[8:16], "big") if length == 1 else length
-            at += max(length, 8)
-    return at == size
+def _end_of(path: Path) -> End:
+    """How a file ends: with the last part of its container, in the midst of it, or who knows."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"\x1aE\xdf\xa3":
+            return _end_of_matroska(file)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide") or (
+            head[:4] == b"RIFF" and head[8:12] == b"AVI "
+        ):
+            return _end_of_boxes(file)
+    return "unknown"
+
+
+def _end_of_boxes(file: BinaryIO) -> End:
+    """Of an MP4 with its boxes (ISO/IEC 14496-12) or an AVI with its chunks."""
+    size, at = file.seek(0, 2), 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        if head[:4] == b"RIFF":
+            length = 8 + int.from_bytes(head[4:8], "little")
+        else:
+            length = int.from_bytes(head[:4], "big")
+            if length == 0:  # up to the end of the file
+                return "unknown"
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length
+        at += max(length, 8)
+    return "whole" if at == size else "cut" if at > size else "unknown"
+
+
+def _end_of_matroska(file: BinaryIO) -> End:
+    """Of a Matroska or WebM file with its elements (RFC 8794); those of a stream have no length."""
+    size, at = file.seek(0, 2), 0
+    while at < size:
+        file.seek(at)
+        head = file.read(12)
+        name = _vint_bytes(head[0])
+        if len(head) <= name:
+            return "cut"
+        bits = _vint_bytes(head[name])
+        length = int.from_bytes(head[name : name + bits], "big") & ((1 << 7 * bits) - 1)
+        if length == (1 << 7 * bits) - 1:
+            return "unknown"
+        at += name + bits + length
+    return "whole" if at == size else "cut"
+
+
+def _vint_bytes(first: int) -> int:
+    """How many bytes a number of variable length has, by its first one."""
+    return 9 - first.bit_length() if first else 8

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
-from io import BytesIO
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-
-import cv2
-import numpy as np
-from PIL import Image
 
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from ..paths import is_folder
 from .base import IMAGE_SUFFIXES, SourceInfo, natural_key
+from .image_files.decode import count_images, read_images
+from .image_files.levels import Levels, Scaling
+from .image_files.numbering import numbers_in_names
 from .opencv import silence_opencv
 from .read_ahead import BrokenOffError, FileSource, size_change
 
@@ -64,142 +62,66 @@ def _suffixes() -> str:
 
 _DEFAULT_FPS = 25.0
 
-# What Pillow raises for a file that is damaged, too large or of an unknown format.
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
 # Of these a file may hold several images; so may a PNG, which only its content shows.
-_PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp"})
+_PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp", ".apng"})
 
 
-def open_images(paths: Sequence[Path], name: str, *, fps: float | None = None) -> FileSource:
+def open_images(
+    paths: Sequence[Path], name: str, *, fps: float | None = None, levels: Levels | None = None
+) -> FileSource:
     """Opens a sequence of images; all of them have the first one's size.
 
-    A file of several images (TIFF, GIF, WebP, animated PNG) gives a frame for each.
+    A file of several images (TIFF, GIF, WebP, animated PNG) gives a frame for each. Pixels of more
+    than 8 bits are scaled to bytes, all by one rule.
 
     Args:
         paths: In order; at least one.
         name: What messages call the sequence.
         fps: Frames per second; None: the times of a single animated file, else 25.
+        levels: What becomes black and white in images of more than 8 bits; None: `Levels.of` the
+            first ones.
 
     Raises:
-        SourceError: The first image cannot be read.
+        SourceError: The first image cannot be read, or has 8 bits and yet `levels` are given.
     """
     silence_opencv()
-    images = _images_of(paths[0])
+    scaling = Scaling(levels)
+    images = scaling.apply(
+        (pixels, (path, seconds)) for path in paths for pixels, seconds in read_images(path)
+    )
     first = next(images)
-    seconds = first[1] if fps is None and len(paths) == 1 else None
-    rate = 1 / seconds if seconds else fps or _DEFAULT_FPS
+    if levels is not None and scaling.used is None:
+        raise SourceError(
+            f"--range belongs to images of more than 8 bits, and {paths[0]} has 8: leave it out"
+        )
+    image, (_, shown_s) = first
+    seconds = shown_s if len(paths) == 1 else None
+    rate = fps or (1 / seconds if seconds else _DEFAULT_FPS)
     count = sum(
-        _pages(path) if len(paths) == 1 or path.suffix.lower() in _PAGED_SUFFIXES else 1
+        count_images(path) if len(paths) == 1 or path.suffix.lower() in _PAGED_SUFFIXES else 1
         for path in paths
     )
-    size_hw = (int(first[0].shape[0]), int(first[0].shape[1]))
-    info = SourceInfo(name, "images", size_hw, rate, count, live=False)
-    own_times = bool(seconds)
-    frames = _image_frames(paths, chain([first], images), info, 1 / rate, own_times=own_times)
-    return FileSource(info, frames, lambda: None)
+    size_hw = (int(image.shape[0]), int(image.shape[1]))
+    numbers = numbers_in_names([path.name for path in paths]) if count == len(paths) else None
+    info = SourceInfo(name, "images", size_hw, rate, count, live=False, numbers=numbers)
+    own_times = bool(seconds) and fps is None
+    frames = _image_frames(chain([first], images), info, 1 / rate, own_times=own_times)
+    replaced = [f"--fps {fps:g} in place of the file's own times"] if seconds and fps else []
+    return FileSource(info, frames, lambda: None, lambda: [*replaced, *scaling.notes()])
 
 
 def _image_frames(
-    paths: Sequence[Path],
-    images: Iterator[tuple[UInt8Array, float | None]],
+    images: Iterable[tuple[UInt8Array, tuple[Path, float | None]]],
     info: SourceInfo,
     interval_s: float,
     *,
     own_times: bool,
 ) -> Iterator[Frame]:
-    index, time_s = 0, 0.0
-    for path in paths:
-        for image, seconds in images if path is paths[0] else _images_of(path):
-            if image.shape[:2] != info.size_hw:
-                raise BrokenOffError(size_change(info, index, image.shape[:2], f" ({path.name})"))
-            at_s = time_s if own_times else index * interval_s
-            # Pages have no names, as the frames of a video have none.
-            yield Frame(index, at_s, image, name=path.name if seconds is None else "")
-            index, time_s = index + 1, time_s + (seconds or interval_s)
-
-
-def _images_of(path: Path) -> Iterator[tuple[UInt8Array, float | None]]:
-    """Each image of a file, and for how many seconds it is shown.
-
-    The seconds are None in a file of one image, and 0 where a file of several does not say.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"image {path}: cannot be read: {error.strerror}") from None
-    if not data:
-        raise SourceError(f"image {path}: the file is empty")
-    pages = _pages(BytesIO(data)) if _may_have_pages(data) else 1
-    if pages == 1:
-        yield _read_image(path, data), None
-        return
-    with Image.open(BytesIO(data)) as file:
-        for number in range(pages):
-            try:
-                file.seek(number)
-                image = _bgr(file)
-            except (*_PILLOW_ERRORS, EOFError) as error:
-                raise SourceError(
-                    f"image {path}: image {number + 1} of {pages} cannot be decoded ({error})"
-                ) from None
-            yield image, file.info.get("duration", 0) / 1000
-
-
-def _pages(file: BytesIO | Path) -> int:
-    """How many images a file holds; 1 where Pillow does not know its format."""
-    try:
-        with Image.open(file) as opened:
-            return getattr(opened, "n_frames", 1)
-    except _PILLOW_ERRORS:
-        return 1
-
-
-def _may_have_pages(data: bytes) -> bool:
-    if data.startswith(b"\x89PNG"):
-        return b"acTL" in data[: data.find(b"IDAT")]
-    return data[:4] in (b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
-
-
-def _bgr(page: Image.Image) -> UInt8Array:
-    if page.mode.startswith("I;16"):  # the high byte, as OpenCV takes it
-        grey = (np.asarray(page) >> 8).astype(np.uint8)
-        return np.ascontiguousarray(np.stack([grey] * 3, axis=2))
-    if page.mode in ("I", "F"):
-        raise ValueError("pixels of 32 bits, expected 8 or 16 bits a channel")
-    return np.ascontiguousarray(np.asarray(page.convert("RGB"))[..., ::-1])
-
-
-def _read_image(path: Path, data: bytes) -> UInt8Array:
-    # Some OpenCV versions fill the missing rows of a cut-off JPEG with grey, and libpng writes to
-    # the terminal; both are known from the bytes.
-    cut_off = (data[:2] == b"\xff\xd8" and not _jpeg_ends(data)) or (
-        data[:4] == b"\x89PNG" and b"IEND" not in data[-64:]
-    )
-    image = None
-    if not cut_off:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None
-    if image is None and not cut_off:
-        try:
-            with Image.open(BytesIO(data)) as file:
-                image = _bgr(file)
-        except _PILLOW_ERRORS:
-            image = None
-    if image is None:
-        reason = "cut off" if cut_off else "damaged, or not an image"
-        raise SourceError(f"image {path}: cannot be decoded ({reason}; {len(data)} bytes)")
-    return np.asarray(image, np.uint8)
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Whether a JPEG's end marker is there, after its own headers (which may hold another one)."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == 0xDA:  # the image itself: the byte pair of the end marker is escaped
-            return data.find(b"\xff\xd9", at + 2 + length) >= 0
-        at += 1 if data[at + 1] == 0xFF else 2 + length  # a second 0xFF is padding
-    return False
+    time_s = 0.0
+    for index, (image, (path, seconds)) in enumerate(images):
+        if image.shape[:2] != info.size_hw:
+            raise BrokenOffError(size_change(info, index, image.shape[:2], f" ({path.name})"))
+        at_s = time_s if own_times else index * interval_s
+        # Pages have no names, as the frames of a video have none.
+        yield Frame(index, at_s, image, name=path.name if seconds is None else "")
+        time_s += seconds or interval_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Literal
 
 import cv2
 
-from ...errors import SourceError
+from ...errors import SourceAbsentError, SourceError
 from ...records import Frame, UInt8Array
 from ..preprocessing import Letterbox
 from .base import Capture, LiveOptions, SourceCallback, SourceInfo, natural_key
@@ -140,12 +141,14 @@ class LiveSource:
             clock: Monotonic seconds.
 
         Raises:
-            SourceError: It gives no frame.
+            SourceAbsentError: It gives no frame.
         """
         first = _first_frame(capture)
         if first is None:
             capture.release()
-            raise SourceError(f"{name}: opened, but gives no frame; is another program using it?")
+            raise SourceAbsentError(
+                f"{name}: opened, but gives no frame; is another program using it?"
+            )
         size_hw = (int(first.shape[0]), int(first.shape[1]))
         self.info = SourceInfo(name, kind, size_hw, capture.fps, None, live=True)
         self.dropped = 0
@@ -254,9 +257,10 @@ class LiveSource:
 
 def _first_frame(capture: Capture) -> UInt8Array | None:
     for _ in range(_FIRST_READS):
-        image = capture.read()
-        if image is not None:
-            return image
+        with contextlib.suppress(cv2.error):
+            image = capture.read()
+            if image is not None:
+                return image
         time.sleep(_RETRY_S)
     return None
 
@@ -265,7 +269,7 @@ def open_camera(index: int, options: LiveOptions | None = None) -> LiveSource:
     """Opens the camera with a number.
 
     Raises:
-        SourceError: It is not there or cannot be opened; names the cameras that exist.
+        SourceAbsentError: It is not there or cannot be opened; names the cameras that exist.
     """
     name = f"camera{index}"
     return _live(name, "camera", partial(_camera, index), options, _no_camera(index))
@@ -275,7 +279,7 @@ def open_stream(url: str, options: LiveOptions | None = None) -> LiveSource:
     """Opens a network stream.
 
     Raises:
-        SourceError: It does not answer within ten seconds, or cannot be decoded.
+        SourceAbsentError: It does not answer within ten seconds, or cannot be decoded.
     """
     from .decoder import OPEN_TIMEOUT_S
 
@@ -297,7 +301,8 @@ def open_gstreamer(
     """Opens a GStreamer pipeline that ends in an appsink.
 
     Raises:
-        SourceError: OpenCV has no GStreamer, GStreamer refuses it, or it gives no frame.
+        SourceAbsentError: GStreamer refuses it, or it gives no frame.
+        SourceError: OpenCV has no GStreamer.
     """
     silence_opencv()
     first = [open_pipeline(pipeline, name)]
@@ -324,7 +329,7 @@ def _live(
     silence_opencv()
     capture = attempt()
     if capture is None:
-        raise SourceError(nothing)
+        raise SourceAbsentError(nothing)
     timeouts = Timeouts(options.freeze_s, options.give_up_s)
     return LiveSource(name, kind, capture, reopen=attempt, timeouts=timeouts, notify=options.notify)
 
@@ -340,10 +345,10 @@ def _camera(index: int) -> Capture | None:
 def _stream(url: str, read_timeout_s: float) -> Capture | None:
     import av
 
-    from .decoder import StreamCapture
+    from .decoder import open_capture
 
     try:
-        return StreamCapture(url, read_timeout_s)
+        return open_capture(url, read_timeout_s)
     except (av.FFmpegError, LookupError):
         return None
 

@@ -7,11 +7,15 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...errors import SourceError
-from ..paths import at_home, exists, is_folder
+from ..paths import at_home, check_regular, exists, is_folder
 from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
-from .redact import redact
+from .redact import redact, with_secrets
+
+if TYPE_CHECKING:
+    from .image_files.levels import Levels
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "http", "https"})
@@ -28,16 +32,33 @@ class SourceForm:
     Attributes:
         example: How it looks on the command line.
         matches: Whether a text has this form; tried in the order of `SOURCES`.
-        open: Opens it; takes the text, the frames per second asked for, and the options.
+        open: Opens it; takes the text, the options of files, and those of sources that do not wait.
     """
 
     example: str
     matches: Callable[[str], bool]
-    open: Callable[[str, float | None, LiveOptions], PolledSource]
+    open: Callable[[str, FileOptions, LiveOptions], PolledSource]
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What a user may say of files.
+
+    Attributes:
+        fps: Frames per second, in place of a file's own times.
+        levels: What becomes black and white in images of more than 8 bits.
+    """
+
+    fps: float | None = None
+    levels: Levels | None = None
 
 
 def open_source(
-    text: str, *, fps: float | None = None, options: LiveOptions | None = None
+    text: str,
+    *,
+    fps: float | None = None,
+    value_range: str | None = None,
+    options: LiveOptions | None = None,
 ) -> PolledSource:
     """Opens the source that a text names.
 
@@ -46,9 +67,11 @@ def open_source(
             as 'frames/*.jpg',
             camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
             that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
-            other one as live.
+            other one as live. `{secret:NAME}` in it is filled in; see `with_secrets`.
         fps: Frames per second of a file source, in place of its own timestamps (of images: 25 a
             second, where they have none).
+        value_range: `LOW,HIGH`: what becomes black and white in pixels of more than 8 bits; None:
+            a rule by the first images.
         options: Of sources that do not wait.
 
     Returns:
@@ -61,9 +84,10 @@ def open_source(
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise SourceError(f"--fps {fps:g}: expected a number above 0")
     options = options or LiveOptions()
+    files = FileOptions(fps, None if value_range is None else _levels(value_range))
     for form in SOURCES.values():
         if form.matches(text):
-            source = form.open(text, fps, options)
+            source = form.open(with_secrets(text), files, options)
             return _paced(source) if options.realtime and not source.info.live else source
     scheme = _URL.match(text)
     if scheme:
@@ -76,6 +100,12 @@ def open_source(
         f"no file or folder {redact(text)!r} (relative to the current folder); a source is "
         f"{examples}"
     )
+
+
+def _levels(value_range: str) -> Levels:
+    from .image_files.levels import Levels
+
+    return Levels.parse(value_range)
 
 
 def _is_file(text: str) -> bool:
@@ -103,71 +133,85 @@ def _paced(source: PolledSource) -> PolledSource:
     return PacedSource(source)
 
 
-def _open_camera(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+def _open_camera(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
     from .live import open_camera
 
-    _refuse_fps(text, fps)
+    _refuse_file_options(text, files)
     match = _CAMERA.match(text)
     return open_camera(int(match[1]) if match else 0, options)
 
 
-def _open_csi(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+def _open_csi(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
     from .live import open_gstreamer
     from .opencv import csi_pipeline
 
-    _refuse_fps(text, fps)
+    _refuse_file_options(text, files)
     match = _CSI.match(text)
     return open_gstreamer(csi_pipeline(int(match[1]) if match else 0), text, "camera", options)
 
 
-def _open_gst(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+def _open_gst(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
     from .live import open_gstreamer
     from .opencv import with_sink
 
-    _refuse_fps(text, fps)
+    _refuse_file_options(text, files)
     pipeline = text[len(_GST) :].strip()
     if not pipeline:
         raise SourceError("gst: without a pipeline; expected, for instance, 'gst:v4l2src'")
     return open_gstreamer(with_sink(pipeline), redact(text), "stream", options)
 
 
-def _open_stream(text: str, fps: float | None, options: LiveOptions) -> PolledSource:
+def _open_stream(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
     from .live import open_stream
 
-    _refuse_fps(text, fps)
+    _refuse_file_options(text, files)
     return open_stream(text, options)
 
 
-def _open_video(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+def _open_video(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .files import open_video
 
+    if not _URL.match(text):
+        _check_file(text)
     location = text if _URL.match(text) else os.fspath(at_home(text).absolute())
-    return open_video(location, redact(text), fps=fps)
+    return open_video(location, redact(text), fps=files.fps, levels=files.levels)
 
 
-def _open_image(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+def _open_image(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import open_images
 
-    return open_images([at_home(text)], text, fps=fps)
+    _check_file(text)
+    return open_images([at_home(text)], text, fps=files.fps, levels=files.levels)
 
 
-def _open_folder(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+def _open_folder(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import images_in_folder, open_images
 
-    return open_images(images_in_folder(at_home(text), text), text, fps=fps)
+    return open_images(
+        images_in_folder(at_home(text), text), text, fps=files.fps, levels=files.levels
+    )
 
 
-def _open_pattern(text: str, fps: float | None, options: LiveOptions) -> PolledSource:  # noqa: ARG001
+def _open_pattern(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .images import images_of_pattern, open_images
 
-    return open_images(images_of_pattern(text), text, fps=fps)
+    return open_images(images_of_pattern(text), text, fps=files.fps, levels=files.levels)
 
 
-def _refuse_fps(text: str, fps: float | None) -> None:
-    if fps is not None:
+def _check_file(text: str) -> None:
+    try:
+        check_regular(at_home(text))
+    except OSError as error:
+        raise SourceError(f"{redact(text)}: {error.strerror}") from None
+
+
+def _refuse_file_options(text: str, files: FileOptions) -> None:
+    if files.fps is not None:
         raise SourceError(
-            f"{redact(text)} is live and runs at its own rate: leave out --fps {fps:g}"
+            f"{redact(text)} is live and runs at its own rate: leave out --fps {files.fps:g}"
         )
+    if files.levels is not None:
+        raise SourceError(f"{redact(text)} is live: --range belongs to files; leave it out")
 
 
 SOURCES: dict[str, SourceForm] = {

@@ -11,7 +11,7 @@ import os
 import cv2
 import numpy as np
 
-from ...errors import SourceError
+from ...errors import SourceAbsentError, SourceError, printable
 from ...records import UInt8Array
 from .base import known_fps
 
@@ -75,13 +75,16 @@ def open_pipeline(pipeline: str, name: str) -> OpenCVCapture:
         name: What messages call it; no credentials in it.
 
     Raises:
-        SourceError: OpenCV has no GStreamer, or GStreamer refuses the pipeline.
+        SourceAbsentError: GStreamer refuses the pipeline.
+        SourceError: OpenCV has no GStreamer.
     """
     require_gstreamer(name)
+    if printable(pipeline) != pipeline:
+        raise SourceError(f"{name}: a pipeline cannot hold control characters or names of no text")
     capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         capture.release()
-        raise SourceError(
+        raise SourceAbsentError(
             f"{name}: GStreamer refuses the pipeline (unknown element, wrong caps, or no camera "
             "there); try it with gst-launch-1.0 and fakesink in place of the appsink"
         )

@@ -1,5 +1,7 @@
 """Reads a live source in the background, and connects to it again when it fails or freezes.
 
+`SourceWait` does the same before the first image: it waits for a source that is not there yet.
+
 A reader thread takes every image off one connection as it comes. A second thread watches it: a
 connection that fails, or gives no image for a while, is left to end by itself and another one is
 opened, with growing pauses between attempts.
@@ -15,8 +17,9 @@ from typing import Literal
 
 import cv2
 
+from ...errors import SourceAbsentError, SourceError
 from ...records import UInt8Array
-from .base import Capture
+from .base import Capture, PolledSource
 from .redact import redact
 
 _JOIN_S = 2.0
@@ -130,10 +133,12 @@ class Connection:
         A read that hangs longer than that (a dead network) goes on in the background; the device
         is freed when it returns. May be called again.
         """
-        self._stop.set()
-        self._reader.left_alone.set()
+        with self._lock:
+            self._stop.set()
+            self._reader.left_alone.set()
+            reader = self._reader
         started = time.monotonic()
-        for thread in (self._reader, self._thread):
+        for thread in (reader, self._thread):
             thread.join(max(0.0, _JOIN_S - (time.monotonic() - started)))
 
     def _take(self, reader: _Reader, image: UInt8Array) -> None:
@@ -163,10 +168,14 @@ class Connection:
                 if not self._stop.is_set():
                     self._on_end(f"no frame for {self._timeouts.give_up_s:g} s (--give-up)")
                 break
+            # Under the lock, so that `close` meets a thread that has started, or none.
             with self._lock:
+                if self._stop.is_set():
+                    capture.release()
+                    break
                 self._fresh = True
                 self._reader = _Reader(capture, self._take)
-            self._reader.start()
+                self._reader.start()
         if self._stop.is_set():
             self._reader.left_alone.set()
 
@@ -204,3 +213,100 @@ class Connection:
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         return None
+
+
+_CLOSED = SourceError("the source was closed while it was waited for")
+
+
+class SourceWait:
+    """Opens a source in a thread, again and again while it is absent.
+
+    Pauses between attempts grow to a second; what is wrong with a source that is there ends the
+    waiting.
+
+    Args:
+        open_source: Opens it, or raises `SourceAbsentError` while it is not there.
+        give_up_s: So long at most; None: until it comes, 0: one attempt.
+
+    Attributes:
+        absent: Why the newest attempt failed, or None.
+    """
+
+    def __init__(
+        self, open_source: Callable[[], PolledSource], give_up_s: float | None = None
+    ) -> None:
+        self.absent: SourceAbsentError | None = None
+        self._open = open_source
+        self._give_up_s = give_up_s
+        self._source: PolledSource | None = None
+        self._error = _CLOSED
+        self._tried = threading.Event()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._done = False
+        self._thread = threading.Thread(target=self._run, name="waiting", daemon=True)
+        self._thread.start()
+
+    def wait_for_first_attempt(self) -> None:
+        """Return once it is known whether the source is there now."""
+        self._tried.wait()
+
+    @property
+    def done(self) -> bool:
+        """Whether `take` answers."""
+        with self._lock:
+            return self._done
+
+    def take(self) -> PolledSource:
+        """The source, which belongs to the caller from here on; to be called once, when `done`.
+
+        Raises:
+            SourceError: What is wrong with it, or it was given up.
+        """
+        with self._lock:
+            source, self._source = self._source, None
+        if source is None:
+            raise self._error
+        return source
+
+    def close(self) -> None:
+        """Stop waiting; an attempt under way ends by itself. May be called again."""
+        with self._lock:
+            self._stop.set()
+            source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _run(self) -> None:
+        # What no attempt is expected to raise shows this thread's traceback, and ends the waiting.
+        source, error = None, SourceError("opening the source failed; see the traceback above")
+        try:
+            source, error = self._attempts()
+        finally:
+            self._end(source, error)
+
+    def _attempts(self) -> tuple[PolledSource | None, SourceError]:
+        began_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while not self._stop.is_set():
+            try:
+                return self._open(), _CLOSED
+            except SourceAbsentError as error:
+                self.absent = error
+                give_up_s, silent_s = self._give_up_s, time.monotonic() - began_s
+                if give_up_s is not None and silent_s >= give_up_s:
+                    return None, SourceError(f"{error} (--give-up {give_up_s:g})")
+            except SourceError as error:
+                return None, error
+            self._tried.set()
+            self._stop.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return None, _CLOSED
+
+    def _end(self, source: PolledSource | None, error: SourceError) -> None:
+        with self._lock:
+            self._done, self._error = True, error
+            late = source if self._stop.is_set() else None
+            self._source = None if late else source
+        self._tried.set()
+        if late is not None:
+            late.close()

@@ -98,6 +98,11 @@ class RowWriter(WriterBase, ABC):
         except OSError as error:
             raise output_error(path, error) from None
 
+    @property
+    def frames(self) -> int:
+        """How many frames were written."""
+        return self._frames
+
     @abstractmethod
     def rows(self, frame: Frame, tracks: Tracks) -> list[str]:
         """The lines of one frame, each with its line end."""
@@ -108,7 +113,7 @@ class RowWriter(WriterBase, ABC):
         Raises:
             OutputError: The disk is full, or the system refuses; complete frames stay.
         """
-        rows = "".join(self.rows(frame, tracks)).encode()
+        rows = "".join(self.rows(frame, tracks)).encode(errors="replace")
         try:
             left = memoryview(rows)
             while left:
@@ -125,43 +130,86 @@ class RowWriter(WriterBase, ABC):
         self._file.close()
 
 
+class EarlierFileError(OutputError):
+    """The file before could not be completed; the frame at hand is written, to the next one."""
+
+
+def _one_file(_frame: Frame) -> int:
+    return 0
+
+
 class Recording(WriterBase):
-    """A writer that may fail without ending the run: it stops, says so once, and stays stopped.
+    """A writer that may fail without ending the run: it says so, and goes on with the next file.
 
     Args:
         writer: What records.
-        say: Called once, with one line that says why recording stopped.
+        say: Called with one line when recording stops, and when it goes on.
+        file_of: The number of the file that a frame goes to; a file that failed gets nothing more.
+        name: What is recorded, for the lines.
 
     Attributes:
-        error: Why it stopped, or None.
+        error: Why it stopped last, or None.
+        lost: Number of frames that are in no file.
     """
 
-    def __init__(self, writer: Writer, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        say: Callable[[str], None],
+        file_of: Callable[[Frame], int] = _one_file,
+        name: str = "recording",
+    ) -> None:
+        self._name = name
         self._writer = writer
         self._say = say
+        self._file_of = file_of
+        self._failed_file: int | None = None
+        self._lost_here = 0
         self.error: OutputError | None = None
+        self.lost = 0
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Write one frame, unless recording has stopped."""
-        if self.error is None:
-            try:
-                self._writer.write(frame, tracks)
-            except OutputError as error:
-                self._stop(error)
-                with contextlib.suppress(OutputError):
-                    self._writer.close()
+        """Write one frame, unless its file has failed."""
+        number = self._file_of(frame)
+        if number == self._failed_file:
+            self._lose()
+            return
+        try:
+            self._writer.write(frame, tracks)
+        except EarlierFileError as error:
+            self.error = error
+            self.lost += 1  # what it held back: its newest frame
+            self._say(str(error))
+        except OutputError as error:
+            self._stop(error, number)
+            self._lose()
+            with contextlib.suppress(OutputError):
+                self._writer.close()
+            return
+        if self._failed_file is not None:
+            lost = f"{self._lost_here} frames lost"
+            self._say(f"{self._name} goes on at frame {frame.index}; {lost}")
+            self._failed_file, self._lost_here = None, 0
 
     def close(self) -> None:
         """Complete the output. May be called again."""
-        if self.error is None:
+        if self._failed_file is None:
             try:
                 self._writer.close()
             except OutputError as error:
-                self._stop(error)
+                self._stop(error, -1)
+                self.lost += 1
 
-    def _stop(self, error: OutputError) -> None:
-        self.error = error
-        self._say(f"{error}; tracking continues without this recording")
+    def _lose(self) -> None:
+        self.lost += 1
+        self._lost_here += 1
+
+    def _stop(self, error: OutputError, number: int) -> None:
+        # Said once for a disk that stays full over several files.
+        if self._failed_file is None:
+            more = "" if self._file_of is _one_file else " until the next segment"
+            self._say(f"{error}; tracking continues without this recording{more}")
+        self.error, self._failed_file = error, number
 
 
 def write_atomic(path: Path, data: bytes, frames: int | None = None) -> None:
@@ -195,7 +243,12 @@ def write_json_atomic(path: Path, data: Any) -> None:
         text = json_text(data)
     except OutputError as error:
         raise OutputError(f"cannot write {path}: {error}") from None
-    write_atomic(path, text.encode())
+    write_atomic(path, encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    """Text of JSON as UTF-8; bytes of a file name that are no text become JSON's escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def json_text(data: Any) -> str:

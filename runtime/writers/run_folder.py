@@ -6,20 +6,24 @@ import re
 from pathlib import Path
 
 from ...errors import OutputError
+from ..paths import lock_folder, unlock_folder
 from .base import output_error
 
 # With --segment, results bear the number of their segment: tracks-0003.txt.
 _WRITTEN = re.compile(
-    r"(tracks(-\d{4,})?\.(txt|json|jsonl)|run\.json|video(-\d{4,})?\.mp4)(\.partial)?|"
+    r"(tracks(-\d{4,})?\.(txt|json|jsonl|csv)|run\.json|video(-\d{4,})?\.mp4)(\.partial)?|"
     r"video\.partial\.mp4|images\.json\.partial"
 )
 
-_MASKS = re.compile(r"masks(-\d{4,})?")
-_MASK = re.compile(r"\d{5,}\.png(\.partial)?")
+# A folder of results, and what a run writes into it.
+_FOLDERS = (
+    (re.compile(r"masks(-\d{4,})?"), re.compile(r"\d{5,}\.png(\.partial)?")),
+    (re.compile(r"labels(-\d{4,})?"), re.compile(r".+\.txt(\.partial)?")),
+)
 
 
 class OutputFolder:
-    """The folder of one run's results.
+    """The folder of one run's results, which no other run may write to until it is closed.
 
     Attributes:
         path: The folder, existing and without results of an earlier run.
@@ -34,11 +38,18 @@ class OutputFolder:
                 removed from it.
 
         Raises:
-            OutputError: It is not empty, not a folder, or cannot be created.
+            OutputError: It is not empty, not a folder, in use by another run, or cannot be created.
         """
+        self._lock: int | None = None
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(path)
+            if self._lock is None:
+                raise OutputError(
+                    f"output folder {path} is in use by another run; choose another --output, or "
+                    "end that run first"
+                )
             if any(path.iterdir()):
                 if not overwrite:
                     raise OutputError(
@@ -49,29 +60,46 @@ class OutputFolder:
         except (FileExistsError, NotADirectoryError):
             raise OutputError(f"output {path}: a file is in the way, expected a folder") from None
         except OSError as error:
+            self.close()
             raise output_error(path, error) from None
+        except OutputError:
+            self.close()
+            raise
 
     def discard(self) -> None:
         """Remove what was written, and the folder if it is then empty: the run gave no result."""
+        if not self.path.is_dir():
+            return
         _remove_results(self.path)
-        for folder in (*_mask_folders(self.path), self.path):
+        for folder in (*(found for found, _ in _result_folders(self.path)), self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+    def close(self) -> None:
+        """Let other runs have the folder. May be called again."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            unlock_folder(lock)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _remove_results(folder: Path) -> None:
     for entry in folder.iterdir():
         if _WRITTEN.fullmatch(entry.name) and not entry.is_dir():
             entry.unlink()
-    for masks in _mask_folders(folder):
-        for entry in masks.iterdir():
-            if _MASK.fullmatch(entry.name) and not entry.is_dir():
+    for results, written in _result_folders(folder):
+        for entry in results.iterdir():
+            if written.fullmatch(entry.name) and not entry.is_dir():
                 entry.unlink()
 
 
-def _mask_folders(folder: Path) -> list[Path]:
+def _result_folders(folder: Path) -> list[tuple[Path, re.Pattern[str]]]:
+    """The folders of results in a folder, and the names of what a run writes into each."""
     return [
-        entry
+        (entry, written)
         for entry in folder.iterdir()
-        if _MASKS.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
+        for name, written in _FOLDERS
+        if name.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
     ]

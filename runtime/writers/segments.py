@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import RequestError
+from ...errors import OutputError, RequestError
 from ...records import Frame, Tracks
-from .base import MakeWriter, Writer, WriterBase
+from .base import EarlierFileError, MakeWriter, Writer, WriterBase
 
 
 def segment_path(path: Path, number: int) -> Path:
@@ -40,12 +41,21 @@ class Segments(WriterBase):
         make: Opens the writer of a segment.
         minutes: Length of a segment.
 
+        on_new: Called with the path of every segment that is begun.
+
     Raises:
         RequestError: The length is not a positive number.
     """
 
-    def __init__(self, path: Path, make: MakeWriter, minutes: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        make: MakeWriter,
+        minutes: float,
+        on_new: Callable[[Path], None] = lambda _path: None,
+    ) -> None:
         check_minutes(minutes)
+        self._on_new = on_new
         self._path = path
         self._make = make
         self._seconds = 60 * minutes
@@ -56,14 +66,26 @@ class Segments(WriterBase):
         """Write one frame, to the next segment where its time has come.
 
         Raises:
+            EarlierFileError: The segment before could not be completed; the frame is written.
             OutputError: As the writers.
         """
-        number = 1 + int(frame.time_s / self._seconds)
+        number, failure = self.number_of(frame), None
         if self._writer is None or number > self._number:
-            self.close()
+            try:
+                self.close()
+            except OutputError as error:
+                failure = EarlierFileError(str(error))
             self._number = number
-            self._writer = self._make(segment_path(self._path, number))
+            path = segment_path(self._path, number)
+            self._on_new(path)
+            self._writer = self._make(path)
         self._writer.write(frame, tracks)
+        if failure is not None:
+            raise failure
+
+    def number_of(self, frame: Frame) -> int:
+        """The segment that a frame belongs to."""
+        return 1 + int(frame.time_s / self._seconds)
 
     def close(self) -> None:
         """Complete the current segment.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,13 +77,14 @@ class VideoWriter(WriterBase):
         if self._closed:
             raise OutputError(f"{self._path}: frame {frame.index} came after the video was closed")
         image = _even(self._draw(frame.image, tracks))
-        if self._video is None:
-            self._video = _FragmentedMp4(self._path, self._fps, image.shape[:2])
-            self._start_s = frame.time_s
-        elif image.shape[:2] != self._video.size_hw:
-            image = _fitted(image, self._video.size_hw)
         try:
-            self._video.add(image, frame.time_s - self._start_s)
+            with self._encoding():
+                if self._video is None:
+                    self._video = _FragmentedMp4(self._path, self._fps, image.shape[:2])
+                    self._start_s = frame.time_s
+                elif image.shape[:2] != self._video.size_hw:
+                    image = _fitted(image, self._video.size_hw)
+                self._video.add(image, frame.time_s - self._start_s)
         except OutputError:
             self._closed = True
             raise
@@ -96,7 +97,21 @@ class VideoWriter(WriterBase):
         """
         already, self._closed = self._closed, True
         if self._video is not None and not already:
-            self._video.finish()
+            with self._encoding():
+                self._video.finish()
+
+    @contextlib.contextmanager
+    def _encoding(self) -> Iterator[None]:
+        """What FFmpeg lacks, descriptors, threads or memory, ends this video and nothing else."""
+        import av
+
+        try:
+            yield
+        except (av.FFmpegError, OSError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise OutputError(
+                f"cannot encode {self._path}: {reason} (or leave out --save-video)"
+            ) from None
 
 
 class _FragmentedMp4:

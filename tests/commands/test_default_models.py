@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from unitrack_edge.cli import main
+from unitrack_edge.errors import DetectionError
 from unitrack_edge.export.backbones import download
 from unitrack_edge.export.detectors import exporter
 from unitrack_edge.export.detectors.table import MODELS
+from unitrack_edge.runtime.bundle.bundle import Bundle
 from unitrack_edge.runtime.detectors.open import open_detector
 
 from ..support.command_line import report_of, run_cli
@@ -22,10 +24,6 @@ SAID = {
     "posetrack": "--detector movenet",
     "mots": "--detector movenet, --mask-model blazepose",
 }
-
-
-# A detector becomes a bundle; what looks at crops, a file.
-PLACES = {"movenet": "movenet", "blazepose": "blazepose.onnx"}
 
 
 @pytest.fixture
@@ -40,16 +38,15 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("task", SAID)
 @pytest.mark.usefixtures("movenet_file", "blazepose_file")
 def test_people_are_tracked_with_nothing_else_given(
-    task, shared_data, graph_bundle, here, monkeypatch
+    task, shared_data, quick_bundle, here, monkeypatch
 ):
     source = shared_data / "posetrack/060470979/images"
-    arguments = ("track", source, "--task", task, "--bundle", graph_bundle.path)
+    arguments = ("track", source, "--task", task, "--bundle", quick_bundle.path)
     few = ("--max-frames", "2", "--output", here / "out")
     names = SAID[task].replace(",", "").split()[1::2]
     first = f"running {SAID[task]} (`cli models` lists others)\n"
     once = "".join(
-        f"bundles/detectors/{PLACES[name]} does not exist yet: exporting {name} (once)\n"
-        for name in names
+        f"bundles/detectors/{name} does not exist yet: exporting {name} (once)\n" for name in names
     )
     run_cli(*arguments, *few, stderr=first + once)
     found = report_of(here / "out")
@@ -146,12 +143,17 @@ def test_a_detector_is_exported_by_itself(movenet_file, here):
         assert detector.class_names == ("person",)
 
 
-def test_a_model_of_crops_is_exported_as_a_file(blazepose_file, here):
+def test_a_model_of_crops_is_exported_as_a_bundle(blazepose_file, here):
     blazepose = ("export", "--detector", "blazepose", "--weights", blazepose_file)
-    assert "model written: bundles/detectors/blazepose.onnx" in run_cli(*blazepose)
-    assert "is there already" in run_cli(*blazepose, status=1)
-    assert "is one ONNX file" in run_cli(*blazepose, "--engine", "tensorrt-rtx", status=2)
-    assert (here / "bundles/detectors/blazepose.onnx").is_file()
+    assert "bundle written: bundles/detectors/blazepose" in run_cli(*blazepose)
+    assert "already exists" in run_cli(*blazepose, status=1)
+    assert "are of detectors, leave them out" in run_cli(
+        *blazepose, "--size", "64x64", "--force", status=1
+    )
+    model = here / "bundles/detectors/blazepose"
+    assert set(Bundle.load(model).spec.graphs) == {"pose", "mask"}
+    with pytest.raises(DetectionError, match="give it as --pose-model or --mask-model"):
+        open_detector(detector=str(model))
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def track(clip, graph_bundle, tmp_path):
+def track(clip, quick_bundle, tmp_path):
     def run(task, *options, **kw):
         output = tmp_path / "out"
         said = run_cli(
-            *("track", clip.source, "--task", task, "--bundle", graph_bundle.path),
+            *("track", clip.source, "--task", task, "--bundle", quick_bundle.path),
             *("--output", output, "--overwrite", *options),
             **kw,
         )
@@ -147,13 +147,13 @@ def test_a_class_that_the_model_does_not_have(track, shared_models):
     assert "horse, sheep, cow" in said
 
 
-def test_the_python_interface_does_the_same(clip, graph_bundle, late):
+def test_the_python_interface_does_the_same(clip, quick_bundle, late):
     size = {"height": SIZE[0], "width": SIZE[1]}
-    with Tracker("mot", bundle=graph_bundle.path, detect_every=3, **size) as tracker:
+    with Tracker("mot", bundle=quick_bundle.path, detect_every=3, **size) as tracker:
         results = list(tracker.track(clip.source, detections=clip.detections))
         assert [t.predicted is not None for _, t in results] == [False, True, True] * 3
         image = results[0][0].image
         assert tracker.predict(image).predicted.all()
-    with Tracker("sot", bundle=graph_bundle.path, init="detect") as tracker:
+    with Tracker("sot", bundle=quick_bundle.path, init="detect") as tracker:
         results = [t for _, t in tracker.track(clip.source, detections=late)]
     assert [len(tracks) for tracks in results] == [0] * FIRST + [1] * (FRAMES - FIRST)

@@ -29,10 +29,10 @@ def mot(clip, bundle, out):
     )
 
 
-def test_lines_segments_and_videos(clip, graph_bundle, tmp_path):
+def test_lines_segments_and_videos(clip, quick_bundle, tmp_path):
     out, lines = tmp_path / "out", tmp_path / "a.jsonl"
     run_cli(
-        *mot(clip, graph_bundle, out),
+        *mot(clip, quick_bundle, out),
         *("--jsonl", lines, "--segment", 0.01, "--save-video"),
     )
     rows = [json.loads(line) for line in lines.read_text().splitlines()]
@@ -46,9 +46,9 @@ def test_lines_segments_and_videos(clip, graph_bundle, tmp_path):
     assert lengths == [15, 5]
 
 
-def test_a_program_behind_a_pipe_reads_lines_and_nothing_else(clip, graph_bundle, tmp_path):
+def test_a_program_behind_a_pipe_reads_lines_and_nothing_else(clip, quick_bundle, tmp_path):
     code = "from unitrack_edge.cli import main; main()"
-    arguments = map(str, (*mot(clip, graph_bundle, tmp_path / "out"), "--jsonl", "-"))
+    arguments = map(str, (*mot(clip, quick_bundle, tmp_path / "out"), "--jsonl", "-"))
     ran = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
@@ -56,10 +56,10 @@ def test_a_program_behind_a_pipe_reads_lines_and_nothing_else(clip, graph_bundle
     assert "20 frames" in ran.stderr
 
 
-def test_a_served_task_waits_for_a_viewer(clip, graph_bundle, tmp_path):
-    track = ("track", clip.source, "--task", "sot", "--bundle", graph_bundle.path)
+def test_a_served_task_waits_for_a_viewer(clip, quick_bundle, tmp_path):
+    track = ("track", clip.source, "--task", "sot", "--bundle", quick_bundle.path)
     assert "give --init" in run_cli(*track, "--output", tmp_path / "a", status=2)
-    pose = ("track", clip.source, "--task", "pose", "--bundle", graph_bundle.path)
+    pose = ("track", clip.source, "--task", "pose", "--bundle", quick_bundle.path)
     assert "--init" in run_cli(*pose, "--output", tmp_path / "a", "--serve", 0, status=2)
     subprocess_output = tmp_path / "b"
     run_quietly(*track, "--output", subprocess_output, "--serve", 0)
@@ -74,8 +74,8 @@ def run_quietly(*arguments):
     assert ran.stderr.startswith("live view: http://127.0.0.1:")
 
 
-def test_an_address_without_a_token_is_wrong_usage(clip, graph_bundle, tmp_path, monkeypatch):
+def test_an_address_without_a_token_is_wrong_usage(clip, quick_bundle, tmp_path, monkeypatch):
     monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
     for flags in (("--serve", "0.0.0.0:0"), ("--serve", "x"), ("--segment", "-1")):
-        run_cli(*mot(clip, graph_bundle, tmp_path / "out"), *flags, status=2)
+        run_cli(*mot(clip, quick_bundle, tmp_path / "out"), *flags, status=2)
     assert not (tmp_path / "out").exists()

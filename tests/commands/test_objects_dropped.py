@@ -17,14 +17,14 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is absent")
 
 
 @pytest.fixture
-def tracked(graph_bundle, tmp_path):
+def tracked(quick_bundle, tmp_path):
     """Tracks a case; answers what was said and the folder of results."""
 
     def run(video, detections, *more):
         output = tmp_path / "out"
         said = run_cli(
             *("track", CASES / video, "--task", "mot", "--detections", CASES / detections),
-            *("--bundle", graph_bundle.path, "--output", output, *NETWORK, *more),
+            *("--bundle", quick_bundle.path, "--output", output, *NETWORK, *more),
         )
         return said, output
 

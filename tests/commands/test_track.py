@@ -55,10 +55,10 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def mot(clip, graph_bundle, here):
+def mot(clip, quick_bundle, here):
     """Runs task mot into a folder; keywords stand for other options."""
 
-    def run(*more, source=clip.source, detections=clip.detections, bundle=graph_bundle.path, **kw):
+    def run(*more, source=clip.source, detections=clip.detections, bundle=quick_bundle.path, **kw):
         output = kw.pop("output", here / "out")
         seen = () if detections is None else ("--detections", detections)
         options = ("--task", "mot", "--bundle", bundle, *seen, "--output", output, *NETWORK)
@@ -101,7 +101,7 @@ def test_mot_from_a_file_of_detections(mot, here, clip):
     assert np.abs(video.astype(int) - plain).max(axis=(1, 2, 3)).min() > 80
 
 
-def test_the_report_says_how_it_went(mot, here, graph_bundle):
+def test_the_report_says_how_it_went(mot, here, quick_bundle):
     mot("--max-frames", 6)
     report = report_of(here / "out")
     assert report["frames"] == 6
@@ -116,8 +116,8 @@ def test_the_report_says_how_it_went(mot, here, graph_bundle):
     assert report["source"]["size_hw"] == [HEIGHT, WIDTH]
     assert report["peak_memory_mb"] > 20
     assert {"python", "numpy", "onnxruntime"} <= set(report["versions"])
-    assert report["bundle"]["backbone"] == graph_bundle.spec.backbone
-    assert report["bundle"]["sha256"]["backbone"] == graph_bundle.spec.graphs["backbone"].sha256
+    assert report["bundle"]["backbone"] == quick_bundle.spec.backbone
+    assert report["bundle"]["sha256"]["backbone"] == quick_bundle.spec.graphs["backbone"].sha256
     assert (report["interrupted"], report["error"], report["notes"]) == (False, None, [])
 
 
@@ -130,12 +130,12 @@ def test_parameters_of_the_command_line_reach_the_head(mot, here):
     assert f'"cost_limit": {MotConfig(preset="unitrack").cost_limit}' in text
 
 
-def test_motion_before_a_still_camera(graph_bundle, here):
+def test_motion_before_a_still_camera(quick_bundle, here):
     config = SceneConfig(frames=24, height=120, width=200, objects=3, sway=0.0)
     still = write_scene(Scene(config), here / "still", form="images")
     out = here / "out"
     run_cli(
-        *("track", still.source, "--task", "mot", "--bundle", graph_bundle.path),
+        *("track", still.source, "--task", "mot", "--bundle", quick_bundle.path),
         *("--detector", "motion", "--output", out, "--mot-height", 120, "--mot-width", 200),
     )
     rows = rows_of(out)
@@ -219,8 +219,8 @@ def test_results_are_not_overwritten_unasked(mot, vos, here):
     assert {path.name for path in out.iterdir()} == {"masks", "run.json", "mine.txt"}
 
 
-def test_default_output_is_numbered(clip, graph_bundle, here):
-    arguments = ("track", clip.source, "--task", "mot", "--bundle", graph_bundle.path)
+def test_default_output_is_numbered(clip, quick_bundle, here):
+    arguments = ("track", clip.source, "--task", "mot", "--bundle", quick_bundle.path)
     for _ in range(3):
         run_cli(*arguments, "--detections", clip.detections, "--max-frames", 1, *NETWORK)
     names = sorted(path.name for path in (here / "runs").iterdir())
@@ -429,7 +429,7 @@ BAD_ROWS = {
 def test_malformed_rows_are_named(mot, here, what):
     path = here / "det.txt"
     path.write_text(GOOD + BAD_ROWS[what] + "\n" + GOOD)
-    said = refused(mot, here, detections=path)
+    said = refused(mot, here, "--strict", detections=path)
     assert f"{path}, line 2: expected" in said
     assert repr(BAD_ROWS[what]) in said
 
@@ -534,9 +534,9 @@ def test_more_keys_than_the_bundle_keeps(vos, here):
 
 
 @pytest.fixture
-def own_bundle(graph_bundle, here):
+def own_bundle(quick_bundle, here):
     """A copy to spoil."""
-    return Path(shutil.copytree(graph_bundle.path, here / "bundle"))
+    return Path(shutil.copytree(quick_bundle.path, here / "bundle"))
 
 
 def test_a_truncated_graph(mot, here, own_bundle):
@@ -594,13 +594,13 @@ def test_a_missing_bundle_without_pytorch_gives_the_command(clip, here, monkeypa
     assert list(here.iterdir()) == []
 
 
-def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, graph_bundle):
+def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, quick_bundle):
     pytest.importorskip("torch")
     asked = []
 
     def export(output, request):
         asked.append(request.backbone)
-        shutil.copytree(graph_bundle.path, output)
+        shutil.copytree(quick_bundle.path, output)
 
     monkeypatch.setattr(bundles, "export_with_progress", export)
     told = "bundles/random-r18 does not exist yet: exporting random-r18 (once)\n"
@@ -755,12 +755,12 @@ def started(*arguments, **options):
 
 @pytest.mark.parametrize("rows_before", [1, 30])
 def test_a_killed_run_leaves_whole_rows_and_the_next_one_succeeds(
-    long_clip, graph_bundle, here, rows_before
+    long_clip, quick_bundle, here, rows_before
 ):
     video, detections = long_clip
     out = here / "out"
     rows, lines = out / "tracks.txt", here / "lines.jsonl"
-    arguments = (video, "--task", "mot", "--bundle", graph_bundle.path, "--output", out)
+    arguments = (video, "--task", "mot", "--bundle", quick_bundle.path, "--output", out)
     arguments += ("--detections", detections, "--save-video", "--threads", 1, *NETWORK)
     with started(*arguments, "--jsonl", lines, stderr=subprocess.PIPE) as process:
         wait_for(lambda: rows.exists() and rows.read_text().count("\n") >= rows_before, process)
@@ -776,12 +776,12 @@ def test_a_killed_run_leaves_whole_rows_and_the_next_one_succeeds(
     assert len(lines.read_text().splitlines()) == 3
 
 
-def test_ctrl_c_keeps_everything_so_far(long_clip, graph_bundle, here):
+def test_ctrl_c_keeps_everything_so_far(long_clip, quick_bundle, here):
     video, detections = long_clip
     out = here / "out"
     rows = out / "tracks.txt"
     with started(
-        *(video, "--task", "mot", "--bundle", graph_bundle.path, "--detections", detections),
+        *(video, "--task", "mot", "--bundle", quick_bundle.path, "--detections", detections),
         *("--output", out, "--save-video", "--threads", 1, *NETWORK),
         stderr=subprocess.PIPE,
     ) as process:
@@ -800,7 +800,7 @@ def test_ctrl_c_keeps_everything_so_far(long_clip, graph_bundle, here):
 
 
 def test_sigterm_does_the_same_and_progress_shows_on_a_terminal(
-    long_clip, graph_bundle, here, clip
+    long_clip, quick_bundle, here, clip
 ):
     video, _ = long_clip
     out = here / "out"
@@ -816,7 +816,7 @@ def test_sigterm_does_the_same_and_progress_shows_on_a_terminal(
 
     reader = threading.Thread(target=read_terminal)
     with started(
-        *(video, "--task", "vos", "--bundle", graph_bundle.path, "--init", clip.init_mask),
+        *(video, "--task", "vos", "--bundle", quick_bundle.path, "--init", clip.init_mask),
         *("--output", out, "--save-video", "--threads", 1),
         stderr=their_end,
     ) as process:
@@ -857,7 +857,7 @@ def test_the_process_ends_with_the_status_and_one_line(clip):
     check_error(errors.decode())
 
 
-def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, graph_bundle):
+def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bundle):
     pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
     from ..support.detector_graphs import write_detector
 
@@ -875,7 +875,7 @@ def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, graph_bun
         f"--detector {path}: recognised as end2end-seg: boxes and masks of 2 classes (cat, dog), "
         "image 64x64 rgb-1\n"
     )
-    track = ("track", f"{tmp_path}/*.png", "--task", "mots", "--bundle", graph_bundle.path)
+    track = ("track", f"{tmp_path}/*.png", "--task", "mots", "--bundle", quick_bundle.path)
     own = ("--detector", path, "--detector-classes", "Dog", "--output", tmp_path / "out")
     run_cli(*track, *own, stderr=said)
     assert len((tmp_path / "out" / "tracks.txt").read_text().splitlines()) == 3

@@ -49,14 +49,14 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def cli_track(clip, graph_bundle, tmp_path):
+def cli_track(clip, quick_bundle, tmp_path):
     def track(task, *more, status=0):
         size = ["--height", SIZE[0], "--width", SIZE[1]]
         flags = [f"--{task}{value[1:]}" if i % 2 == 0 else value for i, value in enumerate(size)]
         chosen = [] if task == "pose" else flags
         output = tmp_path / task
         said = run_cli(
-            "track", clip / "img1", "--task", task, "--bundle", graph_bundle.path,
+            "track", clip / "img1", "--task", task, "--bundle", quick_bundle.path,
             "--output", output, *chosen, *more, status=status,
         )  # fmt: skip
         return output, said

@@ -1,6 +1,8 @@
 """The reference results of the real sequences, reached with the same weights.
 
 The numbers are what the authors' public code gives; each must be reached within 0.01, or bettered.
+That is a matter of minutes, so the first frames of two of these runs are judged alone as well, by
+what those runs have there: a frame's result depends on no later frame.
 """
 
 from __future__ import annotations
@@ -23,19 +25,20 @@ WITHIN = 0.01
 
 
 @pytest.mark.parametrize(
-    ("sequence", "reference"),
+    ("sequence", "frames", "reference"),
     [
-        ("blackswan", 0.905),
-        pytest.param("car-shadow", 0.897, marks=pytest.mark.slow),
-        pytest.param("horsejump-high", 0.749, marks=pytest.mark.slow),
-        pytest.param("motocross-jump", 0.349, marks=pytest.mark.slow),
-        pytest.param("scooter-black", 0.838, marks=pytest.mark.slow),
+        ("blackswan", 12, 0.921),
+        pytest.param("blackswan", 50, 0.905, marks=pytest.mark.slow),
+        pytest.param("car-shadow", 50, 0.897, marks=pytest.mark.slow),
+        pytest.param("horsejump-high", 50, 0.749, marks=pytest.mark.slow),
+        pytest.param("motocross-jump", 50, 0.349, marks=pytest.mark.slow),
+        pytest.param("scooter-black", 50, 0.838, marks=pytest.mark.slow),
     ],
 )
-def test_vos(resnet_runner, shared_data, sequence, reference):
-    """The first 50 frames at most, from the mask of the first one."""
+def test_vos(resnet_runner, shared_data, sequence, frames, reference):
+    """The first frames, from the mask of the first one."""
     folder = shared_data / "vos"
-    files = sorted((folder / "Annotations" / "480p" / sequence).glob("*.png"))[:50]
+    files = sorted((folder / "Annotations" / "480p" / sequence).glob("*.png"))[:frames]
     truth = [cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 0 for file in files]
     head = VosHead(resnet_runner, truth[0].astype("uint8"), VosConfig(focus="off"))
     extractor = FeatureExtractor(resnet_runner)
@@ -47,23 +50,38 @@ def test_vos(resnet_runner, shared_data, sequence, reference):
     assert vos_j_mean(masks, truth) >= reference - WITHIN
 
 
+@pytest.mark.slow
 def test_mot(resnet_runner, shared_data):
     """TUD-Campus with its own detections, at 1088 × 608."""
+    scores = mot_scores(resnet_runner, shared_data, 71)
+    assert scores.hota >= 0.365 - WITHIN
+    assert scores.idf1 >= 0.481 - WITHIN
+    assert scores.mota >= 0.487 - WITHIN
+    assert scores.id_switches <= 16
+
+
+def test_mot_at_the_beginning(resnet_runner, shared_data):
+    """Measured: HOTA 0.476, IDF1 0.616, MOTA 0.486, 6 switches."""
+    scores = mot_scores(resnet_runner, shared_data, 20)
+    assert scores.hota >= 0.476 - WITHIN
+    assert scores.idf1 >= 0.616 - WITHIN
+    assert scores.mota >= 0.486 - WITHIN
+    assert scores.id_switches <= 6
+
+
+def mot_scores(runner, shared_data, frames):
     folder = shared_data / "mot" / "TUD-Campus"
-    extractor = FeatureExtractor(resnet_runner)
+    extractor = FeatureExtractor(runner)
     tracked = []
     with (
         open_source(str(folder / "img1"), fps=25) as source,
         open_detector(detections=folder / "det" / "det.txt") as detector,
     ):
-        head = MotHead(resnet_runner, MotConfig(preset="unitrack"), fps=25)
-        for frame in source:
+        head = MotHead(runner, MotConfig(preset="unitrack"), fps=25)
+        for frame in itertools.islice(source, frames):
             image = extractor.prepare(frame, head.network_hw(frame.size_hw))
             tracked.append(head.step(frame, extractor.extract(*image), detector.detect(frame)))
+    assert len(tracked) == frames
     truth = read_mot_truth(folder / "gt" / "gt.txt")
-    scores = score_mot(rows_of_tracks(tracked), truth, range(len(tracked)))
-    assert len(tracked) == 71
-    assert scores.hota >= 0.365 - WITHIN
-    assert scores.idf1 >= 0.481 - WITHIN
-    assert scores.mota >= 0.487 - WITHIN
-    assert scores.id_switches <= 16
+    seen = {number: rows for number, rows in truth.items() if number < frames}
+    return score_mot(rows_of_tracks(tracked), seen, range(frames))

@@ -231,6 +231,21 @@ def test_a_graph_that_disagrees_with_pytorch_is_not_written(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_operators_are_read_once_for_all_graphs(monkeypatch):
+    tables = pytest.importorskip("torch.onnx._internal.exporter._registration").ONNXRegistry
+    own = tables.__dict__["from_torchlib"]
+    found = []
+    for _ in range(2):
+        with onnx_export._one_operator_table():
+            found.append(tables().from_torchlib(opset_version=onnx_export.OPSET))
+        assert tables.__dict__["from_torchlib"] is own
+    assert found[0] is found[1]
+    # A PyTorch that keeps them elsewhere reads them as often as it likes.
+    monkeypatch.delattr(tables, "from_torchlib")
+    with onnx_export._one_operator_table():
+        assert not hasattr(tables, "from_torchlib")
+
+
 def test_backbone_of_several_sizes_leaves_the_size_open():
     sizes = bundle_writer.Sizes(8, 8, SIZES, 10, "float32")
     graph = backbone_graph(torch.nn.Identity(), sizes)

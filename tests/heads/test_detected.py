@@ -34,9 +34,9 @@ NOTHING = Detections.empty()
 @pytest.mark.parametrize(
     "config", [SotConfig(), VosConfig(short_side=0, focus="off")], ids=["sot", "vos"]
 )
-def test_the_most_probable_object_is_tracked_from_its_frame_on(graph_runner, config):
-    head = DetectedHead(config, graph_runner)
-    features = noise_features(SIZE, graph_runner.spec.channels)
+def test_the_most_probable_object_is_tracked_from_its_frame_on(quick_runner, config):
+    head = DetectedHead(config, quick_runner)
+    features = noise_features(SIZE, quick_runner.spec.channels)
     assert head.needs_detections
     faint = found(OTHER, scores=[0.49])
     for index, detections in enumerate([NOTHING, faint, found((-50, 0, -9, 9), scores=[0.9])]):
@@ -59,14 +59,14 @@ def test_the_most_probable_object_is_tracked_from_its_frame_on(graph_runner, con
     assert len(head.step(frame(0), features, NOTHING)) == 0
 
 
-def test_a_lower_score_will_do_where_it_is_asked_for(graph_runner):
-    head = DetectedHead(SotConfig(), graph_runner, least_score=0.2)
+def test_a_lower_score_will_do_where_it_is_asked_for(quick_runner):
+    head = DetectedHead(SotConfig(), quick_runner, least_score=0.2)
     assert len(head.step(frame(0), None, found(BOX, scores=[0.3]))) == 1
 
 
-def test_all_people_with_joints_start(graph_runner):
-    head = DetectedHead(PoseConfig(short_side=0), graph_runner)
-    features = noise_features(SIZE, graph_runner.spec.channels)
+def test_all_people_with_joints_start(quick_runner):
+    head = DetectedHead(PoseConfig(short_side=0), quick_runner)
+    features = noise_features(SIZE, quick_runner.spec.channels)
     assert len(head.step(frame(0), features, found(BOX, scores=[0.9]))) == 0, "boxes have no joints"
     unseen = people(person(40, 30, missing=range(17)), boxes=[BOX])
     assert len(head.step(frame(1), features, unseen)) == 0
@@ -75,6 +75,6 @@ def test_all_people_with_joints_start(graph_runner):
     assert head.step(frame(3), features).ids.tolist() == [1, 2]
 
 
-def test_a_frame_in_which_no_detector_runs_shows_nothing(graph_runner):
-    head = DetectedHead(VosConfig(), graph_runner)
+def test_a_frame_in_which_no_detector_runs_shows_nothing(quick_runner):
+    head = DetectedHead(VosConfig(), quick_runner)
     assert not head.predict(frame(0)).label_map.any()

@@ -80,7 +80,7 @@ def times_beside_the_filters(make):
 
 @pytest.mark.parametrize("make", [paper, memory])
 def test_association_takes_little_more_than_its_motion_filters(make):
-    """Measured 1.9 and 1.5 times the filters of 50 objects (some 55 are alive here), 2.1 at most."""
+    """Measured 1.9 and 1.5 times the filters of 50 objects, of which some 55 are alive here."""
     ratios = [np.divide(*times_beside_the_filters(make)) for _ in range(3)]
     assert np.median(np.min(ratios, axis=0)) < 2.5
 

@@ -117,9 +117,9 @@ def test_a_waiting_head_of_masks_gives_empty_ones():
         assert not tracks.label_map.any()
 
 
-def test_a_head_that_waits_for_a_detector_is_given_detections(graph_runner):
+def test_a_head_that_waits_for_a_detector_is_given_detections(quick_runner):
     """`--init detect` with a live view: until the object is found, or a viewer starts another."""
-    first = DetectedHead(SotConfig(), graph_runner)
+    first = DetectedHead(SotConfig(), quick_runner)
     head = waiting_head(lambda command, _: Counting(command), Commands(), [], head=first)
     assert head.needs_detections
     assert len(head.predict(frame(0))) == 0
@@ -177,11 +177,11 @@ def test_commands_check_themselves():
         ("vos", VosConfig(focus="off"), {"point_xy": (90, 60)}),
     ],
 )
-def test_viewers_start_the_real_heads(graph_runner, task, config, place):
+def test_viewers_start_the_real_heads(quick_runner, task, config, place):
     commands, said = Commands(), []
-    head = started_head(config, graph_runner, commands, "door", said.append)
-    assert set(head.graphs_used) <= set(graph_runner.spec.graphs)
-    viewer = Viewer(graph_runner, [head])
+    head = started_head(config, quick_runner, commands, "door", said.append)
+    assert set(head.graphs_used) <= set(quick_runner.spec.graphs)
+    viewer = Viewer(quick_runner, [head])
     image, truth = scene()
     counts = []
     for index in range(4):

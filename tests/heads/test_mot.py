@@ -70,6 +70,17 @@ def test_same_input_same_bytes_and_reset_is_a_new_beginning(lite_runner, clip, t
     assert as_bytes(tracked[:8]) == first
 
 
+def test_looking_only_where_it_decides_gives_the_same_identities(lite_runner, clip):
+    """Measured: 2.5 % of the pixels of whole frames."""
+    head = MotHead(lite_runner, MotConfig(min_area=50.0), fps=25)
+    tracks = [head.step(frame, None, seen) for frame, seen in zip(*clip[:2], strict=True)]
+    scores = score_mot(rows_of_tracks(tracks), clip[2])
+    assert scores.idf1 > 0.938
+    assert scores.id_switches <= 3
+    assert not head.needs_features
+    assert 0 < head.backbone_pixels < 0.05 * len(tracks) * 608 * 1088
+
+
 # --- without a backbone: features are noise that stands still
 
 

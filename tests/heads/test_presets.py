@@ -22,7 +22,7 @@ from unitrack_edge.heads.mots import MotsHead
 from unitrack_edge.heads.posetrack import PosetrackHead
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.formats.detections import open_detections
-from unitrack_edge.runtime.formats.mot import calibrated_scores
+from unitrack_edge.runtime.formats.reading.plausible import calibrated_scores
 from unitrack_edge.tracking.config import (
     DetectorConfig,
     SourceConfig,
@@ -85,11 +85,31 @@ def test_numbers_of_a_preset_survive_copies():
         ({"preset": "memory", "memory": 0}, "expected 1 to 100 features"),
         ({"preset": "memory", "memory": 1000}, "expected 1 to 100 features"),
         ({"preset": "memory", "cost_limit": float("nan")}, "expected a finite number"),
+        ({"appearance": "never"}, "appearance 'never', expected one of auto, always"),
+        ({"preset": "unitrack", "appearance": "auto"}, "appearance auto belongs to preset memory"),
+        ({"appearance": "auto", "height": 304}, "got image 304x1088: leave out the size"),
     ],
 )
 def test_what_does_not_fit_the_preset_is_refused(given, message):
     with pytest.raises(RequestError, match=message):
         MotConfig(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "auto"),
+    [
+        ({}, True),
+        ({"appearance": "auto"}, True),
+        ({"appearance": "always"}, False),
+        ({"preset": "unitrack"}, False),
+        ({"height": 304, "width": 544}, False),
+    ],
+)
+def test_the_whole_frame_is_seen_where_its_size_is_given_and_by_the_paper(given, auto, tiny):
+    config = MotConfig(**given)
+    assert config.looks_when_needed == auto
+    assert MotHead(tiny, config).needs_features == (not auto)
+    assert not replace(config, preset="unitrack", appearance=None).looks_when_needed
 
 
 @pytest.mark.parametrize(
@@ -143,7 +163,8 @@ def test_raw_scores_become_probabilities_in_their_order():
 def test_raw_scores_of_a_file_are_noted(tmp_path):
     path = Path(tmp_path / "det.txt")
     path.write_text("1,-1,1,1,10,20,20\n1,-1,50,1,10,20,60\n1,-1,90,1,10,20,10\n")
-    assert open_detections(path).notes() == []
+    (note,) = open_detections(path).notes()
+    assert "raw scores (10 to 60), compared with limits as they are" in note
     (note,) = open_detections(path, calibrate_scores=True).notes()
     assert "raw scores (10 to 60)" in note
 

@@ -442,9 +442,9 @@ def images(tmp_path):
     return folder
 
 
-def test_a_run_writes_a_row_a_frame(graph_bundle, images, tmp_path):
+def test_a_run_writes_a_row_a_frame(quick_bundle, images, tmp_path):
     """Without a pass of the backbone over whole frames."""
-    report = track_source(sot_run(images, graph_bundle.path, tmp_path / "out"))
+    report = track_source(sot_run(images, quick_bundle.path, tmp_path / "out"))
     rows = read_otb_boxes(tmp_path / "out/tracks.txt")
     assert rows[0].tolist() == list(BOX)
     assert rows.shape == (3, 4)
@@ -455,8 +455,8 @@ def test_a_run_writes_a_row_a_frame(graph_bundle, images, tmp_path):
     assert set(report.data["backend"]["in_use"]) == graphs
 
 
-def test_a_box_outside_leaves_no_results(graph_bundle, images, tmp_path):
-    config = sot_run(images, graph_bundle.path, tmp_path / "out", init="400,10,5,5")
+def test_a_box_outside_leaves_no_results(quick_bundle, images, tmp_path):
+    config = sot_run(images, quick_bundle.path, tmp_path / "out", init="400,10,5,5")
     with pytest.raises(DetectionError, match="outside the image"):
         track_source(config)
     assert not (tmp_path / "out").exists()
@@ -498,6 +498,9 @@ def test_auc_of_jogging_with_xcorr(resnet_runner, shared_data):
 
 
 def test_auc_of_the_beginning_of_car4_with_dcf(resnet_runner, shared_data):
-    """Some 15 s on two idle cores; all four: `python -m unitrack_edge.benchmarks.sot_accuracy`."""
-    auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 24, "dcf")
-    assert auc > 0.85
+    """Measured 0.933 of 10 frames, and 0.88 of 24.
+
+    All four: `python -m unitrack_edge.benchmarks.sot_accuracy`.
+    """
+    auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 10, "dcf")
+    assert auc > 0.92

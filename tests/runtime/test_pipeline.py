@@ -358,19 +358,19 @@ def test_the_whole_frame_keeps_its_size_whoever_asks_for_it_first():
     assert [image.shape[1:3] for image in graphs.images] == [(48, 64)] * 2
 
 
-def test_the_same_head_after_a_reset_begins_anew(graph_runner):
+def test_the_same_head_after_a_reset_begins_anew(quick_runner):
     scene = Scene(SceneConfig(frames=5, height=96, width=160, objects=3))
 
     class Seen(Detector):
         def detect(self, frame):
             return scene.detections(frame.index)
 
-    head = MotHead(graph_runner, MotConfig(height=96, width=160), 25.0)
+    head = MotHead(quick_runner, MotConfig(height=96, width=160), 25.0)
     results = []
     for _ in range(2):
         task_runner = TaskRunner("mot", head, Seen(), [])
         told = []
-        pipeline = Pipeline(SceneSource(scene), graph_runner, [task_runner])
+        pipeline = Pipeline(SceneSource(scene), quick_runner, [task_runner])
         pipeline.run(StopRequest(), on_frame=lambda _, tracks, told=told: told.extend(tracks))
         results.append([(t.ids.tolist(), t.detections.boxes_xyxy.tolist()) for t in told])
         head.reset()
@@ -422,7 +422,7 @@ def test_live_frames_keep_their_numbers_and_latency_counts_from_the_capture():
     assert 99_000 < latency["p50"] < 101_000
 
 
-def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch):
+def test_a_live_run_reports_what_was_dropped(quick_bundle, tmp_path, monkeypatch):
     source = FakeSource([0, 3, 4, 9], started_s=time.monotonic())
     monkeypatch.setattr(session, "open_source", lambda _text, **_options: source)
     rows = "".join(f"{n},-1,10,8,20,30,0.9\n" for n in range(1, 12))
@@ -430,7 +430,7 @@ def test_a_live_run_reports_what_was_dropped(graph_bundle, tmp_path, monkeypatch
     config = TrackConfig(
         (SourceConfig("camera0", detections=tmp_path / "det.txt"),),
         (MotConfig(height=48, width=64),),
-        RunConfig(bundle=graph_bundle.path, output=tmp_path / "out"),
+        RunConfig(bundle=quick_bundle.path, output=tmp_path / "out"),
     )
     report = session.track(config)
     written = (tmp_path / "out" / "tracks.txt").read_text().splitlines()
@@ -465,14 +465,14 @@ def test_an_error_leaves_what_was_written_before_it():
 
 
 def test_a_source_without_frames_is_an_error_and_leaves_no_folder(
-    graph_bundle, tmp_path, monkeypatch
+    quick_bundle, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(session, "open_source", lambda _text, **_options: FakeSource([]))
     (tmp_path / "det.txt").write_text("")
     config = TrackConfig(
         (SourceConfig("x", detections=tmp_path / "det.txt"),),
         (MotConfig(),),
-        RunConfig(bundle=graph_bundle.path, output=tmp_path / "out", save_video=True),
+        RunConfig(bundle=quick_bundle.path, output=tmp_path / "out", save_video=True),
     )
     with pytest.raises(OutputError, match="the source gave no frame"):
         session.track(config)

@@ -31,6 +31,8 @@ class FakeCuda:
     def __init__(self, room=1 << 30, target="sm86"):
         self.gpu = GpuInfo("a GPU of host memory", target, room >> 20, "13.0")
         self.stream = 77
+        self.fault = None
+        self.noted = []
         self.room = room
         self.live = {}
         self.pinned = {}
@@ -40,6 +42,9 @@ class FakeCuda:
         self._recording = None
         self._graphs = {}
         self._next = FIRST_ADDRESS
+
+    def note(self, work):
+        self.noted.append(work)
 
     # Memory.
 

@@ -19,15 +19,23 @@ def level_of(image):
 
 
 def write_video(
-    path, images, codec="libx264", pix_fmt="yuv420p", times_s=None, fps=10, degrees=None, **options
+    path,
+    images,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    times_s=None,
+    fps=10,
+    degrees=None,
+    container=None,
+    **options,
 ):
     """A video of images, at given times or evenly spaced.
 
-    `degrees` is the rotation that a player applies, counterclockwise; other options are the
-    encoder's.
+    `degrees` is the rotation that a player applies, counterclockwise; `container` has options of
+    the file's format, and the others are the encoder's.
     """
     height, width = images[0].shape[:2]
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container or {}) as container:
         video = container.add_stream(
             codec, rate=fps, options={k: str(v) for k, v in options.items()}
         )
@@ -39,7 +47,7 @@ def write_video(
         for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, "bgr24")
             frame.pts = number if times_s is None else round(1000 * times_s[number])
-            frame.time_base = Fraction(1, fps) if times_s is None else Fraction(1, 1000)
+            frame.time_base = 1 / Fraction(fps) if times_s is None else Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
     return path

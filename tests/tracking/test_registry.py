@@ -54,7 +54,7 @@ def clip(tmp_path):
     return write_scene(Scene(config), tmp_path / "clip").source
 
 
-def test_a_task_is_one_row_and_one_head(monkeypatch, clip, graph_bundle, tmp_path):
+def test_a_task_is_one_row_and_one_head(monkeypatch, clip, quick_bundle, tmp_path):
     heads = []
 
     def make(_graphs, config, _init, _info):
@@ -69,7 +69,7 @@ def test_a_task_is_one_row_and_one_head(monkeypatch, clip, graph_bundle, tmp_pat
     assert "How far each frame counts." in shown
     arguments = [str(clip), "--task", "count", "--count-step", "5", "--init", "x"]
     output = tmp_path / "out"
-    arguments += ["--bundle", str(graph_bundle.path), "--output", str(output)]
+    arguments += ["--bundle", str(quick_bundle.path), "--output", str(output)]
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert heads[0].total == 15

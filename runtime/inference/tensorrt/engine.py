@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,9 @@ import numpy as np
 from ....errors import BackendError
 from ...bundle.spec import EngineSpec, GraphSpec, TensorSpec
 from ..base import Array, Engine
+from .cuda import GpuFaultError
 from .cuda_graphs import Launches
+from .kernel_cache import KernelCache
 from .library import TensorrtLibrary
 from .memory import CudaArray, DeviceMemory
 from .precision import Layer, check_layers, read_layers
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
+
+READY = 8
+"""Contexts that are made at the start, for the recordings of the first frames."""
+
+_APART = 32
+"""Runs between two contexts that are made later: each takes as long as several frames."""
 
 _KNOWN_SHAPES = 256
 """Combinations of input shapes whose output shapes are remembered."""
@@ -53,6 +62,7 @@ class TensorrtEngine(Engine):
     Attributes:
         layers: Its layers as the engine inspector lists them.
         products: How many convolutions and matrix products compute in which type.
+        precision_warnings: What the engine does not say of its precision, layer by layer.
 
     Raises:
         BackendError: TensorRT refuses the engine, its tensors are not the graph's, or it computes
@@ -82,17 +92,51 @@ class TensorrtEngine(Engine):
         self._scratch_size = int(self._engine.device_memory_size_v2)
         self._scratch = (0, 0)
         self._context: tensorrt.IExecutionContext | None = None
+        self._ready: list[tensorrt.IExecutionContext] = []
+        self._runs = self._last_made = 0
+        self._warm = False
         self._shapes: Shapes = ()
         self._output_shapes: OrderedDict[Shapes, Shapes] = OrderedDict()
         self._launches = Launches(memory.cuda)
+        self._kernels = (
+            KernelCache(engine.sha256, _dynamic(graph)) if library.row.records_itself else None
+        )
+        self._strategies: dict[str, str] = {}
         self._check_tensors()
         self.layers: tuple[Layer, ...] = self._read_layers()
-        self.products = check_layers(graph, self.layers, precision)
+        proof = check_layers(graph, self.layers, precision, engine.products)
+        self.products, self.precision_warnings = proof.products, proof.warnings
+
+    def warm_up(self) -> None:
+        """Run once at the expected shapes, and make the contexts that recordings will take.
+
+        The first run lays out memory, and in TensorRT-RTX compiles kernels; a context takes as long
+        as several frames. Both belong to the start and not to the first hundred frames. Once only:
+        a source that starts later must not hold up the others.
+        """
+        if self._warm:
+            return
+        self._warm = True
+        shapes = [tensor.opt_shape or _fixed(tensor) for tensor in self._profile]
+        feeds = {
+            tensor.name: np.zeros(shape, np.dtype(tensor.dtype))
+            for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
+        }
+        outputs = self.run(feeds)
+        self._memory.cuda.synchronize()
+        del outputs
+        while not self._library.row.records_itself and len(self._ready) < READY:
+            self._ready.append(self._new_context())
 
     def limit(self, input_index: int, axis: int) -> int | None:
         """The largest size that an axis of an input may have; None where the input is fixed."""
         most = self._profile[input_index].max_shape
         return None if most is None else most[axis]
+
+    def least(self, input_index: int, axis: int) -> int:
+        """The smallest size that an axis of an input may have; 1 where the input is fixed."""
+        least = self._profile[input_index].min_shape
+        return 1 if least is None else least[axis]
 
     @property
     def recorded(self) -> int:
@@ -110,13 +154,19 @@ class TensorrtEngine(Engine):
             "recorded_launches": self.recorded,
             "recording_problem": self.recording_problem,
         }
-        return {"products": self.products, **recording}
+        report: dict[str, Any] = {"products": self.products, **recording, **self._strategies}
+        if self.precision_warnings:
+            report["precision_warnings"] = list(self.precision_warnings)
+        if self._kernels is not None and self._kernels.problem is not None:
+            report["kernel_cache"] = self._kernels.problem
+        return report
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine`."""
         if self._engine is None:
             raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
         self._check_profile(feeds)
+        self._memory.cuda.note(self.spec.name)
         # Copies of host arrays are garbage when this returns; the stream's order keeps them whole.
         inputs = [self._memory.hold(feeds[tensor.name]) for tensor in self.spec.inputs]
         shapes = tuple(tuple(array.shape) for array in inputs)
@@ -131,20 +181,34 @@ class TensorrtEngine(Engine):
         return {t.name: array for t, array in zip(self.spec.outputs, outputs, strict=True)}
 
     def _launch(self, shapes: Shapes, arrays: list[CudaArray]) -> None:
+        self._runs += 1
         addresses = tuple(array.address for array in arrays)
         key = (shapes, addresses)
         if self._launches.launch(key):
             return
-        if self._library.row.records_itself or not self._launches.worth_recording(key):
+        records = not self._library.row.records_itself and self._launches.worth_recording(key)
+        context = self._context_to_record() if records else None
+        if context is None:
             self._enqueue(self._context_for(shapes), addresses)
             return
         # TensorRT calls it undefined to launch what was recorded from a context that was changed
         # since: each recording has a context of its own.  Its first run is an ordinary one, in
         # which TensorRT lays out what depends on the shapes.
-        context = self._new_context()
         self._set_shapes(context, shapes)
         self._enqueue(context, addresses)
         self._launches.record(key, context, lambda: self._execute(context))
+
+    def _context_to_record(self) -> tensorrt.IExecutionContext | None:
+        """A context of its own for a recording; None where making one can wait."""
+        if self._ready:
+            context = self._ready.pop()
+            # The memory of inner values may have moved since it was made.
+            context.set_device_memory(*self._scratch)
+            return context
+        if self._last_made and self._runs - self._last_made < _APART:
+            return None
+        self._last_made = self._runs
+        return self._new_context()
 
     def _enqueue(self, context: tensorrt.IExecutionContext, addresses: tuple[int, ...]) -> None:
         tensors = (*self.spec.inputs, *self.spec.outputs)
@@ -187,9 +251,12 @@ class TensorrtEngine(Engine):
 
     def _new_context(self) -> tensorrt.IExecutionContext:
         self._use_scratch()
-        context: tensorrt.IExecutionContext | None = self._library.create_context(self._engine)
+        context: tensorrt.IExecutionContext | None = self._library.create_context(
+            self._engine, self._kernels
+        )
         if context is None:
             raise self._failure("there is not enough GPU memory to run it")
+        self._strategies = self._library.strategies_of(context)
         context.set_device_memory(*self._scratch)
         return context
 
@@ -202,16 +269,23 @@ class TensorrtEngine(Engine):
 
     def _forget_contexts(self) -> None:
         if self._context is not None or len(self._launches):
-            # A context may hold memory of its own that queued work still uses.
-            self._memory.cuda.synchronize()
+            # A context may hold memory of its own that queued work still uses; after a fault,
+            # nothing does.
+            with suppress(GpuFaultError):
+                self._memory.cuda.synchronize()
         self._launches.clear()
         self._context, self._shapes = None, ()
 
     def close(self) -> None:
         """Release contexts and engine; may be called twice.  Outputs stay readable."""
         if self._engine is not None:
-            self._forget_contexts()
-            self._engine, self._runtime = None, None
+            try:
+                self._forget_contexts()
+                self._ready.clear()
+                if self._kernels is not None:
+                    self._kernels.save()
+            finally:
+                self._engine, self._runtime = None, None
 
     def _deserialise(self, plan: bytes) -> tensorrt.ICudaEngine:
         self._library.logger.take_errors()
@@ -261,6 +335,8 @@ class TensorrtEngine(Engine):
                 )
 
     def _failure(self, what: str) -> BackendError:
+        if self._memory.cuda.fault is not None:
+            return self._memory.cuda.fault
         reason = self._library.logger.take_errors()
         quoted = f" ({reason[:300]})" if reason else ""
         return BackendError(
@@ -276,3 +352,7 @@ def _sizes(dims: tensorrt.Dims) -> Shape:
 
 def _fixed(tensor: TensorSpec) -> Shape:
     return tuple(size for size in tensor.shape if isinstance(size, int))
+
+
+def _dynamic(graph: GraphSpec) -> frozenset[str]:
+    return frozenset(size for t in graph.inputs for size in t.shape if isinstance(size, str))

@@ -12,9 +12,12 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ....errors import BackendError
+
+if TYPE_CHECKING:
+    from .kernel_cache import KernelCache
 
 _KEPT_LINES = 20
 
@@ -119,19 +122,42 @@ class TensorrtLibrary:
         """`tensorrt` or `tensorrt-rtx`."""
         return self.row.name
 
-    def create_context(self, engine: Any) -> Any:
-        """An execution context whose inner memory the caller provides; None where it failed."""
+    def create_context(self, engine: Any, kernels: KernelCache | None = None) -> Any:
+        """An execution context whose inner memory the caller provides; None where it failed.
+
+        Args:
+            engine: Of this variant.
+            kernels: For a variant that compiles kernels as it runs; None: nothing is kept.
+        """
         managed = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if not self.row.records_itself:
             return engine.create_execution_context(managed)
         config = engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(managed)
         config.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        # Kernels for shapes as they come would be compiled in the background and change the last
-        # digits in the middle of a run; the number of objects changes with every frame.
+        # NONE would run the fallback kernels for good (NVIDIA, "Working with Dynamic Shapes").
+        # EAGER compiles while the caller waits, once a shape: right where shapes stay, and what
+        # comes out stays the same. Where numbers of objects change with every frame it would wait
+        # in most of them, so there kernels are compiled beside the run.
         strategies = self.trt.DynamicShapesKernelSpecializationStrategy
-        config.dynamic_shapes_kernel_specialization_strategy = strategies.NONE
+        eager = kernels is None or kernels.shapes_stay
+        config.dynamic_shapes_kernel_specialization_strategy = (
+            strategies.EAGER if eager else strategies.LAZY
+        )
+        if kernels is not None:
+            kernels.attach(config)
         return engine.create_execution_context(config)
+
+    def strategies_of(self, context: Any) -> dict[str, str]:
+        """What a context says of how it runs, by the names of the report; nothing by default."""
+        if not self.row.records_itself or not hasattr(context, "get_runtime_config"):
+            return {}
+        config = context.get_runtime_config()
+        kernels = config.dynamic_shapes_kernel_specialization_strategy
+        return {
+            "cuda_graphs": str(config.cuda_graph_strategy.name).lower(),
+            "kernels": str(kernels.name).lower(),
+        }
 
 
 @cache

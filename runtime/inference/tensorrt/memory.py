@@ -9,6 +9,7 @@ Reuse needs no waiting, because everything is queued on one stream in order.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from heapq import heappop, heappush
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from ....errors import BackendError
 from ....records import UInt8Array
 from ..base import Array, to_host
-from .cuda import MIB, Cuda, GpuMemoryError
+from .cuda import MIB, Cuda, GpuFaultError, GpuMemoryError
 
 _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
@@ -212,7 +213,8 @@ class _PinnedMemory:
         self._free_all()
 
     def _free_all(self) -> None:
-        self.synchronize()
+        with suppress(GpuFaultError):
+            self.synchronize()
         for idle in self._pieces.values():
             while idle:
                 _, memory = idle.popleft()

@@ -2,8 +2,9 @@
 
 The first one is on the parsed network, before building.  This one asks TensorRT's engine inspector,
 which needs a GPU, about the layers as they were built.  The inspector's words are not a documented
-format: types are recognised by the words that have been seen, and a layer that says nothing
-recognisable counts as `unstated`, never as proven.
+format (NVIDIA's guide, "Engine Inspector": the content "may vary" between versions): types are
+recognised by the words that have been seen, and a layer that says nothing recognisable counts as
+`unstated`, never as proven, and is named in a warning.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +38,9 @@ _TYPES = (
     (re.compile(r"float|fp32", re.IGNORECASE), "float32"),
 )
 
+# Myelin's own names for what it fused; all others are made of those of ONNX nodes.
+_MADE_UP = re.compile(r"__my|\{ForeignNode|$", re.IGNORECASE)
+
 _ONNX_NAME = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 
 
@@ -46,7 +51,7 @@ class Layer:
     Attributes:
         name: TensorRT's, often of several fused ones.
         kind: TensorRT's word for it.
-        dtype: Element type of what it multiplies or reads first; `mixed`, or `unstated`.
+        dtype: Element type that it multiplies in; `mixed`, or `unstated`.
         product: Whether it multiplies matrices or convolves.
         nodes: Names of the ONNX nodes that it came from, as far as it says.
     """
@@ -77,36 +82,91 @@ def read_layers(text: str) -> tuple[Layer, ...]:
     return tuple(_read_layer(layer) for layer in layers)
 
 
-def check_layers(graph: GraphSpec, layers: tuple[Layer, ...], precision: str) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is known of the precision of a built engine.
+
+    Attributes:
+        products: How many products compute in which type, such as `{"float16": 15}`.
+        warnings: What could not be proven, each naming the layers.
+    """
+
+    products: dict[str, int]
+    warnings: tuple[str, ...] = ()
+
+
+def check_layers(
+    graph: GraphSpec,
+    layers: tuple[Layer, ...],
+    precision: str,
+    parsed: Mapping[str, int] | None = None,
+) -> Proof:
     """Compare the products of a built engine with what the bundle promises.
+
+    Fusion may take an island's name away, so those that are left over are matched by number: an
+    engine has no more float32 products than the graph has islands.
 
     Args:
         graph: Its spec; its `fp32_nodes` may be float32 whatever the precision.
         layers: Of the engine.
         precision: Of the bundle: `fp32`, `fp16` or `int8`.
+        parsed: Products by type as the network was parsed; None: not known.
 
     Returns:
-        How many products compute in which type, such as `{"float16": 15, "unstated": 1}`.
+        The products, and what could not be proven.
 
     Raises:
         BackendError: A product computes in another type than was promised; names it.
     """
     # Only the backbone of a calibrated bundle is int8; its other graphs promise nothing.
     promised = PROMISED[precision] if precision != "int8" or graph.name == "backbone" else "float32"
+    products = [layer for layer in layers if layer.product]
     islands = set(graph.fp32_nodes)
-    counts: Counter[str] = Counter()
-    for layer in layers:
-        if not layer.product:
+    nameless: list[Layer] = []
+    for layer in products:
+        if promised == "float32" or layer.dtype in (promised, UNSTATED):
             continue
-        counts[layer.dtype] += 1
-        kept = not islands.isdisjoint((*layer.nodes, *layer.name.split(" + ")))
-        if promised != "float32" and layer.dtype not in (promised, UNSTATED) and not kept:
-            raise BackendError(
-                f"graph {graph.name}: the engine computes {layer.kind} {layer.name:.80} in "
-                f"{layer.dtype}, expected {promised} in a bundle of precision {precision}; it is "
-                "not used: build it with `cli build … --force`"
-            )
-    return dict(sorted(counts.items()))
+        names = set(layer.nodes) or set(layer.name.split(" + "))
+        if not islands.isdisjoint(names):
+            islands -= names
+        elif layer.dtype == "float32" and not layer.nodes and _MADE_UP.match(layer.name):
+            nameless.append(layer)
+        else:
+            raise _broken(graph, layer, promised, precision)
+    if len(nameless) > len(islands):
+        raise _broken(graph, nameless[-1], promised, precision)
+    counts = Counter(layer.dtype for layer in products)
+    return Proof(dict(sorted(counts.items())), _doubts(graph, products, nameless, parsed or {}))
+
+
+def _broken(graph: GraphSpec, layer: Layer, promised: str, precision: str) -> BackendError:
+    return BackendError(
+        f"graph {graph.name}: the engine computes {layer.kind} {layer.name:.80} in "
+        f"{layer.dtype}, expected {promised} in a bundle of precision {precision}; it is "
+        "not used: build it with `cli build … --force`"
+    )
+
+
+def _doubts(
+    graph: GraphSpec, products: list[Layer], nameless: list[Layer], parsed: Mapping[str, int]
+) -> tuple[str, ...]:
+    silent = [layer for layer in products if layer.dtype == UNSTATED]
+    found = []
+    expected = sum(parsed.values())
+    if not products and expected:
+        found.append(
+            f"graph {graph.name}: the engine lists no product, the network had "
+            f"{expected}: in what it computes is not proven"
+        )
+    for layers, what in (
+        (silent, "does not state in what it computes"),
+        (nameless, "computes in float32 without the name of an ONNX node, taken for an island"),
+    ):
+        if layers:
+            names = ", ".join(f"{layer.name:.60}" for layer in layers[:3])
+            more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+            found.append(f"graph {graph.name}: {names}{more} {what}")
+    return tuple(found)
 
 
 def _read_layer(layer: dict[str, Any]) -> Layer:
@@ -126,13 +186,19 @@ def _read_layer(layer: dict[str, Any]) -> Layer:
 
 
 def _dtype_of(layer: dict[str, Any], weights: dict[str, Any]) -> str:
-    """Type of the factors: input and weights, or both inputs of a product of two."""
+    """Type of the factors: of the weights where it states one, else of the inputs.
+
+    A strongly typed product has factors of one type (NVIDIA's guide, "Strongly Typed Networks"), so
+    where its weights and its input differ, a cast of the input was fused into it: the first
+    convolution of a float16 backbone reads the uint8 image.
+    """
+    own = _recognise(str(weights.get("Type", "")))
+    if own != UNSTATED:
+        return own
     # What follows them is a bias, or what is added to the product, of a type of its own.
     factors = 1 if weights or "conv" in str(layer.get("LayerType", "")).lower() else 2
     inputs = [entry for entry in layer.get("Inputs") or () if isinstance(entry, dict)]
     texts = [str(e.get("Format/Datatype", e.get("Datatype", ""))) for e in inputs[:factors]]
-    if weights:
-        texts.append(str(weights.get("Type", "")))
     found = {kind for kind in map(_recognise, texts) if kind != UNSTATED}
     return found.pop() if len(found) == 1 else "mixed" if found else UNSTATED
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from unitrack_edge.benchmarks import gpu, gpu_timing
+from unitrack_edge.benchmarks import gpu, gpu_profile, gpu_timing
 from unitrack_edge.benchmarks.eager import EagerBackbone, EagerGraphs, EagerPropagator, roi_align
 from unitrack_edge.benchmarks.gpu_arms import ARMS, Setup
 from unitrack_edge.benchmarks.gpu_ceilings import backbone_flops
@@ -55,7 +59,8 @@ def device(monkeypatch):
 @pytest.fixture(scope="module")
 def plan(graph_bundle):
     setup = Setup("cpu", "random-r18", None, graph_bundle, 2, VosConfig())
-    return Plan(setup, Rounds(1, 2, 2, 1), ("eager", "half", "ort-cpu", "ort-cuda"), **SMALL)
+    arms = ("eager", "half", "ort-cpu", "ort-cuda")
+    return Plan(setup, Rounds(1, 2, 2, 1), arms, ("mot", "vos"), **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +142,12 @@ def test_all_arms_that_are_here_agree_in_both_tasks(measured):
     for result in results.values():
         assert set(result.agreements) == {"half", "ort-cpu"}
         assert result.agrees, result.agreements
-        for samples in result.samples.values():
-            assert len(samples.frames) == len(samples.stages) == 4
-            assert len(samples.backbone) == 2
+        for name, samples in result.samples.items():
+            # The reference raced with either of the two others.
+            races = 2 if name == "eager" else 1
+            assert len(samples.frames) == len(samples.stages) == 4 * races
+            assert len(samples.backbone) == 2 * races
+            assert len(result.references.get(name, samples).frames) >= 4
     assert list(results["mot"].samples["ort-cpu"].stages[0]) == [
         "letterbox",
         "backbone",
@@ -174,6 +182,110 @@ def test_an_arm_that_fails_in_one_task_is_absent_from_it_alone(plan, monkeypatch
     results, _ = gpu.measure(replace(plan, rounds=rounds, arms=("ort-cpu",)))
     assert "ort-cpu" in results["mot"].samples
     assert results["vos"].absent["ort-cpu"] == "shape outside the profile"
+
+
+def test_results_are_kept_after_every_arm(plan):
+    """The third arm fails so badly that nothing catches it; what was measured before is there."""
+    kept = []
+
+    def keep(results, ceilings):
+        kept.append(json.loads(json.dumps(record_of(plan.rounds, results, ceilings))))
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+
+    quick = replace(plan, rounds=Rounds(1, 1, 1, 1), tasks=("mot",))
+    with pytest.raises(KeyboardInterrupt):
+        gpu.measure(quick, keep)
+    assert [list(data["tasks"]["mot"]["arms"]) for data in kept] == [
+        ["eager", "half"],
+        ["eager", "half", "ort-cpu"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["mots", *(pytest.param(task, marks=pytest.mark.slow) for task in ("posetrack", "pose"))],
+)
+def test_the_other_tasks_are_measured_as_whole_pipelines(plan, task):
+    quick = replace(plan, rounds=Rounds(1, 1, 1, 1), tasks=(task,), source_hw=(96, 160))
+    results, _ = gpu.measure(replace(quick, arms=("half", "ort-cpu")))
+    result = results[task]
+    assert result.absent["half"] == "of this style only mot and vos are written"
+    assert list(result.samples["ort-cpu"].stages[0]) == ["letterbox", "backbone", "head"]
+    assert result.agreements["ort-cpu"] == (result.agreements["ort-cpu"][0], True)
+    assert "100.0% of" in result.agreements["ort-cpu"][0]
+
+
+def test_all_six_tasks_are_on_the_table():
+    from unitrack_edge.evaluation.benchmark.workload import TASKS
+
+    assert set(gpu.TASKS) == set(TASKS) == set(Plan.__dataclass_fields__["tasks"].default)
+
+
+def test_a_profile_is_counted_by_what_cupti_calls_things():
+    """Names as PyTorch's profiler lists them: CUPTI's calls, and kernels as their library names
+    them."""
+    on_gpu = [
+        "Memcpy HtoD (Pinned -> Device)",
+        "Memset (Device)",
+        "void cask::conv<float>",
+        "sm90_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc",
+        "ampere_h16816gemm_128",
+    ]
+    on_host = [
+        "aten::conv2d",
+        "cudaLaunchKernel",
+        "cuLaunchKernelEx",
+        "cudaGraphLaunch",
+        "cudaMemcpyAsync",
+        "cudaStreamSynchronize",
+        "cudaDeviceSynchronize",
+        "cudaMalloc",
+    ]
+    found = gpu_profile.count(on_gpu, on_host, own_waits=1)
+    assert found == gpu_profile.FrameCounts(3, 2, 3, 1, 1)
+    assert found.describe() == ("3 kernels (2 of float16 by name), 3 launches, 1 copies, 1 waits")
+    assert gpu_profile.profile(lambda: 1 / 0, "cpu") is None
+
+
+def test_a_benchmark_runs_from_a_checkout_that_is_not_installed(tmp_path):
+    """Its folder is called as it likes, and nothing is on Python's path."""
+    checkout = tmp_path / "some-checkout"
+    checkout.symlink_to(Path(gpu.__file__).parents[1])
+    run = [sys.executable, str(checkout / "benchmarks" / "run.py")]
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    said = subprocess.run(run, capture_output=True, text=True, env=clean, cwd=tmp_path, check=False)
+    assert said.returncode == 2
+    assert "which one? cli, " in said.stderr
+    said = subprocess.run(
+        [*run, "cli", "--version"],
+        capture_output=True,
+        text=True,
+        env=clean,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (said.returncode, said.stdout.split()[0]) == (0, "unitrack-edge,"), said.stderr
+    # Processes that it starts must find the package too: `cli bench` measures memory in some.
+    (checkout.parent / "spawned.py").write_text("import unitrack_edge; print('found')")
+    code = (
+        "import subprocess, sys, runpy; from pathlib import Path\n"
+        f"run = runpy.run_path({str(run[1])!r}, run_name='run')\n"
+        "import importlib; real = importlib.import_module\n"
+        "class Module:\n"
+        "    def main(): return subprocess.run([sys.executable, 'spawned.py']).returncode\n"
+        "run['main'].__globals__['import_module'] = lambda _: Module\n"
+        "sys.exit(run['main'](['cli']))\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=clean,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (0, "found\n"), said.stderr
 
 
 def test_a_report_has_every_figure(measured):

@@ -10,7 +10,7 @@ from unitrack_edge.evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
 from unitrack_edge.evaluation.runner.jobs import score_results
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png
-from unitrack_edge.tracking.registry import TASKS
+from unitrack_edge.tracking.registry import RESULT_FORMATS, TASKS
 
 from ...support.eval_data import (
     mot_walk,
@@ -32,10 +32,11 @@ def read(name, root, split=None):
 
 
 def test_every_format_is_of_a_task_and_takes_its_results():
-    for name, row in FORMATS.items():
+    assert {FORMATS[name].task: name for name in FORMAT_OF_TASK.values()} == FORMAT_OF_TASK
+    for row in FORMATS.values():
         assert row.task in TASKS
-        assert FORMAT_OF_TASK[row.task] == name
-        assert row.written == TASKS[row.task].result
+        own = TASKS[row.task].result
+        assert row.written == (RESULT_FORMATS[row.result_format][0] if row.result_format else own)
         assert row.headline in row.columns
 
 

@@ -202,13 +202,13 @@ def small_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def compared(small_data, graph_bundle, tmp_path_factory):
+def compared(small_data, quick_bundle, tmp_path_factory):
     """Two bundles (the same graphs) in three tasks, with the ablation and an accuracy."""
     pytest.importorskip("matplotlib", reason="images are matplotlib's: extra 'eval'")
     root = tmp_path_factory.mktemp("compare")
     names = ["first", "second"]
     for name in names:
-        shutil.copytree(graph_bundle.path, root / name)
+        shutil.copytree(quick_bundle.path, root / name)
     (root / "top1.csv").write_text(
         "".join(f"{n} {s},{v}\n" for v, (n, s) in enumerate(
             (n, s) for n in names for s in ("rsm", "pooled")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +102,45 @@ def test_ray_workers_that_are_always_killed(tmp_path, request):
 def test_no_job_is_no_work(tmp_path, request):
     for executor in ("serial", "processes"):
         assert run(executor, "square", tmp_path, request, count=0) == []
+
+
+PROGRAM = """
+import sys, eval_workers
+from unitrack_edge.evaluation.runner.executors import run_processes
+if __name__ == "__main__":
+    list(run_processes(eval_workers.wait_for_ever, [(0, sys.argv[1])], 1, 1))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_command_however_that_ends(number, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    started = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(tmp_path)])
+    trace = tmp_path / "0.attempts"
+    try:
+        assert soon(lambda: trace.exists() and trace.read_text().strip())
+    finally:
+        started.send_signal(number)
+        started.wait()
+    worker = int(trace.read_text())
+    assert soon(lambda: not is_alive(worker))
+
+
+def soon(condition):
+    """Whether it comes true within half a minute."""
+    for _ in range(600):
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def is_alive(process):
+    try:
+        # One that has ended and was not asked for yet is no work.
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):

@@ -70,11 +70,11 @@ def test_a_sequence_with_nothing_to_start_from(challenge):
         validation_items((str(challenge),), None)
 
 
-def test_a_bundle_against_itself(graph_bundle, davis, challenge, tmp_path, monkeypatch):
+def test_a_bundle_against_itself(quick_bundle, davis, challenge, tmp_path, monkeypatch):
     """With truth, without truth; and what was recorded is not tracked again."""
     items = validation_items((str(davis), str(challenge)), None)
     told = []
-    paths = graph_bundle.path, graph_bundle.path
+    paths = quick_bundle.path, quick_bundle.path
     first, second = compare_all(items, *paths, tmp_path / "work", lambda *a: told.append(a))
     assert told == [(0, "patch"), (1, "walk"), (2, "")]
     assert first.before == first.after
@@ -93,15 +93,15 @@ def test_a_bundle_against_itself(graph_bundle, davis, challenge, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_a_plain_video_is_compared_by_what_moves(graph_bundle, tmp_path):
+def test_a_plain_video_is_compared_by_what_moves(quick_bundle, tmp_path):
     source = write_images(tmp_path / "yard", moving_square(12, 3)[0])
     (item,) = validation_items((str(source),), None)
-    compared = compare_bundles(item, graph_bundle.path, graph_bundle.path, tmp_path / "work")
+    compared = compare_bundles(item, quick_bundle.path, quick_bundle.path, tmp_path / "work")
     assert (compared.format, compared.agreement, compared.drop) == ("video", 1.0, None)
     still = write_images(tmp_path / "still", [make_image(0)] * 12)
     (item,) = validation_items((str(still),), None)
     with pytest.raises(UnitrackError, match="the motion detector found nothing"):
-        compare_bundles(item, graph_bundle.path, graph_bundle.path, tmp_path / "work")
+        compare_bundles(item, quick_bundle.path, quick_bundle.path, tmp_path / "work")
 
 
 def test_agreement_of_masks():

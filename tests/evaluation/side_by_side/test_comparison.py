@@ -60,14 +60,14 @@ def compared(monkeypatch, bundle, root, *found, more=()):
     return result.output
 
 
-def test_ours_and_peers_on_the_same_detections(monkeypatch, graph_bundle, data, tmp_path):
+def test_ours_and_peers_on_the_same_detections(monkeypatch, quick_bundle, data, tmp_path):
     found = (
         Peer("Perfect", "numpy", perfect),
         Peer("Failing", "numpy", failing),
         Peer("Absent", "no_such_package", perfect),
     )
     files = ["--json-file", str(tmp_path / "a.json"), "--markdown-file", str(tmp_path / "a.md")]
-    output = compared(monkeypatch, graph_bundle, data, *found, more=files)
+    output = compared(monkeypatch, quick_bundle, data, *found, more=files)
     result = json.loads((tmp_path / "a.json").read_text())
     rows = {row["tracker"]: row for row in result["sequences"]["A"]}
     title = f"numpy {np.__version__} Perfect"
@@ -82,21 +82,21 @@ def test_ours_and_peers_on_the_same_detections(monkeypatch, graph_bundle, data, 
     assert title in (tmp_path / "a.md").read_text()
 
 
-def test_raw_scores_are_given_both_ways_and_the_better_counts(monkeypatch, graph_bundle, data):
+def test_raw_scores_are_given_both_ways_and_the_better_counts(monkeypatch, quick_bundle, data):
     path = data / "A" / "det" / "det.txt"
     path.write_text(path.read_text().replace(",1\n", ",30\n"))
     found = (Peer("Choosy", "numpy", choosy), Peer("Perfect", "numpy", perfect))
-    output = compared(monkeypatch, graph_bundle, data, *found, more=["--json"])
+    output = compared(monkeypatch, quick_bundle, data, *found, more=["--json"])
     rows = json.loads(output)["sequences"]["A"]
     assert [row["detection_scores"] for row in rows] == [
         "probabilities", "raw", "raw", "probabilities",
     ]  # fmt: skip
 
 
-def test_a_sequence_without_truth_is_refused(monkeypatch, graph_bundle, data):
+def test_a_sequence_without_truth_is_refused(monkeypatch, quick_bundle, data):
     (data / "A" / "gt" / "gt.txt").unlink()
     monkeypatch.setattr(peers, "PEERS", ())
-    command = ["compare-trackers", "--data", str(data), "--bundle", str(graph_bundle.path)]
+    command = ["compare-trackers", "--data", str(data), "--bundle", str(quick_bundle.path)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "no ground truth" in result.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,15 @@ def test_truncated_checkpoint(kept, zipped, plain, tmp_path):
     file.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(ExportError, match="damaged"):
         load_state_dict(file, BACKBONES["imagenet-r18"])
+
+
+def test_an_archive_that_would_fill_the_memory_is_not_opened(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data/0", bytes(100_000_000))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was opened"))
+    with pytest.raises(ExportError, match="would take 100 MB of memory"):
+        load_state_dict(path, BACKBONES["vfs-r18"])
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -105,11 +105,11 @@ def test_half_precision(tmp_path, shared_models):
     assert bundle.graph("detector").max_abs_error < 0.1
 
 
-def test_what_is_no_detectors_bundle(tmp_path, graph_bundle, nano_bundle):
-    with pytest.raises(DetectionError, match=r"is the bundle of the backbone .*--bundle"):
-        open_model(graph_bundle.path)
+def test_what_is_no_detectors_bundle(tmp_path, quick_bundle, nano_bundle):
+    with pytest.raises(DetectionError, match=r"is the bundle of the backbone model .*--bundle"):
+        open_model(quick_bundle.path)
     with pytest.raises(
-        BundleError, match="is of the detector yolox_nano and has no graph backbone"
+        BundleError, match="is of the detector model yolox_nano and has no graph backbone"
     ):
         nano_bundle.graph("backbone")
     with pytest.raises(ExportError, match="already exists: add --force"):
@@ -158,7 +158,7 @@ def test_doctor_parity_and_bench_take_detectors(tmp_path, nano_bundle, shared_mo
     said = run_cli("doctor", nano_bundle.path)
     assert "detector yolox_nano fp32, 416x416" in said
     calibrate = ("calibrate", nano_bundle.path, "--frames", source, "--output", tmp_path / "int8")
-    assert "is of the detector yolox_nano" in run_cli(*calibrate, status=1)
+    assert "is of the detector model yolox_nano" in run_cli(*calibrate, status=1)
 
 
 def test_a_detector_that_changed_is_noticed(tmp_path):
@@ -172,8 +172,8 @@ def test_a_detector_that_changed_is_noticed(tmp_path):
     assert "cpu: scores differ by 2.7e-01, bound 1e-03" in ran.stderr.splitlines()[-1]
 
 
-def test_bench_of_a_backbone_needs_a_task(graph_bundle):
-    assert "add --task mot|mots" in run_cli("bench", graph_bundle.path, status=2)
+def test_bench_of_a_backbone_needs_a_task(quick_bundle):
+    assert "add --task mot|mots" in run_cli("bench", quick_bundle.path, status=2)
 
 
 # Engines.

@@ -28,6 +28,8 @@ from unitrack_edge.records import Frame  # noqa: E402
 from unitrack_edge.runtime.boxes import iou_matrix  # noqa: E402
 from unitrack_edge.runtime.detectors.model import ModelSettings, open_model  # noqa: E402
 
+from ...support.tolerance import assert_within, sum_error  # noqa: E402
+
 PLACES = ("tud_256x256", "tud_256x448", "tud_384x512", "posetrack_256x256", "posetrack_384x512")
 
 
@@ -131,11 +133,21 @@ def test_files_of_other_models_are_refused(movenet_file, blazepose_file):
         build_blazepose(movenet_file)
 
 
+def rounding(model):
+    """Of a network's outputs, relative to the largest: every layer adds that of its longest sum."""
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    longest = max(np.prod(weights[node.input[1]][1:]) for node in layers)
+    return np.sqrt(len(layers)) * sum_error(longest)
+
+
 def test_blazepose_is_the_known_graph(blazepose_file, shared_models):
+    """On any processor: both may sum in another order, and one sees two crops at once."""
     path = shared_models / "blazepose_full.onnx"
     if not path.is_file():
         pytest.skip(f"{path} is absent")
-    one = session(build_blazepose(blazepose_file))
+    model = build_blazepose(blazepose_file)
+    one, error = session(model), rounding(model)
     other = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(3)
     crops = rng.random((2, 256, 256, 3), dtype=np.float32)
@@ -146,7 +158,7 @@ def test_blazepose_is_the_known_graph(blazepose_file, shared_models):
     for row in range(2):
         expected = other.run(None, {"input_1": crops[row : row + 1]})
         for values, true in zip(found, expected, strict=True):
-            np.testing.assert_allclose(values[row : row + 1], true, atol=1e-5, rtol=1e-5)
+            assert_within(values[row : row + 1], true, error * np.abs(true).max())
 
 
 def test_half_precision_is_in_the_graph(movenet_file, blazepose_file):

@@ -279,6 +279,84 @@ def test_classic_tensorrt_builds_for_the_gpu_at_hand_only(library):
         engine_writer._resolve(classic, "current", None)
 
 
+def test_a_gpu_that_rtx_does_not_know_is_refused_before_anything_is_built(library):
+    """H100: NVIDIA's support matrix of TensorRT for RTX names no compute capability 9.0."""
+    hopper = GpuInfo("NVIDIA H100", "sm90", 80000, "13.0")
+    with pytest.raises(BuildError) as caught:
+        engine_writer._resolve(library, "current", hopper)
+    said = str(caught.value)
+    assert "NVIDIA H100 (sm90), is none that tensorrt-rtx" in said
+    assert "sm120" in said
+    assert "--engine tensorrt, or --backend cuda" in said
+    ada = GpuInfo("RTX 4090", "sm89", 24000, "13.0")
+    assert engine_writer._resolve(library, "current", ada) == "sm89"
+    assert engine_writer._resolve(library, "portable", hopper) == "portable"
+
+
+def test_float32_products_are_computed_in_float32_whatever_the_bundle(library):
+    """`BuilderFlag.TF32` is on by default, says its documentation."""
+    config = library.trt.Builder(library.logger).create_builder_config()
+    assert config.get_flag(library.trt.BuilderFlag.TF32)
+    engine_builder.keep_float32(library.trt, config)
+    assert not config.get_flag(library.trt.BuilderFlag.TF32)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_every_build_keeps_float32(library, tiny_bundle, monkeypatch, precision):
+    kept = []
+    monkeypatch.setattr(engine_builder, "keep_float32", lambda _trt, config: kept.append(config))
+    monkeypatch.setattr(engine_builder, "check_precision", lambda *_: {})
+    graph = tiny_bundle.spec.graphs["pick"]
+    ranges = {"rows": (1, 4, 16), "chosen": (1, 2, 16)}
+    options = engine_builder.BuildOptions("sm86")
+    path = tiny_bundle.path / graph.file
+    engine_builder.build_engine(library, path, graph, precision, ranges, options)
+    assert len(kept) == 1
+
+
+class Config:
+    """A builder configuration as TensorRT documents it: damaged bytes give no cache, and those of
+    another device are answered with false (`IBuilderConfig::setTimingCache`)."""
+
+    def __init__(self):
+        self.used = None
+
+    def create_timing_cache(self, data):
+        return None if data == b"damaged" else data
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        assert not ignore_mismatch
+        if cache == b"of another device":
+            return False
+        self.used = cache
+        return True
+
+
+@pytest.mark.parametrize(
+    ("data", "used", "kept"),
+    [
+        (b"good", True, b"good"),
+        (b"", True, b""),
+        (b"damaged", False, b""),
+        (b"of another device", False, b""),
+    ],
+)
+def test_a_timing_cache_that_cannot_be_used_is_replaced(data, used, kept):
+    config = Config()
+    assert engine_builder.set_timing_cache(config, data) is used
+    assert config.used == kept
+
+
+def test_what_was_not_as_asked_for_is_told(tiny_bundle, monkeypatch):
+    real = engine_builder.build_engine
+    monkeypatch.setattr(
+        engine_writer, "build_engine", lambda *a: replace(real(*a), warnings=("the cache is bad",))
+    )
+    told = []
+    build_engines(tiny_bundle, EngineRequest(RTX, ("sm86",), graphs=("pick",)), warn=told.append)
+    assert told == ["the cache is bad"]
+
+
 def test_a_graph_that_tensorrt_does_not_know(tiny_bundle):
     onnx = pytest.importorskip("onnx")
     path = tiny_bundle.path / "pick.onnx"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unitrack_edge.heads.association import similarity
 from unitrack_edge.heads.association.mask_points import describe_grid
 from unitrack_edge.heads.association.similarity import rsm_costs
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, points_of
+from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
 
 from ...reference.rsm_plain import rsm_cost
@@ -26,7 +26,7 @@ def objects(rng, count, points, base):
 
 @pytest.mark.parametrize("most", [1, 700, 1500, 10**9])
 def test_parts_change_nothing(tiny, monkeypatch, most):
-    monkeypatch.setattr(similarity, "_MOST_AFFINITIES", most)
+    monkeypatch.setattr(tiny, "values_at_once", lambda: most)
     rng = np.random.default_rng(0)
     base = rng.standard_normal((9, 16))
     tracks, detections = objects(rng, 7, 6, base), objects(rng, 5, 9, base)
@@ -42,7 +42,7 @@ def test_parts_change_nothing(tiny, monkeypatch, most):
     assert (tiny.calls.count("rsm") == 1) == (most == 10**9)
 
 
-class Small:
+class Small(Graphs):
     """A runner whose engines take few objects, and refuse more."""
 
     def __init__(self, graphs, limits):
@@ -97,6 +97,6 @@ def test_masks_of_any_number_of_objects(tiny, most):
     features = FeatureMap(array, Letterbox.fit((48, 64), (48, 64)), 8)
     grid = rng.random((5, 6, 8)) < 0.5
     small = Small(tiny, {("point_features", n): most for n in (1, 2)})
-    got, want = (describe_grid(graphs, grid, features, 20) for graphs in (small, tiny))
+    got, want = (describe_grid(graphs, grid, features.array, 20) for graphs in (small, tiny))
     np.testing.assert_array_equal(got.mask, want.mask)
     np.testing.assert_allclose(got.points, want.points, atol=1e-6)

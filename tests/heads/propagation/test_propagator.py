@@ -74,11 +74,11 @@ def test_propagator_is_the_definition(tiny, rows, cols, labels, changed):
 
 
 @pytest.mark.parametrize(("rows", "cols", "labels"), [(1, 1, 2), (2, 3, 9), (9, 14, 2)])
-def test_exported_graphs_give_the_same(graph_runner, rows, cols, labels):
-    channels = graph_runner.spec.channels
+def test_exported_graphs_give_the_same(quick_runner, rows, cols, labels):
+    channels = quick_runner.spec.channels
     frames, first = video(rows, cols, 4, labels, seed=1, channels=channels)
     settings_ = DEFAULTS | {"memory": 2, "radius": 4.0}
-    propagator = Propagator(graph_runner, rows, cols, **settings_)
+    propagator = Propagator(quick_runner, rows, cols, **settings_)
     propagator.start(frames[0], first)
     want = propagate_video([frame[0] for frame in frames], first, **settings_)
     for number, (frame, expected) in enumerate(zip(frames[1:], want, strict=True), 1):
@@ -105,7 +105,7 @@ def wide_runner():
     return TorchRunner(top_k=70)
 
 
-def test_propagator_golden(graph_runner, golden):
+def test_propagator_golden(quick_runner, golden):
     """What the public code computes: six memory frames, the first searched everywhere.
 
     Rows of zeros make the 32 channels as many as the graph's, and change no product.  The public
@@ -114,7 +114,7 @@ def test_propagator_golden(graph_runner, golden):
     numbers = golden("propagate")
     keys, labels = numbers["keys"], numbers["labels"]
     count, channels, rows, cols = keys.shape
-    spare = graph_runner.spec.channels - channels
+    spare = quick_runner.spec.channels - channels
 
     def frame(planes):
         return np.pad(planes.transpose(1, 2, 0), ((0, 0), (0, 0), (0, spare)))[None]
@@ -123,7 +123,7 @@ def test_propagator_golden(graph_runner, golden):
         return np.ascontiguousarray(planes.reshape(len(planes), -1).T)
 
     propagator = Propagator(
-        graph_runner,
+        quick_runner,
         rows,
         cols,
         top_k=int(numbers["topk"]),
@@ -171,7 +171,7 @@ def test_chunks_change_nothing(tiny, monkeypatch, values):
         return [propagator.step(frame) for frame in frames[1:]], len(tiny.calls)
 
     whole, calls = run()
-    monkeypatch.setattr(propagation, "_CHUNK_VALUES", values)
+    monkeypatch.setattr(tiny, "values_at_once", lambda: values)
     parts, more_calls = run()
     assert more_calls >= 2 * calls
     for number, (a, b) in enumerate(zip(whole, parts, strict=True), 1):

@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,6 +168,35 @@ def test_a_graph_outside_the_folder_is_not_read(bundle, tmp_path, elsewhere, mon
 def test_impossible_values(bundle, fields):
     change(bundle, **fields)
     assert "bundle.json is damaged" in refusal(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"stride": 1_000_000}, {"channels": 1 << 30}, {"sizes_hw": [[64, 1 << 20]]}]
+)
+def test_sizes_that_would_take_all_memory(bundle, fields):
+    change(bundle, **fields)
+    assert "must not be above" in refusal(bundle.path)
+
+
+@pytest.mark.parametrize("field", ["backbone", "arch", "layer"])
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\x07b", "\u202egnp", "\x9b31m"])
+def test_names_that_a_terminal_would_obey(bundle, field, name):
+    change(bundle, **{field: name})
+    assert "control characters" in refusal(bundle.path)
+
+
+def test_weights_in_another_file_are_refused(bundle):
+    onnx = pytest.importorskip("onnx", reason="the graph is written with onnx: extra 'export'")
+    name = next(iter(bundle.spec.graphs))
+    graph = bundle.spec.graphs[name]
+    path = bundle.path / graph.file
+    model = onnx.load(path)
+    weights = np.ones((64, 64), np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "unused"))
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    content = path.read_bytes()
+    change_graph(bundle, size_bytes=len(content), sha256=sha256_of(path))
+    assert "keeps weights in another file" in refusal(bundle.path)
 
 
 @pytest.mark.parametrize("dtype", ["float3", "object", 5, None])

@@ -112,6 +112,17 @@ def test_the_largest_objects_are_kept():
     assert sorted(found.boxes_xyxy[:, 0].round(-1)) == [190, 250]
 
 
+def test_too_few_frames_to_learn_from_are_noted():
+    detector = MotionDetector()
+    for frame in scene(lambda _: [], 6):
+        assert len(detector.detect(frame)) == 0
+    assert detector.notes(6) == [
+        "--detector motion reported nothing: its first 10 frames teach it the background, and "
+        "there were 6"
+    ]
+    assert MotionDetector().notes() == []
+
+
 def test_a_camera_that_moves_is_noted():
     detector = MotionDetector()
     for frame in scene(lambda _: [], LEARN):

@@ -347,12 +347,12 @@ def clip(tmp_path):
 
 
 @pytest.mark.parametrize("task", ["posetrack", "mots"])
-def test_track(clip, graph_bundle, task):
+def test_track(clip, quick_bundle, task):
     model = {"posetrack": red_pose, "mots": red_mask}[task](clip / "model.onnx")
     flag = {"posetrack": "--pose-model", "mots": "--mask-model"}[task]
     recognised = f"--pose-model {model}: recognised as MoveNet, crops of 64x64\n"
     said = run_cli(
-        *("track", clip / "img1", "--task", task, "--bundle", graph_bundle.path),
+        *("track", clip / "img1", "--task", task, "--bundle", quick_bundle.path),
         *("--detections", clip / "boxes.txt", flag, model, "--output", clip / "out"),
         *(f"--{task}-height", 128, f"--{task}-width", 160, "--save-video"),
         stderr=recognised if task == "posetrack" else "",
@@ -369,12 +369,12 @@ def test_track(clip, graph_bundle, task):
         assert len((clip / "out" / "tracks.txt").read_text().splitlines()) == 8
 
 
-def test_two_models_of_two_tasks(clip, graph_bundle):
+def test_two_models_of_two_tasks(clip, quick_bundle):
     """Each task takes its own."""
     pose, mask = red_pose(clip / "pose.onnx"), red_mask(clip / "mask.onnx")
     run_cli(
         *("track", clip / "img1", "--task", "mots", "--task", "posetrack", "--task", "mot"),
-        *("--bundle", graph_bundle.path, "--detections", clip / "boxes.txt"),
+        *("--bundle", quick_bundle.path, "--detections", clip / "boxes.txt"),
         *("--pose-model", pose, "--mask-model", mask, "--output", clip / "out"),
         *("--mots-height", 128, "--mots-width", 160, "--max-frames", 2),
         stderr=f"--pose-model {pose}: recognised as MoveNet, crops of 64x64\n",

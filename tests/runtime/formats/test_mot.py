@@ -9,6 +9,7 @@ import pytest
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.evaluation.metrics.mot import score_mot
 from unitrack_edge.runtime.formats.mot import read_mot, read_mot_results, read_mot_truth
+from unitrack_edge.runtime.formats.text import ReadOptions
 
 from ...support.frames import frame
 
@@ -57,7 +58,7 @@ def test_world_coordinates_are_no_class(opened):
 def test_rows_without_a_class_are_what_the_caller_says(tmp_path):
     path = tmp_path / "boxes.txt"
     path.write_text("1,-1,2,3,4,5,1\n1,-1,9,3,4,5,1,3\n")
-    found = read_mot(path, default_class="Person").detect(frame())
+    found = read_mot(path, ReadOptions(default_class="Person")).detect(frame())
     assert found.classes.tolist() == [0, 3]
     assert found.is_person().tolist() == [True, False]
 
@@ -79,13 +80,11 @@ def test_a_file_of_the_benchmark_holds_people(tmp_path, beside):
         "1,-1,10,10,5",
         "1,-1,10,10,5,x,1",
         "1,-1,10,,5,5,1",
-        "1,-1,10,10,5,5,1,",
         "1,-1,nan,10,5,5,1",
         "1,-1,10,inf,5,5,1",
         "1,-1,10,10,5,5,nan",
         "1,-1,10,10,0,5,1",
         "1,-1,10,10,5,-5,1",
-        "0,-1,10,10,5,5,1",
         "-3,-1,10,10,5,5,1",
         "1.5,-1,10,10,5,5,1",
         "1,-1,10,10,5,5,1,0.5,1",
@@ -97,12 +96,16 @@ def test_a_file_of_the_benchmark_holds_people(tmp_path, beside):
 )
 def test_a_malformed_mot_row_is_named(opened, row):
     with pytest.raises(DetectionError, match=r"det\.txt, line 3: ") as caught:
-        opened(f"1,-1,10,10,5,5,1\n\n{row}\n")
+        opened(f"1,-1,10,10,5,5,1\n\n{row}\n", strict=True)
     assert "\n" not in str(caught.value)
 
 
 def test_boxes_outside_are_left_out_with_a_note(opened):
-    rows = ["1,-1,1,1,9,9,1"] * 4 + ["1,-1,-8,-8,12,12,1", "2,-1,65,1,9,9,1", "1,-1,-9,1,9,9,1"]
+    rows = [f"1,-1,1,1,9,{k},1" for k in (6, 7, 8, 9)] + [
+        "1,-1,-8,-8,12,12,1",
+        "2,-1,65,1,9,9,1",
+        "1,-1,-9,1,9,9,1",
+    ]
     file = opened("\n".join(rows))
     assert len(file.detect(frame(0))) == 5
     assert file.detect(frame(0)).boxes_xyxy[-1].tolist() == [-9, -9, 3, 3]
@@ -213,3 +216,37 @@ def test_real_truth_files() -> None:
     rows = [line.split(",") for line in modern.read_text().split()]
     assert kept == sum(r[6] != "0" and r[7] == "1" for r in rows)
     assert 0 < kept < len(rows)
+
+
+# What people's files look like.
+
+ROWS = ("1,-1,11,21,5,6,0.5", "2,-1,12,21,5,6,0.5")
+HEADER = "frame,id,bb_left,bb_top,bb_width,bb_height,conf,x,y,z"
+
+
+@pytest.mark.parametrize("columns", [6, 7, 8, 9, 10])
+@pytest.mark.parametrize("end", ["", ",", " , "])
+def test_six_to_ten_columns_and_a_comma_at_the_end(opened, columns, end):
+    fields = ("1", "-1", "11", "21", "5", "6", "0.5", "3", "-1", "-1")
+    row = ",".join(fields[:columns])
+    found = opened(f"{row}{end}\n").detect(frame())
+    assert found.boxes_xyxy.tolist() == [[10, 20, 15, 26]]
+    assert found.scores.tolist() == [1.0 if columns == 6 else 0.5]
+    assert found.classes.tolist() == [3 if columns in (8, 9) else -1]
+
+
+@pytest.mark.parametrize("header", [HEADER, f"# {HEADER}", "% made by hand", "", f"\n\n{HEADER}"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_headers_comments_and_encodings(opened, header, encoding):
+    text = "\r\n".join((header, ROWS[0], "# between", "", ROWS[1], ""))
+    file = opened(text.encode(encoding))
+    assert [file.detect(frame(k)).boxes_xyxy.tolist() for k in range(2)] == [
+        [[10, 20, 15, 26]],
+        [[11, 20, 16, 26]],
+    ]
+    assert file.notes(2) == []
+
+
+def test_a_header_of_another_language_is_passed_over(opened):
+    file = opened("bild,nummer,links,oben,breite,hoehe\n1,-1,11,21,5,6\n")
+    assert file.detect(frame()).boxes_xyxy.tolist() == [[10, 20, 15, 26]]

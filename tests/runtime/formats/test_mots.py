@@ -73,7 +73,7 @@ def test_empty_masks_are_noted(opened):
 )
 def test_a_malformed_mots_row_is_named_when_the_file_is_opened(opened, row, problem):
     with pytest.raises(DetectionError, match=rf"det\.txt, line 2: .*{problem}") as caught:
-        opened(f"{mots_row(1)}{row}\n", file_format="mots")
+        opened(f"{mots_row(1)}{row}\n", file_format="mots", strict=True)
     assert "\n" not in str(caught.value)
 
 

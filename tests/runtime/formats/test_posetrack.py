@@ -93,7 +93,7 @@ def test_posetrack_person_without_anything_is_noted(opened):
     ("content", "problem"),
     [
         ("{", "line 1: not valid JSON"),
-        ("[]", "'images'"),
+        ("[1]", "'images'"),
         ({"images": []}, "'annotations'"),
         ({"images": [1], "annotations": []}, "'images'"),
         ({"images": [{}], "annotations": []}, "'id'"),
@@ -113,5 +113,5 @@ def test_posetrack_person_without_anything_is_noted(opened):
 )
 def test_malformed_posetrack_files(opened, content, problem):
     with pytest.raises(DetectionError, match=problem) as caught:
-        opened(content, "det.json")
+        opened(content, "det.json", strict=True)
     assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,14 @@ from unitrack_edge.runtime.inference.onnxruntime import (
     OnnxRuntimeEngine,
     OrtArray,
     available_cores,
-    make_cache_folder,
     place_on_device,
+)
+from unitrack_edge.runtime.inference.providers import (
+    ALLOW_VARIABLE,
+    RECORD_ASSIGNMENT,
+    check_assignment,
+    cuda_options,
+    make_cache_folder,
     tensorrt_options,
 )
 from unitrack_edge.runtime.inference.registry import open_backend
@@ -282,6 +289,72 @@ def test_onnx_runtimes_tensorrt_is_told_shapes_precision_and_where_to_keep(monke
     assert tensorrt_options(profiled_graph(), half=False)["trt_fp16_enable"] == "False"
     # A foreign model has no profile of ours.
     assert "trt_profile_min_shapes" not in tensorrt_options(None, half=False)
+
+
+def test_the_cuda_provider_is_told_what_keeps_results_and_memory(monkeypatch):
+    """The names are those of ONNX Runtime's documentation of its CUDA provider."""
+    options = cuda_options()
+    assert options["use_tf32"] == "0"
+    assert options["prefer_nhwc"] == "1"
+    assert options["cudnn_conv_algo_search"] == "HEURISTIC"
+    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert 1 << 30 <= int(options["gpu_mem_limit"]) <= 8 << 30
+    given = []
+    present = lambda: ["CUDAExecutionProvider", "TensorrtExecutionProvider"]  # noqa: E731
+    monkeypatch.setattr(onnxruntime, "get_available_providers", present)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **kw: given.append(kw) or 1 / 0)
+    monkeypatch.setenv("UNITRACK_CACHE", "/nonexistent/never/written")
+    with pytest.raises(ZeroDivisionError):
+        OnnxRuntimeEngine("g.onnx", profiled_graph(), device="cuda")
+    assert given[0]["providers"] == [("CUDAExecutionProvider", options)]
+    assert given[0]["enable_fallback"] is False
+
+
+def assigned(path):
+    """A session of the CPU that keeps what it was given, as those of a GPU do."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def test_nodes_that_are_left_to_the_cpu_are_an_error_that_names_them(bundle, monkeypatch):
+    monkeypatch.delenv(ALLOW_VARIABLE, raising=False)
+    path = bundle.path / bundle.spec.graphs["mix"].file
+    session = assigned(path)
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        pytest.skip("this ONNX Runtime does not say which provider a node was given to")
+    said = r"leaves .*MatMul.* to the CPU.*--backend cpu"
+    with pytest.raises(BackendError, match=said) as caught:
+        check_assignment(session, path)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv(ALLOW_VARIABLE, "1")
+    assert any(node.startswith("MatMul") for node in check_assignment(session, path))
+
+
+class Assigned:
+    """A session of which some nodes are on the CPU."""
+
+    def __init__(self, **operators):
+        part = lambda name, kinds: SimpleNamespace(  # noqa: E731
+            ep_name=name,
+            get_nodes=lambda: [SimpleNamespace(op_type=k, name=f"/{k}_1") for k in kinds],
+        )
+        self._parts = [part(f"{name}ExecutionProvider", kinds) for name, kinds in operators.items()]
+
+    def get_providers(self):
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self):
+        return self._parts
+
+
+def test_shapes_may_be_computed_on_the_host():
+    shapes = Assigned(CUDA=["Conv", "Gather"], CPU=["Shape", "Gather", "Concat", "Unsqueeze"])
+    assert check_assignment(shapes, "g.onnx") == ()
+    left = ["Shape", "Einsum", "TopK", "GridSample", "NonMaxSuppression"]
+    many = Assigned(CUDA=["Conv"], CPU=left)
+    with pytest.raises(BackendError, match=r"Einsum /Einsum_1, TopK .* and 1 more to the CPU"):
+        check_assignment(many, "g.onnx")
 
 
 def test_a_cache_that_cannot_be_written_names_the_variable(monkeypatch, tmp_path):

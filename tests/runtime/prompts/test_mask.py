@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import DetectionError, OutputError
@@ -67,6 +68,41 @@ def test_a_mask_is_taken_as_it_is(tmp_path):
     labels, find = labels_to_start(str(path), SIZE_HW)
     assert np.array_equal(labels, mask)
     assert find is None
+
+
+@pytest.mark.parametrize("palette", [True, False])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0, 1, 2, 255), (0, 1, 2, 0)),  # DAVIS: 255 is void
+        ((0, 1, 255), (0, 1, 0)),
+        ((0, 3, 7, 255), (0, 3, 7, 0)),
+        ((0, 85, 170, 255), (0, 85, 170, 255)),  # objects by grey values
+        ((0, 127, 255), (0, 127, 255)),
+        ((0, 1, 2, 3), (0, 1, 2, 3)),
+    ],
+)
+def test_void_is_no_object(tmp_path, palette, values, expected):
+    labels = np.repeat(np.array(values, np.uint8), 6)[None].repeat(8, axis=0)
+    path = tmp_path / "mask.png"
+    if palette:
+        path.write_bytes(encode_palette_png(labels, davis_palette()))
+    else:
+        assert cv2.imwrite(str(path), labels)
+    read, _ = labels_to_start(str(path), labels.shape)
+    assert read[0, ::6].tolist() == list(expected)
+
+
+@pytest.mark.parametrize("palette", [True, False])
+def test_a_mask_of_255_alone_is_an_object(tmp_path, palette):
+    labels = np.zeros((8, 12), np.uint8)
+    labels[2:5, 3:7] = 255
+    path = tmp_path / "mask.png"
+    if palette:
+        path.write_bytes(encode_palette_png(labels, davis_palette()))
+    else:
+        assert cv2.imwrite(str(path), labels)
+    np.testing.assert_array_equal(labels_to_start(str(path), (8, 12))[0] > 0, labels > 0)
 
 
 def test_no_box_and_no_display_are_errors(image, drawn, monkeypatch):

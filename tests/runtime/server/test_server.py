@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -12,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import cv2
 import numpy as np
@@ -20,30 +19,29 @@ import pytest
 from unitrack_edge.errors import OutputError, RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.events import FrameEvent, SourceEvent
-from unitrack_edge.runtime.server.auth import Access, Address, parse_address, token_for
+from unitrack_edge.runtime.server.auth import (
+    Access,
+    Address,
+    Tokens,
+    parse_address,
+    tokens_for,
+)
 from unitrack_edge.runtime.server.commands import MAX_WAITING, Commands, StartCommand
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 
 from ...support.browser import Browser
 from ...support.live_run import HEIGHT, WIDTH, Producer, event, opened
+from ...support.live_server import HERE, TOKEN, VIEWER_TOKEN, get, log_in, post, serving
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")
 
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 from unitrack_edge.runtime.server import app  # noqa: E402
+from unitrack_edge.runtime.server import hub as hub_module  # noqa: E402
 from unitrack_edge.runtime.server.app import LiveServer  # noqa: E402
-from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, LiveHub  # noqa: E402
-from unitrack_edge.runtime.server.stats import SourceStats  # noqa: E402
-
-HERE = Address("127.0.0.1", 0)
-TOKEN = "correct horse battery"
-
-
-@contextlib.contextmanager
-def serving(commands=None, address=HERE, token=None):
-    with LiveHub() as hub, LiveServer(hub, commands, address, token) as server:
-        yield hub, server.url
+from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, Health, LiveHub  # noqa: E402
+from unitrack_edge.runtime.server.stats import SourceStats, metrics_text  # noqa: E402
 
 
 @pytest.fixture
@@ -51,27 +49,6 @@ def site(monkeypatch):
     monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
     with serving(Commands()) as both:
         yield both
-
-
-def get(url, **headers):
-    """Status, headers and body."""
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers, error.read()
-
-
-def post(url, data, **headers):
-    body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    headers = {"Content-Type": "application/json", **headers}
-    request = urllib.request.Request(url, body, headers, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
 
 
 # Addresses and tokens.
@@ -99,7 +76,7 @@ def test_what_is_no_address(text):
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
 def test_this_machine_needs_no_token(host, monkeypatch):
     monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
-    assert token_for(Address(host, 1), None) is None
+    assert tokens_for(Address(host, 1), None) == Tokens()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "box.local"])
@@ -107,26 +84,26 @@ def test_any_other_address_needs_a_token(host, monkeypatch):
     monkeypatch.delenv("UNITRACK_TOKEN", raising=False)
     for token in (None, ""):
         with pytest.raises(RequestError, match=r"give --serve-token TOKEN .*UNITRACK_TOKEN"):
-            token_for(Address(host, 1), token)
+            tokens_for(Address(host, 1), token)
     monkeypatch.setenv("UNITRACK_TOKEN", TOKEN)
-    assert token_for(Address(host, 1), None) == TOKEN
-    assert token_for(Address(host, 1), "another one") == "another one"
+    assert tokens_for(Address(host, 1), None) == Tokens(TOKEN)
+    assert tokens_for(Address(host, 1), "another one") == Tokens("another one")
     with pytest.raises(RequestError, match="got 5 characters, expected 8"):
-        token_for(Address(host, 1), "short")
+        tokens_for(Address(host, 1), "short")
 
 
 def test_who_knows_the_token():
-    access = Access(Address("0.0.0.0", 80), TOKEN)
-    name, value = access.cookie
+    access = Access(Address("0.0.0.0", 80), Tokens(TOKEN))
+    name, value = access.cookie("operator")
     assert TOKEN not in value
-    assert access.has_token({"authorization": f"Bearer {TOKEN}"}, None)
-    assert access.has_token({}, TOKEN)
-    assert access.has_token({"cookie": f"a=b; {name}={value}"}, None)
+    assert access.role({"authorization": f"Bearer {TOKEN}"}, None) == "operator"
+    assert access.role({}, TOKEN) == "operator"
+    assert access.role({"cookie": f"a=b; {name}={value}"}, None) == "operator"
     for headers in ({}, {"authorization": TOKEN}, {"authorization": "Bearer x"}, {"cookie": name}):
-        assert not access.has_token(headers, None)
-    assert not access.has_token({"cookie": f"{name}={TOKEN}"}, None)
-    assert not access.has_token({"cookie": f"{name}={value}"}, "wrong")
-    assert not access.has_token({}, "wröng")
+        assert access.role(headers, None).status == 401
+    assert access.role({"cookie": f"{name}={TOKEN}"}, None).status == 401
+    assert access.role({"cookie": f"{name}={value}"}, "wrong").status == 401
+    assert access.role({}, "wröng").status == 401
 
 
 def test_a_server_with_a_token_shows_nothing_without_it():
@@ -139,15 +116,10 @@ def test_a_server_with_a_token_shows_nothing_without_it():
         assert get(url + "state", Authorization=f"Bearer {TOKEN}")[0] == 200
         assert get(url + "state?token=" + TOKEN.replace(" ", "%20"))[0] == 200
         # A browser is given a cookie, and the token leaves its address bar.
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-        connection.request("GET", "/?token=" + TOKEN.replace(" ", "%20"))
-        answer = connection.getresponse()
-        assert (answer.status, answer.headers["location"]) == (303, "/")
-        cookie = answer.headers["set-cookie"]
+        cookie = log_in(url, TOKEN)
         assert "HttpOnly" in cookie
         assert "samesite=strict" in cookie.lower()
         assert get(url, Cookie=cookie.split(";")[0])[0] == 200
-        connection.close()
 
 
 def test_another_name_for_this_machine_is_refused(site):
@@ -178,9 +150,11 @@ def test_a_port_in_use(site):
 
 def test_addresses_that_are_not_ours():
     with LiveHub() as hub:
+        with pytest.raises(RequestError, match="can be reached from other machines"):
+            LiveServer(hub, None, Address("0.0.0.0", 0))
         for host in ("192.0.2.1", "no-such-host.invalid"):
             with pytest.raises(OutputError, match=rf"--serve {host}:80"):
-                LiveServer(hub, None, Address(host, 80), TOKEN)
+                LiveServer(hub, None, Address(host, 80), Tokens(TOKEN))
 
 
 @pytest.mark.parametrize("package", ["prometheus_client", "starlette", "uvicorn"])
@@ -248,6 +222,9 @@ def test_state_and_metrics(site):
         "unitrack_fps": "gauge",
         "unitrack_tracks": "gauge",
         "unitrack_stage_seconds": "counter",
+        "unitrack_source_status": "gauge",
+        "unitrack_last_frame_age_seconds": "gauge",
+        "unitrack_refused_requests": "counter",
     }
     assert all(family.documentation for family in families.values())
 
@@ -260,6 +237,51 @@ def test_frames_per_second():
     assert stats.fps(199 / 20) == pytest.approx(20)
     assert 0 < stats.fps(199 / 20 + 8) <= 5
     assert stats.fps(199 / 20 + 100) == 0
+
+
+def test_what_a_source_is():
+    stats = SourceStats("door", 100.0)
+    assert (stats.status, stats.quiet_s(105.0)) == ("waiting", 5)
+    stats.add_event(opened())
+    assert stats.status == "waiting"
+    stats.add_frame(event(0), 110.0)
+    for kind in ("warning", "changed"):
+        stats.add_event(SourceEvent("door", kind, "something"))
+        assert (stats.status, stats.up, stats.quiet_s(112.0)) == ("tracking", True, 2)
+    for kind, status in {"lost": "lost", "returned": "waiting", "failed": "failed"}.items():
+        stats.add_event(SourceEvent("door", kind, "something"))
+        assert stats.status == status
+    assert stats.state(112.0)["status"] == "failed"
+    text = metrics_text([stats], 112.0, {"wrong token": 3}).decode()
+    assert 'unitrack_source_status{source="door",status="failed"} 1.0' in text
+    assert 'unitrack_source_status{source="door",status="tracking"} 0.0' in text
+    assert 'unitrack_last_frame_age_seconds{source="door"} 2.0' in text
+    assert 'unitrack_refused_requests_total{reason="wrong token"} 3.0' in text
+
+
+def test_a_run_is_healthy_while_any_source_gives_frames(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(hub_module.time, "monotonic", lambda: now)
+    with LiveHub(10.0) as hub:
+        assert hub.health().ok  # the model is being loaded
+        now += 11
+        assert hub.health() == Health(False, [], 10.0)
+        hub.on_source(SourceEvent("door", "waiting", "not there yet"))
+        hub.on_frame(event(0, "yard"))
+        now += 9
+        assert hub.health() == Health(True, [], 10.0)
+        hub.on_frame(event(1, "yard"))
+        now += 2
+        assert hub.health() == Health(True, ["door"], 10.0)
+        assert not hub.health("door").ok
+        assert hub.health("yard").ok
+        now += 20
+        assert hub.health() == Health(False, ["door", "yard"], 10.0)
+        hub.on_source(SourceEvent("door", "ended", "done"))
+        hub.on_source(SourceEvent("yard", "ended", "done"))
+        assert hub.health().ok  # a run that is done is not ill
+        with pytest.raises(KeyError):
+            hub.health("nobody")
 
 
 def test_images_show_the_tracks_and_are_encoded_once(monkeypatch):
@@ -501,14 +523,23 @@ PIXELS = f"""(() => {{
 }})()"""
 
 
+STYLED = "getComputedStyle(document.body).backgroundColor === 'rgb(20, 23, 27)'"
+FOREIGN_SCRIPT = """(() => {
+  const script = document.createElement("script");
+  script.textContent = "window.foreign = 1";
+  document.body.append(script);
+  return window.foreign;
+})()"""
+
+
 @pytest.mark.alone
 def test_the_page_in_chromium():
     commands = Commands()
     with (
-        serving(commands) as (hub, url),
+        serving(commands, token=TOKEN, viewer_token=VIEWER_TOKEN) as (hub, url),
         Producer(hub, 20),
         Producer(hub, 20, "yard", "vos"),
-        Browser(url) as browser,
+        Browser(url + "?" + urlencode({"token": TOKEN})) as browser,
     ):
         before = browser.until(PIXELS)
         browser.until(f"{PIXELS} !== {before}")  # the image moves
@@ -518,6 +549,9 @@ def test_the_page_in_chromium():
         browser.until(f"{shown} !== {json.dumps(figures)}")
         assert "tracks sot" in figures
         assert "backbone" in browser.value("document.querySelector('.stages').textContent")
+        assert browser.value("location.search") == ""
+        assert browser.value(STYLED)
+        assert browser.value(FOREIGN_SCRIPT) is None
         left, top, width, height = area_of(browser)
         browser.drag((left + width / 4, top + height / 4), (left + width / 2, top + height * 3 / 4))
         browser.until("document.querySelector('#note').textContent === 'door: sot started'")
@@ -539,3 +573,9 @@ def test_the_page_in_chromium():
         assert len(image) > 10_000
         if folder := os.environ.get("UNITRACK_SCREENSHOTS"):
             (Path(folder) / "serve.png").write_bytes(image)
+        hub.on_source(SourceEvent("attic", "waiting", "not there yet"))
+        attic = "document.querySelector('section[data-source=attic] small')?.textContent"
+        browser.until(f"{attic} === 'waiting · not there yet'")
+        browser.ask("Page.navigate", url=url + "?" + urlencode({"token": VIEWER_TOKEN}))
+        browser.until("document.querySelectorAll('section.up').length === 2")
+        assert browser.value("document.querySelectorAll('section.startable').length") == 0

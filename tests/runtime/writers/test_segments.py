@@ -314,7 +314,8 @@ def test_lines_that_cannot_be_written(tmp_path):
         for index in range(3):
             lines.on_frame(event(index))
         assert "disk full while writing /dev/full, 0 frames kept" in str(lines.error)
-    assert said == [f"{lines.error}; tracking continues without --jsonl"]
+    assert said == [f"{lines.error}; tracking continues, lines are lost"]
+    assert lines.lost == 3
 
 
 def test_lines_without_a_reader_end_the_run(monkeypatch):

@@ -22,7 +22,7 @@ from unitrack_edge.runtime.inference.tensorrt.library import (
     TensorrtLibrary,
     TensorrtLog,
 )
-from unitrack_edge.runtime.inference.tensorrt.precision import check_layers, read_layers
+from unitrack_edge.runtime.inference.tensorrt.precision import Proof, check_layers, read_layers
 
 from ....support.fake_tensorrt import VERSION, engine_spec
 from ....support.tiny_bundle import write_tiny_bundle
@@ -190,7 +190,7 @@ OTHER = [
 
 def test_products_in_float16_are_counted_and_the_rest_let_be():
     layers = read(*HALF, *OTHER)
-    assert check_layers(graph(), layers, "fp16") == {"float16": len(HALF)}
+    assert check_layers(graph(), layers, "fp16") == Proof({"float16": len(HALF)})
     assert [found.product for found in layers] == [True] * len(HALF) + [False] * len(OTHER)
 
 
@@ -201,7 +201,7 @@ def test_one_product_in_float32_is_refused(planted):
     name, kind = planted["Name"], planted["LayerType"]
     assert f"computes {kind} {name} in float32, expected float16" in message
     assert "--force" in message
-    assert check_layers(graph(), layers, "fp32")["float32"] == 1
+    assert check_layers(graph(), layers, "fp32").products["float32"] == 1
 
 
 def test_mixed_factors_are_refused():
@@ -218,7 +218,9 @@ def test_islands_stay_in_float32_by_name_or_by_the_onnx_node():
     nodes = "[ONNX Layer: /cast]\x1e[ONNX Layer: /MatMul]"
     by_node = layer("__myl_gemm_0", "gemm", "Float", "Float", Metadata=nodes)
     own = graph("rsm", islands=("/MatMul",))
-    assert check_layers(own, read(by_name, by_node), "fp16") == {"float32": 2}
+    both = graph("rsm", islands=("/MatMul", "/other"))
+    assert check_layers(own, read(by_name), "fp16").products == {"float32": 1}
+    assert check_layers(both, read(by_node), "fp16") == Proof({"float32": 1})
     # A name that only begins like an island's is none.
     other = layer("/MatMul_1", "gemm", "Float", "Float")
     assert "/MatMul_1" in refusal(check_layers, own, read(other), "fp16")
@@ -228,15 +230,54 @@ def test_int8_is_promised_for_the_backbone_alone():
     quantised = read(
         layer("/c", "CaskConvolution", "Thirty-two wide channel vectorized row major Int8 format.")
     )
-    assert check_layers(graph(), quantised, "int8") == {"int8": 1}
+    assert check_layers(graph(), quantised, "int8").products == {"int8": 1}
     single = read(*SINGLE[:1])
     assert "expected int8" in refusal(check_layers, graph(), single, "int8")
-    assert check_layers(graph("rsm"), single, "int8") == {"float32": 1}
+    assert check_layers(graph("rsm"), single, "int8").products == {"float32": 1}
 
 
-def test_what_says_nothing_is_counted_as_such_and_never_as_proven():
-    silent = read(layer("/c", "conv", "N/A due to dynamic shapes"), {"LayerType": "gemm"})
-    assert check_layers(graph(), silent, "fp16") == {"unstated": 2}
+def test_a_cast_that_was_fused_into_the_first_convolution_is_none_of_its_factors():
+    """The graph reads uint8 and multiplies float16: a strongly typed product has one type."""
+    first = layer(
+        "/cast + /conv1/Conv", "CaskConvolution", "Row major linear FP32", Weights={"Type": "Half"}
+    )
+    image = layer("/conv1", "conv", "Thirty-two wide INT8 format", Weights={"Type": "Half"})
+    assert check_layers(graph(), read(first, image), "fp16") == Proof({"float16": 2})
+    # The weights say what is multiplied, whatever is read.
+    single = layer("/conv1", "conv", "Half", Weights={"Type": "Float"})
+    assert "/conv1 in float32" in refusal(check_layers, graph(), read(single), "fp16")
+
+
+def test_islands_that_lost_their_names_in_a_fusion_are_matched_by_number_and_named():
+    lost = [layer(f"__myl_MulGemm_{k}", "gemm", "Float", "Float") for k in range(3)]
+    own = graph("rsm", islands=("/MatMul", "/MatMul_1"))
+    proof = check_layers(own, read(*lost[:2]), "fp16")
+    assert proof.products == {"float32": 2}
+    assert "__myl_MulGemm_0, __myl_MulGemm_1" in proof.warnings[0]
+    assert "__myl_MulGemm_2 in float32" in refusal(check_layers, own, read(*lost), "fp16")
+    # One of them has kept its name, so only one may have lost it.
+    named = layer("/MatMul", "gemm", "Float", "Float")
+    assert "in float32" in refusal(check_layers, own, read(named, *lost[:2]), "fp16")
+    # A name of another node is no lost name.
+    other = layer("/MatMul_7", "gemm", "Float", "Float")
+    assert "/MatMul_7" in refusal(check_layers, own, read(other), "fp16")
+
+
+def test_what_says_nothing_is_counted_as_such_and_named_and_never_as_proven():
+    silent = read(
+        layer("/c", "conv", "N/A due to dynamic shapes"), {"Name": "/d", "LayerType": "gemm"}
+    )
+    proof = check_layers(graph(), silent, "fp16")
+    assert proof.products == {"unstated": 2}
+    (warning,) = proof.warnings
+    assert "graph backbone: /c, /d does not state in what it computes" in warning
+
+
+def test_an_answer_without_any_product_is_doubted_where_the_network_had_some():
+    nothing = read(layer("pointwise", "fusion", "Float"))
+    (warning,) = check_layers(graph(), nothing, "fp16", {"float16": 15}).warnings
+    assert "lists no product, the network had 15" in warning
+    assert check_layers(graph("select"), nothing, "fp16", {}) == Proof({})
 
 
 @pytest.mark.parametrize("text", ["", "no json", '{"Layers": ["/conv1", "/relu"]}', "{}", "7"])

@@ -20,9 +20,11 @@ from unitrack_edge.runtime.bundle.spec import EngineSpec
 from unitrack_edge.runtime.inference import registry as backends
 from unitrack_edge.runtime.inference.base import to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
+from unitrack_edge.runtime.inference.tensorrt import engine as tensorrt_engine
 from unitrack_edge.runtime.inference.tensorrt import library as tensorrt_library
 from unitrack_edge.runtime.inference.tensorrt.compatibility import platform_name
 from unitrack_edge.runtime.inference.tensorrt.cuda import find_gpu
+from unitrack_edge.runtime.inference.tensorrt.engine import READY
 from unitrack_edge.runtime.inference.tensorrt.library import VARIANTS, load_library
 from unitrack_edge.runtime.inference.tensorrt.memory import CudaArray
 
@@ -205,7 +207,8 @@ def test_a_video_of_recorded_launches_is_as_one_of_ordinary_ones(setup):
             assert engine.recorded >= 1
 
 
-def test_a_frame_like_the_last_is_launched_as_recorded(fake):
+def test_a_frame_like_the_last_is_launched_as_recorded(fake, monkeypatch):
+    monkeypatch.setattr(tensorrt_engine, "_APART", 0)
     with fake.runner() as graphs:
         for seed in range(6):
             feeds = mix_feeds(seed=seed)
@@ -220,6 +223,39 @@ def test_a_frame_like_the_last_is_launched_as_recorded(fake):
         check(graphs.engine("mix").run(named(mix_feeds())), mix_feeds())
         assert fake.cuda.calls.count("begin_capture") == 2
     fake.cuda.check_all_given_back()
+
+
+def test_contexts_are_made_at_the_start_and_not_in_the_first_frames(fake):
+    """A video whose numbers of objects and addresses keep changing: new recordings all along."""
+    with fake.runner() as graphs:
+        for graph in ("mix", "pick"):
+            graphs.engine(graph)
+        graphs.warm_up()
+        engine = graphs.engine("mix")
+        before = len(fake.trt.contexts)
+        made = []
+        for number in range(READY + 3):
+            for _ in range(2):
+                check(engine.run(named(mix_feeds(cols=number + 1))), mix_feeds(cols=number + 1))
+            made.append(len(fake.trt.contexts) - before)
+        assert made[:READY] == [0] * READY, "the first recordings take what is ready"
+        assert made[-1] <= 1, "then contexts are made far apart"
+        assert engine.recorded >= READY
+        # Memory of inner values that moves does not reach those that are ready by surprise.
+        graphs.place(np.zeros(1)).memory.scratch(1 << 20)
+        for seed in range(4):
+            check(engine.run(named(mix_feeds(seed=seed))), mix_feeds(seed=seed))
+    fake.cuda.check_all_given_back()
+
+
+def test_the_scratch_memory_of_a_context_that_was_ready_is_todays(fake):
+    with fake.runner() as graphs:
+        engine = graphs.engine("mix")
+        graphs.warm_up()
+        graphs.place(np.zeros(1)).memory.scratch(1 << 20)
+        for seed in range(5):
+            check(engine.run(named(mix_feeds(seed=seed))), mix_feeds(seed=seed))
+        assert engine.recorded == 1
 
 
 def test_what_cannot_be_recorded_runs_all_the_same_and_says_so(fake):
@@ -256,8 +292,9 @@ def test_a_handle_outlives_engine_and_runner(setup):
         setup.cuda.check_all_given_back()
 
 
-def test_scratch_memory_that_moves_leaves_no_recording_behind(fake):
+def test_scratch_memory_that_moves_leaves_no_recording_behind(fake, monkeypatch):
     """A later engine wants more: what was recorded with the old one is forgotten."""
+    monkeypatch.setattr(tensorrt_engine, "_APART", 0)
     with fake.runner() as graphs:
         engine = graphs.engine("mix")
         for seed in range(4):

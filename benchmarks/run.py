@@ -1,0 +1,38 @@
+"""Runs a benchmark, or `cli`, from a checkout that is not installed.
+
+For example: python benchmarks/run.py gpu --quick
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+def main(arguments: list[str]) -> int:
+    """Run the module that the first argument names with the others."""
+    root = Path(__file__).resolve().parents[1]
+    if not arguments:
+        names = sorted(path.stem for path in (root / "benchmarks").glob("[a-z]*.py"))
+        print(f"which one? cli, {', '.join(names)}", file=sys.stderr)
+        return 2
+    name, *rest = arguments
+    with TemporaryDirectory() as folder:
+        # The root of the checkout is the package, whatever its folder is called; processes that
+        # this one starts find it by the variable.
+        (Path(folder) / "unitrack_edge").symlink_to(root, target_is_directory=True)
+        sys.path.insert(0, folder)
+        former = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([former] if former else [])])
+        sys.argv = [f"{Path(__file__).name} {name}", *rest]
+        inner = "cli" if name == "cli" else f"benchmarks.{name}"
+        return int(import_module(f"unitrack_edge.{inner}").main() or 0)
+
+
+if __name__ == "__main__":
+    # Its own folder would hide modules of the same names, such as `timing`.
+    sys.path.pop(0)
+    sys.exit(main(sys.argv[1:]))

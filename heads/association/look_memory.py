@@ -1,0 +1,124 @@
+"""Appearance that is computed only where it decides.
+
+Of every object that may be remembered the tile is cut out of its frame, some kilobytes.  The
+backbone sees it when two objects are really compared, and never again; an object that is always
+matched by its place alone costs nothing.  Which features there are at a comparison does not depend
+on when they were computed: the memory holds the same looks as one that computes all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...records import IntArray, UInt8Array
+from ...runtime.inference.base import Array, Graphs, to_host
+from ...runtime.preprocessing import Letterbox
+from .appearance_memory import Memory
+from .tiles import IMAGE_SIZES, Place, images_of
+from .tracklets import ObjectFeatures, Tracklet, Work
+
+
+@dataclass(slots=True)
+class Look:
+    """One object in one frame.
+
+    Attributes:
+        tile: (h, w, 3) uint8, until the features are known.
+        letterbox: From source pixels to the tile's.
+        where: What of the tile is the object: as the head's `Describe` wants it.
+        present: Whether it has any point.
+        points: (P, C) unit points, once they were needed.
+        mask: (P,) float32, 1 where there is a point; with them.
+    """
+
+    tile: UInt8Array
+    letterbox: Letterbox
+    where: npt.NDArray[np.generic]
+    present: bool
+    points: npt.NDArray[np.generic] | None = None
+    mask: npt.NDArray[np.float32] | None = None
+
+
+Describe = Callable[[Array, Sequence[Look], Sequence[Place]], ObjectFeatures]
+"""Features of looks, given the feature map of an image and where their tiles are in it."""
+
+
+class LookMemory(Memory[Sequence[Look]]):
+    """An appearance memory of looks; features are on the host.
+
+    A tracklet's numbers in `Tracklet.memory` are those of its looks, counted from the first one.
+
+    Args:
+        graphs: Runs `backbone`, the graph of `describe` and that of the similarity.
+        size: Most looks a tracklet, at least 1.
+        interval_s: Time between two snapshots, in seconds.
+        describe: Of the task.
+        work: Counts what the backbone sees.
+    """
+
+    def __init__(
+        self, graphs: Graphs, size: int, interval_s: float, describe: Describe, work: Work
+    ) -> None:
+        super().__init__(graphs, size, interval_s)
+        self._describe = describe
+        self._work = work
+        self._sizes = graphs.spec.sizes_hw or _sizes_for(graphs)
+        self._looks: dict[int, Look] = {}
+        self._next = 0
+
+    def prepare(
+        self, tracklets: Sequence[Tracklet], new: Sequence[Look], rows: IntArray, most: int
+    ) -> None:
+        """Compute what is not known yet of all that will be compared, at once."""
+        remembered = [self._looks[row] for t in tracklets for row in t.memory[:most]]
+        self._compute([*remembered, *(new[row] for row in rows.tolist())])
+
+    def some(self, new: Sequence[Look], rows: IntArray) -> ObjectFeatures:
+        """Features of some of the frame's objects."""
+        return self._stacked([new[row] for row in rows.tolist()])
+
+    def update(
+        self, tracklets: Sequence[Tracklet], new: Sequence[Look] | None, time_s: float
+    ) -> None:
+        """See `Memory`; nothing is computed."""
+        looks, first = new or (), self._next
+        present = np.array([look.present for look in looks], np.bool_)
+        self._learn(tracklets, present, first, time_s)
+        self._next += len(looks)
+        known = self._looks | {first + row: look for row, look in enumerate(looks)}
+        self._looks = {row: known[row] for t in tracklets for row in t.memory}
+
+    def _remembered(self, rows: IntArray) -> ObjectFeatures:
+        return self._stacked([self._looks[row] for row in rows.tolist()])
+
+    def _stacked(self, looks: Sequence[Look]) -> ObjectFeatures:
+        self._compute(looks)
+        points = [look.points for look in looks if look.points is not None]
+        masks = [look.mask for look in looks if look.mask is not None]
+        return ObjectFeatures(np.stack(points), np.stack(masks))
+
+    def _compute(self, looks: Sequence[Look]) -> None:
+        pending = list({id(look): look for look in looks if look.points is None}.values())
+        tiles = [look.tile for look in pending]
+        for image, chosen, places in images_of(tiles, self._sizes):
+            (features,) = self._graphs.run("backbone", image)
+            some = [pending[k] for k in chosen]
+            found = self._describe(features, some, places)
+            points = to_host(found.points)
+            for look, own, mask in zip(some, points, found.mask, strict=True):
+                look.points, look.mask, look.tile = own.copy(), mask, look.tile[:0].copy()
+            self._work.runs += 1
+            self._work.pixels += image.shape[1] * image.shape[2]
+
+
+def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
+    """Image sizes for tiles that the backbone takes: engines are built from a size to a size."""
+    low = [graphs.least("backbone", 0, axis) for axis in (1, 2)]
+    high = [graphs.limit("backbone", 0, axis) for axis in (1, 2)]
+    sizes = {(max(h, low[0]), max(w, low[1])) for h, w in IMAGE_SIZES}
+    within = [(h, w) for h, w in sizes if h <= (high[0] or h) and w <= (high[1] or w)]
+    return sorted(within or [(high[0] or low[0], high[1] or low[1])])

@@ -1,0 +1,121 @@
+"""Objects cut out of their frame, each at the size that its features need, several in one image.
+
+A feature is asked for a few cells of an object only, so the object is scaled until it spans that
+many, whatever its size in the source and whatever the frame's: one tile an object.  Tiles of one or
+several frames are put side by side in one image, and the backbone runs once on all of them.  Images
+are of few sizes, since engines and their recordings are made a size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+
+import numpy as np
+
+from ...errors import BundleError
+from ...records import UInt8Array
+from ...runtime.preprocessing import PAD_VALUE, Letterbox
+
+LONG_SIDE = 96
+"""Pixels of an upright object's height in its tile: 12 cells."""
+
+MARGIN = 16
+"""Pixels of surroundings on every side, which the backbone looks at too."""
+
+MOST_ENLARGED = 4.0
+"""No object is enlarged more: there is nothing more to see."""
+
+UPRIGHT = LONG_SIDE + 2 * MARGIN, LONG_SIDE // 2 + 2 * MARGIN
+LYING = UPRIGHT[1], UPRIGHT[0]
+SQUARE = (LONG_SIDE * 2 // 3 + 2 * MARGIN,) * 2
+"""Height and width of the tiles of objects of each kind of proportions."""
+
+Size = tuple[int, int]
+Place = tuple[int, int]
+"""Of a tile in an image: top, left."""
+
+_COUNTS = ((1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 4), (3, 5), (4, 6))
+IMAGE_SIZES = tuple((rows * UPRIGHT[0], columns * UPRIGHT[1]) for rows, columns in _COUNTS)
+"""Height and width of the images that tiles are put into, by rising area."""
+
+
+def tile_of(box_xyxy: Sequence[float], frame_hw: Size) -> Letterbox:
+    """Where the tile of an object lies in its frame.
+
+    Args:
+        box_xyxy: The object: left, top, right, bottom, in source pixels, partly in the frame.
+        frame_hw: Height and width of the frame.  What is outside is padding.
+    """
+    left, top, right, bottom = box_xyxy
+    width, height = max(right - left, 1.0), max(bottom - top, 1.0)
+    size = SQUARE
+    if max(width, height) > sqrt(2) * min(width, height):
+        size = UPRIGHT if height > width else LYING
+    scale = min((size[0] - 2 * MARGIN) / height, (size[1] - 2 * MARGIN) / width, MOST_ENLARGED)
+    y = _axis((top + bottom) / 2, size[0], scale, frame_hw[0])
+    x = _axis((left + right) / 2, size[1], scale, frame_hw[1])
+    return Letterbox((y[1], x[1]), size, (y[3], x[3]), y[2], x[2], (x[0], y[0]))
+
+
+def _axis(centre: float, size: int, scale: float, limit: int) -> tuple[int, int, int, int]:
+    """One axis of a tile: its part of the frame (begin, length) and of the tile (begin, length)."""
+    length = max(1, round(size / scale))
+    begin = round(centre - length / 2)
+    first = min(max(begin, 0), limit - 1)
+    last = min(max(begin + length, first + 1), limit)
+    place = min(max(0, round((first - begin) * size / length)), size - 1)
+    inner = min(max(1, round((last - first) * size / length)), size - place)
+    return first, last - first, place, inner
+
+
+def images_of(
+    tiles: Sequence[UInt8Array], sizes_hw: Sequence[Size] = ()
+) -> Iterator[tuple[UInt8Array, list[int], list[Place]]]:
+    """Put tiles side by side.
+
+    Args:
+        tiles: (h, w, 3) uint8 each.
+        sizes_hw: Image sizes that may be used; empty: `IMAGE_SIZES`.
+
+    Yields:
+        An image (1, H, W, 3) uint8, the numbers of the tiles that are in it and their places.
+
+    Raises:
+        BundleError: No size holds a tile.
+    """
+    sizes = sorted(sizes_hw or IMAGE_SIZES, key=lambda size: (size[0] * size[1], size))
+    # High ones first, so that rows waste little.
+    waiting = sorted(range(len(tiles)), key=lambda k: (-tiles[k].shape[0], -tiles[k].shape[1], k))
+    while waiting:
+        shapes = [tiles[k].shape for k in waiting]
+        for size in sizes:
+            places = _placed(shapes, size)
+            if len(places) == len(waiting):
+                break
+        if not places:
+            raise BundleError(
+                f"an object's tile of {shapes[0][:2]} (height, width) does not fit into the "
+                f"bundle's images of {sizes[-1]}: export it without --size, or give "
+                "--mot-appearance always (or that of the task)"
+            )
+        chosen, waiting = waiting[: len(places)], waiting[len(places) :]
+        image = np.full((1, *size, 3), PAD_VALUE, np.uint8)
+        for k, (top, left) in zip(chosen, places, strict=True):
+            height, width = tiles[k].shape[:2]
+            image[0, top : top + height, left : left + width] = tiles[k]
+        yield image, chosen, places
+
+
+def _placed(shapes: Sequence[Sequence[int]], size: Size) -> list[Place]:
+    """Places of the first shapes, row by row, until there is no room for the next one."""
+    places: list[Place] = []
+    top = left = deepest = 0
+    for height, width, *_ in shapes:
+        if left + width > size[1]:
+            top, left = deepest, 0
+        if left + width > size[1] or top + height > size[0]:
+            break
+        places.append((top, left))
+        left, deepest = left + width, max(deepest, top + height)
+    return places

@@ -1,0 +1,147 @@
+"""Looks: features are computed when two objects are compared, once, and are the same as ever."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from unitrack_edge.errors import BundleError
+from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
+from unitrack_edge.heads.association.kalman import BoxFilter
+from unitrack_edge.heads.association.look_memory import Look, LookMemory
+from unitrack_edge.heads.association.tiles import UPRIGHT
+from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet, Work
+from unitrack_edge.runtime.inference.base import Graphs
+from unitrack_edge.runtime.preprocessing import Letterbox
+
+SCALE = np.array([100.0], np.float32)
+FRAMES = 14
+
+
+class Colours(Graphs):
+    """A backbone that sees the colour of every cell; the similarity is another runner's."""
+
+    def __init__(self, similarity):
+        self.similarity = similarity
+        self.spec = SimpleNamespace(sizes_hw=(), stride=8)
+        self.images = []
+
+    def run(self, graph, *feeds):
+        if graph != "backbone":
+            return self.similarity.run(graph, *feeds)
+        self.images.append(feeds[0].shape)
+        return (feeds[0][:, 4::8, 4::8].astype(np.float32),)
+
+
+def describe(features, looks, places):
+    """Two points an object, from the middle of its tile, with the number of its mask."""
+    points = [features[0, top // 8 + 5 : top // 8 + 7, left // 8 + 4] for top, left in places]
+    mask = np.array([look.where for look in looks], np.float32)
+    points = np.stack(points)
+    return ObjectFeatures(points / np.linalg.norm(points, axis=2, keepdims=True), mask)
+
+
+def look(seed, *, whole=True):
+    """A tile of noise."""
+    tile = np.random.default_rng(seed).integers(1, 255, (*UPRIGHT, 3)).astype(np.uint8)
+    where = np.array([1, 1 if whole else 0], np.float32)
+    return Look(tile, Letterbox.fit(UPRIGHT, UPRIGHT), where, present=True)
+
+
+@pytest.fixture
+def graphs(tiny):
+    return Colours(tiny)
+
+
+@pytest.fixture
+def memory(graphs):
+    return LookMemory(graphs, 3, 0.2, describe, Work())
+
+
+def tracklets(count=2):
+    boxes = [BoxFilter(np.array([10.0 + k, 10, 0.5, 8])) for k in range(count)]
+    return [Tracklet(k + 1, State.TRACKED, box, 0, 0, 0, k) for k, box in enumerate(boxes)]
+
+
+def test_what_is_not_compared_costs_nothing(memory, graphs):
+    people = tracklets()
+    for frame in range(FRAMES):
+        memory.update(people, [look(frame), look(100 + frame)], frame / 25)
+    assert graphs.images == []
+    assert [len(person.memory) for person in people] == [3, 3]
+
+
+def test_all_that_is_compared_is_seen_at_once_and_once(memory, graphs):
+    people = tracklets()
+    for frame in range(FRAMES):
+        memory.update(people, [look(frame), look(100 + frame)], frame / 25)
+    new, rows = [look(1000), look(1001), look(1002)], np.array([0, 2])
+    memory.prepare(people, new, rows, 3)
+    for person, row in zip(people, rows, strict=True):
+        some = memory.some(new, np.array([row]))
+        assert memory.costs([person], some, "pooled", SCALE, 3).shape == (1, 1)
+    assert len(graphs.images) == 1, "six that are remembered and two that are new"
+    assert new[1].points is None
+    memory.prepare(people, new, rows, 3)
+    assert len(graphs.images) == 1
+    assert new[0].tile.size == 0, "the tile has done its service"
+
+
+def test_the_same_is_remembered_as_where_all_is_computed(graphs):
+    """Whatever was compared in between, and when."""
+    features = AppearanceMemory(graphs, 3, 0.2)
+    seldom, often = (LookMemory(graphs, 3, 0.2, describe, Work()) for _ in range(2))
+    groups = [tracklets() for _ in range(3)]
+    for frame in range(FRAMES):
+        seeds = frame, 100 + frame
+        found = [look(seed, whole=frame % 2 == 0) for seed in seeds]
+        computed = LookMemory(graphs, 1, 0.2, describe, Work()).some(found, np.arange(2))
+        known = AppearanceMemory(graphs, 1, 0.2).some(computed, np.arange(2))
+        looks = [look(seed, whole=frame % 2 == 0) for seed in seeds]
+        costs = [features.costs(groups[0], known, "pooled", SCALE, 3)]
+        costs += [often.costs(groups[1], computed, "pooled", SCALE, 3)]
+        if frame == FRAMES - 1:
+            costs += [seldom.costs(groups[2], computed, "pooled", SCALE, 3)]
+        for cost in costs[1:]:
+            np.testing.assert_allclose(cost, costs[0], atol=1e-6)
+        for memory, group, new in (
+            (features, groups[0], computed),
+            (often, groups[1], looks),
+            (seldom, groups[2], [look(seed, whole=frame % 2 == 0) for seed in seeds]),
+        ):
+            memory.update(group, new, frame / 25)
+    assert np.isfinite(costs[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seen"),
+    [
+        ((64, 64), (736, 1280), (128, 80)),
+        ((608, 1088), (608, 1088), (608, 1088)),
+        ((64, 64), (160, 200), (128, 80)),
+        ((64, 64), (128, 70), None),
+    ],
+)
+def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
+    graphs.least = lambda _graph, _number, axis: low[axis - 1]
+    graphs.limit = lambda _graph, _number, axis: high[axis - 1]
+    memory = LookMemory(graphs, 3, 0.2, describe, Work())
+    if seen is None:
+        with pytest.raises(BundleError, match="does not fit"):
+            memory.some([look(0)], np.array([0]))
+        return
+    memory.some([look(0)], np.array([0]))
+    assert graphs.images == [(1, *seen, 3)]
+
+
+def test_a_look_without_a_point_teaches_nothing(memory):
+    (person,) = tracklets(1)
+    memory.update([person], [look(0)], 0.0)
+    hidden = look(1)
+    hidden.present = False
+    memory.update([person], [hidden], 0.04)
+    assert person.memory == [0]
+    person.detection = -1
+    memory.update([person], None, 0.08)
+    assert person.memory == [0]

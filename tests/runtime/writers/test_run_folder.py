@@ -1,0 +1,59 @@
+"""One run a folder, whichever way the second one comes."""
+
+import subprocess
+import sys
+
+import pytest
+from unitrack_edge.errors import ExportError, OutputError
+from unitrack_edge.runtime.bundle.staging import partial_folder
+from unitrack_edge.runtime.paths import lock_folder, unlock_folder
+from unitrack_edge.runtime.writers.run_folder import OutputFolder
+
+
+def test_a_second_run_into_one_folder_is_refused_and_harms_nothing(tmp_path):
+    first = OutputFolder(tmp_path)
+    (tmp_path / "tracks.txt").write_text("1")
+    with pytest.raises(OutputError, match="in use by another run"):
+        OutputFolder(tmp_path, overwrite=True)
+    assert (tmp_path / "tracks.txt").read_text() == "1"
+    first.close()
+    OutputFolder(tmp_path, overwrite=True).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_refused_is_free_again(tmp_path):
+    (tmp_path / "mine.txt").write_text("")
+    for _ in range(2):
+        with pytest.raises(OutputError, match="is not empty"):
+            OutputFolder(tmp_path)
+
+
+def test_the_system_gives_the_folder_back_when_a_process_is_killed(tmp_path):
+    program = (
+        "import os, sys, pathlib; from unitrack_edge.runtime.paths import lock_folder\n"
+        "assert lock_folder(pathlib.Path(sys.argv[1])) is not None; print(flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, check=False
+    )
+    assert ran.stdout == b"\n"
+    lock = lock_folder(tmp_path)
+    assert lock is not None
+    unlock_folder(lock)
+
+
+def test_two_exports_into_one_folder_leave_each_other_alone(tmp_path):
+    output = tmp_path / "bundle"
+    with partial_folder(output, ExportError) as first:
+        (first / "backbone.onnx").write_text("half")
+        with (
+            pytest.raises(ExportError, match="another command is writing"),
+            partial_folder(output, ExportError),
+        ):
+            raise AssertionError
+        assert (first / "backbone.onnx").read_text() == "half"
+    stale = tmp_path / ".bundle.partial-killed"
+    stale.mkdir()
+    with partial_folder(output, ExportError):
+        assert not stale.exists()
