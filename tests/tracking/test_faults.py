@@ -17,7 +17,7 @@ from unitrack_edge.runtime.formats.otb import OtbWriter
 from unitrack_edge.runtime.sources.redact import short_name
 from unitrack_edge.runtime.writers.base import output_error
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
-from unitrack_edge.tracking import session
+from unitrack_edge.tracking import service, session
 from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
 
 from ..support.session_stand_ins import Events, Script, config, stand_in
@@ -117,7 +117,8 @@ def test_a_stop_before_any_source_came_leaves_nothing(tmp_path, monkeypatch):
         # From here on, signals are listened to.
         threading.Timer(0.02, signal.raise_signal, (signal.SIGTERM,)).start()
 
-    monkeypatch.setattr(session.ServiceNotifier, "ready", ready)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.setattr(service.ServiceNotifier, "ready", ready)
     report = session.track(asked)
     assert report.data["interrupted"]
     assert not (tmp_path / "out").exists()

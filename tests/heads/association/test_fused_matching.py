@@ -562,7 +562,7 @@ def test_engines_of_limited_size_change_no_identity(seed, most):
     """Tracklets, detections and the rows of `select` in parts, or all at once."""
     frames = list(scene(seed))
 
-    class Small:
+    class Small(Graphs):
         def __init__(self):
             self.graphs = runner()
 
