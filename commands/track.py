@@ -45,7 +45,7 @@ def make_command() -> click.Command:
         type=click.Choice(list(TASKS)),
         multiple=True,
         required=True,
-        help="What to track; repeat it to do several tasks with one pass of the backbone a frame.",
+        help="What to track; repeat it to do several tasks in one run, which share what they can.",
     )
     @click.option(
         "--config",

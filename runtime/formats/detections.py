@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ...errors import DetectionError
+from ..paths import is_folder
 from .text import DetectionFile, ReadOptions, parse_number, read_lines
 
 
@@ -134,7 +135,7 @@ def find_format(path: Path) -> str:
     Raises:
         DetectionError: The file is absent or not text, or a folder holds none of those.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _folder_format(path)
     if path.suffix.lower() == ".json":
         return _json_format(path)

@@ -116,7 +116,7 @@ def test_a_box_starts_from_the_first_detection(track, late):
 
 
 def test_a_mask_is_cut_out_of_the_box(track, late):
-    _, output = track("vos", "--init", "detect", "--detections", late)
+    _, output = track("vos", "--init", "detect", "--detections", late, "--vos-focus", "off")
     sizes = [np.count_nonzero(read_label_png(path)) for path in sorted(output.glob("masks/*.png"))]
     assert sizes[:FIRST] == [0] * FIRST
     assert min(sizes[FIRST:]) > 0

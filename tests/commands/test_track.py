@@ -68,9 +68,9 @@ def mot(clip, quick_bundle, here):
 
 
 @pytest.fixture
-def vos(clip, graph_bundle, here):
+def vos(clip, lite_bundle, here):
     def run(*more, source=clip.source, init=clip.init_mask, output=here / "out", **kw):
-        options = ("--task", "vos", "--bundle", graph_bundle.path, "--output", output)
+        options = ("--task", "vos", "--bundle", lite_bundle.path, "--output", output)
         return run_cli("track", source, *options, "--init", init, *more, **kw)
 
     return run
@@ -419,7 +419,7 @@ BAD_ROWS = {
     "infinite": "2,-1,20,inf,25,50,0.9",
     "no width": "2,-1,20,30,0,50,0.9",
     "inverted": "2,-1,20,30,-25,50,0.9",
-    "frame 0": "0,-1,20,30,25,50,0.9",
+    "frame -1": "-1,-1,20,30,25,50,0.9",
     "half a frame": "1.5,-1,20,30,25,50,0.9",
     "class": "2,-1,20,30,25,50,0.9,car,-1",
 }

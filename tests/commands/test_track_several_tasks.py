@@ -36,7 +36,8 @@ def test_two_tasks_run_the_backbone_once_a_frame(clip, lite_bundle, tmp_path, mo
         "run",
         lambda self, graph, *feeds: calls.append(graph) or run(self, graph, *feeds),
     )
-    report = track(clip, lite_bundle, tmp_path / "both", "mot", "vos")
+    whole = {"vos-focus": "off", "mot-appearance": "always"}
+    report = track(clip, lite_bundle, tmp_path / "both", "mot", "vos", **whole)
     assert report["frames"] == FRAMES
     assert calls.count("backbone") == FRAMES
     assert {"box_features", "propagate_local"} <= set(calls)
