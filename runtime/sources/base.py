@@ -111,6 +111,9 @@ class PolledSource(Source, Protocol):
 class Capture(Protocol):
     """An open connection to a camera or stream.
 
+    It may have `stamp_s`: the timestamp of the last image read, on a clock of its own that may
+    begin and jump anywhere; None where the source gives none.
+
     Attributes:
         fps: Announced frames per second; None where unknown.
     """

@@ -221,10 +221,13 @@ class StreamCapture:
         self._images = Scaling().apply(self._decoder.images())
         self.fps = self._decoder.fps
         self.is_images = self._decoder.is_images
+        self.stamp_s: float | None = None
 
     def read(self) -> UInt8Array | None:
         """As `Capture.read`; None for good once the stream has ended."""
-        return next(self._images, (None, None))[0]
+        image, time_s = next(self._images, (None, None))
+        self.stamp_s = None if time_s is None else float(time_s)
+        return image
 
     def release(self) -> None:
         """As `Capture.release`."""

@@ -98,6 +98,48 @@ class FrameCounter:
         self._assumed_s = known_s
 
 
+_FAR_S = 10.0
+"""A timestamp that lies further from the arrivals is of another clock, or after a jump."""
+
+_DRIFT = 1e-3
+"""Seconds a second that the source's clock may go slower than this machine's."""
+
+
+class StreamClock:
+    """When images were captured, from their timestamps: arrivals jitter, and come in bursts.
+
+    The image that came fastest of all shows how the source's clock lies to this machine's.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_s: float | None = None
+        self._arrived_s = self._last_s = 0.0
+
+    def captured(self, now_s: float, stamp_s: float | None, *, reconnected: bool = False) -> float:
+        """The time of an image on this machine's clock.
+
+        Args:
+            now_s: When it came.
+            stamp_s: Its own timestamp, of a clock that may begin anywhere; None: it has none.
+            reconnected: Whether it is the first one of a new connection.
+
+        Returns:
+            At most `now_s`, and later than that of the image before wherever this is possible.
+        """
+        captured_s = now_s
+        if stamp_s is not None:
+            apart_s = now_s - stamp_s
+            known_s = None if reconnected else self._ahead_s
+            if known_s is not None and abs(apart_s - known_s) <= _FAR_S:
+                drift_s = _DRIFT * (now_s - self._arrived_s)
+                apart_s = min(apart_s, known_s + drift_s)
+            self._ahead_s = apart_s
+            captured_s = stamp_s + apart_s
+        self._arrived_s = now_s
+        self._last_s = min(max(captured_s, self._last_s + 1e-6), now_s)
+        return self._last_s
+
+
 _FIRST_READS = 10
 _RETRY_S = 0.02
 
@@ -157,10 +199,15 @@ class LiveSource:
         self._size_hw, self._shown_hw = size_hw, size_hw
         self._notify = notify
         self._clock = clock
-        self._counter = FrameCounter(capture.fps)
+        self._counter, self._stamps = FrameCounter(capture.fps), StreamClock()
         self._changed = threading.Condition()
         now = clock()
-        self._newest: tuple[int, float, UInt8Array] | None = (self._counter.count(now), now, first)
+        captured_s = self._stamps.captured(now, getattr(capture, "stamp_s", None))
+        self._newest: tuple[int, float, UInt8Array] | None = (
+            self._counter.count(now),
+            captured_s,
+            first,
+        )
         self._untaken = 0
         self._first_number = 0
         self._last_index = -1
@@ -238,12 +285,13 @@ class LiveSource:
             self._changed.notify_all()
         self._connection.close()
 
-    def _store(self, image: UInt8Array, fresh: bool) -> None:
+    def _store(self, image: UInt8Array, fresh: bool, stamp_s: float | None) -> None:
         now = self._clock()
+        captured_s = self._stamps.captured(now, stamp_s, reconnected=fresh)
         with self._changed:
             if self._newest is not None:
                 self._untaken += 1
-            self._newest = (self._counter.count(now, reconnected=fresh), now, image)
+            self._newest = (self._counter.count(now, reconnected=fresh), captured_s, image)
             self._changed.notify_all()
 
     def _give_up(self, reason: str) -> None:

@@ -33,8 +33,9 @@ _LONGEST_PAUSE_S = 1.0
 # Captures with a timeout of their own get the chance to report it first.
 _GRACE_S = 1.0
 
-Deliver = Callable[[UInt8Array, bool], None]
-"""Takes an image, (H, W, 3) uint8 BGR, and whether it is the first one of a new connection."""
+Deliver = Callable[[UInt8Array, bool, float | None], None]
+"""Takes an image, (H, W, 3) uint8 BGR, whether it is the first one of a new connection, and its
+timestamp in seconds or None."""
 
 Notify = Callable[[Literal["lost", "returned"], str], None]
 
@@ -56,7 +57,9 @@ class Timeouts:
 class _Reader:
     """The thread of one connection, which it owns."""
 
-    def __init__(self, capture: Capture, deliver: Callable[[_Reader, UInt8Array], None]) -> None:
+    def __init__(
+        self, capture: Capture, deliver: Callable[[_Reader, UInt8Array, float | None], None]
+    ) -> None:
         self.failure = "no more frames came"
         self.left_alone = threading.Event()
         self.ended = threading.Event()
@@ -80,7 +83,7 @@ class _Reader:
                     self.left_alone.wait(_RETRY_S)
                     continue
                 failed = 0
-                self._deliver(self, image)
+                self._deliver(self, image, getattr(self._capture, "stamp_s", None))
         except cv2.error as error:
             self.failure = redact(str(error).strip().splitlines()[0])
         finally:
@@ -95,7 +98,8 @@ class Connection:
     Args:
         capture: The first connection; this object owns it and those that follow.
         reopen: Opens another one, or says None; None in its place: the first failure is the end.
-        deliver: Takes each image, in a thread of this object.
+        deliver: Takes each image, whether it is the first of a new connection, and its timestamp;
+            in a thread of this object.
         notify: Called when the source is lost and when it is back, with a reason.
         timeouts: How long silence is borne.
     """
@@ -141,7 +145,7 @@ class Connection:
         for thread in (reader, self._thread):
             thread.join(max(0.0, _JOIN_S - (time.monotonic() - started)))
 
-    def _take(self, reader: _Reader, image: UInt8Array) -> None:
+    def _take(self, reader: _Reader, image: UInt8Array, stamp_s: float | None) -> None:
         with self._lock:
             if reader.left_alone.is_set():
                 return
@@ -151,7 +155,7 @@ class Connection:
             lost_s, self._lost_s = self._lost_s, None
         if lost_s is not None:
             self._notify("returned", f"back after {now - lost_s:.1f} s")
-        self._deliver(image, fresh)
+        self._deliver(image, fresh, stamp_s)
 
     def _watch(self) -> None:
         while True:
