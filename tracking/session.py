@@ -438,8 +438,14 @@ class SourceRun:
 
     @property
     def _overlaps(self) -> bool:
-        """Backends that compute on a device take work from one thread only."""
+        """Whether frames may overlap.
+
+        A live frame that waits for the one before grows old, and backends that compute on a device
+        take work from one thread only.
+        """
         run = self._track.run
+        if self.source.info.live:
+            return False
         return run.overlap and {run.backend, self._track.detector.detector_backend} <= {"cpu", None}
 
     def open_writers(self, stop: StopRequest, common: OutputFolder) -> None:

@@ -231,6 +231,7 @@ def test_a_stream_that_freezes_and_goes_on(server):
     assert ids_of(run.head.results) == {1}
 
 
+@pytest.mark.alone
 def test_a_stream_that_comes_back_in_another_size(server):
     server.start()
     with Run(server.url, SquareTracker(buffer_frames=300)) as run:
