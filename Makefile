@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/cli demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(DETECTOR),--detector "$(DETECTOR)") \
 	  $(if $(INIT),--init "$(INIT)") $(if $(FRAMES),--frames $(FRAMES))
 
-# The README's pictures, from the procedural scene.
+# The README's images, from the procedural scene.
 gallery: $(VENV)/.demo
 	@$(BIN)/cli demo --gallery docs/gallery
 

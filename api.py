@@ -1,4 +1,4 @@
-"""The Python interface: what the command line does, as functions and one class.
+"""The Python interface: tracking, export, engines and evaluation, as functions and one class.
 
     from unitrack_edge import Tracker
 
@@ -56,8 +56,8 @@ class Tracker:
         threads: CPU threads; 0: all.
         init: For sot, vos and pose: what `update` starts from; see `start`.
         detector: For mot, mots and posetrack: what `track` finds the objects with: `motion`, the
-            path of an ONNX model, or a name such as `movenet`, whose file
-            bundles/detectors/NAME.onnx must be there (`cli export --detector NAME` writes it).
+            path of a bundle or an ONNX model, or a name such as `movenet`, whose bundle
+            bundles/detectors/NAME must be there (`cli export --detector NAME` writes it).
             None: `movenet` where `track` is given no detections.
         pose_model: Model that finds the joints in every box, by path or name.
         mask_model: Model that finds the person's mask in every box, by path or name; None with the

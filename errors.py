@@ -1,7 +1,7 @@
 """Every error that a user can meet.
 
 A message is one line: what happened, what was got and what was expected, and the command or flag
-that fixes it.  The command line prints it as it is and exits with status 1.
+that fixes it.  The command line prints it and exits with status 1, or 2 for `RequestError`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     """
     line = " ".join(text.split("\n"))
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+
+
+def one_line(error: Exception) -> str:
+    """A library's error on one line, cut at 300 characters."""
+    return " ".join(str(error).split())[:300]
 
 
 class UnitrackError(Exception):

@@ -17,7 +17,7 @@ from ..runtime.bundle.bundle import SPEC_FILE, Bundle
 from ..runtime.bundle.spec import BundleSpec, GraphSpec
 from ..runtime.bundle.staging import check_replaceable, move_into_place, partial_folder
 from ..version import __version__
-from .backbones.table import Backbone, find_backbone
+from .backbones.table import LAYERS, Backbone, find_backbone
 from .backbones.weights import WeightsInfo, build_backbone
 from .graphs.appearance import BackboneGraph
 from .graphs.profiles import Sizes
@@ -25,7 +25,6 @@ from .graphs.table import GraphDefinition, backbone_graph, head_graphs
 from .onnx_export import OPSET, export_graph
 
 PRECISIONS = ("fp32", "fp16")
-LAYERS = ("layer3", "layer4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,6 @@ LOST = 0.1
 FOUND = 0.2
 """Share of its usual area in one piece at which it is found again."""
 
-
 ALIKE = 0.85
 """It must resemble the first frame at least by this share of what it did while it was followed."""
 

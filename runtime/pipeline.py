@@ -70,7 +70,7 @@ class StageTimes:
 MOST_BETWEEN = 10
 """Of so many frames a detector sees at least one, however slow it is."""
 
-_PATIENCE = 50
+_CALM = 50
 """After so many detections without a dropped frame, more frames are looked at again; after twice as
 many the next time, where that was too much."""
 
@@ -90,7 +90,7 @@ class DetectionSchedule:
         self.every = every or 1
         self._adapts = every is None
         self._frames = self._dropped = self._calm = 0
-        self._patience, self._tried = _PATIENCE, False
+        self._calm_needed, self._tried = _CALM, False
 
     def is_due(self, dropped: int) -> bool:
         """Whether the detector runs in the next frame; called once a frame.
@@ -109,9 +109,9 @@ class DetectionSchedule:
         self._calm = 0 if lost else self._calm + 1
         if lost:
             if self._tried:
-                self._patience *= 2
+                self._calm_needed *= 2
             self.every, self._tried = min(self.every + 1, MOST_BETWEEN), False
-        elif self._calm >= self._patience and self.every > 1:
+        elif self._calm >= self._calm_needed and self.every > 1:
             self.every, self._calm, self._tried = self.every - 1, 0, True
 
 

@@ -170,19 +170,19 @@ class DetectorConfig:
 
     detector: str | None = option(
         "mot, mots, posetrack: a name that `cli models` lists, 'motion' (camera that stands "
-        "still), or an .onnx file, whose layout is recognised (YOLOX, Ultralytics, DETR, …: "
-        "docs/detectors.md). It gives boxes, and poses or masks where the model does (movenet: "
-        "poses, motion: masks); for poses or masks of people add one of the next two.  "
+        "still), a bundle, or an .onnx file, whose layout is recognised (YOLOX, Ultralytics, "
+        "DETR, …: docs/detectors.md). It gives boxes, and poses or masks where the model does "
+        "(movenet: poses, motion: masks); for poses or masks of people add one of the next two.  "
         f"[default: {DEFAULT_DETECTOR}, fetched once]"
     )
     pose_model: Path | None = option(
-        "posetrack: model that finds the joints in every box: blazepose, or an .onnx file "
-        "(MoveNet, BlazePose, RTMPose, or heatmaps as of HRNet and ViTPose), with --detector or "
-        "--detections."
+        "posetrack: model that finds the joints in every box: blazepose, a bundle, or an .onnx "
+        "file (MoveNet, BlazePose, RTMPose, or heatmaps as of HRNet and ViTPose), with --detector "
+        "or --detections."
     )
     mask_model: Path | None = option(
-        "mots: model that finds the person's mask in every box: blazepose, or an .onnx file, with "
-        f"--detector or --detections.  [default: {DEFAULT_MASK_MODEL} with --detector "
+        "mots: model that finds the person's mask in every box: blazepose, a bundle, or an .onnx "
+        f"file, with --detector or --detections.  [default: {DEFAULT_MASK_MODEL} with --detector "
         f"{DEFAULT_DETECTOR}]"
     )
     detector_classes: str | None = option(
@@ -586,8 +586,7 @@ def _finds(chosen: DetectorConfig, what: str) -> bool:
         return what == "keypoints" and model_name(detector) is not None
     from ..runtime.detectors.model import what_it_finds
 
-    readable = path.suffix.lower() == ".onnx" or is_model(path)
-    return readable and what in what_it_finds(path, chosen.detector_layout)
+    return what in what_it_finds(path, chosen.detector_layout)
 
 
 def default_output(sources: Sequence[str], task: str) -> Path:

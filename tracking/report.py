@@ -20,6 +20,8 @@ from ..version import __version__
 from .config import SourceConfig, TrackConfig, config_data
 from .registry import TASKS, starts_from_detector
 
+_STATUS = Path("/proc/self/status")
+
 
 def run_report(
     track: TrackConfig,
@@ -152,8 +154,15 @@ def _inputs(task: str, track: TrackConfig, config: SourceConfig) -> dict[str, An
     }
 
 
-def peak_memory_mb() -> float | None:
-    """Largest resident size of this process so far, in MB (1e6 bytes); None on Windows."""
+def peak_memory_mb(status: Path = _STATUS) -> float | None:
+    """Largest resident size of this process so far, in MB (1e6 bytes); None on Windows.
+
+    On Linux from /proc: what `getrusage` says is inherited from the parent process.
+    """
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) * 1024 / 1e6, 1)
     if sys.platform == "win32":
         return None
     import resource

@@ -1,4 +1,4 @@
-"""What systemd is told of a run: that it is up, that it works on, that it stops.
+"""Notifies systemd that a run is up, that it works on, and that it stops.
 
 The protocol of sd_notify(3): lines of text in a datagram to the socket that NOTIFY_SOCKET names.
 """

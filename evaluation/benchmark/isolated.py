@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,13 +10,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ...errors import BackendError
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.signals import StopRequest
+from ...tracking.report import peak_memory_mb
 from ..runner.executors import use_threads
 from .measure import BenchRequest, Runner, Side, load_workload, open_graphs
 from .sensors import Reading, Sensor, find_sensor
@@ -27,7 +26,6 @@ _FRAMES = 8
 _LONG_ENOUGH_S = 2.0
 _MOST_FRAMES = 400
 _SAMPLE_S = 0.05
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +142,3 @@ def _summary(before: Reading, samples: _Samples, seconds: float) -> Alone:
         None if watts is None else watts * seconds * 1e3,
         max(samples.of("temperature_c"), default=None),
     )
-
-
-def peak_memory_mb(status: Path = _STATUS) -> float | None:
-    """Largest resident size of this process in 1e6 bytes; None on Windows.
-
-    On Linux from /proc: what `getrusage` says is inherited from the parent process.
-    """
-    if status.is_file():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(size / 1e6 if sys.platform == "darwin" else size * 1024 / 1e6, 1)

@@ -1,7 +1,6 @@
 """A sequence of a benchmark: its images, how to track it, and its truth.
 
-The readers of the official layouts (`otb`, `davis`, `mot`, `mots`, `posetrack`) all return this
-record, and `registry.FORMATS` lists them.
+The readers of the official layouts all return this record, and `registry.FORMATS` lists them.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def score_otb(sequence: Sequence, results: Path) -> list[Score]:
     """
     if sequence.truth is None:
         return []
-    truth, found = (_rows(path, sequence) for path in (sequence.truth, results))
+    truth, found = (box_rows(path, sequence) for path in (sequence.truth, results))
     # The official tool calls a frame whose truth has no area not annotated.
     truth[(truth[:, 2:] <= 0).any(axis=1)] = np.nan
     values = (
@@ -112,7 +112,13 @@ def score_otb(sequence: Sequence, results: Path) -> list[Score]:
     return [Score(dict(zip(COLUMNS, values, strict=True)))]
 
 
-def _rows(path: Path, sequence: Sequence) -> npt.NDArray[np.float64]:
+def box_rows(path: Path, sequence: Sequence) -> npt.NDArray[np.float64]:
+    """A box a frame, (N, 4) float64 left, top, width, height.
+
+    Raises:
+        DetectionError: The file cannot be read, or has another number of rows than the sequence
+            has frames.
+    """
     boxes = read_otb_boxes(path)
     frames = len(sequence.numbers)
     if len(boxes) < frames or (len(boxes) > frames and not sequence.cut):

@@ -27,8 +27,9 @@ from ...runtime.formats.otb import read_otb_boxes
 from ..metrics.scores import Score
 from ..metrics.sot import normalised_precision, overlaps, precision, success_auc
 from .base import Sequence, dirs, images_in, numbers_of
+from .otb import COLUMNS as COLUMNS
+from .otb import box_rows
 
-COLUMNS = ("AUC", "P@20", "NP")
 GOT_COLUMNS = ("AO", "SR@0.5", "SR@0.75")
 LASOT, GOT10K, TRACKINGNET = "lasot", "got10k", "trackingnet"
 
@@ -157,7 +158,7 @@ def score_ope(sequence: Sequence, results: Path) -> list[Score]:
     """
     if sequence.truth is None:
         return []
-    truth, found = _rows(sequence.truth, sequence), _rows(results, sequence)
+    truth, found = box_rows(sequence.truth, sequence), box_rows(results, sequence)
     shown = _flags(sequence, ("full_occlusion.txt", "out_of_view.txt"), lambda flag: flag == 0)
     truth[~shown | (truth[:, 2:] <= 0).any(axis=1)] = np.nan
     values = (
@@ -178,7 +179,7 @@ def score_got10k(sequence: Sequence, results: Path) -> list[Score]:
         return []
     image = cv2.imread(str(sequence.images[0])) if sequence.images else None
     size_hw = (np.inf, np.inf) if image is None else image.shape[:2]
-    truth, found = (_cut(_rows(path, sequence), size_hw) for path in (sequence.truth, results))
+    truth, found = (_cut(box_rows(path, sequence), size_hw) for path in (sequence.truth, results))
     folder = sequence.truth.parent
     if (folder / "cover.label").is_file():
         shown = _flags(sequence, ("cover.label",), lambda cover: cover > 0)
@@ -243,13 +244,3 @@ def _flags(
             raise DetectionError(f"{path}: expected a number for each of {frames} frames")
         shown &= np.asarray(counts(flags[:frames]), np.bool_)
     return shown
-
-
-def _rows(path: Path, sequence: Sequence) -> _Boxes:
-    boxes = read_otb_boxes(path)
-    frames = len(sequence.numbers)
-    if len(boxes) < frames or (len(boxes) > frames and not sequence.cut):
-        raise DetectionError(
-            f"{path}: {len(boxes)} rows, expected {frames}, one for each frame of {sequence.name}"
-        )
-    return boxes[:frames]

@@ -52,20 +52,20 @@ class DetectorParity:
         objects: That the reference finds, in all frames.
         score: Largest difference of the scores of an object.
         iou: Least overlap of its two boxes; 1 without objects.
-        lonely: By how much the best object that only one of the two finds is above the threshold;
-            0 where there is none.
+        unmatched: By how much the best object that only one of the two finds is above the
+            threshold; 0 where there is none.
     """
 
     backend: str
     objects: int
     score: float
     iou: float
-    lonely: float
+    unmatched: float
 
     def excess(self, bounds: DetectorBounds) -> str | None:
         """The bound that is exceeded, in words; None where all hold."""
-        if self.lonely > bounds.score:
-            return f"an object {self.lonely:.3f} above the threshold is found by one side only"
+        if self.unmatched > bounds.score:
+            return f"an object {self.unmatched:.3f} above the threshold is found by one side only"
         if self.score > bounds.score:
             return f"scores differ by {self.score:.1e}, bound {bounds.score:.0e}"
         if self.iou < bounds.iou:
@@ -118,7 +118,7 @@ def compare_detector(
 def _compared(
     backend: str, expected: Sequence[Detections], found: Sequence[Detections], least: float
 ) -> DetectorParity:
-    score, iou, lonely = 0.0, 1.0, 0.0
+    score, iou, unmatched = 0.0, 1.0, 0.0
     for one, other in zip(expected, found, strict=True):
         overlap = iou_matrix(one.boxes_xyxy, other.boxes_xyxy)
         overlap = np.where(one.classes[:, None] == other.classes[None], overlap, 0)
@@ -126,13 +126,13 @@ def _compared(
         for row in range(len(one)):
             best = max(left, key=overlap[row].__getitem__, default=None)
             if best is None or overlap[row, best] < 0.5:
-                lonely = max(lonely, float(one.scores[row]) - least)
+                unmatched = max(unmatched, float(one.scores[row]) - least)
                 continue
             left.discard(best)
             score = max(score, abs(float(one.scores[row] - other.scores[best])))
             iou = min(iou, float(overlap[row, best]))
-        lonely = max([lonely, *(float(other.scores[place]) - least for place in left)])
-    return DetectorParity(backend, sum(map(len, expected)), score, iou, lonely)
+        unmatched = max([unmatched, *(float(other.scores[place]) - least for place in left)])
+    return DetectorParity(backend, sum(map(len, expected)), score, iou, unmatched)
 
 
 def rows_data(bundle: Bundle, rows: Sequence[DetectorParity]) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def parity_table(rows: Sequence[DetectorParity]) -> TextTable:
     """For the terminal."""
     head = ("backend", "objects", "largest difference of scores", "least IoU", "found by one only")
     cells = [
-        (r.backend, str(r.objects), f"{r.score:.1e}", f"{r.iou:.5f}", f"{r.lonely:.3f}")
+        (r.backend, str(r.objects), f"{r.score:.1e}", f"{r.iou:.5f}", f"{r.unmatched:.3f}")
         for r in rows
     ]
     return TextTable(head, cells)

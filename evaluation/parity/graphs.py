@@ -123,10 +123,12 @@ class GraphParity:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; what is not finite becomes None."""
-        data = asdict(self)
-        return {
-            k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in data.items()
-        }
+        return finite(asdict(self))
+
+
+def finite(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data with None for floats that JSON has no text for."""
+    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in data.items()}
 
 
 def bounds_of(precision: str, graph: str) -> GraphBounds:

@@ -83,7 +83,7 @@ def compare_persons(
     for graph in (name for name in MODELS if name in bundle.spec.graphs):
         crops = _crops(graph, bundle.spec.sizes_hw[0], frames, seen)
         if not crops:
-            raise RequestError("no detection lies in the frames: take another --source")
+            raise RequestError("no detection lies in the frames: take other --frames")
         expected = _found(graph, reference, "cpu", crops, threads)
         for backend in backends:
             found = _found(graph, bundle.path, backend, crops, threads)

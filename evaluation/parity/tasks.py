@@ -24,7 +24,7 @@ from ..benchmark.workload import TASKS, EndlessClip, Workload, make_task_runner
 from ..metrics.agreement import box_agreement, mask_agreement
 from ..metrics.mot import rows_of_tracks
 from ..metrics.pose import keypoint_errors
-from .graphs import TaskBounds
+from .graphs import TaskBounds, finite
 from .same_state import (
     Candidate,
     Pair,
@@ -85,10 +85,7 @@ class TaskParity:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; what is not finite becomes None."""
-        data = asdict(self)
-        return {
-            k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in data.items()
-        }
+        return finite(asdict(self))
 
 
 def bound_of(task: str, bounds: TaskBounds) -> tuple[float, bool]:

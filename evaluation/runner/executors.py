@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ...errors import UnitrackError
+from ...runtime.inference.onnxruntime import available_cores
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -30,11 +31,6 @@ Outcome = tuple[int, Result | UnitrackError]
 
 KILLED_AT_MOST = 3
 """So often the workers may die before it is given up: a job may be too large for the machine."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_of(jobs: int) -> int:

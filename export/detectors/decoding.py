@@ -17,7 +17,7 @@ from onnx import compose, version_converter
 from ...errors import ExportError
 from ...runtime.detectors.image import Normalisation, find_normalisation
 from ...runtime.detectors.layouts.base import JOINTS
-from ...runtime.detectors.layouts.yolo import PROTOTYPES, grid_cells
+from ...runtime.detectors.layouts.yolo import MAX_LOG_SIZE, PROTOTYPES, grid_cells
 from ...runtime.detectors.model import Recognised
 from .onnx_graph import OPSET, OnnxGraph
 
@@ -27,8 +27,6 @@ CANDIDATES = 300
 _LEAST_OPSET = 13
 PREFIX = "network."
 """Of the names of a network that is part of a graph."""
-
-_MAX_LOG_SIZE = 20.0
 
 
 class Decoder(OnnxGraph):
@@ -106,7 +104,7 @@ def _yolox(graph: Decoder, found: dict[str, str], size_hw: tuple[int, int]) -> R
         strides = graph.columns(picked["cells"], 2, 3)
         places = graph.add("Add", graph.columns(picked["rows"], 0, 2), picked["cells_xy"])
         logs = graph.columns(picked["rows"], 2, 4)
-        sides = graph.add("Exp", graph.add("Min", logs, graph.constant(_MAX_LOG_SIZE, "float32")))
+        sides = graph.add("Exp", graph.add("Min", logs, graph.constant(MAX_LOG_SIZE, "float32")))
         centres, sides = (graph.add("Mul", each, strides) for each in (places, sides))
         return {"boxes": graph.corners(centres, sides), "classes": picked["classes"]}
 

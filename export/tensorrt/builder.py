@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import BuildError
 from ...runtime.bundle.spec import GraphSpec, TensorSpec
+from ...runtime.inference.tensorrt.compatibility import PORTABLE
+from ...runtime.inference.tensorrt.cuda import MIB
 from ...runtime.inference.tensorrt.library import TensorrtLibrary
 from ..graphs.profiles import Range, profiled
 from .network import check_precision, parse_network
@@ -19,9 +21,7 @@ if TYPE_CHECKING:
     import tensorrt
 
 
-PORTABLE = "portable"
 CURRENT = "current"
-MIB = 1 << 20
 
 Progress = Callable[[str], None]
 """Called with the current phase, in a few words."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from ...errors import BuildError
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from ...runtime.bundle.spec import BundleSpec, EngineSpec, GraphSpec
-from ...runtime.inference.tensorrt.compatibility import platform_name
+from ...runtime.inference.tensorrt.compatibility import PORTABLE, platform_name
 from ...runtime.inference.tensorrt.cuda import GpuInfo, find_gpu
 from ...runtime.inference.tensorrt.library import TensorrtLibrary, load_library
 from ...runtime.writers.base import write_atomic, write_json_atomic
 from ..graphs.profiles import Range, dimension_ranges, profiled
-from .builder import CURRENT, PORTABLE, BuildOptions, BuiltEngine, build_engine
+from .builder import CURRENT, BuildOptions, BuiltEngine, build_engine
 
 ENGINES = "engines"
 _CACHE = "timing.cache"

@@ -19,7 +19,7 @@ from ...runtime.inference.base import Graphs
 from .similarity import SIMILARITIES
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
-_EPSILON_S = 1e-6
+EPSILON_S = 1e-6
 """Times are sums of floats: so much is no difference."""
 
 New = TypeVar("New")
@@ -73,7 +73,7 @@ class Memory(ABC, Generic[New]):
         return costs
 
     def prepare(self, tracklets: Sequence[Tracklet], new: New, rows: IntArray, most: int) -> None:
-        """Be told what will be compared: the newest `most` of `tracklets` with `rows` of `new`."""
+        """Learn what will be compared: the newest `most` of `tracklets` with `rows` of `new`."""
 
     @abstractmethod
     def some(self, new: New, rows: IntArray) -> ObjectFeatures:
@@ -111,7 +111,7 @@ class Memory(ABC, Generic[New]):
         for tracklet in tracklets:
             rows = tracklet.memory
             if 0 <= tracklet.detection < len(present) and present[tracklet.detection]:
-                due = time_s - tracklet.snapshot_s >= self._interval_s - _EPSILON_S
+                due = time_s - tracklet.snapshot_s >= self._interval_s - EPSILON_S
                 if due or not rows:
                     tracklet.snapshot_s = time_s
                 earlier = rows if due else rows[1:]

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
-from .appearance_memory import AppearanceMemory, Memory
+from .appearance_memory import EPSILON_S, AppearanceMemory, Memory
 from .assignment import assign, class_costs
 from .kalman import (
     WALKING,
@@ -65,9 +65,6 @@ _EXPECTED_WEIGHT = 10.0
 
 _SMALL_STEP = 0.03
 """A step of so many heights counts half for the direction: boxes jitter by as much."""
-
-_EPSILON_S = 1e-6
-"""Times are sums of floats: so much is no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +221,7 @@ class FusedAssociator:
 
     def _missed_for_a_moment(self) -> list[Tracklet]:
         """Only those matched three times or more: what was seen once is likelier no object."""
-        longest = self._config.coast_s + _EPSILON_S
+        longest = self._config.coast_s + EPSILON_S
         return [
             t
             for t in self._tracklets
@@ -241,7 +238,7 @@ class FusedAssociator:
         self._time_s = time_s if self._frame is None else self._time_s + elapsed_s
         # A slow run, whose every step is long, keeps its tracklets; a camera that comes back after
         # an hour begins anew.
-        oldest_s = self._time_s - c.buffer_s - self._step_s - _EPSILON_S
+        oldest_s = self._time_s - c.buffer_s - self._step_s - EPSILON_S
         self._tracklets = [t for t in self._tracklets if t.last_s >= oldest_s]
         self._frame, self._step_s = frame_index, elapsed_s
         # After a long gap the filter's state says nothing any more; more steps only cost time.
@@ -421,7 +418,7 @@ class FusedAssociator:
         """Correct the matched tracklets by their detections; the others are lost or gone."""
         matched = [t for t in self._tracklets if t.detection >= 0]
         update_filters([t.filter for t in matched], self._boxes[[t.detection for t in matched]])
-        oldest_s = self._time_s - self._config.direction_s + _EPSILON_S
+        oldest_s = self._time_s - self._config.direction_s + EPSILON_S
         kept = []
         for t in self._tracklets:
             if t.detection >= 0:
@@ -435,7 +432,7 @@ class FusedAssociator:
                 continue
             else:
                 t.state = State.LOST
-                if self._time_s - t.last_s > self._config.buffer_s + _EPSILON_S:
+                if self._time_s - t.last_s > self._config.buffer_s + EPSILON_S:
                     continue
             kept.append(t)
         self._tracklets = kept

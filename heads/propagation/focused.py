@@ -18,16 +18,10 @@ import numpy.typing as npt
 from ...records import BoolArray, FloatArray
 from ...runtime.inference.base import Array, Graphs, to_host
 from ...runtime.preprocessing import Region
-from .tiles import MASKED, TilePlan, best_tile, reach_of
+from .tiles import MASKED, QUERY_INDEX, TilePlan, best_tile, reach_of
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 """Features of any float type, or labels, on the host."""
-
-_CHUNK_VALUES = 8_000_000
-"""Affinities held at once, 32 MB."""
-
-_QUERY_INDEX = 3
-"""Which input of `propagate_global` and `propagate_local` says what is searched for."""
 
 _LIST_COLS = 64
 """A list of cells is given to the graphs as a grid of so many columns."""
@@ -276,11 +270,11 @@ class FocusedPropagator:
     def _tiles_at_once(self, plan: TilePlan) -> int:
         """As many as the engines were built for; without engines, what memory is granted for."""
         per_tile, most = plan.query_index.shape[1], self._graphs.limit
-        queries = most("propagate_global", _QUERY_INDEX, 0)
-        limits = [most("propagate_local", _QUERY_INDEX, 0), queries and queries // per_tile]
+        queries = most("propagate_global", QUERY_INDEX, 0)
+        limits = [most("propagate_local", QUERY_INDEX, 0), queries and queries // per_tile]
         known = [limit for limit in limits if limit is not None]
         cost = plan.window_index.shape[1] * per_tile
-        return max(1, min(known) if known else _CHUNK_VALUES // cost)
+        return max(1, min(known) if known else self._graphs.values_at_once() // cost)
 
 
 def relaid(

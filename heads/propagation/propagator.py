@@ -14,10 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.inference.base import Array, Graphs, to_host
-from .tiles import MASKED, TilePlan, best_tile, reach_of
-
-_QUERY_INDEX = 3
-"""Which input of `propagate_global` and `propagate_local` says what is searched for."""
+from .tiles import MASKED, QUERY_INDEX, TilePlan, best_tile, reach_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +128,10 @@ class Propagator:
         most = self._graphs.limit
         limits: list[int | None] = []
         if self._first_plan is None:
-            queries = most("propagate_global", _QUERY_INDEX, 0)
+            queries = most("propagate_global", QUERY_INDEX, 0)
             limits.append(None if queries is None else queries // per_tile)
         if self._first_plan is not None or self._recent:
-            limits.append(most("propagate_local", _QUERY_INDEX, 0))
+            limits.append(most("propagate_local", QUERY_INDEX, 0))
         known = [limit for limit in limits if limit is not None]
         cost = max(self._cells, self._plan.window_index.shape[1]) * per_tile
         at_once = min(known) if known else self._graphs.values_at_once() // cost

@@ -11,6 +11,9 @@ import numpy.typing as npt
 MASKED = -1.0e4
 """Similarity of a key outside the radius; far below any cosine, and representable in float16."""
 
+QUERY_INDEX = 3
+"""Which input of `propagate_global` and `propagate_local` says what is searched for."""
+
 _TILE_CELLS = (64, 112)
 """Cells of a tile: fewer waste keys of the window, more give the matrix product better shapes."""
 

@@ -21,7 +21,8 @@ from ...errors import UnitrackError
 from ...records import Detections, FloatArray, Frame, UInt8Array
 from ..boxes import clip_boxes
 from ..bundle.spec import MASK_GRAPH, GraphSpec
-from .topdown import CropModel, ModelKind, probability
+from .layouts.base import sigmoid
+from .topdown import CropModel, ModelKind
 
 KIND = ModelKind(
     "--mask-model",
@@ -129,7 +130,7 @@ class MaskModel:
     def _sure(self, values: FloatArray) -> FloatArray:
         """The output as probabilities (N, h', w')."""
         values = values.reshape(-1, *self.map_hw)
-        return probability(values) if self.logits else values
+        return sigmoid(values) if self.logits else values
 
     def read(self, crops_bgr: Sequence[UInt8Array]) -> FloatArray:
         """Masks in crops, (h, w, 3) uint8 BGR of the model's size: (N, h', w') probabilities."""

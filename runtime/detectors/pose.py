@@ -27,7 +27,8 @@ import numpy as np
 from ...records import Detections, FloatArray, Frame, UInt8Array
 from ..bundle.spec import POSE_GRAPH, GraphSpec
 from ..formats.keypoints import JOINTS, posetrack_from_coco
-from .topdown import CropModel, ModelKind, probability
+from .layouts.base import sigmoid
+from .topdown import CropModel, ModelKind
 
 KIND = ModelKind(
     "--pose-model",
@@ -99,7 +100,7 @@ def read_movenet(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> Flo
 def read_blazepose(outputs: Sequence[FloatArray], size_hw: tuple[int, int]) -> FloatArray:  # noqa: ARG001
     """(N, 195) to (N, 17, 3) x, y in crop pixels, probability of being in the crop and visible."""
     points = outputs[0].reshape(-1, BLAZEPOSE_POINTS, 5)[:, BLAZEPOSE_JOINTS]
-    sure = probability(points[..., 3:].min(axis=-1, keepdims=True))
+    sure = sigmoid(points[..., 3:].min(axis=-1, keepdims=True))
     return np.concatenate([points[..., :2], sure], axis=-1)
 
 

@@ -99,11 +99,6 @@ class PersonCrop:
         scale = np.array(self.size_hw[::-1]) / self.model_hw[::-1]
         return np.asarray(points_xy * scale + (self.left, self.top), np.float32)
 
-    def points_to_crop(self, points_xy: FloatArray) -> FloatArray:
-        """Points from source to crop pixels: the inverse of `points_to_source`."""
-        scale = np.array(self.model_hw[::-1]) / self.size_hw[::-1]
-        return np.asarray((points_xy - np.array((self.left, self.top))) * scale, np.float32)
-
     def mask_to_source(self, sure: FloatArray, image_hw: tuple[int, int]) -> BoolArray:
         """Where a map over the crop is above a half, in the image.
 
@@ -356,11 +351,6 @@ class CropModel:
     def close(self) -> None:
         """Give the model back."""
         self._close()
-
-
-def probability(logits: FloatArray) -> FloatArray:
-    """The logistic function of logits of any size and shape, float32."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -50, 50))), np.float32)
 
 
 class PersonModel(Protocol):

@@ -27,6 +27,7 @@ import numpy as np
 
 from ...errors import DetectionError
 from ...records import Detections, FloatArray, Frame, IntArray
+from ..sources.base import LAST_FRAME
 from .keypoints import (
     JOINTS,
     Entry,
@@ -41,9 +42,6 @@ from .keypoints import (
 )
 from .reading.named import NamedFrames, NamedTable
 from .text import DamagedRows, ReadOptions, TableFile, beyond_the_end, count, read_text
-
-LAST_FRAME = 10_000_000
-"""A larger `image_id` does not count frames: at 25 FPS this is more than four days."""
 
 _LARGEST_NAMED = 1 << 20
 

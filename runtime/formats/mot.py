@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 from ...errors import DetectionError
 from ...records import Detections, FloatArray, Frame, IntArray, Tracks
 from ..boxes import xywh_to_xyxy
-from ..paths import check_regular
 from ..writers.base import RowWriter
 from .text import (
     DamagedRows,
@@ -22,6 +20,7 @@ from .text import (
     parse_number,
     parse_whole,
     read_lines,
+    read_text,
     row_error,
 )
 
@@ -166,7 +165,6 @@ def _rows(frame_number: int, tracks: Tracks) -> list[str]:
 
 
 _PEDESTRIAN = 1
-_LARGEST = 1e9
 IdRows = dict[int, tuple[IntArray, FloatArray]]
 
 
@@ -204,7 +202,7 @@ def read_mot_rows(path: Path) -> list[MotRow]:
     Raises:
         DetectionError: The file cannot be read, is malformed, or has an id twice in a frame.
     """
-    rows = [_parse(place, text) for place, text in _lines(path)]
+    rows = [_parse(path, line, text) for line, text in _lines(path)]
     seen: set[tuple[int, int]] = set()
     for row in rows:
         if (row.frame, row.identity) in seen:
@@ -252,45 +250,33 @@ def _arrays(rows: list[MotRow]) -> tuple[IntArray, FloatArray]:
     return ids, boxes.astype(np.float32)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where a row stands, for messages, and its text; blank lines are left out."""
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The number of a line from 1, and its text; blank lines are left out."""
     try:
-        check_regular(path)
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise DetectionError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise DetectionError(f"{path}: cannot be read as MOTChallenge rows: {reason}") from None
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            yield f"{path}, line {number}", line.strip()
+            yield number, line.strip()
 
 
-def _number(text: str) -> float:
-    """The number that a field holds; NaN if it holds none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _parse(place: str, text: str) -> MotRow:
-    numbers = [_number(field) for field in _SEPARATOR.split(text)]
-    good = len(numbers) >= 6 and all(abs(value) < _LARGEST for value in numbers)
-    if not good:
-        raise _row_error(place, "expected finite numbers frame,id,x,y,w,h[,...]", text)
+def _parse(path: Path, line: int, text: str) -> MotRow:
+    fields = _SEPARATOR.split(text)
+    numbers = [value for value in map(parse_number, fields) if value is not None]
+    if len(numbers) < max(6, len(fields)):
+        raise row_error(path, line, "expected finite numbers frame,id,x,y,w,h[,...]", text)
     frame, identity, x, y, w, h = numbers[:6]
     if frame != int(frame) or frame < 1 or identity != int(identity) or identity < 0:
-        raise _row_error(place, "expected a whole frame number from 1 and a whole id from 0", text)
+        problem = "expected a whole frame number from 1 and a whole id from 0"
+        raise row_error(path, line, problem, text)
     if w <= 0 or h <= 0:
-        raise _row_error(place, "expected a width and height above 0", text)
+        raise row_error(path, line, "expected a width and height above 0", text)
     flag = numbers[6] if len(numbers) > 6 else 1.0
     label = int(numbers[7]) if len(numbers) in (8, 9) else None
     visibility = numbers[8] if len(numbers) == 9 and label is not None and label >= 0 else None
+    place = f"{path}, line {line}"
     return MotRow(place, int(frame), int(identity), (x, y, w, h), flag, label, visibility)
-
-
-def _row_error(place: str, problem: str, text: str) -> DetectionError:
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
-    return DetectionError(f"{place}: {problem}, got {shown!r}")

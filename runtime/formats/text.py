@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import DetectionError
 from ...records import BoolArray, Detections, FloatArray, Frame, IntArray
@@ -383,9 +382,3 @@ def parse_whole(text: str) -> int | None:
     """A whole number of at most `LARGEST` in size, also when written `3.0`, or None."""
     value = parse_number(text)
     return int(value) if value is not None and value == int(value) else None
-
-
-def first_invalid(boxes_xyxy: npt.ArrayLike) -> int | None:
-    """The first row whose box has no area once it is float32, or None."""
-    rows = valid_rows(np.array(boxes_xyxy, np.float32).reshape(-1, 4))
-    return None if rows.all() else int(np.argmin(rows))

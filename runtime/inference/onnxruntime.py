@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BackendError
+from ...errors import BackendError, one_line
 from ..bundle.spec import GraphSpec, TensorSpec
 from .base import Array, Engine, to_host
 
@@ -116,7 +116,7 @@ class OnnxRuntimeEngine(Engine):
             }
             return dict(zip(names, self._session.run(names, host), strict=True))
         except _failures() as error:
-            raise BackendError(f"graph {self.spec.name}: {_one_line(error)}") from error
+            raise BackendError(f"graph {self.spec.name}: {one_line(error)}") from error
 
     def _run_bound(
         self, session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]
@@ -150,7 +150,7 @@ def place_on_device(array: Array, device: str) -> OrtArray:
     try:
         return OrtArray(onnxruntime.OrtValue.ortvalue_from_numpy(host, memory, 0))
     except _failures() as error:
-        raise BackendError(f"backend {device}: {_one_line(error)}") from error
+        raise BackendError(f"backend {device}: {one_line(error)}") from error
 
 
 def available_cores() -> int:
@@ -216,7 +216,7 @@ def _open(
             str(path), options, providers=providers, enable_fallback=False
         )
     except _failures() as error:
-        raise BackendError(f"{path} cannot be loaded: {_one_line(error)}") from error
+        raise BackendError(f"{path} cannot be loaded: {one_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise BackendError(
             f"backend {device}: {provider} is listed but does not start (driver or CUDA libraries "
@@ -258,7 +258,3 @@ def _failures() -> tuple[type[Exception], ...]:
         if isinstance(value, type) and issubclass(value, Exception)
     ]
     return (*own, RuntimeError, OSError, ValueError)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

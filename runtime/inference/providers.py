@@ -1,4 +1,4 @@
-"""What ONNX Runtime's providers of a GPU are told, and which nodes they leave to the CPU."""
+"""Settings of ONNX Runtime's GPU providers, and which nodes they leave to the CPU."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ PREVIEWS_PER_S = 15.0
 """Of one source, at most."""
 
 UNHEALTHY_AFTER_S = 30.0
-"""Seconds without a frame after which a run is not healthy, unless it is told otherwise."""
+"""Seconds without a frame after which a run is not healthy, by default."""
 
 _JPEG_QUALITY = 80
 _WATCHED_S = 2.0  # after a request for an image, more requests are expected for so long

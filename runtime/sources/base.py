@@ -18,6 +18,13 @@ IMAGE_SUFFIXES = frozenset(
     | {".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 
+FILE_FPS = 25.0
+"""Frames per second of files that do not say when each frame is due, nor at what rate."""
+
+LAST_FRAME = 10_000_000
+"""A larger number, in a file's name or a file of detections, does not count frames: at 25 FPS this
+is more than four days."""
+
 SourceCallback = Callable[[Literal["lost", "returned", "changed"], str], None]
 """Called with what happens to a live source, in a thread of its own; the text names no source."""
 

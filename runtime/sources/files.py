@@ -13,7 +13,7 @@ import av
 
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
-from .base import SourceInfo
+from .base import FILE_FPS, SourceInfo
 from .decoder import VideoDecoder
 from .image_files.levels import Levels, Scaling
 from .read_ahead import BrokenOffError, FileSource, size_change
@@ -23,7 +23,6 @@ from .read_ahead import BrokenOffError, FileSource, size_change
 _MISSING_FRAMES = 2
 _MISSING_SECONDS = 2
 _DAY_S = 86_400
-_DEFAULT_FPS = 25.0
 _READ_TIMEOUT_S = 30.0
 
 # What FFmpeg takes for a recording of a text terminal, by the name alone.
@@ -68,7 +67,7 @@ def open_video(
         )
     size_hw = (int(first[0].shape[0]), int(first[0].shape[1]))
     info = SourceInfo(name, "video", size_hw, fps or decoder.fps, decoder.frame_count, live=False)
-    times = FrameTimes(decoder.fps or _DEFAULT_FPS)
+    times = FrameTimes(decoder.fps or FILE_FPS)
     frames = _video_frames(decoder, chain([first], images), info, times, location, fps)
 
     def notes() -> list[str]:
@@ -188,7 +187,7 @@ def _missing(
         short = count < decoder.counted - _MISSING_FRAMES
         announced = f" of {decoder.counted} announced"
     elif decoder.end_s is not None and newest is not None:
-        interval_s = 1 / Fraction(decoder.fps or _DEFAULT_FPS)
+        interval_s = 1 / Fraction(decoder.fps or FILE_FPS)
         short = newest + (1 + _MISSING_FRAMES) * interval_s < decoder.end_s - _MISSING_SECONDS
         if short:
             announced = f" of some {decoder.frame_count or count} announced"

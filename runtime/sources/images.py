@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from ..paths import is_folder
-from .base import IMAGE_SUFFIXES, SourceInfo, natural_key
+from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key
 from .image_files.decode import count_images, read_images
 from .image_files.levels import Levels, Scaling
 from .image_files.numbering import numbers_in_names
@@ -60,8 +60,6 @@ def _suffixes() -> str:
     return " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 
 
-_DEFAULT_FPS = 25.0
-
 # Of these a file may hold several images; so may a PNG, which only its content shows.
 _PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp", ".apng"})
 
@@ -96,7 +94,7 @@ def open_images(
         )
     image, (_, shown_s) = first
     seconds = shown_s if len(paths) == 1 else None
-    rate = fps or (1 / seconds if seconds else _DEFAULT_FPS)
+    rate = fps or (1 / seconds if seconds else FILE_FPS)
     count = sum(
         count_images(path) if len(paths) == 1 or path.suffix.lower() in _PAGED_SUFFIXES else 1
         for path in paths

@@ -64,10 +64,9 @@ def open_source(
 
     Args:
         text: A video file, an image (of one or several pages), a folder of images, a pattern such
-            as 'frames/*.jpg',
-            camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or http(s) URL. A URL
-            that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every frame), any
-            other one as live. `{secret:NAME}` in it is filled in; see `with_secrets`.
+            as 'frames/*.jpg', camera0 … cameraN, csi0 … csiN, gst:PIPELINE, or an rtsp, rtmp or
+            http(s) URL. A URL that ends in .mp4, .mkv, .avi, .mov or .webm is read as a file (every
+            frame), any other one as live. `{secret:NAME}` in it is filled in; see `with_secrets`.
         fps: Frames per second of a file source, in place of its own timestamps (of images: 25 a
             second, where they have none).
         value_range: `LOW,HIGH`: what becomes black and white in pixels of more than 8 bits; None:

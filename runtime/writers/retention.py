@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ...errors import RequestError
 
-# As `segment_path` names them; nothing else is ever removed.
-_SEGMENT = re.compile(r"(tracks|video|masks)-\d{4,}(\.(txt|json|jsonl|mp4))?")
+# As `segment_path` names them, of every result format; nothing else is ever removed.
+_SEGMENT = re.compile(r"(tracks|video|masks|labels)-\d{4,}(\.(txt|json|jsonl|csv|mp4))?")
 
 _TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(d|days?|gb)", re.IGNORECASE)
 _DAY_S = 86_400.0

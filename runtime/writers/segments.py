@@ -40,7 +40,6 @@ class Segments(WriterBase):
         path: The output in one piece; see `segment_path`.
         make: Opens the writer of a segment.
         minutes: Length of a segment.
-
         on_new: Called with the path of every segment that is begun.
 
     Raises:

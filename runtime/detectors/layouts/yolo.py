@@ -40,7 +40,7 @@ PROTOTYPES = 32
 MOST_ROWS = 1000
 """Of a network that chooses its rows itself, at most."""
 
-_MAX_LOG_SIZE = 20.0
+MAX_LOG_SIZE = 20.0
 """exp of this is 485 million strides; beyond it the exponential would overflow."""
 
 
@@ -95,7 +95,7 @@ def _decode_yolox(outputs: Outputs, size_hw: tuple[int, int]) -> Candidates:
     raw, cells = outputs["rows"], grid_cells(size_hw)
     best, labels = best_class(raw[:, 5:])
     centres = (raw[:, :2] + cells[:, :2]) * cells[:, 2:]
-    sides = np.exp(np.minimum(raw[:, 2:4], _MAX_LOG_SIZE)) * cells[:, 2:]
+    sides = np.exp(np.minimum(raw[:, 2:4], MAX_LOG_SIZE)) * cells[:, 2:]
     return Candidates(boxes_from_centres(centres, sides), raw[:, 4] * best, labels)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ....errors import DetectionError
 from ....records import Detections, Frame, Tracks
+from ...sources.base import LAST_FRAME
 from ...writers.base import RowWriter
 from ..text import (
     DamagedRows,
@@ -33,7 +34,6 @@ REGION = "DontCare"
 
 _NUMBERS = {name.lower(): number for number, name in enumerate(TYPES)} | {"person_sitting": 4}
 _WRITTEN = {"person": "Pedestrian", "bicycle": "Cyclist", "motorcycle": "Misc", "bus": "Misc"}
-_LAST = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def parse_kitti_row(path: Path, line: int, text: str) -> KittiRow:
         problem = "expected KITTI's 17 columns frame id type … rotation_y, or 18 with a score"
         raise row_error(path, line, problem, text)
     frame, identity = parse_whole(fields[0]), parse_whole(fields[1])
-    if frame is None or identity is None or not 0 <= frame <= _LAST:
+    if frame is None or identity is None or not 0 <= frame <= LAST_FRAME:
         raise row_error(path, line, "expected a whole frame number from 0 and a whole id", text)
     values = [value or 0.0 for value in numbers]
     box = (values[5], values[6], values[7], values[8])

@@ -9,13 +9,11 @@ from typing import Any
 
 from ....errors import DetectionError
 from ....records import Detections, Frame, IntArray
-from ...sources.base import IMAGE_SUFFIXES
+from ...sources.base import IMAGE_SUFFIXES, LAST_FRAME
 from ..text import TableFile, count
 
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 _ENDINGS = IMAGE_SUFFIXES | {".txt", ".json"}
-_LARGEST = 10_000_000
-"""A larger number in a name does not count frames: at 25 FPS this is more than four days."""
 
 
 class NamedFrames:
@@ -85,7 +83,7 @@ def _number(name: str) -> int | None:
     if match is None or len(match[1]) > 12 or not match[1].isascii():
         return None
     number = int(match[1])
-    return number if number <= _LARGEST else None
+    return number if number <= LAST_FRAME else None
 
 
 def _shape(name: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ....errors import BackendError
+from ....errors import BackendError, one_line
 
 if TYPE_CHECKING:
     from .kernel_cache import KernelCache
@@ -214,8 +214,3 @@ def _logger(trt: Any) -> TensorrtLog:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
-
-
-def one_line(error: Exception) -> str:
-    """An error's text on one line, cut at 300 characters."""
-    return " ".join(str(error).split())[:300]

@@ -12,13 +12,10 @@ import numpy as np
 
 from ....errors import SourceError
 from ....records import Frame, IntArray
-from ..base import PolledSource
+from ..base import LAST_FRAME, PolledSource
 
 NumberedFrames = tuple[IntArray, int]
 """Of which frames a file speaks: (M,) positions from 0, rising; and its number of the first one."""
-
-_LARGEST = 10_000_000
-"""A larger number does not count frames: at 25 FPS this is more than four days."""
 
 
 def numbers_in_names(names: Sequence[str]) -> tuple[int, ...] | None:
@@ -40,7 +37,7 @@ def numbers_in_names(names: Sequence[str]) -> tuple[int, ...] | None:
         return None
     numbers = tuple(map(int, changing[0]))
     rising = all(a < b for a, b in pairwise(numbers))
-    return numbers if rising and numbers[-1] <= _LARGEST else None
+    return numbers if rising and numbers[-1] <= LAST_FRAME else None
 
 
 def numbered(

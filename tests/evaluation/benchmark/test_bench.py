@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import ExportError, SourceError
 from unitrack_edge.evaluation.benchmark.figures import noise_notes, ratio, side_figures, spread
-from unitrack_edge.evaluation.benchmark.isolated import peak_memory_mb
 from unitrack_edge.evaluation.benchmark.measure import BenchRequest, Side, interleave
 from unitrack_edge.evaluation.benchmark.sensors import Reading, find_sensor
 from unitrack_edge.evaluation.benchmark.workload import (
@@ -23,6 +22,7 @@ from unitrack_edge.evaluation.benchmark.workload import (
 )
 from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.tables import TextTable, markdown
+from unitrack_edge.tracking.report import peak_memory_mb
 
 from ...support.command_line import check_error, run_cli
 

@@ -1,11 +1,14 @@
 """`--keep`: old segments go, and nothing else does."""
 
 import os
+from pathlib import Path
 
 import pytest
 from unitrack_edge.errors import RequestError
 from unitrack_edge.runtime.writers.retention import KeepLimit, Retention, parse_limit
+from unitrack_edge.runtime.writers.segments import segment_path
 from unitrack_edge.tracking.config import RunConfig, earlier_outputs
+from unitrack_edge.tracking.registry import RESULT_FORMATS, TASKS
 
 DAY_S = 86_400
 NOW_S = 100 * DAY_S
@@ -27,6 +30,22 @@ def sweep(limit, *folders):
     retention = Retention(limit, folders, clock=lambda: NOW_S)
     retention.begin(folders[0] / "tracks-0009.txt")
     return retention.removed
+
+
+SEGMENTED = [
+    *(Path(spec.result) for spec in TASKS.values()),
+    *(Path(name) for name, _ in RESULT_FORMATS.values()),
+    Path("video.mp4"),
+]
+"""All that `--segment` cuts, by its name in one piece."""
+
+
+@pytest.mark.parametrize("output", sorted(set(SEGMENTED)), ids=str)
+def test_segments_of_every_result_go(tmp_path, output):
+    old, newest = (make(segment_path(tmp_path / output, n), 9 - n) for n in (1, 2))
+    assert sweep(KeepLimit(age_s=DAY_S), tmp_path) == 1
+    assert not old.exists()
+    assert newest.exists()
 
 
 def test_what_is_too_old_goes_and_nothing_else(tmp_path):
