@@ -10,6 +10,7 @@ import click
 
 from ..errors import OutputError, SourceError, printable
 from ..runtime.detectors.base import MOTION
+from ..runtime.inference.registry import find_backend
 from ..runtime.paths import is_folder, model_file
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
 from ..tracking.registry import TASKS
@@ -163,9 +164,11 @@ def _prepare(config: TrackConfig) -> None:
         from .console.bundles import rebuild_engines
 
         rebuild_engines(bundle, settings.backend)
-        detector = model_file(chosen.detector or MOTION)
-        if is_folder(detector) and chosen.detector_backend in (None, settings.backend):
-            rebuild_engines(detector, settings.backend)
+        backend = chosen.detector_backend or settings.backend
+        for model in (chosen.detector, chosen.pose_model, chosen.mask_model):
+            path = model_file(model or MOTION)
+            if is_folder(path) and find_backend(backend).variant is not None:
+                rebuild_engines(path, backend)
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:

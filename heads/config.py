@@ -391,6 +391,9 @@ class MotConfig(TrackedConfig):
 FOCUS = ("auto", "off")
 """Whether propagation looks at regions around the objects."""
 
+FOCUS_RADIUS, FOCUS_MEMORY = 9.0, 3
+"""Cells around an object, and recent frames, that it looks at there at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class PropagatedConfig(TaskConfig):
@@ -444,6 +447,14 @@ class VosConfig(PropagatedConfig):
         PropagatedConfig.__post_init__(self)
         if self.focus not in FOCUS:
             raise RequestError(f"vos: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}")
+        usual = PropagatedConfig()
+        for name, most in (("radius", FOCUS_RADIUS), ("memory", FOCUS_MEMORY), ("first_radius", 0)):
+            value = getattr(self, name)
+            if self.focus == "auto" and value not in (getattr(usual, name), min(value, most)):
+                raise RequestError(
+                    f"vos: got {name.replace('_', ' ')} {value:g}, which --vos-focus auto would "
+                    f"take as {most:g}: add --vos-focus off"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.preprocessing import Region
+from ..config import FOCUS_MEMORY, FOCUS_RADIUS
 
 Float64 = npt.NDArray[np.float64]
 
@@ -44,8 +45,8 @@ class FocusNumbers:
     first_margin: int = 16
     multiple: int = 8
     loose: float = 1.6
-    radius: float = 9.0
-    recent: int = 3
+    radius: float = FOCUS_RADIUS
+    recent: int = FOCUS_MEMORY
     budget: float = 1.5
 
 
