@@ -744,6 +744,9 @@ def _checked(
             f"--config {path}: {section} has no field {min(unknown)!r}, expected one of "
             f"{', '.join(sorted(names))}"
         )
+    for name, value in given.items():
+        if isinstance(value, (list, Mapping)):
+            raise RequestError(f"--config {path}: {section}: expected one value for {name!r}")
     return given
 
 
