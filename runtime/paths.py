@@ -68,6 +68,11 @@ def is_file(path: Path) -> bool:
     return exists(path) and path.is_file()
 
 
+def is_same(one: Path, other: Path) -> bool:
+    """Whether both are there, and are the same file or folder."""
+    return exists(one) and exists(other) and one.samefile(other)
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is neither a file nor a folder: a pipe may never end to be opened, a device never
     to be read.

@@ -25,6 +25,7 @@ from ..runtime.paths import (
     check_regular,
     default_bundle,
     is_model,
+    is_same,
     model_file,
     model_name,
 )
@@ -477,6 +478,7 @@ class TrackConfig:
         for source in self.sources:
             self._check_inputs(source)
         self._check_person_models()
+        self._check_jsonl()
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -489,6 +491,26 @@ class TrackConfig:
         return self.run.output or default_output(
             [source.source for source in self.sources], "-".join(self.task_names)
         )
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files and folders that the run reads, among texts that name none."""
+        chosen = self.detector
+        texts = [t for s in self.sources for t in (s.source, s.init, s.detections)]
+        texts += [chosen.detector, chosen.pose_model, chosen.mask_model, chosen.detector_names]
+        paths = [Path(text) for text in texts if text is not None]
+        # Of a pattern such as masks/*.png: the folder.
+        return tuple(path.parent if "*" in path.name else path for path in paths)
+
+    def _check_jsonl(self) -> None:
+        if self.run.jsonl is None or self.run.jsonl == "-":
+            return
+        target = Path(self.run.jsonl)
+        if any(is_same(target, path) for path in self.inputs):
+            raise RequestError(
+                f"--jsonl {target}: this run reads that file, and would write over it; give "
+                "another one"
+            )
 
     def waits_for(self, source: SourceConfig) -> bool:
         """Whether a source that is not there is waited for."""
@@ -721,6 +743,9 @@ def _checked(
             f"--config {path}: {section} has no field {min(unknown)!r}, expected one of "
             f"{', '.join(sorted(names))}"
         )
+    for name, value in given.items():
+        if isinstance(value, (list, Mapping)):
+            raise RequestError(f"--config {path}: {section}: expected one value for {name!r}")
     return given
 
 

@@ -161,7 +161,7 @@ def track(
         said: set[str] = set()
         _say_new(present, said, say)
         stop = stack.enter_context(StopRequest())
-        folder = OutputFolder(output, overwrite=run.overwrite)
+        folder = OutputFolder(output, overwrite=run.overwrite, inputs=config.inputs)
         stack.callback(folder.close)
         try:
             for source_run in present:
@@ -468,7 +468,8 @@ class SourceRun:
         folders = dict.fromkeys((self.output, *map(self.task_output, self._track.task_names)))
         for path in folders:
             if path != common.path:
-                self._folders.append(OutputFolder(path, overwrite=overwrite))
+                made = OutputFolder(path, overwrite=overwrite, inputs=self._track.inputs)
+                self._folders.append(made)
                 self._held.callback(self._folders[-1].close)
         for runner in self.task_runners:
             runner.writers = self._writers_of(runner.task, self.source.info, stop)

@@ -24,6 +24,7 @@ _MISSING_FRAMES = 2
 _MISSING_SECONDS = 2
 _DAY_S = 86_400
 _READ_TIMEOUT_S = 30.0
+_REFUSALS = (av.HTTPClientError, av.HTTPServerError)
 
 # What FFmpeg takes for a recording of a text terminal, by the name alone.
 _TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".txt", ".vt"})
@@ -51,7 +52,9 @@ def open_video(
     timeout_s = _READ_TIMEOUT_S if remote else None
     try:
         decoder = VideoDecoder(location, live=False, read_timeout_s=timeout_s)
-    except (av.FFmpegError, LookupError):
+    except (av.FFmpegError, LookupError) as error:
+        if remote and isinstance(error, (OSError, *_REFUSALS)):
+            raise SourceError(f"{name}: cannot be fetched: {error.strerror}") from None
         raise SourceError(_not_a_video(location, name)) from None
     scaling = Scaling(levels)
     images = scaling.apply(decoder.images())

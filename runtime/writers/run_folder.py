@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from ...errors import OutputError
-from ..paths import lock_folder, unlock_folder
+from ..paths import is_same, lock_folder, unlock_folder
 from .base import output_error
 
 # With --segment, results bear the number of their segment: tracks-0003.txt.
@@ -29,16 +30,20 @@ class OutputFolder:
         path: The folder, existing and without results of an earlier run.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, overwrite: bool = False, inputs: Collection[Path] = ()
+    ) -> None:
         """Creates the folder, or clears it of an earlier run's results.
 
         Args:
             path: The folder.
             overwrite: Take a folder that is not empty; only files that this tool writes are
                 removed from it.
+            inputs: What the run reads; the folder is not cleared of these.
 
         Raises:
-            OutputError: It is not empty, not a folder, in use by another run, or cannot be created.
+            OutputError: It is not empty, not a folder, in use by another run, cannot be created,
+                or clearing it would remove an input.
         """
         self._lock: int | None = None
         self.path = path
@@ -56,6 +61,7 @@ class OutputFolder:
                         f"output folder {path} is not empty; choose another --output, or replace "
                         "its results with --overwrite"
                     )
+                _check_inputs(path, inputs)
                 _remove_results(path)
         except (FileExistsError, NotADirectoryError):
             raise OutputError(f"output {path}: a file is in the way, expected a folder") from None
@@ -85,14 +91,27 @@ class OutputFolder:
         self.close()
 
 
+def _check_inputs(folder: Path, inputs: Collection[Path]) -> None:
+    cleared = [*_results(folder), *(results for results, _ in _result_folders(folder))]
+    for path in inputs:
+        if any(is_same(entry, path) for entry in cleared):
+            raise OutputError(
+                f"output folder {folder}: --overwrite would remove {path}, which this run reads; "
+                "choose another --output"
+            )
+
+
 def _remove_results(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if _WRITTEN.fullmatch(entry.name) and not entry.is_dir():
-            entry.unlink()
+    for entry in _results(folder):
+        entry.unlink()
+
+
+def _results(folder: Path) -> list[Path]:
+    """The files in a folder that a run writes."""
+    found = [entry for entry in folder.iterdir() if _WRITTEN.fullmatch(entry.name)]
     for results, written in _result_folders(folder):
-        for entry in results.iterdir():
-            if written.fullmatch(entry.name) and not entry.is_dir():
-                entry.unlink()
+        found += [entry for entry in results.iterdir() if written.fullmatch(entry.name)]
+    return [entry for entry in found if not entry.is_dir()]
 
 
 def _result_folders(folder: Path) -> list[tuple[Path, re.Pattern[str]]]:

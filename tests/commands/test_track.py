@@ -643,6 +643,17 @@ def test_output_in_the_way_of_a_file(mot, here):
     assert (here / "file").read_text() == "mine"
 
 
+def test_what_a_run_reads_is_not_written_over(mot, clip, here):
+    rows = clip.detections.read_text()
+    detections = here / "tracks.txt"
+    detections.write_text(rows)
+    said = mot("--jsonl", detections, detections=detections, status=2)
+    assert "this run reads that file" in said
+    said = mot("--overwrite", detections=detections, output=here, status=1)
+    assert "--overwrite would remove" in said
+    assert detections.read_text() == rows
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are asked for on Linux")
 def test_show_without_a_display(mot, here, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)

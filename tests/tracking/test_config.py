@@ -205,6 +205,8 @@ def test_yaml_in_short(tmp_path):
         ("colour: red", "unknown section 'colour'"),
         ("tasks: {dance: {}}", "unknown task 'dance'"),
         ("tasks: {mot: {tempo: 1}}", "tasks: mot has no field 'tempo'"),
+        ("tasks: {mot: {height: [1]}}", "tasks: mot: expected one value for 'height'"),
+        ("run: {max_frames: {a: 1}}", "run: expected one value for 'max_frames'"),
         ("run: {speed: 1}", "run has no field 'speed'"),
         ("run: 3", "run: expected names with values"),
         ("sources: [{init: a}]", "expected a text under 'source'"),

@@ -253,6 +253,12 @@ def test_mp4_cut_before_its_index(tmp_path):
     assert str(cut) in one_line(caught)
 
 
+def test_a_file_of_a_server_that_is_not_there():
+    with pytest.raises(SourceError, match="cannot be fetched: Connection refused") as caught:
+        open_source("http://me:secret@127.0.0.1:1/a.mp4")
+    assert "secret" not in one_line(caught)
+
+
 def _motion_jpeg(path, sizes):
     encoded = [cv2.imencode(".jpg", make_image(n, *size))[1] for n, size in enumerate(sizes)]
     path.write_bytes(b"".join(image.tobytes() for image in encoded))

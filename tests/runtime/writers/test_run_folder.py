@@ -28,6 +28,20 @@ def test_a_folder_that_is_refused_is_free_again(tmp_path):
             OutputFolder(tmp_path)
 
 
+@pytest.mark.parametrize("read", ["tracks.txt", "video.mp4", "masks", "masks/00000.png"])
+def test_the_folder_is_not_cleared_of_what_the_run_reads(read, tmp_path):
+    (tmp_path / "masks").mkdir()
+    written = [tmp_path / name for name in ("masks/00000.png", "tracks.txt", "video.mp4")]
+    for path in written:
+        path.write_text("mine")
+    inputs = (tmp_path / "elsewhere.mp4", tmp_path / "masks" / ".." / read)
+    with pytest.raises(OutputError, match=r"would remove .*choose another --output"):
+        OutputFolder(tmp_path, overwrite=True, inputs=inputs)
+    assert all(path.exists() for path in written)
+    OutputFolder(tmp_path, overwrite=True, inputs=inputs[:1])
+    assert not any(path.exists() for path in written)
+
+
 def test_the_system_gives_the_folder_back_when_a_process_is_killed(tmp_path):
     program = (
         "import os, sys, pathlib; from unitrack_edge.runtime.paths import lock_folder\n"
