@@ -16,6 +16,7 @@ from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConf
 from ..tracking.registry import TASKS
 from .options.track import (
     SectionedCommand,
+    check_unused,
     config_from,
     config_options,
     one_each,
@@ -102,6 +103,7 @@ def track_config(
     """
     from ..runtime.sources.redact import short_names
 
+    check_unused(tasks, values)
     names = short_names(sources)
     inits = one_each("--init", values.pop("init"), names)
     files = one_each("--detections", values.pop("detections"), names)

@@ -143,6 +143,26 @@ def task_config(task: str, values: dict[str, Any]) -> TaskConfig:
     return config_from(TASKS[task].config, values, f"{task}_")
 
 
+def check_unused(tasks: Sequence[str], values: dict[str, Any]) -> None:
+    """Refuse parameters of tasks that are not run.
+
+    Args:
+        tasks: Those that are run.
+        values: Of all options.
+
+    Raises:
+        RequestError: One is not at its default.
+    """
+    for task in (task for task in TASKS if task not in tasks):
+        given, usual = task_config(task, values), TASKS[task].config()
+        for parameter in fields(usual):
+            if getattr(given, parameter.name) != getattr(usual, parameter.name):
+                raise RequestError(
+                    f"--{task}-{parameter.name.replace('_', '-')} belongs to task {task}, which is "
+                    f"not run: add --task {task}, or leave it out"
+                )
+
+
 def one_each(flag: str, values: Sequence[str], names: Sequence[str]) -> list[str | None]:
     """What an option that is repeated for each source says for each of them.
 

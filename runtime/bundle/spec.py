@@ -22,6 +22,8 @@ DETECTOR_GRAPH = "detector"
 POSE_GRAPH, MASK_GRAPH = "pose", "mask"
 """Graphs of the bundle of a model that looks at crops of persons: one of them, or both."""
 
+PRECISIONS = ("fp32", "fp16", "int8")
+
 DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
 
 
@@ -272,6 +274,10 @@ class BundleSpec:
             sizes = [spec.stride, *(side for hw in spec.sizes_hw for side in hw)]
             if spec.kind == "backbone":
                 sizes += [spec.channels, spec.parameters["top_k"]]
+            if spec.precision not in PRECISIONS:
+                raise ValueError(
+                    f"precision {spec.precision!r:.40}, expected one of {', '.join(PRECISIONS)}"
+                )
             if min(sizes) < 1:
                 raise ValueError("stride, channels, image sizes and top_k must be above 0")
             if spec.stride > MOST_STRIDE or max(sizes) > MOST_PIXELS:

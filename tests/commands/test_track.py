@@ -333,6 +333,11 @@ def refused(run, here, *arguments, **options):
     return said
 
 
+def test_parameters_of_another_task_are_refused(mot, here):
+    said = mot("--vos-top-k", "5", status=2)
+    assert "--vos-top-k belongs to task vos, which is not run: add --task vos" in said
+
+
 def test_missing_source(mot, here):
     said = refused(mot, here, source="nowhere.mp4")
     assert "no file or folder 'nowhere.mp4'" in said
