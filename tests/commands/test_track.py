@@ -333,7 +333,7 @@ def refused(run, here, *arguments, **options):
     return said
 
 
-def test_parameters_of_another_task_are_refused(mot, here):
+def test_parameters_of_another_task_are_refused(mot):
     said = mot("--vos-top-k", "5", status=2)
     assert "--vos-top-k belongs to task vos, which is not run: add --task vos" in said
 

@@ -23,7 +23,7 @@ def track(clip, bundle, output, *tasks, **options):
     for name, value in {"init": clip.init_mask, "detections": clip.detections, **options}.items():
         if value is not None:
             words += [f"--{name}", str(value)]
-    sizes = ["--mot-height", "160", "--mot-width", "288"]
+    sizes = ["--mot-height", "160", "--mot-width", "288"] if "mot" in tasks else []
     run_cli("track", clip.source, *words, *sizes, "--bundle", bundle.path, "--output", output)
     return report_of(output)
 
