@@ -15,12 +15,11 @@ import numpy as np
 
 from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
-from .events import FrameEvent, RunListener
+from .events import FrameEvent, RunListener, StopRequest
 from .head import NOTHING, FeatureRequest, Head
 from .health import FEATURES_EVERY, IMAGES_EVERY_S, ImageWatch, PaceWatch, check_features
 from .inference.base import Array, Graphs
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
-from .signals import StopRequest
 from .sources.base import Source
 from .writers.base import Writer
 

@@ -23,10 +23,12 @@ class Detector(ABC):
         class_names: By class number, empty where a number has none; None where the detector knows
             no names, or each of its `Detections` has its own.
         descriptions: What was recognised of the models' files, in a line each.
+        most: How many objects it finds in a frame at most; None: any number.
     """
 
     class_names: Sequence[str] | None = None
     descriptions: tuple[str, ...] = ()
+    most: int | None = None
 
     @abstractmethod
     def detect(self, frame: Frame) -> Detections:
@@ -88,6 +90,7 @@ class PartOfDetector(Detector):
         self._detector = detector
         self.class_names = detector.class_names
         self.descriptions = detector.descriptions
+        self.most = detector.most
 
     def numbered_frames(self) -> tuple[IntArray, int] | None:
         """The detector's."""

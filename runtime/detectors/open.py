@@ -85,7 +85,7 @@ def open_detector(
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
-        if max_detections is not None:
+        if max_detections is not None and (boxes.most is None or boxes.most > max_detections):
             boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
         if model is not None:

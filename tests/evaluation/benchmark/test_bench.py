@@ -20,7 +20,7 @@ from unitrack_edge.evaluation.benchmark.workload import (
     scene_workload,
     there_and_back,
 )
-from unitrack_edge.runtime.signals import StopRequest
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.tables import TextTable, markdown
 from unitrack_edge.tracking.report import peak_memory_mb
 

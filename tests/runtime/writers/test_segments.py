@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError, RequestError
 from unitrack_edge.records import Detections, Frame, Tracks
-from unitrack_edge.runtime.events import FrameEvent
+from unitrack_edge.runtime.events import FrameEvent, StopRequest
 from unitrack_edge.runtime.formats.davis import MaskWriter
 from unitrack_edge.runtime.formats.jsonl import JsonLinesWriter, track_line
 from unitrack_edge.runtime.formats.mot import MotWriter
 from unitrack_edge.runtime.formats.rle import decode_rle
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.writers.base import Recording, WriterBase
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.segments import Segments, segment_path
