@@ -178,7 +178,7 @@ class Viewer:
 
     def __init__(self, graphs: Graphs, heads: Sequence[Head]) -> None:
         self._extractor = FeatureExtractor(graphs)
-        self._spec = graphs.spec
+        self._graphs, self._spec = graphs, graphs.spec
         self._heads = heads
         self._whole: tuple[tuple[int, int], Letterbox] | None = None
 
@@ -203,7 +203,8 @@ class Viewer:
     def features(self, views: Views) -> list[FeatureMap]:
         """Those of each image."""
         pairs = zip(views.images, views.letterboxes, strict=True)
-        return [self._extractor.extract(image, letterbox) for image, letterbox in pairs]
+        stride, run = self._spec.stride, self._graphs.run
+        return [FeatureMap(run("backbone", image)[0], box, stride) for image, box in pairs]
 
     def _letterbox(self, size_hw: tuple[int, int]) -> Letterbox:
         """Of the whole frame: of the bundle's sizes, the one nearest to what the head wants."""

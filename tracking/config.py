@@ -231,6 +231,8 @@ class DetectorConfig:
         if self.detector == MOTION:
             self.check_model()
         self.every()
+        if self.max_detections < 1:
+            raise RequestError(f"--max-detections {self.max_detections}: expected 1 or more")
         if "" in (self.classes() or ()):
             raise RequestError(
                 f"--detector-classes {self.detector_classes}: expected names or numbers such as "
