@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...records import PEOPLE, Detections
-from ...runtime.detectors.base import MOTION, Detector
+from ...runtime.detectors.base import BUILT_IN, Detector
 from ...runtime.detectors.open import open_detector
 from ...runtime.formats.keypoints import POSETRACK_JOINTS
 from ...runtime.paths import DEFAULT_DETECTOR
@@ -175,7 +175,7 @@ def measure(
     """
     found = Found()
     with choice.open() as detector:
-        if choice.detector == MOTION:
+        if choice.detector in BUILT_IN:
             _run(found, detector, None, frames)
         else:
             with choice.open(LOWEST) as low:

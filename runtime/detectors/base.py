@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from ...records import Detections, Frame, IntArray
 
-MOTION = "motion"
+BUILT_IN: Mapping[str, tuple[str, ...]] = {"motion": ("masks",)}
+"""Detectors that run no model, by name: what they find beside boxes, `keypoints` or `masks`.
+`open.py` opens them."""
 
 _Self = TypeVar("_Self", bound="Detector")
 
