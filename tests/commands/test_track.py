@@ -197,7 +197,7 @@ def test_default_output_of_several_sources():
 
 def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bundle):
     pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
-    from ..support.detector_graphs import write_detector
+    from ..support.models.detector_graphs import write_detector
 
     rows = np.zeros((1, 300, 38), np.float32)
     rows[0, 0, :7] = [8, 8, 40, 60, 0.9, 1, 1]

@@ -17,7 +17,7 @@ from unitrack_edge.runtime.health import (
 )
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
 
-from ..support.live_run import event
+from ..support.servers.live_run import event
 from .test_pipeline import FakeGraphs, FakeSource, make
 
 RNG = np.random.default_rng(3)

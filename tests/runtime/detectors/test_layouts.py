@@ -24,8 +24,8 @@ pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
 
-from ...support.detector_graphs import write_detector  # noqa: E402
-from ...support.detector_layouts import (  # noqa: E402
+from ...support.models.detector_graphs import write_detector  # noqa: E402
+from ...support.models.detector_layouts import (  # noqa: E402
     BOXES,
     CASES,
     CELLS,

@@ -19,7 +19,7 @@ from unitrack_edge.runtime.sources.open import open_source
 from unitrack_edge.runtime.sources.reconnect import Timeouts
 
 from ...support.command_line import report_of, run_cli
-from ...support.http_server import TestServer
+from ...support.servers.http_server import TestServer
 
 WAIT_S = 5.0
 
