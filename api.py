@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -122,8 +123,9 @@ class Tracker:
             None if detector_names is None else Path(detector_names),
             detector_layout,
             detector_normalise,
-            **({} if max_detections is None else {"max_detections": max_detections}),
         )
+        if max_detections is not None:
+            self._detection = replace(self._detection, max_detections=max_detections)
         self._backend, self._threads, self._fps = backend, threads, fps
         self._init = init
         self._held = ExitStack()
@@ -172,8 +174,8 @@ class Tracker:
     @property
     def dropped(self) -> dict[str, int]:
         """How many objects of this video are in no result, by reason (docs/detectors.md)."""
-        parts = (self._detector, self._head)
-        return {k: n for part in parts if part is not None for k, n in part.dropped().items()}
+        found = {} if self._detector is None else self._detector.dropped()
+        return {**found, **({} if self._head is None else self._head.dropped())}
 
     def update(
         self,
