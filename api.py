@@ -268,7 +268,8 @@ class Tracker:
         with ExitStack() as stack:
             if value_range is not None and not isinstance(value_range, str):
                 value_range = ",".join(map(str, value_range))
-            opened = stack.enter_context(open_source(str(source), fps=fps, value_range=value_range))
+            opened = open_source(str(source), fps=fps, value_range=value_range)
+            stack.enter_context(opened)
             detector, schedule = None, DetectionSchedule(self._detection.every())
             if self._spec.prompt is None or starts_from_detector(self._init):
                 detector = stack.enter_context(
