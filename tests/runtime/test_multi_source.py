@@ -305,19 +305,19 @@ def test_what_is_wrong_from_the_start_ends_it_before_anything_is_written(
 
 
 def test_a_source_that_dies_is_reported_and_its_results_stay(clips, lite_bundle, tmp_path):
-    """The second folder's fifth image is of another size."""
+    """The second folder's fifth image is none."""
     broken = tmp_path / "broken"
     broken.mkdir()
     for number in range(6):
-        height = 96 if number < 4 else 48
-        cv2.imwrite(str(broken / f"{number}.png"), np.zeros((height, 160, 3), np.uint8))
+        cv2.imwrite(str(broken / f"{number}.png"), np.zeros((96, 160, 3), np.uint8))
+    (broken / "4.png").write_bytes(b"no image")
     output = tmp_path / "out"
     message = run_cli(
         *("track", clips[0].source, broken, *SMALL, "--detector", "motion"),
         *("--bundle", lite_bundle.path, "--output", output),
         status=1,
     )
-    assert "changes size at frame 4" in message
+    assert "4.png: cannot be decoded" in message
     data = json.loads((output / "run.json").read_text())["sources"]
     assert (data["broken"]["frames"], report_of(output / "broken")["frames"]) == (4, 4)
     (other,) = set(data) - {"broken"}
