@@ -68,6 +68,10 @@ class DeviceGraphs(WatchedGraphs):
         """As the runner does."""
         return self._graphs.limit(graph, input_index, axis)
 
+    def filled(self, count: int) -> int:
+        """As the runner does."""
+        return self._graphs.filled(count)
+
     def values_at_once(self) -> int:
         """As the runner does."""
         return self._graphs.values_at_once()

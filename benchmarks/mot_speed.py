@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import UnitrackError
 from ..heads.association.matching import AssociationConfig, Associator
-from ..heads.association.tracklets import ObjectFeatures
+from ..heads.association.tracklets import ObjectFeatures, points_of
 from ..heads.config import MotConfig
 from ..heads.mot import roi_weights
 from ..records import Detections, Frame
@@ -110,7 +110,7 @@ class Side(ABC):
         stages = self.watch.take()
         # Nothing is compared in the first frame.
         stages["host"] -= stages.setdefault("rsm", 0.0)
-        self.points = to_host(points)
+        self.points = to_host(points)[: len(seen)]
         self.ids = [tracklet.id for tracklet in tracklets]
         return stages
 
@@ -136,8 +136,7 @@ class OurMot(Side):
                 grid_hw=features.grid_hw,
                 output_hw=self.output_hw,
             )
-            (points,) = self._bundle_graphs.run("box_features", features.array, *weights)
-        return points
+            return points_of(self._bundle_graphs, "box_features", features.array, *weights)
 
 
 class EagerMot(Side):
