@@ -27,7 +27,7 @@ _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
 
 _ALIGNED = 512
-"""Bytes that arrays of one copy begin apart: TensorRT wants 256, CUDA's own allocations have 512."""
+"""Arrays of one copy begin at multiples of so many bytes: TensorRT wants 256."""
 
 _PINNED_SMALLEST = 4096
 

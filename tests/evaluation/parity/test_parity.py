@@ -166,8 +166,8 @@ def test_float16_is_judged_by_what_its_roundings_cost_this_network(half_lite, im
         return compare_graph("backbone", right, bend, "cpu", feeds, right.rounded)
 
     class Rounded(Bent):
-        def run(self, graph, *feeds):
-            return (right.rounded(feeds[0], self._bend),)
+        def run(self, _graph, frames):
+            return (right.rounded(frames, self._bend),)
 
     assert of(right).mean_rounding == 0
     own = of(Rounded(right, "backbone", torch.float16))
