@@ -77,9 +77,9 @@ ResNet-18, and on the point: where the image shows next to nothing, terms cancel
 the short sum that is left makes its rounding long.  No fixed cosine fits all of that.  PyTorch
 tells what is due: the same network, every layer's result rounded to float16
 (`TorchGraphs.rounded`).  Over six sequences and two networks, ONNX Runtime's mean error is 0.83 to
-0.89 of that, no point's more than 1.5 times; bfloat16's is 6.8 to 8.4 times.  Twice and four times leave
-room for sums that are kept in float16 or cut differently.  The fixed bounds are for references that
-cannot tell: another bundle."""
+0.89 of that, no point's more than 1.5 times; bfloat16's is 6.8 to 8.4 times.  Twice and four times
+leave room for sums that are kept in float16 or cut differently.  The fixed bounds are for
+references that cannot tell: another bundle."""
 
 INT8_BACKBONE = GraphBounds(cosine=0.98)
 

@@ -15,7 +15,7 @@ from unitrack_edge.heads.vos import VosHead
 from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.inference.base import OBJECT_COUNTS, filled_count, to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
-from unitrack_edge.runtime.inference.tensorrt.engine import READY, TensorrtEngine
+from unitrack_edge.runtime.inference.tensorrt.engine import TensorrtEngine
 from unitrack_edge.runtime.inference.tensorrt.memory import DeviceMemory
 from unitrack_edge.runtime.preprocessing import FeatureExtractor
 
