@@ -68,8 +68,15 @@ class WatchedGraphs(Graphs):
         with self._watch.stage("rsm"):
             outputs = self._graphs.run(graph, *feeds)
         if graph == "rsm":
-            self.cost = to_host(outputs[0])
+            self.cost = cost_of_objects(outputs[0], *feeds)
         return outputs
+
+
+def cost_of_objects(cost: Array, *feeds: Array) -> Float32:
+    """The cost without what stacks were filled up with; `feeds` are those of `rsm`."""
+    rows, cols = (to_host(feeds[number]).any(axis=1) for number in (1, 3))
+    found: Float32 = to_host(cost)[np.ix_(rows, cols)]
+    return found
 
 
 class Side(ABC):

@@ -120,8 +120,8 @@ def _run(
     graphs: Graphs, graph: str, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Array
 ) -> tuple[Array, ...]:
     """One call; the result has a row or column for everything that stacks were filled up with."""
-    feeds = [*_feeds(graphs, graph, 0, tracks), *_feeds(graphs, graph, 2, detections)]
-    return graphs.run(graph, *feeds, scale)
+    points, mask = _feeds(graphs, graph, 0, tracks)
+    return graphs.run(graph, points, mask, *_feeds(graphs, graph, 2, detections), scale)
 
 
 def _feeds(
