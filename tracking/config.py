@@ -359,7 +359,8 @@ class RunConfig:
     show: bool = option("Show the tracks in a window; q ends.", False)
     max_frames: int | None = option("Stop after so many frames.")
     batch: int = option(
-        "Frames of several sources in one pass of the backbone, at most; for CPUs of many cores.",
+        "Frames of several sources in one pass of the backbone, at most; worth a try on GPUs and "
+        "on CPUs of many cores.",
         1,
         least=1,
     )
