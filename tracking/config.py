@@ -752,7 +752,10 @@ def _checked(
         )
     for name, value in given.items():
         if isinstance(value, (list, Mapping)):
-            raise RequestError(f"--config {path}: {section}: expected one value for {name!r}")
+            raise RequestError(
+                f"--config {path}: {section}: expected one value for {name!r} (a text that begins "
+                "with { or [ needs quotes)"
+            )
     return given
 
 

@@ -186,12 +186,14 @@ def _written(
     count = 0 if old is None else len(old.mask)
     fresh = [t for t in tracklets if t.memory and t.memory[0] >= count]
     named = np.array([row for tracklet in tracklets for row in tracklet.memory], np.int64)
-    kept = np.unique(named[named < count])
-    if old is None or count - len(kept) < len(fresh):
-        old = _enlarged(old, new, max(2 * count, len(kept) + len(fresh)))
-    free: BoolArray = np.ones(len(old.mask), np.bool_)
-    free[kept] = False
+    free: BoolArray = np.ones(count, np.bool_)
+    free[named[named < count]] = False
     rows = np.flatnonzero(free)[: len(fresh)]
+    if old is None or len(rows) < len(fresh):
+        kept = count - np.count_nonzero(free)
+        old = _enlarged(old, new, max(2 * count, kept + len(fresh)))
+        more = np.arange(count, len(old.mask))
+        rows = np.append(rows, more)[: len(fresh)]
     sources = [tracklet.memory[0] - count for tracklet in fresh]
     np.asarray(old.points)[rows] = np.asarray(new.points)[sources]
     old.mask[rows] = new.mask[sources]

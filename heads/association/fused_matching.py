@@ -555,9 +555,11 @@ def _second(lines: IntArray, values: Cost, length: int) -> Cost:
 
 
 def _runs(values: IntArray) -> tuple[IntArray, IntArray]:
-    """Where equal neighbours begin, and how many each run has."""
-    starts = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
-    return starts, np.diff(starts, append=len(values))
+    """Of one value or more: where equal neighbours begin, and how many each run has."""
+    begins: BoolArray = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    ends = np.append(begins.nonzero()[0], len(values))
+    return ends[:-1], ends[1:] - ends[:-1]
 
 
 def groups(rows: IntArray, columns: IntArray) -> Groups:

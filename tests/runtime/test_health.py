@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from unitrack_edge.errors import BackendError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime import pipeline as pipelines
 from unitrack_edge.runtime.events import SourceEvent
 from unitrack_edge.runtime.health import (
     FEATURES_EVERY,
+    INTERVALS,
+    SCALES,
     ImageHealth,
     ImageWatch,
     Pace,
@@ -286,6 +290,30 @@ def test_where_the_detector_adapts_by_itself_nothing_is_done_until_it_is_done():
         watch.look(second, second, 9 * second, 3, adapting=second < 150)
         assert bool(said) == (second >= 151)
     assert "0.75 of the usual side" in said[0]
+
+
+SECONDS = st.tuples(st.floats(0, 1), st.floats(0.01, 4000), st.booleans())
+
+
+@given(st.lists(SECONDS, max_size=400), st.booleans(), st.booleans())
+def test_whatever_happens_steps_are_whole_and_each_is_said(seconds, detector, sizes):
+    """A share of dropped frames, the time to the next look, and whether `auto` is at work."""
+    machine = Machine(lambda _s: 0.1, detector, sizes)
+    time_s, frames, dropped = 0.0, 0, 0
+    for share, step_s, adapting in seconds:
+        before, said = machine.watch.pace, len(machine.said)
+        time_s += step_s
+        frames, dropped = frames + round(100 * (1 - share)), dropped + round(100 * share)
+        machine.watch.look(time_s, frames, dropped, machine._interval, adapting=adapting)
+        pace = machine.watch.pace
+        assert (pace.interval, pace.scale) == (machine._interval, machine._scale)
+        assert (pace.interval in INTERVALS, pace.scale in SCALES) == (True, True)
+        places = INTERVALS.index(pace.interval), SCALES.index(pace.scale)
+        assert pace.down - pace.up <= sum(places) + 1
+        assert pace.scale == 1.0 or pace.down > 0
+        if pace != before:
+            assert len(machine.said) > said
+            assert pace.down + pace.up == before.down + before.up + 1
 
 
 class Resizable(FakeDetector):
