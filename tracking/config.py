@@ -344,6 +344,12 @@ class RunConfig:
         "written; for one file, on the CPU. Results are the same.",
         True,
     )
+    degrade: bool = option(
+        "Do less for a live source of which more than a fifth of the frames is dropped: run the "
+        "detector in fewer frames, then look at smaller images; step by step, and back where there "
+        "is time again. Every step is said.",
+        True,
+    )
     output: Path | None = option(
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
@@ -371,13 +377,14 @@ class RunConfig:
         metavar="[HOST:]PORT",
     )
     serve_token: str | None = option(
-        "What viewers must know.  [default: the variable UNITRACK_TOKEN]",
+        "What viewers must know; {secret:NAME} stands for a secret, as in a source "
+        "(docs/operations.md).  [default: the variable UNITRACK_TOKEN]",
         metavar="TOKEN",
         recorded=False,
     )
     serve_viewer_token: str | None = option(
-        "What those must know who may look, but start nothing.  [default: the variable "
-        "UNITRACK_VIEWER_TOKEN]",
+        "What those must know who may look, but start nothing; as --serve-token.  [default: the "
+        "variable UNITRACK_VIEWER_TOKEN]",
         metavar="TOKEN",
         recorded=False,
     )
@@ -755,7 +762,10 @@ def _checked(path: Path, section: str, given: dict[str, Any], config: type[Any])
     hints = get_type_hints(config)
     for name, value in given.items():
         if isinstance(value, (list, Mapping)):
-            raise RequestError(f"--config {path}: {section}: expected one value for {name!r}")
+            raise RequestError(
+                f"--config {path}: {section}: expected one value for {name!r} (a text that begins "
+                "with { or [ needs quotes)"
+            )
         expected = _expected(value, hints[name])
         if expected:
             raise RequestError(

@@ -419,6 +419,7 @@ class SourceRun:
             listeners=self._listeners,
             detect_every=self._track.detector.every(),
             warn=self.log.warn,
+            degrade=self._track.run.degrade,
             overlap=self._overlaps,
         )
         self.log.opened(self.source.info)
@@ -682,7 +683,7 @@ class SourceRun:
     def _without_objects(self, runner: TaskRunner) -> list[str]:
         """Why a task has no result, where no line on what was dropped says so."""
         detector, frames = runner.detector, self.pipeline.frames
-        if runner.ids or not frames or detector is None:
+        if runner.identities or not frames or detector is None:
             return []
         if detector.drop_notes() or runner.head.drop_notes():
             return []

@@ -80,18 +80,16 @@ def vote(tracklet: Tracklet, class_id: int) -> None:
         tracklet.class_id = class_id
 
 
-def follow(
-    tracklet: Tracklet, box_xyah: npt.NDArray[np.float64], time_s: float, oldest_s: float
-) -> None:
+def follow(tracklet: Tracklet, centre_xy: Sequence[float], time_s: float, oldest_s: float) -> None:
     """Note where a tracklet was matched; of earlier places one from before `oldest_s` stays.
 
     Args:
         tracklet: It.
-        box_xyah: (4,) its match: centre x, centre y, width / height, height.
+        centre_xy: Of its match.
         time_s: Now, in seconds.
         oldest_s: In seconds.
     """
-    x, y = box_xyah[:2].tolist()
+    x, y = centre_xy
     path = tracklet.path
     path.append((time_s, x, y))
     while len(path) > 1 and path[1][0] <= oldest_s:
