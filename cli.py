@@ -37,6 +37,7 @@ GROUPS = {
         "compare": "Compare representations over tasks, as the paper does with its fifteen.",
         "compare-trackers": "Compare our tracking of boxes with other packages' trackers.",
         "bench": "Measure latency, memory and energy of a task, backends side by side.",
+        "tune": "Find the setting of `cli track` that suits this machine and a clip of yours.",
         "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
     },
     "This machine": {

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 TASKS = ("mot", "mots", "posetrack", "vos", "pose", "sot")
+DETECTED = TASKS[:3]
 DEFAULT_OBJECTS = 10
 
 
@@ -45,6 +46,12 @@ DEFAULT_OBJECTS = 10
     type=click.IntRange(min=1, max=64),
     help="Number of figures in the scene, or of synthetic objects on --source.  "
     f"[default: {DEFAULT_OBJECTS}]",
+)
+@click.option(
+    "--detector",
+    metavar="NAME|FILE",
+    help="Detector that runs where overlapping stages are measured, for tasks mot, mots and "
+    "posetrack: as of `cli track`.  [default: detections are given and take no time]",
 )
 @size_option(
     "Size of the scene's frames and of the network's image.  [default: what the task works at: "
@@ -81,6 +88,7 @@ def command(
     task: str | None,
     source: str | None,
     objects: int | None,
+    detector: str | None,
     size_hw: tuple[int, int] | None,
     backends: tuple[str, ...],
     against: str | None,
@@ -100,10 +108,15 @@ def command(
     then each runs by itself for its memory and energy. Ratios are of neighbouring frames. It says
     so where the machine was too noisy to conclude.
 
+    Timed is the full method. Beside it stand what the defaults of `cli track` save, how near
+    overlapping stages come to what the slower one allows, and the backbone's operations and bytes a
+    second beside a matrix product and a copy (roofline).
+
     \b
     Examples:
       cli bench bundles/efficientnet-lite0 --task mot --objects 30
       cli bench bundles/imagenet-r18 --task vos --against pytorch --plot vos.png
+      cli bench bundles/efficientnet-lite0 --task mot --source street.mp4 --detector movenet
       cli bench bundles/mine --task mot --backend cpu --backend tensorrt --json-file mine.json
     """
     from ..evaluation.benchmark import report as bench
@@ -111,6 +124,9 @@ def command(
     from ..runtime.bundle.bundle import Bundle
     from .console.steps import progress_bar
 
+    if detector is not None and task not in DETECTED:
+        given = "no --task" if task is None else f"--task {task}"
+        raise RequestError(f"--detector belongs to --task {'|'.join(DETECTED)}, got {given}")
     if task is None:
         used = dict.fromkeys(backends or ("cpu",))
         _bench_detector(
@@ -131,6 +147,7 @@ def command(
         rounds,
         frames,
         threads=threads,
+        detector=detector,
     )
     with progress_bar(lambda: "nothing was written") as progress:
         measured = bench.run_bench(request, progress)
@@ -139,7 +156,7 @@ def command(
     report_to.show(
         Report(
             bench.report_data(measured),
-            [bench.stage_table(measured), bench.side_table(measured)],
+            bench.tables(measured),
             [bench.headline(measured)],
             measured.notes(),
             document=bench.report_markdown(measured),

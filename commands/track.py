@@ -153,10 +153,7 @@ def _prepare(config: TrackConfig) -> None:
         UnitrackError: One cannot be made.
     """
     settings, chosen = config.run, config.detector
-    if {chosen.detector, chosen.pose_model, chosen.mask_model} - {None, MOTION}:
-        from .console.bundles import ensure_models
-
-        ensure_models(config)
+    prepare_models(config)
     bundle = settings.bundle_path
     if settings.bundle is None and not bundle.exists():
         from .console.bundles import ensure_bundle
@@ -171,6 +168,19 @@ def _prepare(config: TrackConfig) -> None:
             path = model_file(model or MOTION)
             if is_folder(path) and find_backend(backend).variant is not None:
                 rebuild_engines(path, backend)
+
+
+def prepare_models(config: TrackConfig) -> None:
+    """Export the detector, pose and mask models that are missing.
+
+    Raises:
+        UnitrackError: One cannot be made.
+    """
+    chosen = config.detector
+    if {chosen.detector, chosen.pose_model, chosen.mask_model} - {None, MOTION}:
+        from .console.bundles import ensure_models
+
+        ensure_models(config)
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:
