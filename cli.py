@@ -49,7 +49,7 @@ GROUPS = {
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
-SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare"}
+SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare", "tune": "bench"}
 """Commands that stand in the module of another one, under their own name."""
 
 

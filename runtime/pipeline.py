@@ -307,9 +307,10 @@ class Pipeline:
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
         warn: Called with a line on a live source that shows nothing, or is too fast.
-        overlap: Whether `run` may read, detect and letterbox frames in a second thread while heads
-            and writers have one before, `AHEAD` of them at most. Results are the same; where a head's request depends
-            on the last frame, nothing overlaps. For graphs and detectors that run on the CPU.
+        overlap: Whether `run` may read, detect and letterbox frames in a second thread, `AHEAD` at
+            most, while heads and writers have one before. Results are the same; where a head's
+            request depends on the last frame, nothing overlaps. For graphs and detectors that run
+            on the CPU.
 
     Attributes:
         frames: Number of frames done.

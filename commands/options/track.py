@@ -140,8 +140,9 @@ def command_line(config: TrackConfig) -> str:
     (source,) = config.sources
     words = ["cli", "track", source.source]
     words += [word for task in config.task_names for word in ("--task", task)]
-    parts = [(source, ""), (config.detector, ""), (config.run, "")]
-    for values, prefix in (*parts, *((task, f"{task.task}_") for task in config.tasks)):
+    parts: list[tuple[Any, str]] = [(source, ""), (config.detector, ""), (config.run, "")]
+    parts += [(task, f"{task.task}_") for task in config.tasks]
+    for values, prefix in parts:
         for parameter in fields(values):
             value = getattr(values, parameter.name)
             changed = value != parameter.default and not isinstance(value, PresetNumber)

@@ -267,7 +267,7 @@ class _Tuner:
         base = full
         if full.task.task in methods:
             base = replace(full, method=methods[full.task.task][0], task=usual)
-            self._try(base)
+            self._try(base, always=True)
         for backend in self._request.backends[1:]:
             self._try(replace(base, backend=backend))
         base = self._fastest(base)
@@ -293,10 +293,10 @@ class _Tuner:
         ]
         return max(same, key=lambda trial: trial.fps).setting if same else base
 
-    def _try(self, setting: Setting) -> None:
-        """Run a setting, unless there is a good one already, or no time."""
+    def _try(self, setting: Setting, *, always: bool = False) -> None:
+        """Run a setting if there is time, and, unless it is to run `always`, no good one already."""
         tuned, left = self._tuned, self._left()
-        if tuned.is_good:
+        if tuned.is_good and not always:
             return
         expected = _LOADING_S + tuned.frames / max(trial.fps for trial in tuned.trials)
         if left < expected:

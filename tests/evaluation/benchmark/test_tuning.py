@@ -131,6 +131,12 @@ def test_a_setting_that_keeps_up_and_agrees_ends_the_search(machine):
     assert made.asked == ["full", "appearance auto"]
 
 
+def test_the_defaults_are_tried_even_where_the_full_setting_keeps_up(machine):
+    made = machine(lambda setting: 30.0 if setting.method == "full" else 300.0, lambda _name: 1.0)
+    assert made.run().proposed.setting.name == "appearance auto"
+    assert made.asked == ["full", "appearance auto"]
+
+
 def test_the_budget_ends_it_and_what_was_not_tried_is_named(machine):
     # The full setting takes 4 of 10 seconds for 40 frames, each other one as long.
     made = machine(lambda _setting: 10.0, budget_s=10.0)
