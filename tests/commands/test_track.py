@@ -769,21 +769,18 @@ def started(*arguments, **options):
         process.communicate()
 
 
-@pytest.mark.parametrize("rows_before", [1, 30])
-def test_a_killed_run_leaves_whole_rows_and_the_next_one_succeeds(
-    long_clip, quick_bundle, here, rows_before
-):
+def test_a_killed_run_leaves_whole_rows_and_the_next_one_succeeds(long_clip, quick_bundle, here):
     video, detections = long_clip
     out = here / "out"
     rows, lines = out / "tracks.txt", here / "lines.jsonl"
     arguments = (video, "--task", "mot", "--bundle", quick_bundle.path, "--output", out)
     arguments += ("--detections", detections, "--save-video", "--threads", 1, *NETWORK)
     with started(*arguments, "--jsonl", lines, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: rows.exists() and rows.read_text().count("\n") >= rows_before, process)
+        wait_for(lambda: rows.exists() and rows.read_text().count("\n") >= 10, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     # Whole rows and whole lines; without run.json nothing takes it for a finished run.
-    assert len(rows_of(out)) >= rows_before
+    assert len(rows_of(out)) >= 10
     assert all(json.loads(line) for line in lines.read_text().splitlines())
     assert not (out / "run.json").exists()
     lines.unlink()

@@ -134,7 +134,12 @@ def test_a_stop_says_what_never_came(tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGHUP)
 
     asked, events = config(tmp_path / "out", "camera0", "camera1", give_up_s=None), Stop()
-    report = session.track(asked, listeners=[events])
+    # Under `nohup`, which makes a run deaf to it, as anywhere else.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        report = session.track(asked, listeners=[events])
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert ("camera0", "waiting") in events.kinds
     assert report.data["interrupted"]
     assert "never came" in report.data["sources"]["camera0"]["ended_early"]
