@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import RequestError, UnitrackError
-from ...heads.config import TaskConfig
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.detectors.base import Detector
 from ...runtime.detectors.open import open_detector
@@ -25,7 +24,6 @@ from ...runtime.inference.registry import BACKENDS
 from ...runtime.signals import StopRequest
 from ...runtime.tables import TextTable, markdown
 from ...runtime.writers.base import write_atomic
-from ...tracking.registry import TASKS
 from ...version import __version__
 from .defaults import Overlap, Saved, defaults_table, measure_overlap, measure_saved
 from .figures import NOISY, PERCENTILES, Ratio, SideFigures, noise_notes, ratio, side_figures
@@ -41,7 +39,7 @@ from .measure import (
     open_graphs,
 )
 from .roofline import Roofline, measure_roofline, roofline_table
-from .workload import configs_at, make_task_runner
+from .workload import full_and_default, make_task_runner
 
 Progress = Callable[[str, int, int], None]
 """Called with the current step, how much of it is done, and of how much."""
@@ -121,9 +119,10 @@ def run_bench(
                     rooflines[side.name] = _roofline(request, side, runner.graphs)
                 except UnitrackError as error:
                     lacking.append(f"no roofline: {error}")
-            usual: TaskConfig = TASKS[request.task].config()
-            if usual == configs_at(request.size_hw)[request.task]:
+            methods = full_and_default(request.size_hw)
+            if request.task not in methods:
                 continue
+            _, _, usual = methods[request.task]
             with _detector(request, side) as detector:
                 make = partial(
                     make_task_runner,

@@ -294,7 +294,7 @@ class _Tuner:
         return max(same, key=lambda trial: trial.fps).setting if same else base
 
     def _try(self, setting: Setting, *, always: bool = False) -> None:
-        """Run a setting if there is time, and, unless it is to run `always`, no good one already."""
+        """Run a setting if there is time, and no good one yet unless it is to run `always`."""
         tuned, left = self._tuned, self._left()
         if tuned.is_good and not always:
             return
