@@ -44,6 +44,7 @@ def keep(
 def draw(measured: Sequence[dict[str, Any]], output: Path) -> None:
     """Draw the figure; a point's place is what was measured and nothing else."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     measures = list(dict.fromkeys(one["measure"] for one in measured))
     figure = Figure(figsize=(4.6 * len(measures), 3.8), dpi=110, layout="constrained")
@@ -71,6 +72,9 @@ def draw(measured: Sequence[dict[str, Any]], output: Path) -> None:
             for way, mean in zip(ways, means, strict=True):
                 axes.plot(*mean, MARKS[way], color=colour, ms=9, mec="white")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(TITLES[measure], fontsize=10, loc="left")
         axes.set_xlabel("processor time a frame, ms (log)")
         axes.set_ylabel(f"{measure}, higher is better")

@@ -368,7 +368,7 @@ class Pipeline:
         """
         start = time.perf_counter()
         most = inf if max_frames is None else max_frames
-        coming = Ahead(self._next, self._source.close) if self._overlap else self._next
+        coming = Ahead(self.take, self._source.close) if self._overlap else self.take
         try:
             while not stop.is_set and self.frames < most:
                 stop.is_waiting = True
@@ -391,13 +391,10 @@ class Pipeline:
         self.elapsed_s = time.perf_counter() - start
 
     def take(self) -> Prepared | None:
-        """The next frame, made ready for the backbone; None at the end of the source."""
-        prepared = self._next()
-        self.exhausted = self.exhausted or prepared is None
-        return prepared
+        """The next frame, made ready for the backbone; None at the end of the source.
 
-    def _next(self) -> Prepared | None:
-        """`take`, ahead of the frames that are done: the end of the source may be far from them."""
+        Frames that were taken may still wait: who takes None sets `exhausted` when they are done.
+        """
         stages_s: dict[str, float] = {}
         with self._measure("read", stages_s):
             frame = next(self._source, None)
