@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import OutputError, SourceError, printable
-from ..runtime.detectors.base import MOTION
+from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import find_backend
 from ..runtime.paths import is_folder, model_file
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
@@ -153,7 +153,7 @@ def _prepare(config: TrackConfig) -> None:
         UnitrackError: One cannot be made.
     """
     settings, chosen = config.run, config.detector
-    prepare_models(config)
+    models = prepare_models(config)
     bundle = settings.bundle_path
     if settings.bundle is None and not bundle.exists():
         from .console.bundles import ensure_bundle
@@ -164,23 +164,29 @@ def _prepare(config: TrackConfig) -> None:
 
         rebuild_engines(bundle, settings.backend)
         backend = chosen.detector_backend or settings.backend
-        for model in (chosen.detector, chosen.pose_model, chosen.mask_model):
-            path = model_file(model or MOTION)
+        for model in models:
+            path = model_file(model)
             if is_folder(path) and find_backend(backend).variant is not None:
                 rebuild_engines(path, backend)
 
 
-def prepare_models(config: TrackConfig) -> None:
+def prepare_models(config: TrackConfig) -> list[str | Path]:
     """Export the detector, pose and mask models that are missing.
+
+    Returns:
+        The models that the run names, those that are built in left out.
 
     Raises:
         UnitrackError: One cannot be made.
     """
     chosen = config.detector
-    if {chosen.detector, chosen.pose_model, chosen.mask_model} - {None, MOTION}:
+    named = (chosen.detector, chosen.pose_model, chosen.mask_model)
+    models = [model for model in named if model is not None and model not in BUILT_IN]
+    if models:
         from .console.bundles import ensure_models
 
         ensure_models(config)
+    return models
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:

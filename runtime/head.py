@@ -39,17 +39,14 @@ class Head(ABC):
             at regions, or runs the backbone on crops of its own, does not.
         asks_ahead: Whether `request` says the same before the last frame's `step` has ended.
         graphs_used: The graphs that it runs, besides `backbone`.
+        backbone_pixels: How many it gave the backbone itself so far, beside what it asked for.
     """
 
     needs_detections: bool = False
     needs_features: bool = True
     asks_ahead: bool = True
     graphs_used: tuple[str, ...] = ()
-
-    @property
-    def backbone_pixels(self) -> int:
-        """Pixels that the head itself gave the backbone so far, beside what it asked for."""
-        return 0
+    backbone_pixels: int = 0
 
     @abstractmethod
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:

@@ -16,10 +16,10 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import RequestError, UnitrackError
+from .events import StopRequest
 from .inference.base import Array, Graphs, to_host
 from .pipeline import OnFrame, Pipeline, Prepared
 from .preprocessing import FeatureMap
-from .signals import StopRequest
 from .sources.base import PolledSource
 
 _NAP_S = 0.002

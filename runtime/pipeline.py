@@ -16,12 +16,11 @@ import numpy as np
 
 from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
-from .events import FrameEvent, RunListener
+from .events import FrameEvent, RunListener, StopRequest
 from .head import NOTHING, FeatureRequest, Head
 from .health import FEATURES_EVERY, IMAGES_EVERY_S, ImageWatch, PaceWatch, check_features
 from .inference.base import Array, Graphs
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
-from .signals import StopRequest
 from .sources.base import Source
 from .writers.base import Writer
 
@@ -180,7 +179,7 @@ class Viewer:
 
     def __init__(self, graphs: Graphs, heads: Sequence[Head]) -> None:
         self._extractor = FeatureExtractor(graphs)
-        self._spec = graphs.spec
+        self._graphs, self._spec = graphs, graphs.spec
         self._heads = heads
         self._whole: tuple[tuple[int, int], Letterbox] | None = None
 
@@ -205,7 +204,8 @@ class Viewer:
     def features(self, views: Views) -> list[FeatureMap]:
         """Those of each image."""
         pairs = zip(views.images, views.letterboxes, strict=True)
-        return [self._extractor.extract(image, letterbox) for image, letterbox in pairs]
+        stride, run = self._spec.stride, self._graphs.run
+        return [FeatureMap(run("backbone", image)[0], box, stride) for image, box in pairs]
 
     def _letterbox(self, size_hw: tuple[int, int]) -> Letterbox:
         """Of the whole frame: of the bundle's sizes, the one nearest to what the head wants."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
 from ..heads.config import PresetNumber, TaskConfig
-from ..runtime.detectors.base import MOTION
+from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import (
     DEFAULT_BACKBONE,
@@ -228,9 +228,11 @@ class DetectorConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.detector == MOTION:
+        if self.detector in BUILT_IN:
             self.check_model()
         self.every()
+        if self.max_detections < 1:
+            raise RequestError(f"--max-detections {self.max_detections}: expected 1 or more")
         if "" in (self.classes() or ()):
             raise RequestError(
                 f"--detector-classes {self.detector_classes}: expected names or numbers such as "
@@ -599,8 +601,8 @@ def _finds(chosen: DetectorConfig, what: str) -> bool:
     before the export whether there are any.
     """
     detector = chosen.detector or DEFAULT_DETECTOR
-    if detector == MOTION:
-        return what == "masks"
+    if detector in BUILT_IN:
+        return what in BUILT_IN[detector]
     if detector == DEFAULT_DETECTOR:
         return what == "keypoints"
     path = model_file(detector)

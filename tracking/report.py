@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.detectors.base import MOTION
+from ..runtime.detectors.base import BUILT_IN
 from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
@@ -144,7 +144,7 @@ def _inputs(task: str, track: TrackConfig, config: SourceConfig) -> dict[str, An
     if init and not starts_from_detector(config.init):
         return init
     models = {
-        "detector": None if chosen.detector == MOTION else chosen.detector,
+        "detector": None if chosen.detector in BUILT_IN else chosen.detector,
         f"{spec.person_model}_model": chosen.person_model(spec),
     }
     return {

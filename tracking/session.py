@@ -19,12 +19,11 @@ from ..heads.config import TaskConfig, TrackedConfig
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import Detector
-from ..runtime.events import RunListener, SourceLog
+from ..runtime.events import RunListener, SourceLog, StopRequest
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
-from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
 from ..runtime.sources.redact import short_names

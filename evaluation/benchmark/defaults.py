@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from ...records import Frame, Tracks
+from ...runtime.events import StopRequest
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import Pipeline, TaskRunner
-from ...runtime.signals import StopRequest
 from ...runtime.tables import TextTable
 from .figures import ratio
 from .measure import BenchRequest, FrameTimes, Runner, Stages, interleave

@@ -20,8 +20,8 @@ from ...errors import RequestError, UnitrackError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.detectors.base import Detector
 from ...runtime.detectors.open import open_detector
+from ...runtime.events import StopRequest
 from ...runtime.inference.registry import BACKENDS
-from ...runtime.signals import StopRequest
 from ...runtime.tables import TextTable, markdown
 from ...runtime.writers.base import write_atomic
 from ...version import __version__

@@ -18,10 +18,10 @@ from ...errors import RequestError, UnitrackError
 from ...heads.config import NETWORK_HW, TaskConfig, TrackedConfig
 from ...records import Frame, Tracks
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.events import StopRequest
 from ...runtime.inference.onnxruntime import available_cores
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
-from ...runtime.signals import StopRequest
 from ...runtime.sources.base import SourceInfo
 from ...runtime.sources.open import is_live
 from ...runtime.tables import TextTable

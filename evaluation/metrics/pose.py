@@ -19,8 +19,7 @@ from ...runtime.formats.keypoints import (
     pose_boxes,
     seen_joints,
 )
-from .mot import trackeval_data, trackeval_metrics
-from .scores import Score, combine, score_of
+from .scores import Score, combine, score_of, trackeval_data, trackeval_metrics
 
 if TYPE_CHECKING:
     from ..datasets.base import Sequence

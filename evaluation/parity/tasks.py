@@ -14,9 +14,9 @@ from typing import Any
 
 from ...errors import UnitrackError
 from ...records import Tracks
+from ...runtime.events import StopRequest
 from ...runtime.inference.base import Graphs
 from ...runtime.pipeline import Pipeline, TaskRunner
-from ...runtime.signals import StopRequest
 from ..benchmark.workload import (
     TASKS,
     EndlessClip,

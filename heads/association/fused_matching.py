@@ -213,6 +213,9 @@ class FusedAssociator:
         self._settle(detections)
         for row in self._newcomers(high, detections):
             self._start(row, detections, confirmed=first)
+        filters = [t.filter for t in self._tracklets]
+        for tracklet, box in zip(self._tracklets, boxes_of(filters), strict=True):
+            tracklet.box = box
         self._merge_duplicates()
         self.coasting = self._missed_for_a_moment()
         matched = [t for t in self._tracklets if t.state is State.TRACKED]
@@ -480,7 +483,7 @@ class FusedAssociator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        boxes = np.array([t.box for t in (*tracked, *lost)])
         cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):

@@ -118,6 +118,9 @@ class Associator:
         self._retire(frame_index, detections)
         for row in unmatched:
             self._begin(row, detections, boxes, confirmed=first)
+        filters = [t.filter for t in self._tracklets]
+        for tracklet, box in zip(self._tracklets, boxes_of(filters), strict=True):
+            tracklet.box = box
         self._merge_duplicates()
         matched = [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
         self._bank.update(self._tracklets, features)
@@ -261,7 +264,7 @@ class Associator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        boxes = np.array([t.box for t in (*tracked, *lost)])
         cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         if self._config.classes_apart:
             classes = np.array([t.class_id for t in lost], np.int64)

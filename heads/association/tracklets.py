@@ -43,6 +43,7 @@ class Tracklet:
         matches: How many it had.
         path: Time in seconds and centre of its latest matches, oldest first.
         votes: How many of each class.
+        box: (4,) left, top, right, bottom in source pixels: of its motion filter after the frame.
     """
 
     id: int
@@ -60,6 +61,7 @@ class Tracklet:
     matches: int = 0
     path: list[tuple[float, float, float]] = field(default_factory=list)
     votes: dict[int, int] = field(default_factory=dict)
+    box: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(4, np.float32))
 
     @property
     def age(self) -> int:
@@ -212,16 +214,3 @@ class FeatureBank:
             self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
         for row, tracklet in enumerate(kept):
             tracklet.row = row
-
-
-@dataclass(slots=True)
-class Work:
-    """What a head gave the backbone, beside the frames that it is given features of.
-
-    Attributes:
-        runs: How many images.
-        pixels: Of all of them.
-    """
-
-    runs: int = 0
-    pixels: int = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
 from ..paths import is_model, model_file, model_name
-from .base import MOTION, Detector, MostDetections
+from .base import BUILT_IN, Detector, MostDetections
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -71,7 +71,7 @@ def open_detector(
         )
     model = _open_model(pose_model, mask_model, backend, threads)
     try:
-        if detector is None or detector == MOTION or detections is not None:
+        if detector is None or detector in BUILT_IN or detections is not None:
             boxes = _open_boxes(detections, detector, calibrate_scores, default_class, strict)
         else:
             from .model import ModelSettings, open_model
@@ -85,7 +85,7 @@ def open_detector(
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
-        if max_detections is not None:
+        if max_detections is not None and (boxes.most is None or boxes.most > max_detections):
             boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
         if model is not None:

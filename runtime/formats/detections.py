@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import DetectionError
 from ..paths import is_folder
-from .text import DetectionFile, ReadOptions, parse_number, read_lines
+from .text import DetectionFile, ReadOptions, UnreadableError, parse_number, read_lines
 
 
 def _mot(path: Path, options: ReadOptions) -> DetectionFile:
@@ -117,10 +117,19 @@ def open_detections(
     Raises:
         DetectionError: The file is absent, damaged, or of no known format.
     """
-    name = file_format or find_format(path)
+    options = ReadOptions(calibrate_scores, default_class, strict, first_frame)
+    try:
+        return _read(path, file_format or find_format(path), options)
+    except UnreadableError as error:
+        raise DetectionError(
+            f"--detections {error}; expected a file or folder of one of the formats in "
+            "docs/formats.md"
+        ) from error
+
+
+def _read(path: Path, name: str, options: ReadOptions) -> DetectionFile:
     if name not in FILE_FORMATS:
         raise DetectionError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
-    options = ReadOptions(calibrate_scores, default_class, strict, first_frame)
     return FILE_FORMATS[name](path, options)
 
 

@@ -350,15 +350,16 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, row
 
 
-def unreadable(path: Path, error: Exception) -> DetectionError:
+class UnreadableError(DetectionError):
+    """A file that is not there, or is not text."""
+
+
+def unreadable(path: Path, error: Exception) -> UnreadableError:
     """The error for a file that cannot be read as text."""
     if isinstance(error, FileNotFoundError):
-        return DetectionError(f"--detections {path}: there is no such file")
+        return UnreadableError(f"{path}: there is no such file")
     reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-    return DetectionError(
-        f"--detections {path} cannot be read: {reason}; expected a file or folder of one of the "
-        "formats in docs/formats.md"
-    )
+    return UnreadableError(f"{path} cannot be read: {reason}")
 
 
 def row_error(

@@ -11,11 +11,10 @@ from pathlib import Path
 from ...errors import SourceError
 from ...records import Frame, UInt8Array
 from ..paths import is_folder
-from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key
+from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key, silence_opencv
 from .image_files.decode import count_images, read_images
 from .image_files.levels import Levels, Scaling
 from .image_files.numbering import numbers_in_names
-from .opencv import silence_opencv
 from .read_ahead import BrokenOffError, FileSource, size_change
 
 

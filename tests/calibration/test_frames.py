@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 from unitrack_edge.calibration.frames import FEWEST, sample_frames, shrunk
 from unitrack_edge.errors import CalibrationError, RequestError, SourceError
 
-from ..support.calibration_bundle import make_image, write_images
+from ..support.models.calibration_bundle import make_image, write_images
 
 
 def clip(first_seed, frames, height=64, width=96):

@@ -7,7 +7,7 @@ import pytest
 from unitrack_edge.errors import BackendError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime import pipeline as pipelines
-from unitrack_edge.runtime.events import SourceEvent
+from unitrack_edge.runtime.events import SourceEvent, StopRequest
 from unitrack_edge.runtime.health import (
     FEATURES_EVERY,
     ImageHealth,
@@ -16,9 +16,8 @@ from unitrack_edge.runtime.health import (
     check_features,
 )
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
-from unitrack_edge.runtime.signals import StopRequest
 
-from ..support.live_run import event
+from ..support.servers.live_run import event
 from .test_pipeline import FakeGraphs, FakeSource, make
 
 RNG = np.random.default_rng(3)

@@ -19,10 +19,10 @@ from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.runtime.bundle.spec import TensorSpec
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.inference.runner import GraphRunner
 from unitrack_edge.runtime.multi_source import MultiSource, Stream, batch_limit, check_batch
 from unitrack_edge.runtime.pipeline import Pipeline, TaskRunner
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.redact import short_name, short_names
 
 from ..support.command_line import check_error, report_of, rows_of, run_cli, video_of

@@ -17,6 +17,7 @@ from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime import pipeline as stages
 from unitrack_edge.runtime.detectors.base import Detector
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.head import NOTHING, WHOLE, FeatureRequest, Head
 from unitrack_edge.runtime.pipeline import (
     MOST_BETWEEN,
@@ -26,7 +27,6 @@ from unitrack_edge.runtime.pipeline import (
     TaskRunner,
 )
 from unitrack_edge.runtime.preprocessing import FeatureMap, Region, network_size
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import SourceInfo
 from unitrack_edge.tracking import session
 from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig

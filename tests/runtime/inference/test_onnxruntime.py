@@ -27,7 +27,7 @@ from unitrack_edge.runtime.inference.providers import (
 from unitrack_edge.runtime.inference.registry import open_backend
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
-from ...support.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
+from ...support.models.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
 from ...support.tolerance import assert_within
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="no ONNX Runtime: extra 'cpu'")

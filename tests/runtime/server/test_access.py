@@ -15,8 +15,17 @@ from unitrack_edge.runtime.server.auth import Access, Address, Tokens, tokens_fo
 from unitrack_edge.runtime.server.commands import Commands
 from unitrack_edge.runtime.server.notices import Notices, OwnThreadFilter
 
-from ...support.live_run import event
-from ...support.live_server import TOKEN, VIEWER_TOKEN, Client, bearer, get, post, request, serving
+from ...support.servers.live_run import event
+from ...support.servers.live_server import (
+    TOKEN,
+    VIEWER_TOKEN,
+    Client,
+    bearer,
+    get,
+    post,
+    request,
+    serving,
+)
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")
