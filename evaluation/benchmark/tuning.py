@@ -29,7 +29,7 @@ from ...tracking.config import TrackConfig
 from ...tracking.registry import DEFAULT_FPS, TASKS
 from ...tracking.session import SourceRun
 from ..metrics.agreement import agreement_of_tracks
-from ..metrics.mot import trackeval_metrics
+from ..metrics.scores import trackeval_metrics
 from .workload import full_and_default
 
 Progress = Callable[[str, int, int], None]
