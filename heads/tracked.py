@@ -46,6 +46,7 @@ class TrackedHead(Head, Generic[Config]):
     """
 
     needs_detections = True
+    may_shrink = True
 
     def __init__(self, graphs: Graphs, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Literal, Protocol
 
 from ..records import Frame, Tracks
-from .health import ImageHealth
+from .health import ImageHealth, Pace
 from .sources.base import SourceInfo
 
 
@@ -32,6 +32,8 @@ class FrameEvent:
             from capture to result. Of a batched pass of the backbone, the frame's share.
         dropped: Frames of the source that were dropped so far to keep up.
         health: What the images of a live source look like; None for others.
+        pace: What is done to keep up with a live source; None for others.
+        detect_every: In every how manieth frame the detector runs.
     """
 
     source: str
@@ -40,6 +42,8 @@ class FrameEvent:
     stages_s: Mapping[str, float]
     dropped: int
     health: ImageHealth | None = None
+    pace: Pace | None = None
+    detect_every: int = 1
 
 
 @dataclass(frozen=True, slots=True)

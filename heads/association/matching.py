@@ -69,7 +69,7 @@ class Associator:
     def __init__(self, graphs: Graphs, config: AssociationConfig) -> None:
         self._graphs = graphs
         self._config = config
-        self._scale = np.array([config.scale], np.float32)
+        self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
 
     def reset(self) -> None:
@@ -178,8 +178,8 @@ class Associator:
     def _with_classes(
         self, cost: Cost, tracklets: Sequence[Tracklet], detections: Detections
     ) -> Cost:
-        apart = self._config.classes_apart
-        return cost + class_costs(tracklets, detections.classes, apart=apart)
+        own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
+        return cost + class_costs(own, detections.classes, apart=self._config.classes_apart)
 
     def _fuse_motion(
         self, cost: Cost, tracklets: Sequence[Tracklet], boxes_xyah: npt.NDArray[np.float64]
@@ -267,8 +267,8 @@ class Associator:
         boxes = np.array([t.box for t in (*tracked, *lost)])
         cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         if self._config.classes_apart:
-            classes = np.array([t.class_id for t in lost], np.int64)
-            cost += class_costs(tracked, classes, apart=True)
+            one, other = (np.array([t.class_id for t in ts], np.int64) for ts in (tracked, lost))
+            cost += class_costs(one[:, None], other, apart=True)
         near = cost < self._config.duplicate_limit
         gone = set()
         for row, column in zip(*np.nonzero(near), strict=True):

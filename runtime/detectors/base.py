@@ -65,6 +65,10 @@ class Detector(ABC):
         """`dropped` for people: a line a reason, with the option that decides."""
         return []
 
+    def resize(self, scale: float) -> bool:  # noqa: ARG002
+        """Look at images of so many times the usual side from now on; False: the size is fixed."""
+        return False
+
     def close(self) -> None:
         """Give everything back; may be called twice. By default there is nothing to give back."""
         return
@@ -101,6 +105,10 @@ class PartOfDetector(Detector):
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The detector's notes."""
         return self._detector.notes(source_frames)
+
+    def resize(self, scale: float) -> bool:
+        """The detector's."""
+        return self._detector.resize(scale)
 
     def close(self) -> None:
         """Close the detector."""
