@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from ..errors import RequestError
 from ..heads.config import PresetNumber, TaskConfig
@@ -79,18 +79,21 @@ class SourceConfig:
 
     source: str
     init: str | None = option(
-        "vos: the first frame's mask (PNG; several values are several objects), or a box "
-        "X,Y,W,H (or 'select' to draw it) in which the object is cut out. sot: the box X,Y,W,H "
+        "vos: the first frame's mask (PNG; several values are several objects), a folder of masks "
+        "called like the frames in which objects start, or a box X,Y,W,H (or 'select' to draw it) "
+        "in which the object is cut out. sot: the box X,Y,W,H "
         "(pixels from 0), a file whose first row is x,y,w,h (OTB, pixels from 1), or 'select' to "
         "draw it. pose: the first frame's keypoints, PoseTrack18 JSON or COCO results. All: "
         "'detect' or 'detect:CLASS', such as detect:person, to start from the first frame in which "
-        "the detector finds something."
+        "the detector finds something.",
+        metavar="MASK|BOX|…",
     )
     detections: Path | None = option(
         "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
         "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
         "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
-        "keypoints. For several sources as --init."
+        "keypoints. For several sources as --init.",
+        metavar="PATH",
     )
     detections_class: str | None = option(
         "What the detections of a file are where it names no class, such as person.  [default: not "
@@ -174,7 +177,8 @@ class DetectorConfig:
         "still), a bundle, or an .onnx file, whose layout is recognised (YOLOX, Ultralytics, "
         "DETR, …: docs/detectors.md). It gives boxes, and poses or masks where the model does "
         "(movenet: poses, motion: masks); for poses or masks of people add one of the next two.  "
-        f"[default: {DEFAULT_DETECTOR}, fetched once]"
+        f"[default: {DEFAULT_DETECTOR}, fetched once]",
+        metavar="NAME|PATH",
     )
     pose_model: Path | None = option(
         "posetrack: model that finds the joints in every box: blazepose, a bundle, or an .onnx "
@@ -231,6 +235,9 @@ class DetectorConfig:
         if self.detector in BUILT_IN:
             self.check_model()
         self.every()
+        least = self.detector_confidence
+        if least is not None and not 0 <= least <= 1:
+            raise RequestError(f"--detector-confidence {least:g}: expected 0 to 1")
         if self.max_detections < 1:
             raise RequestError(f"--max-detections {self.max_detections}: expected 1 or more")
         if "" in (self.classes() or ()):
@@ -317,7 +324,8 @@ class RunConfig:
 
     bundle: Path | None = option("Folder written by `cli export`.")
     backbone: str | None = option(
-        f"Use bundles/BACKBONE, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]"
+        f"Use bundles/NAME, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]",
+        metavar="NAME",
     )
     backend: str = option(
         "What runs the graphs; never replaced by another one. tensorrt and tensorrt-rtx run what "
@@ -357,7 +365,8 @@ class RunConfig:
     show: bool = option("Show the tracks in a window; q ends.", False)
     max_frames: int | None = option("Stop after so many frames.")
     batch: int = option(
-        "Frames of several sources in one pass of the backbone, at most; for CPUs of many cores.",
+        "Frames of several sources in one pass of the backbone, at most; worth a try on GPUs and "
+        "on CPUs of many cores.",
         1,
         least=1,
     )
@@ -705,15 +714,15 @@ def read_config(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for section, config in SECTIONS.items():
         given = _mapping(path, section, data.get(section))
-        values |= _checked(path, section, given, fields(config))
+        values |= _checked(path, section, given, config)
     tasks = _mapping(path, "tasks", data.get("tasks"))
     for task, given in tasks.items():
         if task not in TASKS:
             raise RequestError(
                 f"--config {path}: unknown task {task!r}, expected one of {', '.join(TASKS)}"
             )
-        known = fields(TASKS[task].config)
-        parameters = _checked(path, f"tasks: {task}", _mapping(path, task, given), known)
+        given = _mapping(path, task, given)
+        parameters = _checked(path, f"tasks: {task}", given, TASKS[task].config)
         values |= {f"{task}_{name}": value for name, value in parameters.items()}
     if tasks:
         values["tasks"] = tuple(tasks)
@@ -742,23 +751,44 @@ def _mapping(path: Path, what: str, data: object) -> dict[str, Any]:
     return dict(data)
 
 
-def _checked(
-    path: Path, section: str, given: dict[str, Any], known: Sequence[Field[Any]]
-) -> dict[str, Any]:
-    names = {parameter.name for parameter in known if parameter.default is not MISSING}
+def _checked(path: Path, section: str, given: dict[str, Any], config: type[Any]) -> dict[str, Any]:
+    names = {parameter.name for parameter in fields(config) if parameter.default is not MISSING}
     unknown = set(given) - names
     if unknown:
         raise RequestError(
             f"--config {path}: {section} has no field {min(unknown)!r}, expected one of "
             f"{', '.join(sorted(names))}"
         )
+    hints = get_type_hints(config)
     for name, value in given.items():
         if isinstance(value, (list, Mapping)):
             raise RequestError(
                 f"--config {path}: {section}: expected one value for {name!r} (a text that begins "
                 "with { or [ needs quotes)"
             )
+        expected = _expected(value, hints[name])
+        if expected:
+            raise RequestError(
+                f"--config {path}: {section}: {name}: {value!r}: expected {expected}"
+            )
     return given
+
+
+def _expected(value: object, hint: Any) -> str:
+    """What a value of a file should be instead of what it is; empty where it may be that.
+
+    Text is left to the command line, which reads numbers and choices from it.
+    """
+    kinds = get_args(hint) or (hint,)
+    if value is None or isinstance(value, str):
+        return ""
+    if bool in kinds:
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "a number" if {int, float} & set(kinds) else "a text"
+    if int in kinds and not float(value).is_integer():
+        return "a whole number"
+    return ""
 
 
 def _sources(path: Path, data: object) -> dict[str, Any]:
@@ -769,7 +799,7 @@ def _sources(path: Path, data: object) -> dict[str, Any]:
     for row in rows:
         given = {"source": row} if isinstance(row, str) else _mapping(path, "sources", row)
         own = {name: value for name, value in given.items() if name != "source"}
-        sources.append(_checked(path, "sources", own, fields(SourceConfig)))
+        sources.append(_checked(path, "sources", own, SourceConfig))
         if not isinstance(given.get("source"), str):
             raise RequestError(f"--config {path}: sources: expected a text under 'source'")
         sources[-1]["source"] = given["source"]

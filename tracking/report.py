@@ -51,7 +51,7 @@ def run_report(
         "toolkit": __version__,
         "task": "+".join(track.task_names),
         "source": {
-            **{key: value for key, value in asdict(source.info).items() if key != "numbers"},
+            **{k: v for k, v in asdict(source.info).items() if k not in ("numbers", "counted")},
             "dropped": source.dropped,
             "outages": log.outages,
             "ended_early": source.ended_early,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import BoolArray, IntArray
-from ...runtime.inference.base import Graphs
+from ...runtime.inference.base import Array, Graphs
 from .similarity import SIMILARITIES
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
@@ -45,7 +45,7 @@ class Memory(ABC, Generic[New]):
         tracklets: Sequence[Tracklet],
         detections: ObjectFeatures,
         similarity: str,
-        scale: npt.NDArray[np.float32],
+        scale: Array,
         most: int,
     ) -> npt.NDArray[np.float64]:
         """Appearance cost of every pair: the least over a tracklet's features.

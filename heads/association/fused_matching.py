@@ -152,7 +152,7 @@ class FusedAssociator:
         self._make_memory: Callable[[FusedConfig], Memory[Any]] = make_memory or (
             lambda numbers: AppearanceMemory(graphs, numbers.memory, numbers.memory_interval_s)
         )
-        self._scale = np.array([config.scale], np.float32)
+        self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
 
     def reset(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import IntArray, UInt8Array
-from ...runtime.inference.base import Array, Graphs, to_host
+from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import Letterbox
 from .appearance_memory import Memory
 from .tiles import IMAGE_SIZES, Place, images_of
@@ -113,7 +113,7 @@ class LookMemory(Memory[Sequence[Look]]):
             (features,) = self._graphs.run("backbone", image)
             some = [pending[k] for k in chosen]
             found = self._describe(features, some, places)
-            points = to_host(found.points)
+            points = found.host_points()
             for look, own, mask in zip(some, points, found.mask, strict=True):
                 look.points, look.mask, look.tile = own.copy(), mask, look.tile[:0].copy()
             self._count(image.shape[1] * image.shape[2])

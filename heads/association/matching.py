@@ -69,7 +69,7 @@ class Associator:
     def __init__(self, graphs: Graphs, config: AssociationConfig) -> None:
         self._graphs = graphs
         self._config = config
-        self._scale = np.array([config.scale], np.float32)
+        self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
 
     def reset(self) -> None:

@@ -45,6 +45,7 @@ class SourceInfo:
         live: Whether frames that are not taken in time are lost.
         numbers: Of images in files: a rising number in each name, by which the names differ; None
             where there are none.
+        counted: Whether `frame_count` was counted, and not made of a duration.
     """
 
     name: str
@@ -54,6 +55,7 @@ class SourceInfo:
     frame_count: int | None
     live: bool
     numbers: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    counted: bool = field(default=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,15 +267,16 @@ def test_a_video_that_breaks_off_keeps_what_was_read(mot, here, clip):
     assert len(video_of(here / "out" / "video.mp4")) == frames
 
 
-def test_a_change_of_size_keeps_what_was_read(vos, here, images):
+def test_a_change_of_size_is_scaled_into_the_first_and_noted(vos, here, images):
     frames = here / "frames"
     shutil.copytree(images.source, frames)
     small = cv2.resize(cv2.imread(str(frames / "000008.jpg")), (80, 48))
     cv2.imwrite(str(frames / "000008.jpg"), small)
-    said = vos(source=frames, status=1)
+    said = vos(source=frames)
     assert "changes size at frame 7 (000008.jpg) from 160x96 to 80x48" in said
-    assert len(list((here / "out" / "masks").iterdir())) == 7
-    assert report_of(here / "out")["frames"] == 7
+    assert "1 frame of another size was scaled into the first size" in said
+    assert len(list((here / "out" / "masks").iterdir())) == FRAMES
+    assert report_of(here / "out")["source"]["ended_early"] is None
 
 
 def test_an_image_that_cannot_be_read_keeps_those_before_it(mot, here, images):

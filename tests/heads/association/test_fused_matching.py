@@ -520,13 +520,13 @@ class OnDevice:
     """An array that is not on the host."""
 
     def __init__(self, array):
-        self.array = array
+        self.array, self.shape = array, array.shape
 
     def to_host(self):
         return self.array
 
 
-class Engine:
+class Engine(Graphs):
     """A runner of `select` alone, for stacks of up to `most` objects on a device."""
 
     def __init__(self, most):
