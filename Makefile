@@ -47,7 +47,7 @@ types: $(VENV)/.types
 	@ln -s $(addprefix $(CURDIR)/,$(PARTS)) build/types/unitrack_edge
 	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache -p unitrack_edge
-	$(BIN)/python tests/support/tensorrt_types.py build/types-tensorrt
+	$(BIN)/python tests/support/gpu/tensorrt_types.py build/types-tensorrt
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,14 @@ from .errors import ExportError, RequestError
 from .heads.config import TrackedConfig
 from .records import Detections, Frame, Tracks, UInt8Array
 from .runtime.bundle.bundle import Bundle
+from .runtime.detectors.base import Detector
 from .runtime.detectors.open import open_detector
 from .runtime.head import Head
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.pipeline import DetectionSchedule, Viewer
 from .runtime.sources.base import SourceInfo
+from .runtime.sources.image_files.numbering import numbered
 from .runtime.sources.open import open_source
 from .tracking.config import DetectorConfig
 from .tracking.registry import (
@@ -67,6 +70,8 @@ class Tracker:
         detector_names: File of the names of the model's classes.
         detector_layout: Of the model's outputs, where it is not recognised.
         detector_normalise: What the model takes, such as `rgb-1` or `bgr-255`.
+        max_detections: Most detections in a frame that `track` looks at, of a file too: the lowest
+            scores are left out, and counted in `dropped`; None: 500.
         detect_every: `track` runs the detector in every so many frames, and carries tracks by their
             motion in between.
         fps: Frames per second that `update` assumes where it is given no timestamps.
@@ -94,6 +99,7 @@ class Tracker:
         detector_names: str | Path | None = None,
         detector_layout: str | None = None,
         detector_normalise: str | None = None,
+        max_detections: int | None = None,
         detect_every: int = 1,
         fps: float = DEFAULT_FPS,
         **parameters: Any,
@@ -118,12 +124,15 @@ class Tracker:
             detector_layout,
             detector_normalise,
         )
+        if max_detections is not None:
+            self._detection = replace(self._detection, max_detections=max_detections)
         self._backend, self._threads, self._fps = backend, threads, fps
         self._init = init
         self._held = ExitStack()
         loaded = Bundle.load(Path(bundle) if bundle is not None else default_bundle(backbone))
         self._graphs = self._held.enter_context(GraphRunner(loaded, backend, threads))
         self._head: Head | None = None
+        self._detector: Detector | None = None
         self._last_index = -1
         self._first_s: float | None = None
 
@@ -144,7 +153,7 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget the video: the next frame is the first one, and identities start again from 1."""
-        self._head, self._last_index, self._first_s = None, -1, None
+        self._head, self._detector, self._last_index, self._first_s = None, None, -1, None
 
     def start(self, init: Init) -> None:
         """Forget the video, and start from something in the next frame; for sot, vos and pose.
@@ -165,7 +174,8 @@ class Tracker:
     @property
     def dropped(self) -> dict[str, int]:
         """How many objects of this video are in no result, by reason (docs/detectors.md)."""
-        return {} if self._head is None else self._head.dropped()
+        found = {} if self._detector is None else self._detector.dropped()
+        return {**found, **({} if self._head is None else self._head.dropped())}
 
     def update(
         self,
@@ -223,6 +233,8 @@ class Tracker:
         detections_class: str | None = None,
         strict: bool = False,
         fps: float | None = None,
+        value_range: str | tuple[float, float] | None = None,
+        frame_numbers: str | None = None,
         max_frames: int | None = None,
     ) -> Iterator[tuple[Frame, Tracks]]:
         """Track a source from its first frame to its end.
@@ -237,6 +249,11 @@ class Tracker:
             strict: Take the file of detections at its word: a damaged row is an error, and nothing
                 is merged or reinterpreted.
             fps: Frames per second of images, or in place of what a video says.
+            value_range: Of images of 16 bits or floats: the values that become black and white;
+                None: what their format has, or what the first images use.
+            frame_numbers: Of a folder of images: `name` numbers frames by the names of the files,
+                `order` by their order; None: by name where `detections` speaks of such frames,
+                else by order.
             max_frames: How many frames at most.
 
         Yields:
@@ -249,12 +266,20 @@ class Tracker:
             self.start(init)
         self.reset()
         with ExitStack() as stack:
-            opened = stack.enter_context(open_source(str(source), fps=fps))
+            if value_range is not None and not isinstance(value_range, str):
+                value_range = ",".join(map(str, value_range))
+            opened = open_source(str(source), fps=fps, value_range=value_range)
+            stack.enter_context(opened)
             detector, schedule = None, DetectionSchedule(self._detection.every())
             if self._spec.prompt is None or starts_from_detector(self._init):
                 detector = stack.enter_context(
                     self._open_detector(detections, detections_class, strict)
                 )
+            self._detector = detector
+            spoken = None if detector is None else detector.numbered_frames()
+            if spoken is not None or frame_numbers is not None:
+                files = [] if spoken is None else [(str(detections), spoken)]
+                opened = numbered(opened, frame_numbers, files)
             for count, frame in enumerate(opened):
                 if count == max_frames:
                     return
@@ -269,7 +294,7 @@ class Tracker:
 
     def _open_detector(
         self, detections: str | Path | None, default_class: str | None, strict: bool
-    ) -> Any:
+    ) -> Detector:
         chosen, kind, config = self._detection, self._spec.person_model, self._config
         if detections is None:
             chosen = chosen.with_defaults([self.task])

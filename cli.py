@@ -132,6 +132,22 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; an unknown one is an error that names the nearest.
+
+        Raises:
+            click.UsageError: There is no such command.
+        """
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            known = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(COMMANDS)}"
+            raise click.UsageError(f"No such command {args[0]!r}: {known}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands by group, without importing them."""
         width = max(map(len, COMMANDS))

@@ -28,6 +28,11 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def count(number: int, one: str, many: str) -> str:
+    """`1 box`, `3 boxes`."""
+    return f"{number} {one if number == 1 else many}"
+
+
 class UnitrackError(Exception):
     """Base of all errors raised on purpose; its text is written for the person at the terminal."""
 

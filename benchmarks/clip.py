@@ -12,6 +12,7 @@ from ..evaluation.synthetic.scene import Scene, SceneConfig
 from ..records import Detections, Frame, UInt8Array
 
 _PAN = 3, 2
+_SMALL_HW = 96, 128
 
 
 def walking_clip(height: int, width: int, frames: int) -> tuple[list[Frame], UInt8Array]:
@@ -79,3 +80,17 @@ def panning_crowd(
         )
         clip.append((Frame(index, index / 25, image), seen))
     return clip
+
+
+def write_clip(folder: Path, frames: int) -> Path:
+    """A video of so many small frames; the clip runs forth and back so that nothing jumps."""
+    path = folder / "long.avi"
+    (height, width), clip = _SMALL_HW, 200
+    config = SceneConfig(frames=clip, height=height, width=width, objects=4)
+    images = [frame.image for frame in Scene(config)]
+    there_and_back = [*images, *images[-2:0:-1]]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (width, height))
+    for number in range(frames):
+        writer.write(there_and_back[number % len(there_and_back)])
+    writer.release()
+    return path

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import av
 
-from .soak import write_clip
+from .clip import write_clip
 from .timing import machine, save
 
 TARGET = 0.9

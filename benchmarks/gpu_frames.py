@@ -13,12 +13,12 @@ from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.config import MotConfig
 from ..heads.vos import downsample_labels, upsample_labels
 from ..records import Frame, UInt8Array
-from ..runtime.inference.base import Array, Graphs, to_host
+from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import Letterbox
 from .eager import EagerBackbone, EagerGraphs, roi_align
 from .gpu_style import as_array
 from .gpu_timing import DeviceStopwatch
-from .mot_speed import STRIDE, OurMot, Side, WatchedGraphs
+from .mot_speed import STRIDE, OurMot, Side, WatchedGraphs, cost_of_objects
 from .timing import Stages
 
 Float32 = npt.NDArray[np.float32]
@@ -50,14 +50,14 @@ bundle differs by on the CPU."""
 class DeviceGraphs(WatchedGraphs):
     """Passes everything on to a runner, times it, and leaves the cost where it was computed."""
 
-    _newest: Array | None = None
+    _newest: tuple[Array, ...] = ()
 
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
         """Run one graph; its time counts as stage `rsm`."""
         with self._watch.stage("rsm"):
             outputs = self._graphs.run(graph, *feeds)
         if graph == "rsm":
-            self._newest = outputs[0]
+            self._newest = outputs[0], *feeds
         return outputs
 
     def place(self, array: Array) -> Array:
@@ -68,14 +68,18 @@ class DeviceGraphs(WatchedGraphs):
         """As the runner does."""
         return self._graphs.limit(graph, input_index, axis)
 
+    def filled(self, count: int) -> int:
+        """As the runner does."""
+        return self._graphs.filled(count)
+
     def values_at_once(self) -> int:
         """As the runner does."""
         return self._graphs.values_at_once()
 
     def fetch_cost(self) -> None:
         """Bring the last cost to the host, outside the times."""
-        if self._newest is not None:
-            self.cost = to_host(self._newest)
+        if self._newest:
+            self.cost = cost_of_objects(*self._newest)
 
 
 class TorchMot(Side):

@@ -3,7 +3,7 @@
 #
 #   OUT=results PYTHON=python3 sh benchmarks/gpu_session.sh BUNDLE WEIGHTS.pth [cuda|cpu]
 #
-# From a checkout; nothing need be installed but PyTorch, ONNX Runtime and what `cli doctor` names.
+# From a checkout; what must be installed is in benchmarks/README.md ("On a GPU").
 # Every step has a time limit (times SLOW) and writes into $OUT at once; one that fails stops no other.
 # `cpu` tries the script itself where there is no GPU; the options of each step can be made smaller.
 set -u

@@ -7,7 +7,7 @@ import numpy as np
 from ..evaluation.benchmark.measure import Runner
 from ..records import Frame, Tracks
 from ..runtime.boxes import iou_matrix
-from ..runtime.signals import StopRequest
+from ..runtime.events import StopRequest
 from ..runtime.writers.base import WriterBase
 from .gpu_timing import FRAME, DeviceStopwatch
 from .timing import Stages

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import UnitrackError
 from ..heads.association.matching import AssociationConfig, Associator
-from ..heads.association.tracklets import ObjectFeatures
+from ..heads.association.tracklets import ObjectFeatures, points_of
 from ..heads.config import MotConfig
 from ..heads.mot import roi_weights
 from ..records import Detections, Frame
@@ -68,8 +68,15 @@ class WatchedGraphs(Graphs):
         with self._watch.stage("rsm"):
             outputs = self._graphs.run(graph, *feeds)
         if graph == "rsm":
-            self.cost = to_host(outputs[0])
+            self.cost = cost_of_objects(outputs[0], *feeds)
         return outputs
+
+
+def cost_of_objects(cost: Array, *feeds: Array) -> Float32:
+    """The cost without what stacks were filled up with; `feeds` are those of `rsm`."""
+    rows, cols = (to_host(feeds[number]).any(axis=1) for number in (1, 3))
+    found: Float32 = to_host(cost)[np.ix_(rows, cols)]
+    return found
 
 
 class Side(ABC):
@@ -110,7 +117,7 @@ class Side(ABC):
         stages = self.watch.take()
         # Nothing is compared in the first frame.
         stages["host"] -= stages.setdefault("rsm", 0.0)
-        self.points = to_host(points)
+        self.points = to_host(points)[: len(seen)]
         self.ids = [tracklet.id for tracklet in tracklets]
         return stages
 
@@ -136,8 +143,7 @@ class OurMot(Side):
                 grid_hw=features.grid_hw,
                 output_hw=self.output_hw,
             )
-            (points,) = self._bundle_graphs.run("box_features", features.array, *weights)
-        return points
+            return points_of(self._bundle_graphs, "box_features", features.array, *weights)
 
 
 class EagerMot(Side):

@@ -37,7 +37,7 @@ class Walk:
 
     Attributes:
         files: Every file in which something ran, in the order of the first visit.
-        frame_files: Those of a typical frame: the median by the number of files.
+        frame_files: Those of a typical frame: the median by files and switches.
         frame_switches: How often the path went on in another file in that frame.
     """
 
@@ -68,13 +68,18 @@ class Recorder:
             self._frames[-1].append(name)
 
     def finish(self) -> Walk:
-        """The walk, with the frame whose number of files is the median."""
+        """The walk, with the frame whose number of files, and then of switches, is the median."""
         if not self._frames:
             return self.walk
-        visits = sorted(self._frames, key=lambda frame: len(set(frame)))[len(self._frames) // 2]
+        by_length = sorted(self._frames, key=lambda frame: (len(set(frame)), _switches(frame)))
+        visits = by_length[len(by_length) // 2]
         self.walk.frame_files = list(dict.fromkeys(visits))
-        self.walk.frame_switches = sum(a != b for a, b in pairwise(visits))
+        self.walk.frame_switches = _switches(visits)
         return self.walk
+
+
+def _switches(visits: list[str]) -> int:
+    return sum(a != b for a, b in pairwise(visits))
 
 
 @cache

@@ -112,7 +112,7 @@ def command(backbones: tuple[str, ...], report_to: ReportOutput, **values: Any) 
     from ..evaluation.representations.files import write_comparison
     from ..evaluation.representations.grid import Entry, find_bundles, grid_jobs, read_sequences
     from ..evaluation.representations.plots import check_matplotlib
-    from .console.jobs import raise_failures, run_jobs
+    from .console.steps import raise_failures, run_jobs
 
     if values["plots"]:
         check_matplotlib()

@@ -11,7 +11,6 @@ import click
 from ..errors import DetectionError, RequestError, UnitrackError
 from ..runtime.paths import DEFAULT_BACKBONE, default_bundle
 from ..tracking.config import MODEL_SETTINGS, DetectorConfig
-from .console.bundles import ensure_bundle
 from .console.report import Report, ReportOutput
 from .options.shared import (
     bundle_options,
@@ -107,7 +106,7 @@ def command(task: str, format_name: str | None, report_to: ReportOutput, **value
     if format_name == "coco":
         raise RequestError(f"--format coco belongs to --task detect, got --task {task}")
     from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS, format_of
-    from .console.jobs import raise_failures
+    from .console.steps import raise_failures
 
     asked = format_name
     format_name = format_name or format_of(task, values["data"], values["split"])
@@ -250,7 +249,7 @@ def _track(
     from ..evaluation.datasets.base import check_trackable
     from ..evaluation.runner.executors import threads_of
     from ..evaluation.runner.jobs import SequenceJob
-    from .console.jobs import run_jobs
+    from .console.steps import run_jobs
 
     if values["bundle"] is not None and values["backbone"] is not None:
         raise RequestError("--bundle and --backbone name two bundles: give one of them")
@@ -258,7 +257,10 @@ def _track(
     bundle: Path = values["bundle"] or default_bundle(name)
     config = task_config(task, values)
     check_trackable(sequences)
-    ensure_bundle(bundle, None if values["bundle"] else name)
+    if values["bundle"] is None and not bundle.exists():
+        from .console.bundles import ensure_bundle
+
+        ensure_bundle(bundle, name)
     default = f"eval-{task}-{values['data'].absolute().name}-{bundle.absolute().name}"
     output: Path = values["output"] or Path("runs") / default
     threads = threads_of(values["jobs"])

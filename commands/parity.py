@@ -22,6 +22,7 @@ from .options.shared import (
 
 if TYPE_CHECKING:
     from ..evaluation.benchmark.workload import Workload
+    from ..evaluation.parity.graphs import Rounded
     from ..evaluation.parity.report import ParityReport
     from ..runtime.bundle.bundle import Bundle
     from ..runtime.inference.runner import GraphRunner
@@ -108,7 +109,7 @@ def command(
     with Console(stderr=True).status("comparing") as status:
         status.update("looking for backends")
         chosen, absent = _backends(loaded, backends, threads)
-        name, reference = _reference(loaded, against, weights, threads)
+        name, reference, rounded = _reference(loaded, against, weights, threads)
         with reference:
             report = compare(
                 loaded,
@@ -119,6 +120,7 @@ def command(
                 threads=threads,
                 size_hw=size_hw,
                 tasks=tasks,
+                rounded=rounded,
                 absent=absent,
                 progress=lambda step: status.update(f"comparing {step}"),
             )
@@ -218,7 +220,8 @@ def _backends(
 
 def _reference(
     bundle: Bundle, against: Path | None, weights: Path | None, threads: int
-) -> tuple[str, GraphRunner]:
+) -> tuple[str, GraphRunner, Rounded | None]:
+    """Its name, what runs it, and what float16 costs it where it can tell."""
     from ..runtime.bundle.bundle import Bundle as Loaded
     from ..runtime.inference.runner import GraphRunner
 
@@ -226,7 +229,7 @@ def _reference(
         other = Loaded.load(against)
         check_comparable(bundle, other)
         # The report travels with the bundle: a path of this machine means nothing elsewhere.
-        return f"bundle {against.absolute().name} on cpu", GraphRunner(other, "cpu", threads)
+        return f"bundle {against.absolute().name} on cpu", GraphRunner(other, "cpu", threads), None
     try:
         from ..evaluation.parity.torch import TorchGraphs
     except ImportError as error:
@@ -234,7 +237,8 @@ def _reference(
             f"comparing with PyTorch needs {error.name}, which is not installed: "
             "pip install 'unitrack-edge[export]', or compare with --against BUNDLE2"
         ) from error
-    return "PyTorch eager, fp32, cpu", TorchGraphs(bundle, weights, threads)
+    graphs = TorchGraphs(bundle, weights, threads)
+    return "PyTorch eager, fp32, cpu", graphs, graphs.rounded
 
 
 def check_comparable(bundle: Bundle, other: Bundle) -> None:

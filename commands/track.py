@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import OutputError, SourceError, printable
-from ..runtime.detectors.base import MOTION
+from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import find_backend
 from ..runtime.paths import is_folder, model_file
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
@@ -153,7 +153,9 @@ def _prepare(config: TrackConfig) -> None:
         UnitrackError: One cannot be made.
     """
     settings, chosen = config.run, config.detector
-    if {chosen.detector, chosen.pose_model, chosen.mask_model} - {None, MOTION}:
+    named = (chosen.detector, chosen.pose_model, chosen.mask_model)
+    models = [model for model in named if model is not None and model not in BUILT_IN]
+    if models:
         from .console.bundles import ensure_models
 
         ensure_models(config)
@@ -167,8 +169,8 @@ def _prepare(config: TrackConfig) -> None:
 
         rebuild_engines(bundle, settings.backend)
         backend = chosen.detector_backend or settings.backend
-        for model in (chosen.detector, chosen.pose_model, chosen.mask_model):
-            path = model_file(model or MOTION)
+        for model in models:
+            path = model_file(model)
             if is_folder(path) and find_backend(backend).variant is not None:
                 rebuild_engines(path, backend)
 

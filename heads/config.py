@@ -122,7 +122,8 @@ class TrackedConfig(TaskConfig):
         default="rsm",
         metadata={
             "help": "Appearance: rsm, or for comparison pooled (mean of the points) or flattened "
-            "(point by point, task mot only)."
+            "(point by point, task mot only).",
+            "choices": SIMILARITIES,
         },
     )
     appearance: str | None = field(
@@ -140,11 +141,12 @@ class TrackedConfig(TaskConfig):
     def __post_init__(self) -> None:
         self._take_preset()
         self._check_appearance()
-        image = self.height, self.width
-        if not 32 <= min(image) <= max(image) <= 8192:
-            raise RequestError(
-                f"{self.task}: got image {image[0]}x{image[1]}, expected 32 to 8192 a side"
-            )
+        for name in ("height", "width"):
+            if not 32 <= getattr(self, name) <= 8192:
+                raise RequestError(
+                    f"--{self.task}-{name} {getattr(self, name)}: expected 32 to 8192 pixels"
+                )
+        self._check_limits()
         if self.similarity not in SIMILARITIES:
             raise RequestError(
                 f"{self.task}: got similarity {self.similarity!r}, expected one of "
@@ -179,6 +181,23 @@ class TrackedConfig(TaskConfig):
         own_size = (self.height, self.width) != NETWORK_HW
         fits = self.preset == "memory" and not own_size
         return self.appearance == "auto" or (self.appearance is None and fits)
+
+    def _check_limits(self) -> None:
+        """Scores may be raw numbers of any size in preset unitrack alone."""
+        scores = ("confidence", "low_confidence", "start_confidence")
+        raw = (
+            "; preset memory takes scores as probabilities, and raw scores as odds: "
+            f"--{self.task}-preset unitrack compares them as they are"
+        )
+        for name in ("overlap_limit", "duplicate_limit", *scores):
+            value = getattr(self, name)
+            flag = f"--{self.task}-{name.replace('_', '-')}"
+            if name in scores and self.preset != "memory":
+                if value is not None and not isfinite(value):
+                    raise RequestError(f"{flag} {value}: expected a finite number")
+            elif not 0 <= value <= 1:
+                why = raw if name in scores else ""
+                raise RequestError(f"{flag} {value:g}: expected 0 to 1{why}")
 
     def _check_appearance(self) -> None:
         if self.appearance not in (None, *APPEARANCES):
@@ -269,7 +288,11 @@ class SotConfig(TaskConfig):
     task: ClassVar[str] = "sot"
 
     head: str = field(
-        default="dcf", metadata={"help": "dcf: correlation filter that learns; xcorr: template."}
+        default="dcf",
+        metadata={
+            "help": "dcf: correlation filter that learns; xcorr: template.",
+            "choices": SOT_HEADS,
+        },
     )
     focus: str = field(
         default="auto",

@@ -12,7 +12,6 @@ from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
-from .association.kalman import boxes_of
 from .association.tracklets import ObjectFeatures, Tracklet, points_of
 from .config import MotConfig
 from .tracked import TrackedHead
@@ -92,7 +91,7 @@ class MotHead(TrackedHead[MotConfig]):
         ids = np.array([t.id for t in (*tracklets, *missed)], np.int64)
         scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
         classes = np.array([t.class_id for t in (*tracklets, *missed)], np.int64)
-        boxes = boxes_of([t.filter for t in (*tracklets, *missed)])
+        boxes = np.array([t.box for t in (*tracklets, *missed)], np.float32).reshape(-1, 4)
         return self._reported(frame, ids, boxes, scores, classes, predicted)
 
     def _moved(
@@ -145,12 +144,8 @@ class MotHead(TrackedHead[MotConfig]):
 
         Only those wholly in the image: an object at its border is likelier to leave.
         """
-        if self._fused is None or not self._fused.coasting:
-            return []
-        tracklets = self._fused.coasting
-        boxes = boxes_of([t.filter for t in tracklets])
-        inside = (boxes[:, 0] > 0) & (boxes[:, 2] < size_hw[1])
-        return [t for t, good in zip(tracklets, inside.tolist(), strict=True) if good]
+        coasting = [] if self._fused is None else self._fused.coasting
+        return [t for t in coasting if t.box[0] > 0 and t.box[2] < size_hw[1]]
 
 
 def _centres_inside(ends: npt.NDArray[np.float32], bins: int) -> BoolArray:

@@ -25,7 +25,7 @@ from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.kalman import boxes_of, moved_boxes
-from .association.tracklets import ObjectFeatures, Tracklet, Work
+from .association.tracklets import ObjectFeatures, Tracklet
 from .config import TrackedConfig
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class TrackedHead(Head, Generic[Config]):
     """
 
     needs_detections = True
+    may_shrink = True
 
     def __init__(self, graphs: Graphs, config: Config, fps: float = 30.0) -> None:
         self._graphs = graphs
@@ -59,7 +60,6 @@ class TrackedHead(Head, Generic[Config]):
         self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
         self._looks = False
-        self.work = Work()
         # One of the two is used, and only that one is imported.
         if config.preset == "unitrack":
             self._paper = self._paper_associator(fps)
@@ -115,7 +115,10 @@ class TrackedHead(Head, Generic[Config]):
         from .association.look_memory import LookMemory
 
         kept = numbers.memory, numbers.memory_interval_s
-        return LookMemory(self._graphs, *kept, self._describe_looks, self.work)
+        return LookMemory(self._graphs, *kept, self._describe_looks, self._count_pixels)
+
+    def _count_pixels(self, pixels: int) -> None:
+        self.backbone_pixels += pixels
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
         """One size for all sources, as in the authors' code."""
@@ -152,11 +155,6 @@ class TrackedHead(Head, Generic[Config]):
         if self._looks:
             return self.associate(frame, seen, self.looks(frame, seen))
         return self.associate(frame, seen, self._describe(seen, features))
-
-    @property
-    def backbone_pixels(self) -> int:
-        """See `Head`."""
-        return self.work.pixels
 
     def looks(self, frame: Frame, seen: Detections) -> list[Look]:
         """What the features of the tracked detections can be computed from, row by row."""

@@ -1,4 +1,4 @@
-"""Video object segmentation: the masks of the first frame are carried through the video."""
+"""Video object segmentation: objects are carried on from the frames whose masks show them first."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ ALIKE = 0.85
 """It must resemble the first frame at least by this share of what it did while it was followed."""
 
 
+Masks = Callable[[Frame], UInt8Array | None]
+"""Gives the (H, W) uint8 labels of a frame that has a mask, else None; the first time that a label
+appears, its object starts."""
+
+
 class VosHead(PropagatedHead[VosConfig]):
     """Propagates a label map.
 
@@ -49,7 +54,9 @@ class VosHead(PropagatedHead[VosConfig]):
 
     Args:
         graphs: Runs the `propagate_*` graphs.
-        labels: (H, W) uint8 at the first frame's size: object ids, 0 is background.
+        labels: (H, W) uint8 at the first frame's size: object ids, 0 is background. Or `Masks`:
+            objects then start in the frame whose mask shows them first, and what later masks say
+            of them is not looked at.
         config: Parameters.
         refine: Makes better labels of the first frame's image and `labels`, where those are only
             a box around the object.
@@ -61,18 +68,19 @@ class VosHead(PropagatedHead[VosConfig]):
     def __init__(
         self,
         graphs: Graphs,
-        labels: UInt8Array,
+        labels: UInt8Array | Masks,
         config: VosConfig,
         refine: Callable[[UInt8Array, UInt8Array], UInt8Array] | None = None,
     ) -> None:
         super().__init__(graphs, config)
-        self._ids = np.unique(labels[labels > 0])
-        if not len(self._ids):
+        if not callable(labels) and not labels.any():
             raise DetectionError("the first frame's mask holds no object: every pixel is 0")
-        self._labels = labels
+        self._given = labels
         self._refine = refine
-        self._memory: Propagator | None = None
+        self._memories: list[tuple[npt.NDArray[np.uint8], Propagator]] = []
         self._focused: FocusedVos | None = None
+        self._shown: dict[int, int] = {}
+        self._newest = -1
         # Bundles of fixed image sizes, and engines, take the sizes that they were made for.
         any_size = not graphs.spec.sizes_hw and graphs.limit("backbone", 0, 1) is None
         self._focuses = config.focus == "auto" and any_size
@@ -89,8 +97,9 @@ class VosHead(PropagatedHead[VosConfig]):
         return NOTHING if self._focused is None else self._focused.request
 
     def reset(self) -> None:
-        """Forget the video; the label map stays and belongs to the next frame again."""
-        self._memory = self._focused = None
+        """Forget the video; the labels stay and belong to the next frames again."""
+        self._memories, self._focused = [], None
+        self._shown, self._newest = {}, -1
 
     def step(
         self,
@@ -98,49 +107,97 @@ class VosHead(PropagatedHead[VosConfig]):
         features: FeatureMap | Sequence[FeatureMap] | None,
         detections: Detections | None = None,  # noqa: ARG002
     ) -> Tracks:
-        """Label the next frame; the first one keeps the labels it was given."""
+        """Label the next frame; objects that start in it keep the labels that were given."""
+        given = self._starting(frame)
         if self._focuses:
-            labels = self._step_in_focus(frame, features)
-        elif not isinstance(features, FeatureMap):
-            raise TypeError("VosHead without focus needs the features of the whole frame")
-        elif self._memory is None:
-            labels = self._start(frame, features)
+            labels = self._step_in_focus(frame, features, given)
+        elif isinstance(features, FeatureMap):
+            labels = self._step_whole(frame, features, given)
         else:
-            rows, cols = features.grid_hw
-            scores = self._memory.step(features.array).reshape(rows, cols, -1)
-            which = upsample_labels(scores, features.letterbox).argmax(axis=2)
-            labels = np.concatenate([np.zeros(1, np.uint8), self._ids])[which]
-        return tracks_of_labels(frame.index, labels)
+            raise TypeError("VosHead without focus needs the features of the whole frame")
+        tracks = tracks_of_labels(frame.index, labels)
+        self._newest = frame.index
+        self._shown |= dict.fromkeys(tracks.ids.tolist(), frame.index)
+        return tracks
 
-    def _step_in_focus(
-        self, frame: Frame, features: FeatureMap | Sequence[FeatureMap] | None
-    ) -> UInt8Array:
-        if self._focused is None:
-            labels = self._first_labels(frame)
-            self._focused = FocusedVos(self._graphs, self._config, frame, labels, self._ids)
-            return labels
-        if not isinstance(features, Sequence):
-            raise TypeError("VosHead needs the features of the regions that it asked for")
-        return self._focused.step(frame, features)
+    def drop_notes(self) -> list[str]:
+        """Which objects were lost and not found again; or that there was never one."""
+        if self._newest >= 0 and not self._shown:
+            return ["task vos never started: no mask of --init belongs to a frame of the source"]
+        lost = [
+            f"object {identity} after frame {last}"
+            for identity, last in sorted(self._shown.items())
+            if last < self._newest
+        ]
+        if not lost:
+            return []
+        return [f"vos: lost, and not found again up to frame {self._newest}: {', '.join(lost)}"]
 
-    def _first_labels(self, frame: Frame) -> UInt8Array:
-        """Those that were given, made better where that was asked for."""
-        if self._labels.shape != frame.size_hw:
+    def _starting(self, frame: Frame) -> UInt8Array | None:
+        """(H, W) uint8 labels of the objects that start in a frame; None where none does."""
+        if callable(self._given):
+            labels = self._given(frame)
+        else:
+            labels = self._given if self._newest < 0 else None
+        if labels is None:
+            return None
+        if labels.shape != frame.size_hw:
             raise DetectionError(
-                f"the first frame's mask has size {self._labels.shape} (height, width), "
+                f"the first frame's mask has size {labels.shape} (height, width), "
                 f"the frame has {frame.size_hw}"
             )
-        if self._refine is None:
-            return self._labels
-        return self._refine(frame.image, self._labels)
+        if self._refine is not None:
+            labels = self._refine(frame.image, labels)
+        new = np.where(np.isin(labels, list(self._shown)), 0, labels).astype(np.uint8)
+        return new if new.any() else None
 
-    def _start(self, frame: Frame, features: FeatureMap) -> UInt8Array:
-        labels = self._first_labels(frame)
+    def _step_in_focus(
+        self,
+        frame: Frame,
+        features: FeatureMap | Sequence[FeatureMap] | None,
+        given: UInt8Array | None,
+    ) -> UInt8Array:
+        if self._focused is None:
+            if given is None:
+                return np.zeros(frame.size_hw, np.uint8)
+            self._focused = FocusedVos(self._graphs, self._config, frame, given)
+            return given
+        if not isinstance(features, Sequence):
+            raise TypeError("VosHead needs the features of the regions that it asked for")
+        return self._focused.step(frame, features, given)
+
+    def _step_whole(
+        self, frame: Frame, features: FeatureMap, given: UInt8Array | None
+    ) -> UInt8Array:
+        """Objects that start together share a memory; where memories differ, the surest decides."""
         rows, cols = features.grid_hw
-        self._memory = self._propagator(features)
-        scores = downsample_labels(labels, self._ids, features.letterbox, (rows, cols))
-        self._memory.start(features.array, scores.reshape(rows * cols, -1))
+        labels = np.zeros(frame.size_hw, np.uint8)
+        surest = np.zeros(frame.size_hw, np.float32)
+        for ids, memory in self._memories:
+            cells = memory.step(features.array).reshape(rows, cols, -1)
+            scores = upsample_labels(cells, features.letterbox)
+            which = scores.argmax(axis=2)
+            found = np.concatenate([np.zeros(1, np.uint8), ids])[which]
+            if len(self._memories) == 1:
+                labels = found
+                break
+            sure = np.take_along_axis(scores, which[..., None], axis=2)[..., 0]
+            better = (which > 0) & (sure > surest)
+            np.copyto(labels, found, where=better)
+            np.copyto(surest, sure, where=better)
+        if given is not None:
+            np.copyto(labels, given, where=given > 0)
+            ids = _ids_in(given)
+            memory = self._propagator(features)
+            scores = downsample_labels(given, ids, features.letterbox, (rows, cols))
+            memory.start(features.array, scores.reshape(rows * cols, -1))
+            self._memories.append((ids, memory))
         return labels
+
+
+def _ids_in(labels: UInt8Array) -> npt.NDArray[np.uint8]:
+    """(N,) uint8 the object ids of a label map, rising."""
+    return np.unique(labels[labels > 0])
 
 
 class FocusedVos:
@@ -153,8 +210,7 @@ class FocusedVos:
         graphs: Runs `backbone` and the `propagate_*` graphs.
         config: Parameters.
         frame: The first one.
-        labels: (H, W) uint8, its label map.
-        ids: (N,) the object ids to follow.
+        labels: (H, W) uint8, its label map, of at least one object.
         numbers: How much is looked at.
     """
 
@@ -164,17 +220,15 @@ class FocusedVos:
         config: VosConfig,
         frame: Frame,
         labels: UInt8Array,
-        ids: npt.NDArray[np.uint8],
         numbers: FocusNumbers | None = None,
     ) -> None:
-        numbers = numbers or FocusNumbers()
-        stride, side = graphs.spec.stride, config.short_side
-        self._focus = Focus(frame.size_hw, stride, side, len(ids), numbers)
-        self._followers = [
-            Follower(graphs, config, numbers, self._focus, frame, (labels == one).astype(np.uint8))
-            for one in ids
-        ]
-        self._ids = ids
+        self._graphs, self._config, self._numbers = graphs, config, numbers or FocusNumbers()
+        self._focus = Focus(
+            frame.size_hw, graphs.spec.stride, config.short_side, numbers=self._numbers
+        )
+        self._followers: list[Follower] = []
+        self._ids: list[int] = []
+        self._add(frame, labels)
 
     @property
     def request(self) -> FeatureRequest:
@@ -182,12 +236,15 @@ class FocusedVos:
         whole = self._focus.whole
         return FeatureRequest(tuple(whole if f.lost else f.region for f in self._followers))
 
-    def step(self, frame: Frame, features: Sequence[FeatureMap]) -> UInt8Array:
+    def step(
+        self, frame: Frame, features: Sequence[FeatureMap], given: UInt8Array | None
+    ) -> UInt8Array:
         """Label the next frame, (H, W) uint8.
 
         Args:
             frame: The frame.
             features: What `request` asked for.
+            given: (H, W) uint8 labels of the objects that start in it; None: none does.
         """
         labels = np.zeros(frame.size_hw, np.uint8)
         surest = np.zeros(frame.size_hw, np.float32)
@@ -198,9 +255,24 @@ class FocusedVos:
             better = score > np.maximum(surest[place], 0.5)
             labels[place][better] = identity
             surest[place][better] = score[better]
+        if given is not None:
+            np.copyto(labels, given, where=given > 0)
         for identity, follower in zip(self._ids, self._followers, strict=True):
             follower.follow(frame, (labels == identity).view(np.uint8))
+        if given is not None:
+            self._add(frame, given)
         return labels
+
+    def _add(self, frame: Frame, labels: UInt8Array) -> None:
+        """Follow the objects of a label map from this frame on."""
+        ids = _ids_in(labels).tolist()
+        self._ids += ids
+        self._focus.share(len(self._ids))
+        for one in ids:
+            mask = (labels == one).astype(np.uint8)
+            self._followers.append(
+                Follower(self._graphs, self._config, self._numbers, self._focus, frame, mask)
+            )
 
 
 class Follower:

@@ -45,13 +45,26 @@ def iou_matrix(boxes_a: Boxes, boxes_b: Boxes) -> FloatArray:
     Returns:
         (N, M) float32 in [0, 1]; 0 where both boxes are empty.
     """
-    a = boxes_a.astype(np.float64)[:, None]
-    b = boxes_b.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    sides = np.maximum(sides, 0.0)
-    inter = sides[..., 0] * sides[..., 1]
-    union = box_areas(boxes_a)[:, None] + box_areas(boxes_b)[None] - inter
-    iou: FloatArray = (inter / np.where(union > 0, union, 1.0)).astype(np.float32)
+    return _iou(boxes_a.T[:, :, None], boxes_b.T[:, None])
+
+
+def iou_pairs(boxes_a: Boxes, boxes_b: Boxes) -> FloatArray:
+    """(N,) float32 intersection over union of N boxes with N others; see `iou_matrix`."""
+    return _iou(boxes_a.T, boxes_b.T)
+
+
+def _iou(boxes_a: Boxes, boxes_b: Boxes) -> FloatArray:
+    """Of boxes (4, …), the shapes broadcast."""
+    a, b = boxes_a.astype(np.float64), boxes_b.astype(np.float64)
+    areas = [np.maximum(c[2] - c[0], 0.0) * np.maximum(c[3] - c[1], 0.0) for c in (a, b)]
+    inter = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    np.maximum(inter, 0.0, out=inter)
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+    inter *= np.maximum(height, 0.0, out=height)
+    union = areas[0] + areas[1]
+    union -= inter
+    union[~(union > 0)] = 1.0
+    iou: FloatArray = np.divide(inter, union, out=inter).astype(np.float32)
     return iou
 
 

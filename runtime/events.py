@@ -1,18 +1,22 @@
-"""The events of a run for its listeners: every frame, and what happens to its sources.
+"""What a run and those around it say to each other while it goes on.
 
-A server, a meter or a log implements `RunListener`, the only interface that the run calls.
+Its listeners hear of every frame and of what happens to its sources: a server, a meter or a log
+implements `RunListener`, the only interface that the run calls.  The run hears that the user wants
+it to end: Ctrl-C, SIGTERM and SIGHUP end it after the current frame, and nothing is half written.
 """
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Literal, Protocol
 
 from ..records import Frame, Tracks
-from .health import ImageHealth
+from .health import ImageHealth, Pace
 from .sources.base import SourceInfo
 
 
@@ -28,6 +32,8 @@ class FrameEvent:
             from capture to result. Of a batched pass of the backbone, the frame's share.
         dropped: Frames of the source that were dropped so far to keep up.
         health: What the images of a live source look like; None for others.
+        pace: What is done to keep up with a live source; None for others.
+        detect_every: In every how manieth frame the detector runs.
     """
 
     source: str
@@ -36,6 +42,8 @@ class FrameEvent:
     stages_s: Mapping[str, float]
     dropped: int
     health: ImageHealth | None = None
+    pace: Pace | None = None
+    detect_every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +143,45 @@ class SourceLog:
     def _pass_on(self, event: SourceEvent) -> None:
         for listener in self._listeners:
             listener.on_source(event)
+
+
+_HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone; not on Windows
+
+
+class StopRequest:
+    """Whether the user asked to stop; a context manager that listens while it is entered.
+
+    The first signal only sets `is_set`; a second one, or one that comes while the run waits for a
+    frame, raises KeyboardInterrupt.
+
+    Attributes:
+        is_set: Whether the user asked to stop.
+        is_waiting: Set by the run while nothing is being written: a signal then interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self.is_waiting = False
+        self._former: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        # Only the main thread may listen to signals; elsewhere the owner sets `is_set`.
+        if threading.current_thread() is threading.main_thread():
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            # What `nohup` made the process deaf to stays so.
+            if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+                numbers.append(_HANGUP)
+            for number in numbers:
+                self._former[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._former.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        again, self.is_set = self.is_set, True
+        if again or self.is_waiting:
+            raise KeyboardInterrupt

@@ -37,19 +37,18 @@ class Head(ABC):
         needs_detections: Whether `step` needs detections.
         needs_features: Whether it may ask for the features of the whole frame; a head that looks
             at regions, or runs the backbone on crops of its own, does not.
+        may_shrink: Whether the image of the whole frame may change its size between two frames.
         asks_ahead: Whether `request` says the same before the last frame's `step` has ended.
         graphs_used: The graphs that it runs, besides `backbone`.
+        backbone_pixels: How many it gave the backbone itself so far, beside what it asked for.
     """
 
     needs_detections: bool = False
     needs_features: bool = True
+    may_shrink: bool = False
     asks_ahead: bool = True
     graphs_used: tuple[str, ...] = ()
-
-    @property
-    def backbone_pixels(self) -> int:
-        """Pixels that the head itself gave the backbone so far, beside what it asked for."""
-        return 0
+    backbone_pixels: int = 0
 
     @abstractmethod
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:

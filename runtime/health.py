@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,18 @@ _WINDOW_S = 30.0
 _QUIET_S = 600.0
 _TOO_MANY, _FEW = 0.2, 0.05
 """Shares of dropped frames from which a run does not keep up, and below which it does again."""
+
+INTERVALS = 1, 2, 4, 8
+"""The detector runs so many times as seldom as asked for: the first steps down."""
+
+SCALES = 1.0, 0.75, 0.5
+"""Sides of the images that models look at, as shares of the usual ones: the steps after these."""
+
+_LEAST_DETECTIONS_PER_S = 2.0
+"""No step makes the detector run more seldom: with less, motion alone would carry the tracks."""
+
+_CALM, _MOST_CALM = 4, 120
+"""Windows without many drops before a step back up; doubled each time that was too early."""
 
 
 def check_features(features: Sequence[FeatureMap], images: Sequence[Array], frame: Frame) -> None:
@@ -135,21 +147,65 @@ class ImageWatch:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a run of a live source does to keep up.
+
+    Attributes:
+        interval: The detector runs so many times as seldom as asked for.
+        scale: Sides of the images that models look at, as a share of the usual ones.
+        down: How many steps down were taken so far.
+        up: How many back.
+    """
+
+    interval: int = 1
+    scale: float = 1.0
+    down: int = 0
+    up: int = 0
+
+
+class Reducible(Protocol):
+    """What can be made to cost less."""
+
+    def lengthen(self, interval: int) -> bool:
+        """Run the detector so many times as seldom as asked for; False: that is not possible."""
+
+    def shrink(self, scale: float) -> bool:
+        """Look at images of so many times the usual side; False: that changes nothing."""
+
+
 class PaceWatch:
-    """Says when many frames are dropped, and when no more are; at most once in ten minutes.
+    """Makes a run do less while many frames are dropped, and more again when few are.
+
+    Frames are counted over windows of 30 s.  After one in which more than a fifth was dropped, the
+    run takes a step down: the detector runs in fewer frames (`INTERVALS`), then models look at
+    smaller images (`SCALES`).  After some windows with few drops it takes a step back; where that
+    was too early, the next attempt waits twice as long, up to an hour.  Every step is said, and
+    that none is left at most once in ten minutes.
 
     Args:
         say: Called with a line.
+        run: What takes the steps; None: nobody does, and it is only said that the run is late.
+
+    Attributes:
+        pace: At present.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self, say: Callable[[str], None] = lambda _text: None, run: Reducible | None = None
+    ) -> None:
+        self.pace = Pace()
         self._say = say
+        self._run = run
         self._began_s: float | None = None
         self._frames = self._dropped = 0
         self._behind = False
         self._said_s = -float("inf")
+        self._calm, self._calm_needed, self._tried = 0, _CALM, False
 
-    def look(self, time_s: float, frames: int, dropped: int, every: int) -> None:
+    def look(
+        self, time_s: float, frames: int, dropped: int, every: int, *, adapting: bool = False
+    ) -> None:
         """Look at how a run goes.
 
         Args:
@@ -157,6 +213,7 @@ class PaceWatch:
             frames: Frames that are done so far.
             dropped: Frames that were dropped so far.
             every: In every how manieth frame the detector runs.
+            adapting: Whether it is about to run in fewer frames anyway.
         """
         if self._began_s is None:
             self._began_s, self._frames, self._dropped = time_s, frames, dropped
@@ -165,20 +222,73 @@ class PaceWatch:
         if span_s < _WINDOW_S:
             return
         done, lost = frames - self._frames, dropped - self._dropped
-        self._judge(lost / max(lost + done, 1), done / span_s, time_s, every)
         self._began_s, self._frames, self._dropped = time_s, frames, dropped
+        share, fps = lost / max(lost + done, 1), done / span_s
+        if share > _TOO_MANY:
+            self._calm = 0
+            if not adapting:
+                late = (
+                    f"the run does not keep up: {100 * share:.0f} % of the frames of the last "
+                    f"{_WINDOW_S:.0f} s were dropped, {fps:.1f} FPS were tracked"
+                )
+                self._reduce(late, (done + lost) / span_s / every, every, time_s)
+        elif share > _FEW:
+            self._calm = 0
+        else:
+            self._calm += 1
+            self._restore(f"the run keeps up again, at {fps:.1f} FPS", every, time_s)
 
-    def _judge(self, share: float, fps: float, time_s: float, every: int) -> None:
-        behind = share > (_FEW if self._behind else _TOO_MANY)
-        if behind == self._behind or time_s - self._said_s < _QUIET_S:
+    def _reduce(self, late: str, detections_per_s: float, every: int, time_s: float) -> None:
+        """A step down, or a line that says that there is none."""
+        if self._tried:
+            self._calm_needed, self._tried = min(2 * self._calm_needed, _MOST_CALM), False
+        pace = self.pace
+        for interval in INTERVALS[INTERVALS.index(pace.interval) + 1 :][:1]:
+            share = pace.interval / interval
+            seldom = detections_per_s * share < _LEAST_DETECTIONS_PER_S
+            if self._run is not None and not seldom and self._run.lengthen(interval):
+                self.pace = replace(pace, interval=interval, down=pace.down + 1)
+                self._say(f"{late}; the detector now runs in one of {round(every / share)} frames")
+                return
+        for scale in SCALES[SCALES.index(pace.scale) + 1 :]:
+            if self._run is not None and self._run.shrink(scale):
+                self.pace = replace(pace, scale=scale, down=pace.down + 1)
+                self._say(f"{late}; models now look at images of {scale:g} of the usual side")
+                return
+        if not self._behind and time_s - self._said_s >= _QUIET_S:
+            self._behind, self._said_s = True, time_s
+            now = f", not in one of {every}" if every > 1 else ""
+            self._say(
+                f"{late}; nothing is left to reduce: try a smaller model or fewer tasks"
+                if self._run is not None
+                else f"{late}; try --degrade, or the detector in fewer frames (--detect-every"
+                f"{now}), a smaller image size of the task or --detector-size"
+            )
+
+    def _restore(self, well: str, every: int, time_s: float) -> None:
+        """A step up where it is time for one; a line where it was said that there is no step."""
+        if self._behind and time_s - self._said_s >= _QUIET_S:
+            self._behind, self._said_s = False, time_s
+            self._say(well)
+        if self._calm < self._calm_needed:
             return
-        self._behind, self._said_s = behind, time_s
-        if not behind:
-            self._say(f"the run keeps up again, at {fps:.1f} FPS")
+        pace, self._calm = self.pace, 0
+        if self._tried:
+            # The last step up was no mistake.
+            self._calm_needed, self._tried = _CALM, False
+        if self._run is None or (pace.interval == 1 and pace.scale == 1.0):
             return
-        now = f"; now every {every} frames" if every > 1 else ""
-        self._say(
-            f"the run does not keep up: {100 * share:.0f} % of the frames of the last "
-            f"{_WINDOW_S:.0f} s were dropped, {fps:.1f} FPS were tracked; try --detect-every "
-            f"auto{now}, a smaller image size of the task or --detector-size"
-        )
+        self._tried = True
+        if pace.scale < 1.0:
+            larger = SCALES[: SCALES.index(pace.scale)]
+            scale = next((scale for scale in reversed(larger) if self._run.shrink(scale)), 1.0)
+            self.pace = replace(pace, scale=scale, up=pace.up + 1)
+            side = "the usual size" if scale == 1.0 else f"{scale:g} of the usual side"
+            self._say(f"{well}; models look at images of {side} again")
+            return
+        interval = INTERVALS[INTERVALS.index(pace.interval) - 1]
+        self._run.lengthen(interval)
+        self.pace = replace(pace, interval=interval, up=pace.up + 1)
+        often = round(every * interval / pace.interval)
+        frames = "every frame" if often == 1 else f"one of {often} frames"
+        self._say(f"{well}; the detector runs in {frames} again")

@@ -16,10 +16,10 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import RequestError, UnitrackError
+from .events import StopRequest
 from .inference.base import Array, Graphs, to_host
 from .pipeline import OnFrame, Pipeline, Prepared
 from .preprocessing import FeatureMap
-from .signals import StopRequest
 from .sources.base import PolledSource
 
 _NAP_S = 0.002
@@ -246,8 +246,10 @@ class MultiSource:
         if len(images) == 1:
             return list(self._graphs.run("backbone", images[0]))
         (found,) = self._graphs.run("backbone", np.concatenate([to_host(i) for i in images]))
+        if not isinstance(found, np.ndarray):
+            return list(found.rows())
         # Copies, so that a head that remembers one frame does not keep all of them.
-        return [np.array(row[None]) for row in to_host(found)]
+        return [np.array(row[None]) for row in found]
 
 
 def _finish(stream: Stream, prepared: Prepared, features: Sequence[FeatureMap]) -> None:
@@ -290,14 +292,9 @@ def check_batch(graphs: Graphs, batch: int) -> None:
 
 
 def batch_limit(graphs: Graphs) -> int | None:
-    """How many images the backbone takes at once; None: any number.
-
-    One where results are not arrays of the host: those cannot be taken apart.
-    """
+    """How many images the backbone takes at once; None: any number."""
     fixed = graphs.spec.graphs["backbone"].inputs[0].shape[0]
-    if isinstance(fixed, int) or not on_host(graphs):
-        return 1
-    return graphs.limit("backbone", 0, 0)
+    return fixed if isinstance(fixed, int) else graphs.limit("backbone", 0, 0)
 
 
 def batches(prepared: Sequence[Prepared]) -> list[list[int]]:

@@ -9,22 +9,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
+from operator import ge
 from typing import Generic, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from ..records import Detections, Frame, Tracks
 from .detectors.base import Detector
-from .events import FrameEvent, RunListener
+from .events import FrameEvent, RunListener, StopRequest
 from .head import NOTHING, FeatureRequest, Head
-from .health import FEATURES_EVERY, IMAGES_EVERY_S, ImageWatch, PaceWatch, check_features
+from .health import FEATURES_EVERY, IMAGES_EVERY_S, ImageWatch, Pace, PaceWatch, check_features
 from .inference.base import Array, Graphs
 from .preprocessing import FeatureExtractor, FeatureMap, Letterbox, network_size
-from .signals import StopRequest
 from .sources.base import Source
 from .writers.base import Writer
 
 Item = TypeVar("Item")
+
+MOST_IDS = 10_000
+"""Identities that a task remembers having reported."""
 
 KEPT = 20_000
 """Frames that percentiles are taken over: enough for any file, bounded for a camera."""
@@ -87,10 +90,23 @@ class DetectionSchedule:
     """
 
     def __init__(self, every: int | None = 1) -> None:
-        self.every = every or 1
+        self.every = self._asked = every or 1
         self._adapts = every is None
         self._frames = self._dropped = self._calm = 0
         self._calm_needed, self._tried = _CALM, False
+
+    @property
+    def adapting(self) -> bool:
+        """Whether n would still rise if frames were dropped."""
+        return self._adapts and self.every < MOST_BETWEEN
+
+    def lengthen(self, interval: int) -> bool:
+        """Make n so many times what was asked for; False: it follows the dropped frames."""
+        if self._adapts:
+            return False
+        self.every = self._asked * interval
+        self._frames %= self.every
+        return True
 
     def is_due(self, dropped: int) -> bool:
         """Whether the detector runs in the next frame; called once a frame.
@@ -127,7 +143,7 @@ class TaskRunner:
         head: What does it.
         detector: Where detections come from; None for heads that need none.
         writers: Where results go, in order.
-        ids: Every identity that was reported.
+        ids: The newest identities that were reported.
     """
 
     task: str
@@ -135,6 +151,26 @@ class TaskRunner:
     detector: Detector | None
     writers: Sequence[Writer]
     ids: set[int] = field(default_factory=set)
+    _earlier: int = 0
+    _last_earlier: int = -1
+
+    @property
+    def identities(self) -> int:
+        """How many were reported so far."""
+        return self._earlier + len(self.ids)
+
+    def count(self, ids: Sequence[int]) -> None:
+        """Count the identities of a frame.
+
+        Numbers rise, and none is reported for the first time long after it was given: in a run of
+        months, those that are thousands behind need not be remembered.
+        """
+        self.ids.update(number for number in ids if number > self._last_earlier)
+        if len(self.ids) > MOST_IDS:
+            ordered = sorted(self.ids)
+            earlier, newest = ordered[: MOST_IDS // 2], ordered[MOST_IDS // 2 :]
+            self._earlier, self._last_earlier = self._earlier + len(earlier), earlier[-1]
+            self.ids = set(newest)
 
     def dropped(self) -> dict[str, int]:
         """How many objects were found and are in no result, by reason."""
@@ -179,9 +215,26 @@ class Viewer:
 
     def __init__(self, graphs: Graphs, heads: Sequence[Head]) -> None:
         self._extractor = FeatureExtractor(graphs)
-        self._spec = graphs.spec
+        self._graphs, self._spec = graphs, graphs.spec
         self._heads = heads
         self._whole: tuple[tuple[int, int], Letterbox] | None = None
+        self._scale = 1.0
+
+    def shrink(self, scale: float) -> bool:
+        """Make the image of the whole frame so many times as large; False: it stays as it is.
+
+        Of heads that compare places of one frame's features with another's, it stays.
+        """
+        if self._whole is None or not all(h.may_shrink for h in self._heads if h.needs_features):
+            return False
+        (size_hw, before), former = self._whole, self._scale
+        self._scale, self._whole = scale, None
+        sides = self._letterbox(size_hw).network_hw
+        least = (self._graphs.least("backbone", 0, axis) for axis in (1, 2))
+        changed = sides != before.network_hw and all(map(ge, sides, least))
+        if not changed:
+            self._scale, self._whole = former, (size_hw, before)
+        return changed
 
     def views(self, frame: Frame, requests: Sequence[FeatureRequest]) -> Views:
         """The images that answer the requests of the heads, equal ones shared."""
@@ -204,15 +257,25 @@ class Viewer:
     def features(self, views: Views) -> list[FeatureMap]:
         """Those of each image."""
         pairs = zip(views.images, views.letterboxes, strict=True)
-        return [self._extractor.extract(image, letterbox) for image, letterbox in pairs]
+        stride, run = self._spec.stride, self._graphs.run
+        return [FeatureMap(run("backbone", image)[0], box, stride) for image, box in pairs]
 
     def _letterbox(self, size_hw: tuple[int, int]) -> Letterbox:
         """Of the whole frame: of the bundle's sizes, the one nearest to what the head wants."""
         if self._whole is None or self._whole[0] != size_hw:
             head = next(head for head in self._heads if head.needs_features)
-            size = network_size(self._spec.sizes_hw, head.network_hw(size_hw), size_hw)
+            wanted = head.network_hw(size_hw)
+            if self._scale != 1.0:
+                height, width = (self._scaled(side) for side in wanted)
+                wanted = height, width
+            size = network_size(self._spec.sizes_hw, wanted, size_hw)
             self._whole = size_hw, Letterbox.fit(size_hw, size)
         return self._whole[1]
+
+    def _scaled(self, side: int) -> int:
+        """In whole cells of the feature map."""
+        stride = self._spec.stride
+        return max(1, round(side * self._scale / stride)) * stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +353,7 @@ class Pipeline:
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
             tasks that need none.
         warn: Called with a line on a live source that shows nothing, or is too fast.
+        degrade: Whether less is done for a live source that is too fast; see `health.PaceWatch`.
         overlap: Whether `run` may read, detect and letterbox a frame in a second thread while heads
             and writers have the one before. Results are the same; where a head's request depends
             on the last frame, nothing overlaps. For graphs and detectors that run on the CPU.
@@ -317,10 +381,11 @@ class Pipeline:
         listeners: Sequence[RunListener] = (),
         detect_every: int | None = 1,
         warn: Callable[[str], None] = lambda _text: None,
+        degrade: bool = False,
         overlap: bool = False,
     ) -> None:
         self._with_features, self._look_s = 0, -inf
-        self._images, self._pace = ImageWatch(warn), PaceWatch(warn)
+        self._images, self._pace = ImageWatch(warn), PaceWatch(warn, self if degrade else None)
         self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
         self._schedule = DetectionSchedule(detect_every)
         self._viewer = Viewer(graphs, [task_runner.head for task_runner in task_runners])
@@ -404,6 +469,26 @@ class Pipeline:
         needs = runner.detector is not None and runner.head.needs_detections
         return needs and not detects
 
+    @property
+    def pace(self) -> Pace | None:
+        """What is done to keep up with a live source; None for files, which wait."""
+        return self._pace.pace if self._source.info.live else None
+
+    @property
+    def detect_every(self) -> int:
+        """In every how manieth frame the detector runs at present."""
+        return self._schedule.every
+
+    def lengthen(self, interval: int) -> bool:
+        """See `health.Reducible`."""
+        detects = any(r.detector and r.head.needs_detections for r in self._task_runners)
+        return detects and self._schedule.lengthen(interval)
+
+    def shrink(self, scale: float) -> bool:
+        """See `health.Reducible`."""
+        detectors = [runner.detector for runner in self._task_runners if runner.detector]
+        return any([self._viewer.shrink(scale), *(one.resize(scale) for one in detectors)])
+
     def note(self, stages_s: dict[str, float], stage: str, seconds: float) -> None:
         """Record how long a stage of a frame took; `stages_s` is the frame's own record."""
         self.times.add(stage, seconds)
@@ -434,12 +519,13 @@ class Pipeline:
             for task_runner, tracks in zip(self._task_runners, results, strict=True):
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
-                task_runner.ids.update(tracks.ids.tolist())
+                task_runner.count(tracks.ids.tolist())
         if self._source.info.live and frame.time_s >= self._look_s:
             self._look_s = frame.time_s + IMAGES_EVERY_S
             self._images.look(frame)
-            dropped, every = self._source.dropped, self._schedule.every
-            self._pace.look(frame.time_s, self.frames, dropped, every)
+            dropped, schedule = self._source.dropped, self._schedule
+            adapting = schedule.adapting
+            self._pace.look(frame.time_s, self.frames, dropped, schedule.every, adapting=adapting)
         self.frames, self.end = self.frames + 1, frame.index + 1
         self.predicted += not prepared.detects
         shapes = [image.shape for image in prepared.views.images]
@@ -497,8 +583,10 @@ class Pipeline:
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
         stages_s, dropped = dict(prepared.stages_s), self._source.dropped
-        health = self._images.health
-        event = FrameEvent(self._name, prepared.frame, tracks, stages_s, dropped, health)
+        event = FrameEvent(
+            *(self._name, prepared.frame, tracks, stages_s, dropped, self._images.health),
+            *(self.pace, self._schedule.every),
+        )
         for listener in self._listeners:
             listener.on_frame(event)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import unitrack_edge
@@ -97,6 +98,36 @@ def test_objects_that_are_left_out_are_counted(scene, quick_bundle):
         assert tracker.dropped == {}
         assert len(tracker.update(image, found)) == 1
         assert tracker.dropped == {"min_area": 1}
+
+
+def test_track_numbers_frames_as_the_file_of_detections_does(scene, quick_bundle, tmp_path):
+    """The images are 11, 12 … and the file speaks of 12 alone."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, path in enumerate(sorted(scene.clip.source.iterdir()), 11):
+        (images / f"{number:06d}{path.suffix}").write_bytes(path.read_bytes())
+    rows = tmp_path / "det.txt"
+    rows.write_text("12,-1,20,10,15,30,1\n12,-1,60,10,15,30,1\n")
+    found = {}
+    with Tracker("mot", bundle=quick_bundle.path, max_detections=1, **SMALL) as tracker:
+        for way in (None, "order"):
+            every = list(tracker.track(images, detections=rows, frame_numbers=way))
+            found[way] = [frame.index for frame, _ in every]
+            assert tracker.dropped.get("max_detections", 0) == (1 if way is None else 0)
+    assert found == {None: list(range(10, 10 + FRAMES)), "order": list(range(FRAMES))}
+    with pytest.raises(UnitrackError, match="--max-detections 0"):
+        Tracker("mot", bundle=quick_bundle.path, max_detections=0)
+
+
+def test_track_shows_the_range_that_is_asked_for(quick_bundle, tmp_path):
+    pixels = np.full((64, 96), 7500, np.uint16)
+    pixels[:, 48:] = 9000
+    cv2.imwrite(str(tmp_path / "0.png"), pixels)
+    with Tracker("sot", bundle=quick_bundle.path, init=(20, 10, 15, 30)) as tracker:
+        for asked, white in (("7500,9000", 255), ((7500, 10500), 128)):
+            ((frame, _),) = tracker.track(tmp_path, value_range=asked)
+            assert (frame.image[:, :48] == 0).all()
+            assert (frame.image[:, 48:] == white).all()
 
 
 def test_update_starts_from_arrays(scene, quick_bundle):

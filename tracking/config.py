@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from ..errors import RequestError
 from ..heads.config import PresetNumber, TaskConfig
-from ..runtime.detectors.base import MOTION
+from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import (
     DEFAULT_BACKBONE,
@@ -79,18 +79,21 @@ class SourceConfig:
 
     source: str
     init: str | None = option(
-        "vos: the first frame's mask (PNG; several values are several objects), or a box "
-        "X,Y,W,H (or 'select' to draw it) in which the object is cut out. sot: the box X,Y,W,H "
+        "vos: the first frame's mask (PNG; several values are several objects), a folder of masks "
+        "called like the frames in which objects start, or a box X,Y,W,H (or 'select' to draw it) "
+        "in which the object is cut out. sot: the box X,Y,W,H "
         "(pixels from 0), a file whose first row is x,y,w,h (OTB, pixels from 1), or 'select' to "
         "draw it. pose: the first frame's keypoints, PoseTrack18 JSON or COCO results. All: "
         "'detect' or 'detect:CLASS', such as detect:person, to start from the first frame in which "
-        "the detector finds something."
+        "the detector finds something.",
+        metavar="MASK|BOX|…",
     )
     detections: Path | None = option(
         "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
         "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
         "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
-        "keypoints. For several sources as --init."
+        "keypoints. For several sources as --init.",
+        metavar="PATH",
     )
     detections_class: str | None = option(
         "What the detections of a file are where it names no class, such as person.  [default: not "
@@ -174,7 +177,8 @@ class DetectorConfig:
         "still), a bundle, or an .onnx file, whose layout is recognised (YOLOX, Ultralytics, "
         "DETR, …: docs/detectors.md). It gives boxes, and poses or masks where the model does "
         "(movenet: poses, motion: masks); for poses or masks of people add one of the next two.  "
-        f"[default: {DEFAULT_DETECTOR}, fetched once]"
+        f"[default: {DEFAULT_DETECTOR}, fetched once]",
+        metavar="NAME|PATH",
     )
     pose_model: Path | None = option(
         "posetrack: model that finds the joints in every box: blazepose, a bundle, or an .onnx "
@@ -228,9 +232,14 @@ class DetectorConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.detector == MOTION:
+        if self.detector in BUILT_IN:
             self.check_model()
         self.every()
+        least = self.detector_confidence
+        if least is not None and not 0 <= least <= 1:
+            raise RequestError(f"--detector-confidence {least:g}: expected 0 to 1")
+        if self.max_detections < 1:
+            raise RequestError(f"--max-detections {self.max_detections}: expected 1 or more")
         if "" in (self.classes() or ()):
             raise RequestError(
                 f"--detector-classes {self.detector_classes}: expected names or numbers such as "
@@ -315,7 +324,8 @@ class RunConfig:
 
     bundle: Path | None = option("Folder written by `cli export`.")
     backbone: str | None = option(
-        f"Use bundles/BACKBONE, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]"
+        f"Use bundles/NAME, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]",
+        metavar="NAME",
     )
     backend: str = option(
         "What runs the graphs; never replaced by another one. tensorrt and tensorrt-rtx run what "
@@ -334,6 +344,12 @@ class RunConfig:
         "written; for one file, on the CPU. Results are the same.",
         True,
     )
+    degrade: bool = option(
+        "Do less for a live source of which more than a fifth of the frames is dropped: run the "
+        "detector in fewer frames, then look at smaller images; step by step, and back where there "
+        "is time again. Every step is said.",
+        True,
+    )
     output: Path | None = option(
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
@@ -349,7 +365,8 @@ class RunConfig:
     show: bool = option("Show the tracks in a window; q ends.", False)
     max_frames: int | None = option("Stop after so many frames.")
     batch: int = option(
-        "Frames of several sources in one pass of the backbone, at most; for CPUs of many cores.",
+        "Frames of several sources in one pass of the backbone, at most; worth a try on GPUs and "
+        "on CPUs of many cores.",
         1,
         least=1,
     )
@@ -360,13 +377,14 @@ class RunConfig:
         metavar="[HOST:]PORT",
     )
     serve_token: str | None = option(
-        "What viewers must know.  [default: the variable UNITRACK_TOKEN]",
+        "What viewers must know; {secret:NAME} stands for a secret, as in a source "
+        "(docs/operations.md).  [default: the variable UNITRACK_TOKEN]",
         metavar="TOKEN",
         recorded=False,
     )
     serve_viewer_token: str | None = option(
-        "What those must know who may look, but start nothing.  [default: the variable "
-        "UNITRACK_VIEWER_TOKEN]",
+        "What those must know who may look, but start nothing; as --serve-token.  [default: the "
+        "variable UNITRACK_VIEWER_TOKEN]",
         metavar="TOKEN",
         recorded=False,
     )
@@ -599,8 +617,8 @@ def _finds(chosen: DetectorConfig, what: str) -> bool:
     before the export whether there are any.
     """
     detector = chosen.detector or DEFAULT_DETECTOR
-    if detector == MOTION:
-        return what == "masks"
+    if detector in BUILT_IN:
+        return what in BUILT_IN[detector]
     if detector == DEFAULT_DETECTOR:
         return what == "keypoints"
     path = model_file(detector)
@@ -696,15 +714,15 @@ def read_config(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for section, config in SECTIONS.items():
         given = _mapping(path, section, data.get(section))
-        values |= _checked(path, section, given, fields(config))
+        values |= _checked(path, section, given, config)
     tasks = _mapping(path, "tasks", data.get("tasks"))
     for task, given in tasks.items():
         if task not in TASKS:
             raise RequestError(
                 f"--config {path}: unknown task {task!r}, expected one of {', '.join(TASKS)}"
             )
-        known = fields(TASKS[task].config)
-        parameters = _checked(path, f"tasks: {task}", _mapping(path, task, given), known)
+        given = _mapping(path, task, given)
+        parameters = _checked(path, f"tasks: {task}", given, TASKS[task].config)
         values |= {f"{task}_{name}": value for name, value in parameters.items()}
     if tasks:
         values["tasks"] = tuple(tasks)
@@ -733,20 +751,44 @@ def _mapping(path: Path, what: str, data: object) -> dict[str, Any]:
     return dict(data)
 
 
-def _checked(
-    path: Path, section: str, given: dict[str, Any], known: Sequence[Field[Any]]
-) -> dict[str, Any]:
-    names = {parameter.name for parameter in known if parameter.default is not MISSING}
+def _checked(path: Path, section: str, given: dict[str, Any], config: type[Any]) -> dict[str, Any]:
+    names = {parameter.name for parameter in fields(config) if parameter.default is not MISSING}
     unknown = set(given) - names
     if unknown:
         raise RequestError(
             f"--config {path}: {section} has no field {min(unknown)!r}, expected one of "
             f"{', '.join(sorted(names))}"
         )
+    hints = get_type_hints(config)
     for name, value in given.items():
         if isinstance(value, (list, Mapping)):
-            raise RequestError(f"--config {path}: {section}: expected one value for {name!r}")
+            raise RequestError(
+                f"--config {path}: {section}: expected one value for {name!r} (a text that begins "
+                "with { or [ needs quotes)"
+            )
+        expected = _expected(value, hints[name])
+        if expected:
+            raise RequestError(
+                f"--config {path}: {section}: {name}: {value!r}: expected {expected}"
+            )
     return given
+
+
+def _expected(value: object, hint: Any) -> str:
+    """What a value of a file should be instead of what it is; empty where it may be that.
+
+    Text is left to the command line, which reads numbers and choices from it.
+    """
+    kinds = get_args(hint) or (hint,)
+    if value is None or isinstance(value, str):
+        return ""
+    if bool in kinds:
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "a number" if {int, float} & set(kinds) else "a text"
+    if int in kinds and not float(value).is_integer():
+        return "a whole number"
+    return ""
 
 
 def _sources(path: Path, data: object) -> dict[str, Any]:
@@ -757,7 +799,7 @@ def _sources(path: Path, data: object) -> dict[str, Any]:
     for row in rows:
         given = {"source": row} if isinstance(row, str) else _mapping(path, "sources", row)
         own = {name: value for name, value in given.items() if name != "source"}
-        sources.append(_checked(path, "sources", own, fields(SourceConfig)))
+        sources.append(_checked(path, "sources", own, SourceConfig))
         if not isinstance(given.get("source"), str):
             raise RequestError(f"--config {path}: sources: expected a text under 'source'")
         sources[-1]["source"] = given["source"]

@@ -26,6 +26,7 @@ from ..heads.config import (
 from ..records import FloatArray, UInt8Array
 from ..runtime.head import Head
 from ..runtime.inference.base import Graphs
+from ..runtime.paths import is_folder
 from ..runtime.sources.base import SourceInfo
 from ..runtime.writers.base import Writer
 
@@ -143,6 +144,10 @@ def _vos(graphs: Graphs, config: VosConfig, init: Init, info: SourceInfo) -> Hea
     if isinstance(init, np.ndarray):
         return VosHead(graphs, np.asarray(init, np.uint8), config)
     text = str(init) if isinstance(init, str | Path) else ",".join(map(str, _four(init)))
+    if is_folder(Path(text)):
+        from ..runtime.prompts.mask_folder import MaskFolder
+
+        return VosHead(graphs, MaskFolder(Path(text)), config)
     # Who opens a source reads its first frame.
     labels, refine = labels_to_start(text, info.size_hw or (0, 0))
     return VosHead(graphs, labels, config, refine)
@@ -239,8 +244,8 @@ TASKS: dict[str, TaskSpec] = {
     ),
     "vos": TaskSpec(
         *(VosConfig, _vos, "masks", _masks),
-        prompt="object's mask in the first frame: give --init MASK.png, X,Y,W,H, detect, or "
-        "select to draw a box",
+        prompt="object's mask in the first frame: give --init MASK.png, X,Y,W,H, a folder of "
+        "masks, detect, or select to draw a box",
         interactive=True,
     ),
     "mot": TaskSpec(MotConfig, _mot, "tracks.txt", _mot_rows),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.detectors.base import MOTION
+from ..runtime.detectors.base import BUILT_IN
 from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
@@ -51,7 +51,7 @@ def run_report(
         "toolkit": __version__,
         "task": "+".join(track.task_names),
         "source": {
-            **{key: value for key, value in asdict(source.info).items() if key != "numbers"},
+            **{k: v for k, v in asdict(source.info).items() if k not in ("numbers", "counted")},
             "dropped": source.dropped,
             "outages": log.outages,
             "ended_early": source.ended_early,
@@ -70,7 +70,7 @@ def run_report(
             parameters.task: {
                 "parameters": asdict(parameters),
                 **_inputs(parameters.task, track, config),
-                "identities": len(runner.ids),
+                "identities": runner.identities,
                 "dropped": runner.dropped(),
                 "output": str(outputs[parameters.task]),
             }
@@ -78,11 +78,12 @@ def run_report(
         },
         "frames": pipeline.frames,
         "predicted_frames": pipeline.predicted,
+        "pace": _pace(pipeline),
         "backbone": {
             "frames_without": pipeline.without_backbone,
             "pixels_per_frame": round(pipeline.backbone_pixels / max(1, pipeline.frames)),
         },
-        "identities": sum(len(runner.ids) for runner in task_runners),
+        "identities": sum(runner.identities for runner in task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),
         "fps": frames_per_second(pipeline),
@@ -101,7 +102,7 @@ def source_summary(
         "frames": pipeline.frames,
         "fps": frames_per_second(pipeline),
         "elapsed_s": round(pipeline.elapsed_s, 3),
-        "identities": sum(len(runner.ids) for runner in task_runners),
+        "identities": sum(runner.identities for runner in task_runners),
         "dropped": source.dropped,
         "outages": log.outages,
         "ended_early": source.ended_early,
@@ -144,7 +145,7 @@ def _inputs(task: str, track: TrackConfig, config: SourceConfig) -> dict[str, An
     if init and not starts_from_detector(config.init):
         return init
     models = {
-        "detector": None if chosen.detector == MOTION else chosen.detector,
+        "detector": None if chosen.detector in BUILT_IN else chosen.detector,
         f"{spec.person_model}_model": chosen.person_model(spec),
     }
     return {
@@ -169,6 +170,19 @@ def peak_memory_mb(status: Path = _STATUS) -> float | None:
 
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(size / 1e6 if sys.platform == "darwin" else size * 1024 / 1e6, 1)
+
+
+def _pace(pipeline: Pipeline) -> dict[str, float] | None:
+    """What is done at the end to keep up with a live source, and how many steps led there."""
+    pace = pipeline.pace
+    if pace is None:
+        return None
+    return {
+        "detect_every": pipeline.detect_every,
+        "image_scale": pace.scale,
+        "steps_down": pace.down,
+        "steps_up": pace.up,
+    }
 
 
 def _versions() -> dict[str, str]:

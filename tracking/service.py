@@ -12,8 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from ..runtime.events import FrameEvent, SourceEvent
-from ..runtime.signals import StopRequest
+from ..runtime.events import FrameEvent, SourceEvent, StopRequest
 
 
 class ServiceNotifier:

@@ -14,17 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError, SourceError, UnitrackError
+from ..errors import OutputError, SourceError, UnitrackError, count
 from ..heads.config import TaskConfig, TrackedConfig
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import Detector
-from ..runtime.events import RunListener, SourceLog
+from ..runtime.events import RunListener, SourceLog, StopRequest
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
-from ..runtime.signals import StopRequest
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
 from ..runtime.sources.redact import short_names
@@ -420,6 +419,7 @@ class SourceRun:
             listeners=self._listeners,
             detect_every=self._track.detector.every(),
             warn=self.log.warn,
+            degrade=self._track.run.degrade,
             overlap=self._overlaps,
         )
         self.log.opened(self.source.info)
@@ -547,7 +547,8 @@ class SourceRun:
         self, error: UnitrackError | None, bundle: Bundle, graphs: GraphRunner
     ) -> SourceReport:
         if error is not None:
-            kept = f"the results of {self.pipeline.frames} frames before it are in {self.output}"
+            frames = count(self.pipeline.frames, "frame", "frames")
+            kept = f"the results of {frames} before it are in {self.output}"
             error = type(error)(f"{error}; {kept}")
         notes, dropped = self._notes(), self._drop_notes()
         outputs = {task: self.task_output(task) for task in self._track.task_names}
@@ -585,9 +586,12 @@ class SourceRun:
 
     def _detector_of(self, config: TaskConfig) -> Detector:
         opened = self._opened_detectors.pop(config.task, None)
-        return self._open_detector(config) if opened is None else opened
+        if opened is not None:
+            return opened
+        info = self.source.info
+        return self._open_detector(config, info.frame_count if info.counted else None)
 
-    def _open_detector(self, config: TaskConfig) -> Detector:
+    def _open_detector(self, config: TaskConfig, source_frames: int | None = None) -> Detector:
         from ..runtime.detectors.open import open_detector
 
         spec, run, chosen = TASKS[config.task], self._track.run, self._track.detector
@@ -606,6 +610,7 @@ class SourceRun:
             calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
             default_class=self.config.detections_class,
             strict=self.config.strict,
+            source_frames=source_frames,
             max_detections=chosen.max_detections,
             **(models if spec.person_model else {}),
         )
@@ -678,13 +683,18 @@ class SourceRun:
     def _without_objects(self, runner: TaskRunner) -> list[str]:
         """Why a task has no result, where no line on what was dropped says so."""
         detector, frames = runner.detector, self.pipeline.frames
-        if runner.ids or not frames or detector is None:
+        if runner.identities or not frames or detector is None:
             return []
         if detector.drop_notes() or runner.head.drop_notes():
             return []
         origin = self.config.detections or self._track.detector.detector
-        shown = "1 frame" if frames == 1 else f"{frames} frames"
-        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}"]
+        shown = count(frames, "frame", "frames")
+        spoken = detector.numbered_frames()
+        where = ""
+        if spoken is not None and len(spoken[0]):
+            first, last = (int(spoken[0][k]) + spoken[1] for k in (0, -1))
+            where = f": it is about frames {first} to {last}"
+        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}{where}"]
 
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline

@@ -11,7 +11,7 @@ import click
 
 from ...errors import BackendError, BundleError, ExportError, RequestError
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.detectors.base import MOTION
+from ...runtime.detectors.base import BUILT_IN
 from ...runtime.inference.registry import find_backend
 from ...runtime.paths import default_model, is_model, model_file, model_name
 from ...runtime.tables import TextTable
@@ -148,7 +148,7 @@ def ensure_models(config: TrackConfig) -> None:
     """
     chosen = config.detector
     models = {
-        "--detector": None if chosen.detector == MOTION else chosen.detector,
+        "--detector": None if chosen.detector in BUILT_IN else chosen.detector,
         "--pose-model": chosen.pose_model,
         "--mask-model": chosen.mask_model,
     }
@@ -174,7 +174,7 @@ def ensure_detector(detector: str, pose_model: Path | None = None) -> None:
         RequestError: There is no such model, or it finds something else.
         ExportError: It cannot be fetched or converted.
     """
-    models = {"--detector": None if detector == MOTION else detector, "--pose-model": pose_model}
+    models = {"--detector": None if detector in BUILT_IN else detector, "--pose-model": pose_model}
     for flag, model in models.items():
         name = None if model is None else model_name(model)
         if name is not None and not is_model(model_file(name)):

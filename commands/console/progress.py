@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ...errors import printable
+from ...errors import count, printable
 from ...records import Frame, Tracks
 from ...runtime.events import FrameEvent, SourceEvent
 from ...runtime.pipeline import OnFrame
@@ -80,7 +80,8 @@ def show_source(report: SourceReport, *, err: bool = False) -> None:
     backend = data["backend"]["in_use"].get("backbone", data["backend"]["asked"])
     memory = data["peak_memory_mb"]
     console.print(
-        f"{data['task']}: {data['frames']} frames{ended}, {data['identities']} objects, "
+        f"{data['task']}: {count(data['frames'], 'frame', 'frames')}{ended}, "
+        f"{count(data['identities'], 'object', 'objects')}, "
         f"{data['fps']:.1f} FPS, {printable(data['bundle']['backbone'])} on {backend}"
         + (f", {memory:.0f} MB at most" if memory else ""),
         soft_wrap=True,
@@ -133,7 +134,8 @@ def show_sources(report: RunReport, *, err: bool = False) -> None:
         )
     console.print(table)
     ended = " (interrupted)" if data["interrupted"] else ""
-    console.print(f"{data['frames']} frames{ended}, {data['fps']:.1f} FPS together")
+    frames = count(data["frames"], "frame", "frames")
+    console.print(f"{frames}{ended}, {data['fps']:.1f} FPS together")
     for name, single in report.sources.items():
         for note in single.notes:
             if note != single.data["source"]["ended_early"]:

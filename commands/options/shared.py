@@ -16,13 +16,15 @@ import click
 
 from ...errors import RequestError
 from ...runtime.inference.registry import BACKENDS
-from ...runtime.inference.tensorrt.library import VARIANTS
 from ...runtime.paths import DEFAULT_BACKBONE
 from ..console.report import ReportOutput
 
 if TYPE_CHECKING:
     from ...runtime.bundle.bundle import Bundle
 
+
+VARIANTS = tuple(row.variant for row in BACKENDS.values() if row.variant)
+"""Of TensorRT."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -91,13 +91,16 @@ def _option(
     elif kind is bool:
         if default or default is None:
             flag = f"{flag}/--{prefix.replace('_', '-')}no-{parameter.name.replace('_', '-')}"
-        attributes |= {"is_flag": True, "default": default, "show_default": bool(default)}
+        attributes |= {"is_flag": True, "default": default}
+        attributes["help"] += "  [default: on]" if default else ""
     else:
         attributes["type"] = _type_of(kind, metadata)
+        if isinstance(attributes["type"], click.IntRange):
+            attributes["metavar"] = attributes["metavar"] or "INTEGER"
         if default is not None and default is not MISSING:
             attributes |= {"default": default, "show_default": True}
         elif shown is not None:
-            attributes["show_default"] = shown
+            attributes["help"] += f"  [default: {shown}]"
     return click.option(flag, name, cls=SectionedOption, section=section, **attributes)
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import BackendError
+from ...runtime.events import StopRequest
 from ...runtime.inference.registry import BACKENDS
-from ...runtime.signals import StopRequest
 from ...tracking.report import peak_memory_mb
 from ..runner.executors import use_threads
 from .measure import BenchRequest, Runner, Side, load_workload, open_graphs

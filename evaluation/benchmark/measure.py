@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ...errors import BackendError
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.events import StopRequest
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import Pipeline, StageTimes, TaskRunner
-from ...runtime.signals import StopRequest
 from ...runtime.writers.base import Writer
 from .workload import DEFAULT_SIZE, EndlessClip, Workload, footage_workload, scene_workload
 

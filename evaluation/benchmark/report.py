@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import RequestError, UnitrackError
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.signals import StopRequest
+from ...runtime.events import StopRequest
 from ...runtime.tables import TextTable, markdown
 from ...runtime.writers.base import write_atomic
 from ...version import __version__

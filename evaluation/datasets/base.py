@@ -32,7 +32,7 @@ class Sequence:
         numbers: What the data set calls each frame: as long as `images`, where there are any.
         truth: File or folder of the ground truth; None where there is none.
         detections: File of detections, for tasks that associate.
-        init: What the first frame's object is, as `--init` takes it, for tasks that propagate.
+        init: What the objects are, as `--init` takes it, for tasks that propagate.
         fps: Frames per second, where the data set says.
         variant: What the format needs to know besides, such as the benchmark's year.
         cut: Whether frames at the end were left out on request.

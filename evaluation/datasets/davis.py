@@ -3,7 +3,8 @@
 Splits are the lists `ImageSets/YEAR/SPLIT.txt`.  Of DAVIS-2016 all objects are one; of 2017 every
 label is an object.  The first mask is given to the tracker; the first and the last frame do not
 count.  YouTube-VOS, annotated every few frames, has the same layout without the resolution's
-folder; only annotated frames are scored, and an object counts from the one after its first.
+folder; only annotated frames are scored.  There an object starts with the mask that shows it first,
+which may be a later one and is given to the tracker, and counts from the next one on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ COLUMNS = ("J&F", "J", "J recall", "J decay", "F", "F recall", "F decay")
 
 
 YOUTUBE = "youtube"
-"""Variant in which an object counts after the first frame that shows it, and the last one too."""
+"""Variant in which an object starts in the first frame that shows it and counts after it, up to the
+last one."""
 
 _RESOLUTIONS = ("480p", "Full-Resolution", "1080p")
 
@@ -102,7 +104,8 @@ def _split(root: Path, split: str) -> tuple[list[str], str]:
 def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
     images = images_in(folder)
     masks = [path for path in images if (truth / f"{path.stem}.png").is_file()]
-    if images and images[0] not in masks:
+    late = year == YOUTUBE and masks
+    if images and images[0] not in masks and not late:
         raise DetectionError(
             f"{truth / images[0].stem}.png: there is no such mask, and the tracker starts from it"
         )
@@ -113,10 +116,27 @@ def _sequence(name: str, folder: Path, truth: Path, year: str) -> Sequence:
         masks = list(images_in(truth))
     variant = year if year in (ONE_OBJECT, YOUTUBE) else ""
     numbers = numbers_of(images or masks, 0)
-    init = str(truth / f"{masks[0].stem}.png")
+    files = [truth / f"{mask.stem}.png" for mask in masks]
+    known = _shows_again(files) if variant == YOUTUBE else len(files) > 1
     return Sequence(
-        name, images, numbers, truth if len(masks) > 1 else None, init=init, variant=variant
+        name,
+        images,
+        numbers,
+        truth if known else None,
+        init=str(truth if variant == YOUTUBE else files[0]),
+        variant=variant,
     )
+
+
+def _shows_again(masks: list[Path]) -> bool:
+    """Whether masks are a truth; those of a test split show every object where it starts alone."""
+    shown: set[int] = set()
+    for mask in masks:
+        labels = {int(label) for label in np.unique(read_label_png(mask))} - {0, VOID}
+        if labels & shown:
+            return True
+        shown |= labels
+    return False
 
 
 def read_labels(path: Path, variant: str) -> UInt8Array:
@@ -176,24 +196,17 @@ def score_youtube_vos(sequence: Sequence, results: Path) -> list[Score]:
     folder = sequence.truth
     names = [n for n in frame_names(sequence) if (folder / n).is_file()]
     shown: dict[int, list[tuple[float, float]]] = {}
-    late: set[int] = set()
-    for place, name in enumerate(names):
+    for name in names:
         truth = read_labels(folder / name, sequence.variant)
         found = read_labels(results / name, sequence.variant) if shown else truth
         for label, scores in shown.items():
             scores.append(region_and_contour(found, truth, label))
         new = {int(label) for label in np.unique(truth)} - {0, VOID, *shown}
         shown |= {label: [] for label in new}
-        late |= new if place else set()
     counted = {label: scores for label, scores in sorted(shown.items()) if scores}
     if not counted:
         raise DetectionError(f"{folder}: no mask after the first frame of {sequence.name}")
-    notes: tuple[str, ...] = ()
-    if late:
-        what = ", ".join(map(str, sorted(late)))
-        notes = (f"{sequence.name}: objects that appear later are not tracked (labels {what})",)
-    first, *rest = (_object_score(scores) for scores in counted.values())
-    return [Score(first.values, first.group, first.counts, notes), *rest]
+    return [_object_score(scores) for scores in counted.values()]
 
 
 def _object_score(frames: list[tuple[float, float]]) -> Score:

@@ -26,12 +26,6 @@ FPS = 10.0
 _KNOWN = ("car", "van", "truck", "pedestrian", "person", "cyclist", "tram", "misc", "dontcare")
 
 
-def holds_kitti(root: Path, split: str | None) -> bool:
-    """Whether a folder, or its folder `split`, is of this layout."""
-    folder = root / split if split else root
-    return (folder / "image_02").is_dir() or (folder / "label_02").is_dir()
-
-
 def read_kitti_data(root: Path, split: str | None) -> list[Sequence]:
     """The sequences of a folder, or of its folder `split` (`training`, `testing`).
 

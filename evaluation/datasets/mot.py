@@ -17,6 +17,7 @@ from typing import Any
 
 from ...errors import DetectionError, UnitrackError
 from ...runtime.formats.mot import MotRow, read_mot_rows
+from ...runtime.formats.text import read_text
 from ..metrics.scores import Score, score_of
 from .base import Sequence, check_result_frames, frame_notes, images_in, numbers_of, split_folder
 
@@ -73,7 +74,7 @@ def read_seqinfo(path: Path) -> dict[str, str]:
         return {}
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"))
+        parser.read_string(read_text(path))
         info = dict(parser["Sequence"])
         int(info.get("seqlength", 0))
         if float(info.get("framerate", 1)) <= 0:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from ...errors import DetectionError
 from ...runtime.formats.mots import MaskRows, read_mots
-from ..metrics.mot import trackeval_data
 from ..metrics.mots import compare_frame
-from ..metrics.scores import Score, score_of
+from ..metrics.scores import Score, score_of, trackeval_data
 from .base import (
     Sequence,
     check_result_frames,

@@ -8,7 +8,7 @@ tracked; those that are labelled are scored, without the joints that lie in regi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ...errors import DetectionError
-from ...records import FloatArray
+from ...records import BoolArray, FloatArray
 from ...runtime.formats.keypoints import (
     JOINTS,
     Entry,
@@ -34,7 +34,8 @@ class Poses:
 
     Attributes:
         ids: (N,) int64.
-        keypoints: (N, 17, 3) float32 x, y, confidence (0: not seen), PoseTrack18's joints.
+        keypoints: (N, 17, 3) float32 x, y, confidence, PoseTrack18's joints; confidence 0: not
+            seen, at 0, 0 where no place is known either.
         head_sizes: (N,) float64 in pixels; NaN where it is not known.
     """
 
@@ -44,6 +45,14 @@ class Poses:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, rows: BoolArray) -> Poses:
+        """Those of the rows (N,) bool."""
+        return Poses(self.ids[rows], self.keypoints[rows], self.head_sizes[rows])
+
+    def shown(self) -> Poses:
+        """Those of whom a joint is seen."""
+        return self[np.asarray((self.keypoints[..., 2] > 0).any(axis=1), np.bool_)]
 
 
 def read_posetrack(root: Path, split: str | None) -> list[Sequence]:
@@ -184,9 +193,9 @@ def _regions(image: Entry) -> list[FloatArray]:
 
 def _outside(poses: Poses, regions: list[FloatArray]) -> Poses:
     keypoints = poses.keypoints.copy()
-    for row, joint in np.argwhere(keypoints[..., 2] > 0):
+    for row, joint in np.argwhere(keypoints.any(axis=-1)):
         point = tuple(float(v) for v in keypoints[row, joint, :2])
         if any(cv2.pointPolygonTest(region, point, False) >= 0 for region in regions):
             keypoints[row, joint] = 0
-    shown = (keypoints[..., 2] > 0).any(axis=1)
-    return Poses(poses.ids[shown], keypoints[shown], poses.head_sizes[shown])
+    placed = np.asarray(keypoints.any(axis=(1, 2)), np.bool_)
+    return replace(poses, keypoints=keypoints)[placed]

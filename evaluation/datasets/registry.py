@@ -280,11 +280,13 @@ def _other_layouts(task: str) -> list[tuple[str, Callable[[Path, str | None], bo
         from .davis import holds_youtube_vos
 
         return [("youtube-vos", holds_youtube_vos)]
-    if task == "mot":
-        from .kitti import holds_kitti
+    return [("kitti", _holds_kitti)] if task == "mot" else []
 
-        return [("kitti", holds_kitti)]
-    return []
+
+def _holds_kitti(root: Path, split: str | None) -> bool:
+    """Whether a folder, or its folder `split`, is of KITTI's layout; its reader is not loaded."""
+    folder = root / split if split else root
+    return (folder / "image_02").is_dir() or (folder / "label_02").is_dir()
 
 
 UNSUPPORTED: tuple[tuple[str, tuple[str, ...]], ...] = (

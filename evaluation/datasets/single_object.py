@@ -24,6 +24,7 @@ import numpy.typing as npt
 from ...errors import DetectionError
 from ...records import BoolArray
 from ...runtime.formats.otb import read_otb_boxes
+from ...runtime.formats.text import read_text
 from ..metrics.scores import Score
 from ..metrics.sot import normalised_precision, overlaps, precision, success_auc
 from .base import Sequence, dirs, images_in, numbers_of
@@ -86,7 +87,7 @@ def _lasot_folders(root: Path) -> list[Path]:
 def _listed(root: Path, split: str) -> set[str]:
     path = root / f"{split.removesuffix('_set')}_set.txt"
     try:
-        return set(path.read_text(encoding="utf-8").split())
+        return set(read_text(path).split())
     except (OSError, ValueError):
         raise DetectionError(
             f"--split {split}: {path} cannot be read, expected the names of sequences"
@@ -236,7 +237,7 @@ def _flags(
         if not path.is_file():
             continue
         try:
-            text = path.read_text(encoding="utf-8").replace(",", " ")
+            text = read_text(path).replace(",", " ")
             flags = np.array([float(value) for value in text.split()])
         except (OSError, ValueError):
             flags = np.zeros(0)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import DetectionError, UnitrackError
+from ...errors import DetectionError
 from ...records import FloatArray, IntArray, Tracks
+from .scores import run_trackeval, trackeval_data
 
 Rows = Mapping[int, tuple[IntArray, FloatArray]]
 """Frame number (from 0) to the ids (N,) and boxes_xyxy (N, 4) in it; empty frames may be absent."""
@@ -93,37 +94,6 @@ def score_mot(results: Rows, truth: Rows, frames: Collection[int] | None = None)
     )
 
 
-def run_trackeval(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """TrackEval's HOTA, CLEAR and Identity of one sequence; see `trackeval_data`.
-
-    Raises:
-        UnitrackError: TrackEval is not installed.
-    """
-    hota, clear, identity = trackeval_metrics()
-    return hota.eval_sequence(data), clear.eval_sequence(data), identity.eval_sequence(data)
-
-
-def trackeval_metrics() -> tuple[Any, Any, Any]:
-    """TrackEval's HOTA, and CLEAR and Identity at threshold 0.5.
-
-    Raises:
-        UnitrackError: TrackEval is not installed.
-    """
-    try:
-        from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            CLEAR,
-            HOTA,
-            Identity,
-        )
-    except ImportError as error:
-        raise UnitrackError(
-            f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
-            "pip install 'unitrack-edge[eval]'"
-        ) from error
-    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
-    return HOTA(), CLEAR(quiet), Identity(quiet)
-
-
 def rows_of_tracks(tracks: Iterable[Tracks]) -> dict[int, tuple[IntArray, FloatArray]]:
     """A tracker's output in the form that `score_mot` takes."""
     return {t.frame_index: (t.ids, t.detections.boxes_xyxy) for t in tracks}
@@ -139,32 +109,6 @@ def _trackeval_data(results: Rows, truth: Rows, numbers: Sequence[int]) -> dict[
     )
 
 
-def trackeval_data(
-    truth_ids: list[IntArray],
-    result_ids: list[IntArray],
-    similarities: list[npt.NDArray[np.float64]],
-) -> dict[str, Any]:
-    """The dictionary that TrackEval's metrics read, where ids count from 0 without gaps.
-
-    Args:
-        truth_ids: (N,) of each frame.
-        result_ids: (M,) of each frame.
-        similarities: (N, M) of each frame, 0 to 1.
-    """
-    gt_ids, gt_count = _renumbered(truth_ids)
-    tracker_ids, tracker_count = _renumbered(result_ids)
-    return {
-        "num_timesteps": len(gt_ids),
-        "num_gt_ids": gt_count,
-        "num_tracker_ids": tracker_count,
-        "num_gt_dets": sum(len(ids) for ids in gt_ids),
-        "num_tracker_dets": sum(len(ids) for ids in tracker_ids),
-        "gt_ids": gt_ids,
-        "tracker_ids": tracker_ids,
-        "similarity_scores": similarities,
-    }
-
-
 def _checked(
     name: str, number: int, ids: IntArray, boxes_xyxy: FloatArray
 ) -> tuple[IntArray, FloatArray]:
@@ -178,11 +122,6 @@ def _checked(
             f"{name}, frame {number + 1}: an id appears twice in {sorted(int(v) for v in ids)}"
         )
     return ids, boxes_xyxy
-
-
-def _renumbered(ids: list[IntArray]) -> tuple[list[IntArray], int]:
-    known = np.unique(np.concatenate([np.zeros(0, np.int64), *ids]))
-    return [np.searchsorted(known, frame_ids) for frame_ids in ids], len(known)
 
 
 def _box_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float64]:

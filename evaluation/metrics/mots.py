@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ...errors import DetectionError
 from ...records import BoolArray, IntArray
 from ...runtime.formats.mots import MaskRows
-from .mot import run_trackeval, trackeval_data
+from .scores import run_trackeval, trackeval_data
 
 MATCHED = 0.5
 """IoU from which on a result matches a truth."""

@@ -19,8 +19,8 @@ from ...runtime.formats.keypoints import (
     pose_boxes,
     seen_joints,
 )
-from .mot import trackeval_data, trackeval_metrics
-from .scores import Score, combine, score_of
+from .keypoint_hota import combined_hota, keypoint_hota
+from .scores import Score, combine, score_of, trackeval_data, trackeval_metrics
 
 if TYPE_CHECKING:
     from ..datasets.base import Sequence
@@ -78,8 +78,8 @@ def pck(found: FloatArray, truth: FloatArray, limit: float = 0.2) -> float:
 
 
 BOX_COLUMNS = ("HOTA", "IDF1", "MOTA", "FP", "FN", "IDs")
-JOINT_COLUMN = "MOTA@PCKh"
-COLUMNS = (*BOX_COLUMNS, JOINT_COLUMN)
+JOINT_COLUMNS = ("MOTA@PCKh", "HOTA@PCKh")
+COLUMNS = (*BOX_COLUMNS, *JOINT_COLUMNS)
 Similarity = npt.NDArray[np.float64]
 
 
@@ -98,12 +98,18 @@ def score_posetrack(sequence: Sequence, results: Path) -> list[Score]:
         return []
     from ..datasets.posetrack import labelled_frames
 
-    frames = list(labelled_frames(sequence, results))
+    every = list(labelled_frames(sequence, results))
+    # Who has hidden joints alone is in no box, and counts in HOTA of keypoints.
+    frames = [(true.shown(), found.shown()) for true, found in every]
     ids, result_ids = [true.ids for true, _ in frames], [found.ids for _, found in frames]
     boxes = score_of(trackeval_data(ids, result_ids, [_box_iou(*f) for f in frames]), BOX_COLUMNS)
-    known = all(np.isfinite(true.head_sizes).all() for true, _ in frames)
-    joints = _joint_counts(frames) if known else {}
-    return [_with_joints(boxes, joints)]
+    joints = _joint_counts(frames) if _heads_known(frames) else {}
+    hota, counts = keypoint_hota(every) if _heads_known(every) else (math.nan, None)
+    return [_with_joints(boxes, (_mean_mota(joints), hota), {"joints": joints, "hota": counts})]
+
+
+def _heads_known(frames: list[tuple[Poses, Poses]]) -> bool:
+    return all(np.isfinite(true.head_sizes).all() for true, _ in frames)
 
 
 def combine_posetrack(scores: list[Score]) -> Score:
@@ -120,17 +126,23 @@ def combine_posetrack(scores: list[Score]) -> Score:
             }
             if every:
                 joints[name] = _plain(clear.combine_sequences(every))
-    return _with_joints(boxes, joints)
+    known = [score.counts["hota"] for score in scores]
+    hota = math.nan if None in known else combined_hota(known)
+    return _with_joints(boxes, (_mean_mota(joints), hota), {"joints": joints, "hota": None})
 
 
 def _boxes_only(score: Score) -> dict[str, float]:
-    return {name: value for name, value in score.values.items() if name != JOINT_COLUMN}
+    return {name: value for name, value in score.values.items() if name not in JOINT_COLUMNS}
 
 
-def _with_joints(boxes: Score, joints: dict[str, Any]) -> Score:
+def _mean_mota(joints: dict[str, Any]) -> float:
     mota = [counts["MOTA"] for counts in joints.values()]
-    values = {**boxes.values, JOINT_COLUMN: sum(mota) / len(mota) if mota else math.nan}
-    return Score(values, boxes.group, {**boxes.counts, "joints": joints}, boxes.notes)
+    return sum(mota) / len(mota) if mota else math.nan
+
+
+def _with_joints(boxes: Score, values: tuple[float, float], counts: dict[str, Any]) -> Score:
+    joints = dict(zip(JOINT_COLUMNS, values, strict=True))
+    return Score({**boxes.values, **joints}, boxes.group, {**boxes.counts, **counts}, boxes.notes)
 
 
 def _box_iou(true: Poses, found: Poses) -> Similarity:

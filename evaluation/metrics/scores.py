@@ -1,4 +1,4 @@
-"""The score of one object, class or sequence, and what it takes to combine several."""
+"""Scores of objects, classes and sequences, how several are combined, and TrackEval's metrics."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .mot import run_trackeval, trackeval_metrics
+from ...errors import UnitrackError
+from ...records import IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,68 @@ def mean_score(scores: list[Score]) -> Score:
     return Score(values, scores[0].group)
 
 
+def run_trackeval(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """TrackEval's HOTA, CLEAR and Identity of one sequence; see `trackeval_data`.
+
+    Raises:
+        UnitrackError: TrackEval is not installed.
+    """
+    hota, clear, identity = trackeval_metrics()
+    return hota.eval_sequence(data), clear.eval_sequence(data), identity.eval_sequence(data)
+
+
+def trackeval_metrics() -> tuple[Any, Any, Any]:
+    """TrackEval's HOTA, and CLEAR and Identity at threshold 0.5.
+
+    Raises:
+        UnitrackError: TrackEval is not installed.
+    """
+    try:
+        from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+            CLEAR,
+            HOTA,
+            Identity,
+        )
+    except ImportError as error:
+        raise UnitrackError(
+            f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
+            "pip install 'unitrack-edge[eval]'"
+        ) from error
+    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
+    return HOTA(), CLEAR(quiet), Identity(quiet)
+
+
+def trackeval_data(
+    truth_ids: list[IntArray],
+    result_ids: list[IntArray],
+    similarities: list[npt.NDArray[np.float64]],
+) -> dict[str, Any]:
+    """The dictionary that TrackEval's metrics read, where ids count from 0 without gaps.
+
+    Args:
+        truth_ids: (N,) of each frame.
+        result_ids: (M,) of each frame.
+        similarities: (N, M) of each frame, 0 to 1.
+    """
+    gt_ids, gt_count = _renumbered(truth_ids)
+    tracker_ids, tracker_count = _renumbered(result_ids)
+    return {
+        "num_timesteps": len(gt_ids),
+        "num_gt_ids": gt_count,
+        "num_tracker_ids": tracker_count,
+        "num_gt_dets": sum(len(ids) for ids in gt_ids),
+        "num_tracker_dets": sum(len(ids) for ids in tracker_ids),
+        "gt_ids": gt_ids,
+        "tracker_ids": tracker_ids,
+        "similarity_scores": similarities,
+    }
+
+
+def _renumbered(ids: list[IntArray]) -> tuple[list[IntArray], int]:
+    known = np.unique(np.concatenate([np.zeros(0, np.int64), *ids]))
+    return [np.searchsorted(known, frame_ids) for frame_ids in ids], len(known)
+
+
 FIELDS = {
     "HOTA": ("HOTA", "HOTA"),
     "DetA": ("HOTA", "DetA"),
@@ -82,7 +146,7 @@ def score_of(
     """The score of one sequence.
 
     Args:
-        data: As `mot.trackeval_data` or one of TrackEval's data sets gives it.
+        data: As `trackeval_data` or one of TrackEval's data sets gives it.
         columns: Of `FIELDS`.
         group: Class of the objects.
         notes: For the person at the terminal.

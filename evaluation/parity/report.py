@@ -18,7 +18,15 @@ from ...runtime.writers.base import write_json_atomic
 from ...version import __version__
 from ..benchmark.workload import TASKS, Workload, scene_workload
 from .feeds import SHARES, feeds_of
-from .graphs import GRAPH_BOUNDS, TASK_BOUNDS, GraphBounds, GraphParity, bounds_of, compare_graph
+from .graphs import (
+    GRAPH_BOUNDS,
+    TASK_BOUNDS,
+    GraphBounds,
+    GraphParity,
+    Rounded,
+    bounds_of,
+    compare_graph,
+)
 from .tasks import TaskParity, bound_of, compare_tasks, run_from_same_state, run_tasks
 
 PARITY_FILE = "parity.json"
@@ -112,6 +120,7 @@ def compare(
     size_hw: tuple[int, int] | None = None,
     tasks: Sequence[str] = TASKS,
     shares: Sequence[float] = SHARES,
+    rounded: Rounded | None = None,
     absent: Mapping[str, str] | None = None,
     progress: Progress = lambda _: None,
 ) -> ParityReport:
@@ -127,6 +136,7 @@ def compare(
         size_hw: Of the network's image in tasks; None: the heads' defaults.
         tasks: Which; none: graphs alone.
         shares: Sizes of the graphs' inputs; see `feeds_of`.
+        rounded: What float16 costs the reference's backbone; None: it cannot tell.
         absent: Backends that are left out, and why, for the record.
         progress: Called with what is compared next.
 
@@ -148,7 +158,8 @@ def compare(
                 if graph == "backbone":
                     # A clip that shows little would hide what the network does wrong.
                     feeds += feeds_of(bundle, graph, [_texture()], shares[:1])
-                graphs.append(compare_graph(graph, reference, runner, backend, feeds))
+                due = rounded if graph == "backbone" and bundle.spec.precision == "fp16" else None
+                graphs.append(compare_graph(graph, reference, runner, backend, feeds, due))
         if tasks:
             progress(f"tasks on {name}")
             # Once for all backends: of all sides, the reference is the slowest.
@@ -196,12 +207,18 @@ def graph_table(report: ParityReport) -> TextTable:
                 f"{row.mean_error:.1e}",
                 f"{row.cosine:.6f}",
                 f"{row.lowest_cosine:.6f}",
+                _rounding_text(row.mean_rounding, row.worst_rounding),
                 _bounds_text(bounds),
                 "ok" if row.excess(bounds) is None else "EXCEEDED",
             )
         )
     head = ("backend", "graph", "worst tensor", "max error", "mean error", "cosine")
-    return TextTable((*head, "lowest cosine", "bounds", ""), rows, left=3)
+    return TextTable((*head, "lowest cosine", "roundings", "bounds", ""), rows, left=3)
+
+
+def _rounding_text(mean: float | None, worst: float | None) -> str:
+    """Mean and worst error in multiples of what float16 costs the reference."""
+    return "" if mean is None or worst is None else f"{mean:.2f}, worst {worst:.2f}"
 
 
 def _bounds_text(bounds: GraphBounds) -> str:
@@ -214,6 +231,8 @@ def _bounds_text(bounds: GraphBounds) -> str:
         parts.append(f"cosine {bounds.cosine:g}")
     if bounds.lowest_cosine is not None:
         parts.append(f"lowest {bounds.lowest_cosine:g}")
+    if bounds.mean_rounding is not None:
+        parts.append(f"roundings {bounds.mean_rounding:g}, worst {bounds.worst_rounding:g}")
     return ", ".join(parts)
 
 

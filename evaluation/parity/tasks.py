@@ -17,9 +17,9 @@ import numpy as np
 from ...errors import UnitrackError
 from ...records import FloatArray, Tracks
 from ...runtime.boxes import iou_matrix
+from ...runtime.events import StopRequest
 from ...runtime.inference.base import Graphs
 from ...runtime.pipeline import Pipeline, TaskRunner
-from ...runtime.signals import StopRequest
 from ..benchmark.workload import TASKS, EndlessClip, Workload, make_task_runner
 from ..metrics.agreement import box_agreement, mask_agreement
 from ..metrics.mot import rows_of_tracks

@@ -6,6 +6,7 @@ will do: otherwise two networks would be compared, not two ways to compute one.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,10 @@ class TorchArray:
         """Copy to host memory; waits for the device."""
         host: npt.NDArray[Any] = self.tensor.cpu().numpy()
         return host
+
+    def rows(self) -> list[TorchArray]:
+        """See `DeviceArray`."""
+        return [TorchArray(row) for row in self.tensor.split(1)]
 
 
 class TorchEngine(Engine):
@@ -157,7 +162,7 @@ class TorchGraphs(GraphRunner):
         sizes = Sizes(
             spec.channels, spec.stride, spec.sizes_hw, spec.parameters["top_k"], "float32"
         )
-        backbone = BackboneGraph(network, row.mean, row.std, color=row.color)
+        backbone = BackboneGraph(network, row.mean, row.std, color=row.color).to(device).eval()
         table = {"backbone": backbone_graph(backbone, sizes), **head_graphs(sizes)}
         unknown = sorted(set(spec.graphs) - set(table))
         if unknown:
@@ -170,6 +175,29 @@ class TorchGraphs(GraphRunner):
         super().__init__(bundle, TorchBackend(modules, graphs, device))
         self.spec = replace(spec, precision="fp32", graphs=graphs)
         self.weights_bytes = sum(p.numel() * p.element_size() for p in network.parameters())
+        self._backbone, self._device = backbone, device
+
+    def rounded(
+        self, images: npt.NDArray[Any], dtype: torch.dtype = torch.float16
+    ) -> npt.NDArray[Any]:
+        """Features as exact sums would give them, if every layer's result were rounded.
+
+        Args:
+            images: (B, H, W, 3) uint8.
+            dtype: What weights and results of layers are rounded to.
+
+        Returns:
+            (B, h, w, C) float32, themselves not rounded.
+        """
+        backbone = copy.deepcopy(self._backbone)
+        for module in backbone.network.modules():
+            if next(module.children(), None) is None:
+                for weight in module.parameters():
+                    weight.data = weight.data.to(dtype).float()
+                module.register_forward_hook(lambda _module, _given, out: out.to(dtype).float())
+        with torch.inference_mode():
+            features: npt.NDArray[Any] = backbone(_placed(images, self._device)).cpu().numpy()
+        return features
 
 
 def load_network(bundle: Bundle, weights: Path | None = None) -> nn.Module:

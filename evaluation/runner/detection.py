@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
-from ...errors import SourceError
-from ...records import PEOPLE, Detections, Frame
-from ...runtime.detectors.base import MOTION, Detector
+from ...records import PEOPLE, Detections
+from ...runtime.detectors.base import BUILT_IN, Detector
 from ...runtime.detectors.open import open_detector
 from ...runtime.formats.keypoints import POSETRACK_JOINTS
 from ...runtime.paths import DEFAULT_DETECTOR
+from ...runtime.sources.images import open_images
 from ...runtime.tables import TextTable
 from ...tracking.config import DetectorConfig
 from ..datasets.detection import TrueObjects
@@ -176,7 +175,7 @@ def measure(
     """
     found = Found()
     with choice.open() as detector:
-        if choice.detector == MOTION:
+        if choice.detector in BUILT_IN:
             _run(found, detector, None, frames)
         else:
             with choice.open(LOWEST) as low:
@@ -192,12 +191,8 @@ def _run(
 ) -> None:
     names = {_plain(name) for name in detector.class_names or () if name}
     for index, true in enumerate(frames):
-        # Not by its name, which OpenCV does not survive where it is no text.
-        data = np.fromfile(true.path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-        if image is None:
-            raise SourceError(f"{true.path} cannot be read as an image")
-        frame = Frame(index, 0.0, np.asarray(image, np.uint8))
+        with open_images([true.path], str(true.path)) as source:
+            frame = replace(next(source), index=index, time_s=0.0)
         start = time.perf_counter()
         seen = detector.detect(frame).named(detector.class_names)
         found.milliseconds.append((time.perf_counter() - start) * 1000)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import BoolArray, IntArray
-from ...runtime.inference.base import Graphs
+from ...runtime.inference.base import Array, Graphs
 from .similarity import SIMILARITIES
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
@@ -45,7 +45,7 @@ class Memory(ABC, Generic[New]):
         tracklets: Sequence[Tracklet],
         detections: ObjectFeatures,
         similarity: str,
-        scale: npt.NDArray[np.float32],
+        scale: Array,
         most: int,
     ) -> npt.NDArray[np.float64]:
         """Appearance cost of every pair: the least over a tracklet's features.
@@ -184,15 +184,20 @@ def _written(
     if new is None:
         return old
     count = 0 if old is None else len(old.mask)
-    kept = {row for tracklet in tracklets for row in tracklet.memory if row < count}
     fresh = [t for t in tracklets if t.memory and t.memory[0] >= count]
-    if old is None or count - len(kept) < len(fresh):
-        old = _enlarged(old, new, max(2 * count, len(kept) + len(fresh)))
-    points, mask = np.asarray(old.points), old.mask
-    free = (row for row in range(len(mask)) if row not in kept)
-    for tracklet, row in zip(fresh, free, strict=False):
-        source = tracklet.memory[0] - count
-        points[row], mask[row] = np.asarray(new.points)[source], new.mask[source]
+    named = np.array([row for tracklet in tracklets for row in tracklet.memory], np.int64)
+    free: BoolArray = np.ones(count, np.bool_)
+    free[named[named < count]] = False
+    rows = np.flatnonzero(free)[: len(fresh)]
+    if old is None or len(rows) < len(fresh):
+        kept = count - np.count_nonzero(free)
+        old = _enlarged(old, new, max(2 * count, kept + len(fresh)))
+        more = np.arange(count, len(old.mask))
+        rows = np.append(rows, more)[: len(fresh)]
+    sources = [tracklet.memory[0] - count for tracklet in fresh]
+    np.asarray(old.points)[rows] = np.asarray(new.points)[sources]
+    old.mask[rows] = new.mask[sources]
+    for tracklet, row in zip(fresh, rows.tolist(), strict=True):
         tracklet.memory[0] = row
     return old
 

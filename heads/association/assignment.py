@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import lap
 import numpy as np
 import numpy.typing as npt
 
-from .tracklets import Tracklet
+from ...records import IntArray
 
 OTHER_CLASS_COST = 0.1
 """What a match with a detection of another class costs more: of two, that of its own class wins."""
 
 
-def class_costs(
-    tracklets: Sequence[Tracklet], classes: npt.NDArray[np.int64], *, apart: bool
-) -> npt.NDArray[np.float64]:
+def class_costs(own: IntArray, classes: IntArray, *, apart: bool) -> npt.NDArray[np.float64]:
     """What matches cost more because of their classes.
 
     Args:
-        tracklets: N of them.
-        classes: (M,) int64 of detections; -1 where not known.
+        own: Classes of tracklets.
+        classes: Of detections, in shapes that broadcast; -1 where not known.
         apart: Whether no match between two classes is possible.
 
     Returns:
-        (N, M): 0 within a class and, unless `apart`, where one of the two is not known.
+        In their common shape: 0 within a class and, unless `apart`, where one is not known.
     """
-    own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
-    other = own != classes[None, :]
+    other = own != classes
     if not apart:
-        other &= (own >= 0) & (classes >= 0)[None, :]
+        other &= (own >= 0) & (classes >= 0)
     return np.where(other, np.inf if apart else OTHER_CLASS_COST, 0.0)
 
 

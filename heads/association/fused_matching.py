@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import BoolArray, Detections, FloatArray, IntArray
-from ...runtime.boxes import iou_matrix
+from ...runtime.boxes import iou_matrix, iou_pairs
 from ...runtime.inference.base import Graphs
 from .appearance_memory import EPSILON_S, AppearanceMemory, Memory
 from .assignment import assign, class_costs
@@ -152,7 +152,7 @@ class FusedAssociator:
         self._make_memory: Callable[[FusedConfig], Memory[Any]] = make_memory or (
             lambda numbers: AppearanceMemory(graphs, numbers.memory, numbers.memory_interval_s)
         )
-        self._scale = np.array([config.scale], np.float32)
+        self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
 
     def reset(self) -> None:
@@ -192,8 +192,11 @@ class FusedAssociator:
         first = self._frame is None
         self._advance(frame_index, time_s)
         self._boxes = xyxy_to_xyah(detections.boxes_xyxy)
-        overlap = self._overlap_cost(detections)
-        place = overlap + self._direction_cost()
+        # Of a crowd, few pairs can be at all, and the others are not looked at.
+        near = np.nonzero(self._within_reach())
+        overlap = self._overlap_cost(detections, *near)
+        place = overlap.copy()
+        place[near] += self._direction_cost(*near)
         order, scores = _canonical_order(detections), detections.scores
         high = order[scores[order] >= c.high_score]
         low = order[(scores[order] >= c.low_score) & (scores[order] < c.high_score)]
@@ -213,6 +216,9 @@ class FusedAssociator:
         self._settle(detections)
         for row in self._newcomers(high, detections):
             self._start(row, detections, confirmed=first)
+        filters = [t.filter for t in self._tracklets]
+        for tracklet, box in zip(self._tracklets, boxes_of(filters), strict=True):
+            tracklet.box = box
         self._merge_duplicates()
         self.coasting = self._missed_for_a_moment()
         matched = [t for t in self._tracklets if t.state is State.TRACKED]
@@ -250,18 +256,22 @@ class FusedAssociator:
         advance_filters(filters, frames, lost)
         self._predicted = boxes_of(filters)
 
-    def _overlap_cost(self, detections: Detections) -> Cost:
-        """(N, M) 1 - IoU of all predicted boxes and detections; infinite where it cannot be.
+    def _overlap_cost(self, detections: Detections, rows: IntArray, columns: IntArray) -> Cost:
+        """(N, M) 1 - IoU of predicted boxes and detections; infinite where it cannot be.
 
         That is where an object cannot have come so far since it was seen, and between classes where
         they are kept apart; otherwise another class costs more.
+
+        Args:
+            detections: M of them.
+            rows: Of each pair that may be, the tracklet.
+            columns: The detection.
         """
-        cost = 1.0 - iou_matrix(self._predicted, detections.boxes_xyxy).astype(np.float64)
-        apart = self._config.classes_apart
-        own = np.array([t.class_id for t in self._tracklets], np.int64)
-        if (own[:, None] != detections.classes).any():
-            cost += class_costs(self._tracklets, detections.classes, apart=apart)
-        cost[~self._within_reach()] = np.inf
+        cost = np.full((len(self._tracklets), len(detections)), np.inf)
+        iou = iou_pairs(self._predicted[rows], detections.boxes_xyxy[columns])
+        own = np.array([t.class_id for t in self._tracklets], np.int64)[rows]
+        other = class_costs(own, detections.classes[columns], apart=self._config.classes_apart)
+        cost[rows, columns] = 1.0 - iou.astype(np.float64) + other
         return cost
 
     def _within_reach(self) -> BoolArray:
@@ -276,20 +286,25 @@ class FusedAssociator:
         near &= np.abs(self._boxes[:, 1] - y) <= reach
         return near
 
-    def _direction_cost(self) -> Cost:
-        """(N, M) what every pair costs more, or less, for the way that the tracklet would go.
+    def _direction_cost(self, rows: IntArray, columns: IntArray) -> Cost:
+        """What pairs cost more, or less, for the way that the tracklet would go.
 
         From `-direction_weight` (straight on) to `direction_weight` (back).  Steps that are short
         for the object's size say little, and count little.
+
+        Args:
+            rows: Of each pair, the tracklet.
+            columns: The detection.
         """
-        c = self._config
         ways = np.array([(*t.path[0][1:], *t.path[-1][1:]) for t in self._tracklets])
-        from_x, from_y, x, y = ways.reshape(-1, 4).T[:, :, None]
+        from_x, from_y, x, y = ways.reshape(-1, 4).T
         heights = self._predicted[:, 3] - self._predicted[:, 1]
-        small = _SMALL_STEP * heights.astype(np.float64)[:, None]
+        small = _SMALL_STEP * heights.astype(np.float64)
         before_x, before_y = _unit(x - from_x, y - from_y, small)
-        after_x, after_y = _unit(self._boxes[:, 0] - x, self._boxes[:, 1] - y, small)
-        return -c.direction_weight * (before_x * after_x + before_y * after_y)
+        to_x, to_y = self._boxes[columns, :2].T
+        after_x, after_y = _unit(to_x - x[rows], to_y - y[rows], small[rows])
+        on = before_x[rows] * after_x + before_y[rows] * after_y
+        return -self._config.direction_weight * on
 
     def _match(
         self, tracklets: IntArray, rows: IntArray, cost: Cost, limit: float
@@ -387,19 +402,25 @@ class FusedAssociator:
         """
         c = self._config
         cost = overlap[np.ix_(tracklets, rows)]
-        linked = np.isfinite(cost)
-        iou = np.where(linked, 1.0 - cost, 0.0)
+        which, columns = np.nonzero(cost < np.inf)
+        iou = 1.0 - cost[which, columns]
         tracked = [self._tracklets[k].state is State.TRACKED for k in tracklets.tolist()]
-        may = (iou >= c.clear_overlap) & np.array(tracked, np.bool_)[:, None]
-        lead = iou - np.maximum(_second(iou, axis=1)[:, None], _second(iou, axis=0)[None, :])
+        may = (iou >= c.clear_overlap) & np.array(tracked, np.bool_)[which]
+        lead = iou - np.maximum(
+            _second(which, iou, len(rows)), _second(columns, iou, len(tracklets))
+        )
         for margin in (c.clear_margin, *_CROWD_MARGINS):
-            which, columns = np.nonzero(may & (lead >= margin))
-            left, free = np.delete(tracklets, which), np.delete(rows, columns)
-            compared = groups(np.delete(np.delete(linked, which, 0), columns, 1))
+            clear = may & (lead >= margin)
+            stay, open_ = np.ones(len(tracklets), np.bool_), np.ones(len(rows), np.bool_)
+            stay[which[clear]], open_[columns[clear]] = False, False
+            left, free = tracklets[stay], rows[open_]
+            rest = stay[which] & open_[columns]
+            places = np.cumsum(stay) - 1, np.cumsum(open_) - 1
+            compared = groups(places[0][which[rest]], places[1][columns[rest]])
             if self._pairs(left, compared) <= c.most_pairs:
                 break
-        for k, row in zip(tracklets[which].tolist(), rows[columns].tolist(), strict=True):
-            self._tracklets[k].detection = row
+        for k, row in zip(tracklets[which[clear]], rows[columns[clear]], strict=True):
+            self._tracklets[k].detection = int(row)
         return left, free, compared
 
     def _watch_others(self, members: list[Tracklet], rows: IntArray, appearance: Cost) -> None:
@@ -419,15 +440,17 @@ class FusedAssociator:
         matched = [t for t in self._tracklets if t.detection >= 0]
         update_filters([t.filter for t in matched], self._boxes[[t.detection for t in matched]])
         oldest_s = self._time_s - self._config.direction_s + EPSILON_S
+        scores, classes = detections.scores.tolist(), detections.classes.tolist()
+        centres = self._boxes[:, :2].tolist()
         kept = []
         for t in self._tracklets:
             if t.detection >= 0:
                 t.state = State.TRACKED
                 t.last_frame, t.last_s = self._frame or 0, self._time_s
-                t.score = float(detections.scores[t.detection])
+                t.score = scores[t.detection]
                 t.matches += 1
-                vote(t, int(detections.classes[t.detection]))
-                follow(t, self._boxes[t.detection], self._time_s, oldest_s)
+                vote(t, classes[t.detection])
+                follow(t, centres[t.detection], self._time_s, oldest_s)
             elif t.state is State.UNCONFIRMED:
                 continue
             else:
@@ -444,15 +467,18 @@ class FusedAssociator:
         object a second time than another one close by.
         """
         c = self._config
+        new = rows[detections.scores[rows] >= c.start_score]
         taken = [t.detection for t in self._tracklets if t.detection >= 0]
+        others = np.array([*taken, *new.tolist()], np.int64)
+        boxes, classes = detections.boxes_xyxy, detections.classes
+        twice = iou_matrix(boxes[new], boxes[others]) > c.start_overlap
+        twice &= classes[new][:, None] == classes[others]
+        free = ~twice[:, : len(taken)].any(axis=1)
         found: list[int] = []
-        for row in rows[detections.scores[rows] >= c.start_score].tolist():
-            others = detections[np.array(taken + found, np.int64)]
-            overlap = iou_matrix(detections.boxes_xyxy[[row]], others.boxes_xyxy)[0]
-            same = others.classes == detections.classes[row]
-            if not (same & (overlap > c.start_overlap)).any():
-                found.append(row)
-        return found
+        for place in np.flatnonzero(free).tolist():
+            if not twice[place, [len(taken) + earlier for earlier in found]].any():
+                found.append(place)
+        return new[found].tolist() if found else []
 
     def _start(self, row: int, detections: Detections, *, confirmed: bool) -> None:
         at_once = confirmed or self._config.confirm_at_once
@@ -470,7 +496,7 @@ class FusedAssociator:
             matches=1,
             votes={label: 1},
         )
-        follow(tracklet, self._boxes[row], self._time_s, self._time_s)
+        follow(tracklet, self._boxes[row, :2].tolist(), self._time_s, self._time_s)
         self._tracklets.append(tracklet)
         self._next_id += 1
 
@@ -480,7 +506,7 @@ class FusedAssociator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        boxes = np.array([t.box for t in (*tracked, *lost)])
         cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):
@@ -503,39 +529,73 @@ def _unit(x: Cost, y: Cost, small: Cost) -> tuple[Cost, Cost]:
     return x / length, y / length
 
 
-def _second(values: Cost, axis: int) -> Cost:
-    """The second largest value along an axis; 0 where there is one only."""
-    if values.shape[axis] < 2:
-        return np.zeros(values.shape[1 - axis])
-    others = values.copy()
-    best = np.expand_dims(values.argmax(axis=axis), axis)
-    np.put_along_axis(others, best, -np.inf, axis)
-    second: Cost = others.max(axis=axis)
-    return second
+def _second(lines: IntArray, values: Cost, length: int) -> Cost:
+    """Of each value the second largest one in its line, where those that are not given are 0.
+
+    Args:
+        lines: (P,) number of the line that each value is in.
+        values: (P,).
+        length: Values of a line; 0 is the answer where it is 1.
+    """
+    if length < 2 or not len(values):
+        return np.zeros(len(values))
+    order = np.argsort(lines, kind="stable")
+    starts, counts = _runs(lines[order])
+    ordered = values[order]
+    best = np.maximum.reduceat(ordered, starts)
+    # The first of the largest goes; another one as large is the second.
+    largest = np.flatnonzero(ordered == np.repeat(best, counts))
+    line = np.repeat(np.arange(len(starts)), counts)[largest]
+    others = ordered.copy()
+    others[largest[_runs(line)[0]]] = -np.inf
+    second = np.maximum.reduceat(others, starts)
+    # Of two zeros one is below the best whatever that is; of a single one only if the best is not.
+    zero = np.where(length - counts > 1, 0.0, np.minimum(best, 0.0))
+    second = np.where(counts < length, np.maximum(second, zero), second)
+    found = np.empty(len(values))
+    found[order] = np.repeat(second, counts)
+    return found
 
 
-def groups(linked: BoolArray) -> Groups:
+def _runs(values: IntArray) -> tuple[IntArray, IntArray]:
+    """Of one value or more: where equal neighbours begin, and how many each run has."""
+    begins: BoolArray = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    ends = np.append(begins.nonzero()[0], len(values))
+    return ends[:-1], ends[1:] - ends[:-1]
+
+
+def groups(rows: IntArray, columns: IntArray) -> Groups:
     """Rows and columns that hang together: of two groups no row is linked to the other's columns.
 
     Args:
-        linked: (N, M) bool.
+        rows: (P,) of every link, its row, rising.
+        columns: (P,) its column.
 
     Returns:
-        Numbers of rows and of columns of every group that has both, in the order of the rows.
+        Numbers of rows and of columns of every group, in the order of the rows.
     """
-    found, waiting = [], linked.any(axis=1)
-    while waiting.any():
-        rows: BoolArray = np.zeros(len(linked), np.bool_)
-        rows[int(np.argmax(waiting))] = True
-        while True:
-            columns = linked[rows].any(axis=0)
-            more: BoolArray = np.asarray(linked[:, columns].any(axis=1))
-            if more.sum() == rows.sum():
-                break
-            rows = more
-        found.append((np.flatnonzero(rows), np.flatnonzero(columns)))
-        waiting &= ~rows
-    return found
+    if not len(rows):
+        return []
+    order = np.argsort(columns, kind="stable")
+    row_starts, row_counts = _runs(rows)
+    column_starts, column_counts = _runs(columns[order])
+    # Every link gets the least row that it can be reached from, step by step.
+    labels, of_rows = rows.copy(), rows[row_starts]
+    while True:
+        of_columns = np.minimum.reduceat(labels[order], column_starts)
+        labels[order] = np.repeat(of_columns, column_counts)
+        before, of_rows = of_rows, np.minimum.reduceat(labels, row_starts)
+        labels = np.repeat(of_rows, row_counts)
+        if (of_rows == before).all():
+            break
+    sides = [(of_rows, rows[row_starts]), (of_columns, columns[order][column_starts])]
+    parts = []
+    for of_side, numbers in sides:
+        by_label = np.argsort(of_side, kind="stable")
+        cuts = _runs(of_side[by_label])[0][1:]
+        parts.append(np.split(numbers[by_label], cuts))
+    return list(zip(*parts, strict=True))
 
 
 class RunningMean:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +126,7 @@ class BoxFilter:
         return box
 
 
+@cache
 def _fixed_noise(aspect: AspectNoise) -> tuple[Float64, Float64]:
     """What the covariances of process and measurement have whatever the height."""
     if aspect == RIGID:
@@ -147,7 +149,7 @@ def advance_filters(
     if not filters:
         return
     means, covariances = _states(filters)
-    fixed = np.stack([f._process_fixed for f in filters])
+    fixed = _common([f._process_fixed for f in filters])
     steady = np.array(height_is_steady, np.bool_)
     while frames > 0:
         part = min(frames, 1.0)
@@ -167,7 +169,7 @@ def update_filters(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> None:
         return
     means, covariances = _states(filters)
     noise = np.square(means[:, 3, None, None]) * _MEASURED_SHARE
-    noise += np.stack([f._measured_fixed for f in filters])
+    noise += _common([f._measured_fixed for f in filters])
     innovation = covariances[:, :4, :4] + noise
     gain = np.linalg.solve(innovation, covariances[:, :4, :]).transpose(0, 2, 1)
     means += np.einsum("nij,nj->ni", gain, boxes_xyah - means[:, :4])
@@ -179,7 +181,16 @@ def update_filters(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> None:
 
 
 def _states(filters: Sequence[BoxFilter]) -> tuple[Float64, Float64]:
-    return np.stack([f.mean for f in filters]), np.stack([f.covariance for f in filters])
+    inner = [f._filter for f in filters]
+    # Several times as fast as `np.stack`.
+    means = np.concatenate([f.x for f in inner]).reshape(-1, 8)
+    return means, np.concatenate([f.P for f in inner]).reshape(-1, 8, 8)
+
+
+def _common(matrices: Sequence[Float64]) -> Float64:
+    """N matrices in one array; the filters of one video have the same, which is enough then."""
+    first = matrices[0]
+    return first if all(one is first for one in matrices) else np.stack(matrices)
 
 
 def _set_states(filters: Sequence[BoxFilter], means: Float64, covariances: Float64) -> None:
@@ -195,8 +206,9 @@ def moved_boxes(filters: Sequence[BoxFilter], frames: float) -> npt.NDArray[np.f
 
 def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:
     """(N, 4) float32 boxes, left, top, right, bottom, of N states."""
-    means = np.array([f.mean[:4] for f in filters], np.float64).reshape(-1, 4)
-    return xyah_to_xyxy(means)
+    if not filters:
+        return np.zeros((0, 4), np.float32)
+    return xyah_to_xyxy(np.concatenate([f._filter.x for f in filters]).reshape(-1, 8)[:, :4])
 
 
 def gating_distances(

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import IntArray, UInt8Array
-from ...runtime.inference.base import Array, Graphs, to_host
+from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import Letterbox
 from .appearance_memory import Memory
 from .tiles import IMAGE_SIZES, Place, images_of
-from .tracklets import ObjectFeatures, Tracklet, Work
+from .tracklets import ObjectFeatures, Tracklet
 
 
 @dataclass(slots=True)
@@ -57,15 +57,20 @@ class LookMemory(Memory[Sequence[Look]]):
         size: Most looks a tracklet, at least 1.
         interval_s: Time between two snapshots, in seconds.
         describe: Of the task.
-        work: Counts what the backbone sees.
+        count: Called with the pixels of every image that the backbone sees.
     """
 
     def __init__(
-        self, graphs: Graphs, size: int, interval_s: float, describe: Describe, work: Work
+        self,
+        graphs: Graphs,
+        size: int,
+        interval_s: float,
+        describe: Describe,
+        count: Callable[[int], object] = lambda _pixels: None,
     ) -> None:
         super().__init__(graphs, size, interval_s)
         self._describe = describe
-        self._work = work
+        self._count = count
         self._sizes = graphs.spec.sizes_hw or _sizes_for(graphs)
         self._looks: dict[int, Look] = {}
         self._next = 0
@@ -108,11 +113,10 @@ class LookMemory(Memory[Sequence[Look]]):
             (features,) = self._graphs.run("backbone", image)
             some = [pending[k] for k in chosen]
             found = self._describe(features, some, places)
-            points = to_host(found.points)
+            points = found.host_points()
             for look, own, mask in zip(some, points, found.mask, strict=True):
                 look.points, look.mask, look.tile = own.copy(), mask, look.tile[:0].copy()
-            self._work.runs += 1
-            self._work.pixels += image.shape[1] * image.shape[2]
+            self._count(image.shape[1] * image.shape[2])
 
 
 def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:

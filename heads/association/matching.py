@@ -69,7 +69,7 @@ class Associator:
     def __init__(self, graphs: Graphs, config: AssociationConfig) -> None:
         self._graphs = graphs
         self._config = config
-        self._scale = np.array([config.scale], np.float32)
+        self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
 
     def reset(self) -> None:
@@ -118,6 +118,9 @@ class Associator:
         self._retire(frame_index, detections)
         for row in unmatched:
             self._begin(row, detections, boxes, confirmed=first)
+        filters = [t.filter for t in self._tracklets]
+        for tracklet, box in zip(self._tracklets, boxes_of(filters), strict=True):
+            tracklet.box = box
         self._merge_duplicates()
         matched = [t for t in self._tracklets if t.state is State.TRACKED and t.detection >= 0]
         self._bank.update(self._tracklets, features)
@@ -175,8 +178,8 @@ class Associator:
     def _with_classes(
         self, cost: Cost, tracklets: Sequence[Tracklet], detections: Detections
     ) -> Cost:
-        apart = self._config.classes_apart
-        return cost + class_costs(tracklets, detections.classes, apart=apart)
+        own = np.array([t.class_id for t in tracklets], np.int64)[:, None]
+        return cost + class_costs(own, detections.classes, apart=self._config.classes_apart)
 
     def _fuse_motion(
         self, cost: Cost, tracklets: Sequence[Tracklet], boxes_xyah: npt.NDArray[np.float64]
@@ -261,11 +264,11 @@ class Associator:
         lost = [t for t in self._tracklets if t.state is State.LOST]
         if not tracked or not lost:
             return
-        boxes = boxes_of([t.filter for t in (*tracked, *lost)])
+        boxes = np.array([t.box for t in (*tracked, *lost)])
         cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
         if self._config.classes_apart:
-            classes = np.array([t.class_id for t in lost], np.int64)
-            cost += class_costs(tracked, classes, apart=True)
+            one, other = (np.array([t.class_id for t in ts], np.int64) for ts in (tracked, lost))
+            cost += class_costs(one[:, None], other, apart=True)
         near = cost < self._config.duplicate_limit
         gone = set()
         for row, column in zip(*np.nonzero(near), strict=True):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Graphs, to_host
-from .tracklets import ObjectFeatures, select_rows
+from ...runtime.inference.base import Array, Graphs, to_host
+from .tracklets import ObjectFeatures, filled_up, rows_for, select_rows
 
 MOST_BOX_POINTS = 40
 """Objects of more points than this are compared by the graph for masks."""
@@ -22,7 +22,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def rsm_costs(
-    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Array
 ) -> Float32:
     """Cost 1 - RSM of every pair.
 
@@ -40,15 +40,14 @@ def rsm_costs(
         (N, M) float32.
     """
     graph = _graph_for(max(tracks.mask.shape[1], detections.mask.shape[1]))
-    tracks, detections = _without_padding(tracks), _without_padding(detections)
+    tracks, detections = _trimmed(graphs, tracks), _trimmed(graphs, detections)
     n, m = len(tracks.mask), len(detections.mask)
     if not n or not m:
         return np.ones((n, m), np.float32)
     step_n, step_m = _steps(graphs, graph, tracks, detections)
     if step_n >= n and step_m >= m:
-        found = (tracks.points, tracks.mask, detections.points, detections.mask, scale)
-        whole = graphs.run(graph, *found)[0]
-        return whole if isinstance(whole, np.ndarray) else whole.to_host()
+        whole = _run(graphs, graph, tracks, detections, scale)[0]
+        return to_host(whole)[:n, :m]
     of_detections, of_tracks = _reconstructed(graphs, graph, tracks, detections, scale)
     if of_tracks is None:
         # The two sides of RSM are alike: what tracklets give of detections, detections give of
@@ -75,7 +74,7 @@ def _reconstructed(
     graph: str,
     sources: ObjectFeatures,
     targets: ObjectFeatures,
-    scale: Float32,
+    scale: Array,
 ) -> tuple[Float32, Float32 | None]:
     """Cosines of M targets with what each of N sources gives of them, in several calls.
 
@@ -92,9 +91,11 @@ def _reconstructed(
     cosines = []
     for low in range(0, m, step_m):
         part = _part(graphs, targets, low, min(low + step_m, m))
-        against = part.points, part.mask, scale
         found = [
-            [to_host(array) for array in graphs.run(graph, some.points, some.mask, *against)[1:]]
+            [
+                to_host(array)[: len(some.mask), : len(part.mask)]
+                for array in _run(graphs, graph, some, part, scale)[1:]
+            ]
             for some in parts
         ]
         of_sources, level, dot, square = (
@@ -115,15 +116,37 @@ def _graph_for(points: int) -> str:
     return "rsm" if points <= MOST_BOX_POINTS else "rsm_masks"
 
 
-def _without_padding(objects: ObjectFeatures) -> ObjectFeatures:
+def _run(
+    graphs: Graphs, graph: str, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Array
+) -> tuple[Array, ...]:
+    """One call; the result has a row or column for everything that stacks were filled up with."""
+    points, mask = _feeds(graphs, graph, 0, tracks)
+    return graphs.run(graph, points, mask, *_feeds(graphs, graph, 2, detections), scale)
+
+
+def _feeds(
+    graphs: Graphs, graph: str, input_index: int, objects: ObjectFeatures
+) -> tuple[Array, Float32]:
+    """Points and mask of as many rows as the graph should be given; those added have no point."""
+    most = graphs.limit(graph, input_index, 0)
+    if most is not None and objects.rows > most:
+        # What they were filled up to for one graph is too much for another.
+        objects = select_rows(graphs, [objects], np.arange(len(objects.mask)), most)
+    if not isinstance(objects.points, np.ndarray):
+        return objects.points, filled_up(objects.mask, objects.rows)
+    rows = rows_for(graphs, graph, input_index, len(objects.mask))
+    return filled_up(objects.points, rows), filled_up(objects.mask, rows)
+
+
+def _trimmed(graphs: Graphs, objects: ObjectFeatures) -> ObjectFeatures:
     """The same objects without the points that all of them lack at the end.
 
     Masks are padded to the largest number of points that any could have, which is a multiple of
     what small ones need.  On a device they stay as they are: there, cutting is another graph.
     """
     used = np.flatnonzero(objects.mask.any(axis=0))
-    points = max(1, int(used[-1]) + 1 if len(used) else 0)
-    if points == objects.mask.shape[1] or not isinstance(objects.points, np.ndarray):
+    points = graphs.filled(max(1, int(used[-1]) + 1 if len(used) else 0))
+    if points >= objects.mask.shape[1] or not isinstance(objects.points, np.ndarray):
         return objects
     kept = np.ascontiguousarray(objects.points[:, :points])
     return ObjectFeatures(kept, np.ascontiguousarray(objects.mask[:, :points]))
@@ -136,7 +159,7 @@ def _part(graphs: Graphs, objects: ObjectFeatures, low: int, high: int) -> Objec
 
 
 def pooled_costs(
-    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Array
 ) -> Float32:
     """Cost 1 - cosine of the objects' mean points.
 
@@ -154,7 +177,7 @@ def pooled_costs(
 
 
 def flattened_costs(
-    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Float32
+    graphs: Graphs, tracks: ObjectFeatures, detections: ObjectFeatures, scale: Array
 ) -> Float32:
     """Cost 1 - cosine of the objects' points laid end to end; see `pooled_costs`.
 
@@ -167,7 +190,7 @@ def flattened_costs(
 
 def _host_points(objects: ObjectFeatures) -> Float32:
     """(N, P, C) on the host, zero where there is no point."""
-    points: Float32 = to_host(objects.points).astype(np.float32) * objects.mask[..., None]
+    points: Float32 = objects.host_points().astype(np.float32) * objects.mask[..., None]
     return points
 
 
@@ -180,7 +203,7 @@ def _cosine_costs(tracks: Float32, detections: Float32) -> Float32:
     return cost
 
 
-Costs = Callable[[Graphs, ObjectFeatures, ObjectFeatures, Float32], Float32]
+Costs = Callable[[Graphs, ObjectFeatures, ObjectFeatures, Array], Float32]
 
 SIMILARITIES: dict[str, Costs] = {
     "rsm": rsm_costs,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,7 @@ class Tracklet:
         matches: How many it had.
         path: Time in seconds and centre of its latest matches, oldest first.
         votes: How many of each class.
+        box: (4,) left, top, right, bottom in source pixels: of its motion filter after the frame.
     """
 
     id: int
@@ -60,6 +62,7 @@ class Tracklet:
     matches: int = 0
     path: list[tuple[float, float, float]] = field(default_factory=list)
     votes: dict[int, int] = field(default_factory=dict)
+    box: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(4, np.float32))
 
     @property
     def age(self) -> int:
@@ -77,18 +80,16 @@ def vote(tracklet: Tracklet, class_id: int) -> None:
         tracklet.class_id = class_id
 
 
-def follow(
-    tracklet: Tracklet, box_xyah: npt.NDArray[np.float64], time_s: float, oldest_s: float
-) -> None:
+def follow(tracklet: Tracklet, centre_xy: Sequence[float], time_s: float, oldest_s: float) -> None:
     """Note where a tracklet was matched; of earlier places one from before `oldest_s` stays.
 
     Args:
         tracklet: It.
-        box_xyah: (4,) its match: centre x, centre y, width / height, height.
+        centre_xy: Of its match.
         time_s: Now, in seconds.
         oldest_s: In seconds.
     """
-    x, y = box_xyah[:2].tolist()
+    x, y = centre_xy
     path = tracklet.path
     path.append((time_s, x, y))
     while len(path) > 1 and path[1][0] <= oldest_s:
@@ -100,7 +101,7 @@ class ObjectFeatures:
     """Appearance of N objects.
 
     Attributes:
-        points: (N, P, C) unit points.
+        points: (N, P, C) unit points; on a device maybe more rows, which are of no object.
         mask: (N, P) float32, 1 where there is a point; a row of zeros is an object without any.
     """
 
@@ -112,8 +113,42 @@ class ObjectFeatures:
         """(N,) bool: objects with at least one point."""
         return np.asarray(self.mask.any(axis=1), np.bool_)
 
+    @property
+    def rows(self) -> int:
+        """Of `points`: N, or more."""
+        return self.points.shape[0]
 
-def select_rows(graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray) -> ObjectFeatures:
+    def host_points(self) -> npt.NDArray[Any]:
+        """(N, P, C) on the host."""
+        return to_host(self.points)[: len(self.mask)]
+
+
+def rows_for(graphs: Graphs, graph: str, input_index: int, count: int) -> int:
+    """How many rows a stack of `count` objects has where a graph takes it; at least `count`.
+
+    Args:
+        graphs: Runs `graph`, whose engine may take no more than a number of rows.
+        graph: Its name.
+        input_index: Of the stack.
+        count: Of objects.
+    """
+    most = graphs.limit(graph, input_index, 0)
+    wanted = graphs.filled(count)
+    return wanted if most is None else max(count, min(wanted, most))
+
+
+def filled_up(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+    """(rows, …) that begins with an array (N, …), N ≤ rows, and is 0 from there on."""
+    if len(array) == rows:
+        return array
+    whole = np.zeros((rows, *array.shape[1:]), array.dtype)
+    whole[: len(array)] = array
+    return whole
+
+
+def select_rows(
+    graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray, most: int | None = None
+) -> ObjectFeatures:
     """Some of the objects of one or two stacks.
 
     What lies on the host is gathered there. An engine takes stacks up to a size; larger ones are
@@ -122,23 +157,26 @@ def select_rows(graphs: Graphs, stacks: Sequence[ObjectFeatures], rows: IntArray
     Args:
         graphs: Runs `select`.
         stacks: One or two, of as many points an object each.
-        rows: (K,) int64, where the second stack's rows follow the first's.
+        rows: (K,) int64, where the second stack's objects follow the first's.
+        most: Most rows of the result, at least K; None: any number.
     """
     first, last = stacks[0], stacks[-1]
     mask = (first.mask if len(stacks) == 1 else np.concatenate([s.mask for s in stacks]))[rows]
-    sizes = len(first.mask), len(last.mask), len(rows)
-    host = [stack.points for stack in stacks if isinstance(stack.points, np.ndarray)]
-    if len(host) < len(stacks) and not _fits(graphs, sizes):
-        host = [to_host(stack.points) for stack in stacks]
-    if len(host) == len(stacks):
-        return ObjectFeatures(_gathered(host, rows), mask)
+    count = rows_for(graphs, "select", 2, len(rows))
+    count = count if most is None else min(count, most)
+    sizes = first.rows, last.rows, count
+    host = all(isinstance(stack.points, np.ndarray) for stack in stacks)
+    if host or not _fits(graphs, sizes):
+        return ObjectFeatures(_gathered([stack.host_points() for stack in stacks], rows), mask)
+    # The second stack begins after what the first was filled up with.
+    places = np.where(rows < len(first.mask), rows, rows + first.rows - len(first.mask))
     # A graph takes no empty stack: one that is missing is stood in for by the other, whose rows
     # are then not chosen.
-    (points,) = graphs.run("select", first.points, last.points, rows)
+    (points,) = graphs.run("select", first.points, last.points, filled_up(places, count))
     return ObjectFeatures(points, mask)
 
 
-def points_of(graphs: Graphs, graph: str, features: Array, *feeds: Array) -> Array:
+def points_of(graphs: Graphs, graph: str, features: Array, *feeds: npt.NDArray[Any]) -> Array:
     """Points of N objects of a frame, in as many calls as the engine needs.
 
     Args:
@@ -148,17 +186,19 @@ def points_of(graphs: Graphs, graph: str, features: Array, *feeds: Array) -> Arr
         *feeds: Its other inputs, a row an object.
 
     Returns:
-        (N, P, C); on the host where it took several calls.
+        (N, P, C) on the host, where it took several calls too; (N or more, P, C) on a device.
     """
-    count = feeds[0].shape[0]
+    count = len(feeds[0])
     most = graphs.limit(graph, 1, 0) or count
-    if count <= most:
-        return graphs.run(graph, features, *feeds)[0]
-    parts = [
-        graphs.run(graph, features, *(to_host(feed)[low : low + most] for feed in feeds))[0]
-        for low in range(0, count, most)
-    ]
-    return np.concatenate([to_host(part) for part in parts])
+    parts = []
+    for low in range(0, count, most):
+        size = min(most, count - low)
+        rows = rows_for(graphs, graph, 1, size)
+        some = [filled_up(feed[low : low + size], rows) for feed in feeds]
+        parts.append((graphs.run(graph, features, *some)[0], size))
+    if len(parts) == 1:
+        return parts[0][0]
+    return np.concatenate([to_host(part)[:size] for part, size in parts])
 
 
 def _fits(graphs: Graphs, sizes: tuple[int, int, int]) -> bool:
@@ -212,16 +252,3 @@ class FeatureBank:
             self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
         for row, tracklet in enumerate(kept):
             tracklet.row = row
-
-
-@dataclass(slots=True)
-class Work:
-    """What a head gave the backbone, beside the frames that it is given features of.
-
-    Attributes:
-        runs: How many images.
-        pixels: Of all of them.
-    """
-
-    runs: int = 0
-    pixels: int = 0

@@ -81,6 +81,10 @@ class Focus:
         self._usual = stride * short / min(short_side or short, short)
         whole = ceil(self._usual)
         self.whole = Region(0, 0, *self.grid_hw(whole), whole)
+        self.share(objects)
+
+    def share(self, objects: int) -> None:
+        """Divide the budget among so many objects."""
         self._budget = self._numbers.budget * self.whole.rows * self.whole.cols / objects
 
     def grid_hw(self, pitch: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from ...records import Detections, Frame, IntArray
 
-MOTION = "motion"
+BUILT_IN: Mapping[str, tuple[str, ...]] = {"motion": ("masks",)}
+"""Detectors that run no model, by name: what they find beside boxes, `keypoints` or `masks`.
+`open.py` opens them."""
 
 _Self = TypeVar("_Self", bound="Detector")
 
@@ -23,10 +25,12 @@ class Detector(ABC):
         class_names: By class number, empty where a number has none; None where the detector knows
             no names, or each of its `Detections` has its own.
         descriptions: What was recognised of the models' files, in a line each.
+        most: How many objects it finds in a frame at most; None: any number.
     """
 
     class_names: Sequence[str] | None = None
     descriptions: tuple[str, ...] = ()
+    most: int | None = None
 
     @abstractmethod
     def detect(self, frame: Frame) -> Detections:
@@ -61,6 +65,10 @@ class Detector(ABC):
         """`dropped` for people: a line a reason, with the option that decides."""
         return []
 
+    def resize(self, scale: float) -> bool:  # noqa: ARG002
+        """Look at images of so many times the usual side from now on; False: the size is fixed."""
+        return False
+
     def close(self) -> None:
         """Give everything back; may be called twice. By default there is nothing to give back."""
         return
@@ -88,6 +96,7 @@ class PartOfDetector(Detector):
         self._detector = detector
         self.class_names = detector.class_names
         self.descriptions = detector.descriptions
+        self.most = detector.most
 
     def numbered_frames(self) -> tuple[IntArray, int] | None:
         """The detector's."""
@@ -96,6 +105,10 @@ class PartOfDetector(Detector):
     def notes(self, source_frames: int | None = None) -> list[str]:
         """The detector's notes."""
         return self._detector.notes(source_frames)
+
+    def resize(self, scale: float) -> bool:
+        """The detector's."""
+        return self._detector.resize(scale)
 
     def close(self) -> None:
         """Close the detector."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import DetectionError, printable
-from ..paths import check_regular
+from ..formats.text import read_text
 from .classes import COCO_NAMES, names_of
 
 # Ids of COCO's categories that no class has; between them, the 80 classes follow in their order.
@@ -78,10 +78,9 @@ def read_names(path: Path, count: int | None) -> tuple[str, ...]:
     """
     flag = f"--detector-names {path}"
     try:
-        check_regular(path)
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 or UTF-16 text"
         raise DetectionError(f"{flag}: cannot be read: {reason}") from None
     names = _parsed(text, path.suffix.lower())
     if not names:

@@ -172,6 +172,7 @@ class ModelDetector(Detector):
         self._normalisation = find_normalisation(self.recognised.rule.normalise)
         self._canvas = Canvas(self.recognised.rule)
         self._crowded = 0
+        self._scale, self._source_hw = 1.0, SQUARE
 
     def detect(self, frame: Frame) -> Detections:
         """Detections in one frame, best first.
@@ -186,7 +187,7 @@ class ModelDetector(Detector):
             BackendError: The backend failed.
         """
         known = self.recognised
-        network_hw = self._size_hw or self._open_size(frame.size_hw)
+        self._source_hw, network_hw = frame.size_hw, self._network_hw(frame.size_hw)
         image, place = self._canvas.put(frame.image, network_hw)
         feeds = feeds_of(self._engine.spec, known.image, network_hw) or {}
         feeds[known.image.name] = known.image.feed(image, self._normalisation)
@@ -197,6 +198,24 @@ class ModelDetector(Detector):
                 f"expected a model of {known.rule.normalise} images: set --detector-normalise"
             )
         return self._choose(known.layout.decode(outputs, network_hw), place)
+
+    def resize(self, scale: float) -> bool:
+        """See `Detector`; an engine that takes no such size keeps the one it has."""
+        image = self.recognised.image
+        if image.size_hw is not None:
+            return False
+        before, former = self._network_hw(self._source_hw), self._scale
+        self._scale = scale
+        sides = self._network_hw(self._source_hw)
+        place = self._engine.spec.inputs.index(
+            next(tensor for tensor in self._engine.spec.inputs if tensor.name == image.name)
+        )
+        first = image.batched + (not image.channels_last)
+        small = any(side < self._engine.least(place, first + k) for k, side in enumerate(sides))
+        changed = sides != before and not small
+        if not changed:
+            self._scale = former
+        return changed
 
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
         """A note on frames with more detections than are compared."""
@@ -247,6 +266,17 @@ class ModelDetector(Detector):
         self._crowded += 1
         best = np.argsort(-scores[rows], kind="stable")[:MOST_CANDIDATES]
         return np.sort(rows[best])
+
+    def _network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the network's image for a source."""
+        usual = self._size_hw or self._open_size(source_hw)
+        if self._scale == 1.0:
+            return usual
+        multiple, smallest = self.facts.multiple, self.facts.smallest
+        height, width = (
+            max(round(side * self._scale / multiple) * multiple, smallest) for side in usual
+        )
+        return height, width
 
     def _open_size(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the network's image for a source, where nothing fixes them."""

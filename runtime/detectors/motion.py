@@ -96,6 +96,7 @@ class MotionDetector(Detector):
 
     def __init__(self, config: MotionConfig | None = None) -> None:
         self._config = config or MotionConfig()
+        self.most = self._config.max_objects
         self._open = _ellipse(self._config.open_size, self._config.open_size)
         self._close = _ellipse(self._config.close_size, self._config.close_size)
         self._join = _ellipse(self._config.join_width, self._config.join_height)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
 from ..paths import is_model, model_file, model_name
-from .base import MOTION, Detector, MostDetections
+from .base import BUILT_IN, Detector, MostDetections
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -32,6 +32,7 @@ def open_detector(
     calibrate_scores: bool = False,
     default_class: str | None = None,
     strict: bool = False,
+    source_frames: int | None = None,
     max_detections: int | None = None,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
@@ -58,6 +59,7 @@ def open_detector(
         default_class: Name of the class of a file's detections that have none; see
             `formats.detections.open_detections`.
         strict: Whether a file is taken at its word, see `formats.text.ReadOptions`.
+        source_frames: How many frames the source has; None where that is not certain.
         max_detections: How many in a frame at most, the highest scores; None: any number.
 
     Raises:
@@ -71,8 +73,10 @@ def open_detector(
         )
     model = _open_model(pose_model, mask_model, backend, threads)
     try:
-        if detector is None or detector == MOTION or detections is not None:
-            boxes = _open_boxes(detections, detector, calibrate_scores, default_class, strict)
+        if detector is None or detector in BUILT_IN or detections is not None:
+            boxes = _open_boxes(
+                detections, detector, calibrate_scores, default_class, strict, source_frames
+            )
         else:
             from .model import ModelSettings, open_model
 
@@ -85,7 +89,7 @@ def open_detector(
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
         boxes = _of_classes(boxes, classes, people=model is not None)
-        if max_detections is not None:
+        if max_detections is not None and (boxes.most is None or boxes.most > max_detections):
             boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
         if model is not None:
@@ -140,6 +144,7 @@ def _open_boxes(
     calibrate_scores: bool,
     default_class: str | None,
     strict: bool,
+    source_frames: int | None,
 ) -> Detector:
     """What a file holds, or what moves."""
     if detector is None and detections is not None:
@@ -150,6 +155,7 @@ def _open_boxes(
             calibrate_scores=calibrate_scores,
             default_class=default_class,
             strict=strict,
+            source_frames=source_frames,
         )
     if detector is None or detections is not None:
         raise DetectionError(

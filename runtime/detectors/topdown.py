@@ -413,6 +413,10 @@ class TopDownDetector(Detector):
         """Those of the first step."""
         return self._boxes.drop_notes()
 
+    def resize(self, scale: float) -> bool:
+        """That of the first step; crops have one size."""
+        return self._boxes.resize(scale)
+
     def close(self) -> None:
         """Give both back."""
         self._boxes.close()

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DetectionError
+from ...errors import DetectionError, count
 from ...records import Detections, FloatArray, Frame, IntArray
 from ..sources.base import LAST_FRAME
 from .keypoints import (
@@ -41,7 +41,7 @@ from .keypoints import (
     score_of,
 )
 from .reading.named import NamedFrames, NamedTable
-from .text import DamagedRows, ReadOptions, TableFile, beyond_the_end, count, read_text
+from .text import DamagedRows, ReadOptions, TableFile, beyond_the_end, read_text
 
 _LARGEST_NAMED = 1 << 20
 
@@ -76,7 +76,7 @@ class CocoFile(TableFile):
         damaged = DamagedRows(path, "entry", options.strict)
         images, places, rows, self._bare = read_coco(path, damaged)
         rows = _of_default_class(rows, options.default_class)
-        self._first_image = 0 if (images == 0).any() else 1
+        self._first_image = options.first_of(images)
         super().__init__(
             path, images, rows, places, place="entry", damaged=damaged, options=options
         )
@@ -119,7 +119,8 @@ class CocoFile(TableFile):
         """See `Detector.numbered_frames`; None where `image_id` is no number of a frame."""
         if self._largest > LAST_FRAME:
             return None
-        return np.unique(self._frames) - self._first_image, self._first_image
+        positions = np.unique(self._frames) - self._first_image
+        return positions[positions >= 0], self._first_image
 
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on what was left out; see `TableFile.notes`."""
@@ -140,6 +141,11 @@ class CocoFile(TableFile):
                 )
         else:
             frames = self._frames - self._first_image
+            if stray := int(np.count_nonzero(frames < 0)):
+                notes.append(
+                    f"{count(stray, 'entry', 'entries')} of {self.path} for image_id 0 not used: "
+                    "the other images go together and count from 1"
+                )
             notes += beyond_the_end(self.path, frames, source_frames, self._first_image)
         return notes
 

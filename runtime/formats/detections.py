@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ...errors import DetectionError
 from ..paths import is_folder
-from .text import DetectionFile, ReadOptions, parse_number, read_lines
+from .text import DetectionFile, ReadOptions, UnreadableError, parse_number, read_lines
 
 
 def _mot(path: Path, options: ReadOptions) -> DetectionFile:
@@ -103,6 +104,7 @@ def open_detections(
     calibrate_scores: bool = False,
     default_class: str | None = None,
     strict: bool = False,
+    source_frames: int | None = None,
 ) -> DetectionFile:
     """Read a file or folder of detections.
 
@@ -113,14 +115,24 @@ def open_detections(
         calibrate_scores: Whether raw scores become probabilities.
         default_class: Name of the class of detections for which the file says none.
         strict: Whether a damaged row is an error and nothing is reinterpreted.
+        source_frames: How many frames the source has.
 
     Raises:
         DetectionError: The file is absent, damaged, or of no known format.
     """
-    name = file_format or find_format(path)
+    options = ReadOptions(calibrate_scores, default_class, strict, first_frame, source_frames)
+    try:
+        return _read(path, file_format or find_format(path), options)
+    except UnreadableError as error:
+        raise DetectionError(
+            f"--detections {error}; expected a file or folder of one of the formats in "
+            "docs/formats.md"
+        ) from error
+
+
+def _read(path: Path, name: str, options: ReadOptions) -> DetectionFile:
     if name not in FILE_FORMATS:
         raise DetectionError(f"format {name!r}: expected one of {', '.join(FILE_FORMATS)}")
-    options = ReadOptions(calibrate_scores, default_class, strict, first_frame)
     return FILE_FORMATS[name](path, options)
 
 
@@ -200,10 +212,27 @@ def _json_format(path: Path) -> str:
     if not results:
         if is_openpose(data):
             return "openpose"
-        return "coco" if is_coco_file(data) else "posetrack"
+        if is_coco_file(data):
+            return "coco"
+        if not isinstance(data, dict) or not {"images", "annotations"} & set(data):
+            raise DetectionError(
+                f"--detections {path}: JSON of no known format, {_looks_like(data)}; expected a "
+                "list of COCO results or of objects with frame, x_min, y_min, x_max and y_max, or "
+                "an object with images and annotations (docs/formats.md)"
+            )
+        return "posetrack"
     if is_alphapose(data):
         return "alphapose"
     if has_named_images(data):
         return "coco"
     names = {str(name) for row in data[:3] if isinstance(row, dict) for name in row}
     return "columns" if has_boxes(names) and not names & {"image_id", "bbox"} else "coco-results"
+
+
+def _looks_like(data: Any) -> str:
+    """What a value of JSON is, for a message."""
+    if isinstance(data, dict):
+        return f"an object with {', '.join(map(repr, list(data)[:5])) or 'nothing'}"
+    if isinstance(data, list):
+        return f"a list of {type(data[0]).__name__}" if data else "an empty list"
+    return f"a single {type(data).__name__}"

@@ -38,8 +38,8 @@ def is_benchmark_file(path: Path) -> bool:
 def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:
     """Read a MOTChallenge file whole.
 
-    Frames count from 1, or from 0 where one is 0, with a note.  A first line without any number is
-    a header and passed over.
+    Frames count from 1, or from 0, with a note, see `reading.plausible.counts_from_zero`.  A first
+    line without any number is a header and passed over.
 
     Args:
         path: The file.
@@ -76,17 +76,19 @@ def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:
     if default_class is not None:
         classes[classes < 0] = 0
     frames = table[:, 0].astype(np.int64)
-    first, remarks = first_frame_of(path, frames)
+    first = options.first_of(frames)
+    counted = damaged.add_stray(frames, first, places.tolist())
+    rows_read = Detections(
+        *(boxes, scores, classes),
+        class_names=None if default_class is None else (default_class,),
+    )
     return TableFile(
         path,
-        frames - first,
-        Detections(
-            *(boxes, scores, classes),
-            class_names=None if default_class is None else (default_class,),
-        ),
-        places,
+        frames[counted] - first,
+        rows_read[counted],
+        places[counted],
         first_frame=first,
-        remarks=remarks,
+        remarks=[] if first else [f"the frames of {path} count from 0"],
         damaged=damaged,
         options=options,
         origin=1.0,
@@ -100,24 +102,29 @@ def is_header(text: str) -> bool:
 
 
 def split_row(text: str) -> list[str]:
-    """The fields of a row; a separator at its end is passed over."""
-    fields = _SEPARATOR.split(text)
+    """The fields of a row, without quotation marks; a separator at its end is passed over.
+
+    Where semicolons or tabs separate, commas are decimal points, as spreadsheets write them in
+    half of the world.
+    """
+    text = text.replace('"', "")
+    between = next((mark for mark in ";\t" if mark in text), None)
+    if between is None:
+        fields = _SEPARATOR.split(text)
+    else:
+        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
+        fields = [field.strip(" ,") for field in text.split(between)]
     while fields and not fields[-1]:
         fields.pop()
     return fields
-
-
-def first_frame_of(path: Path, frames: IntArray) -> tuple[int, list[str]]:
-    """The number of the first frame in a file that should count from 1, and the note on it."""
-    if not (frames == 0).any():
-        return 1, []
-    return 0, [f"the frames of {path} count from 0"]
 
 
 def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
     fields = split_row(text)
     values = [parse_number(field) for field in fields]
     numbers = [value for value in values if value is not None]
+    if len(fields) < 6 and len(numbers) == len(fields):
+        raise row_error(path, line, f"expected {_COLUMNS}, not {len(fields)} columns", text)
     if len(numbers) < max(6, len(fields)):
         raise row_error(path, line, f"expected finite numbers {_COLUMNS}", text)
     if numbers[0] != int(numbers[0]) or numbers[0] < 0:
@@ -265,7 +272,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parse(path: Path, line: int, text: str) -> MotRow:
-    fields = _SEPARATOR.split(text)
+    fields = split_row(text)
     numbers = [value for value in map(parse_number, fields) if value is not None]
     if len(numbers) < max(6, len(fields)):
         raise row_error(path, line, "expected finite numbers frame,id,x,y,w,h[,...]", text)

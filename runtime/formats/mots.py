@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DetectionError, OutputError
+from ...errors import DetectionError, OutputError, count
 from ...records import BoolArray, Detections, Frame, IntArray, Tracks
 from ..boxes import mask_boxes
 from ..writers.base import RowWriter
@@ -18,7 +18,6 @@ from .text import (
     DetectionFile,
     ReadOptions,
     beyond_the_end,
-    count,
     parse_whole,
     read_lines,
     row_error,
@@ -74,7 +73,10 @@ class MotsFile(DetectionFile):
         self._damaged = DamagedRows(path, strict=options.strict)
         rows, self._empty_lines = read_mots_rows(path, self._damaged)
         if first_frame is None:
-            first_frame = 0 if any(row.frame == 0 for row in rows) else 1
+            frames = np.array([row.frame for row in rows], np.int64)
+            first_frame = options.first_of(frames)
+            counted = self._damaged.add_stray(frames, first_frame, [row.line for row in rows])
+            rows = [row for row, kept in zip(rows, counted, strict=True) if kept]
         self._first_frame = first_frame
         self._sizes: dict[tuple[int, int], int] = {}
         self._by_frame: dict[int, list[MotsRow]] = {}

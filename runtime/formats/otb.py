@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ...errors import DetectionError, OutputError
 from ...records import Frame, Tracks
 from ..boxes import xyxy_to_xywh
-from ..paths import check_regular
 from ..writers.base import RowWriter
+from .text import read_text
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in source pixels, from 0."""
@@ -32,8 +32,7 @@ def read_otb_boxes(path: Path) -> npt.NDArray[np.float64]:
         DetectionError: Not readable, or a row is not four numbers (file and line are named).
     """
     try:
-        check_regular(path)
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise DetectionError(
             f"{path} cannot be read ({error.strerror}): give a file of x,y,w,h rows, or X,Y,W,H"

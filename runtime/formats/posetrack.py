@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DetectionError
+from ...errors import DetectionError, count
 from ...records import Detections, Frame, IntArray, Tracks
 from ..boxes import xyxy_to_xywh
 from ..writers.base import RowWriter, WriterBase, output_error
@@ -30,7 +30,7 @@ from .keypoints import (
     score_of,
     seen_joints,
 )
-from .text import DamagedRows, ReadOptions, TableFile, count
+from .text import DamagedRows, ReadOptions, TableFile
 
 
 class PosetrackFile(TableFile):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import DetectionError
+from ...errors import DetectionError, count
 from ...records import BoolArray, Detections, FloatArray, Frame, IntArray
 from ..boxes import rows_in_image, valid_rows
 from ..detectors.base import Detector
@@ -35,13 +35,28 @@ class ReadOptions:
             are of class 0; None: not known.
         strict: Take the file at its word: a damaged row is an error, and nothing is merged or
             reinterpreted.
-        first_frame: Number of the first frame in a MOTS file, 0 or 1; None finds out.
+        first_frame: Number of the first frame, 0 or 1; None finds out.
+        source_frames: How many frames the source has; None where that is not certain.
     """
 
     calibrate_scores: bool = False
     default_class: str | None = None
     strict: bool = False
     first_frame: int | None = None
+    source_frames: int | None = None
+
+    def first_of(self, frames: IntArray) -> int:
+        """The number that a file gives to the source's first frame, which should be 1: 1 or 0.
+
+        Args:
+            frames: (M,) the rows' frames.
+        """
+        from .reading.plausible import counts_from_zero
+
+        if self.first_frame is not None:
+            return self.first_frame
+        zero = (frames == 0).any() if self.strict else counts_from_zero(frames, self.source_frames)
+        return int(not zero)
 
 
 class DamagedRows:
@@ -91,6 +106,24 @@ class DamagedRows:
         for row in np.flatnonzero(~good).tolist():
             where = f"{self._path}, {self.place} {places[row]}"
             problem = "box without area, too large or too small for float32"
+            self.add(places[row], DetectionError(f"{where}: {problem}"))
+        return good
+
+    def add_stray(self, frames: IntArray, first: int, places: Sequence[int]) -> BoolArray:
+        """Leave out the rows of a frame 0 in a file that counts from 1.
+
+        Args:
+            frames: (M,) the rows' frames.
+            first: Number of the source's first frame in the file.
+            places: (M,) where the rows stand.
+
+        Returns:
+            (M,) bool: the others.
+        """
+        good = np.asarray(frames >= first, np.bool_)
+        for row in np.flatnonzero(~good).tolist():
+            where = f"{self._path}, {self.place} {places[row]}"
+            problem = "a row of frame 0, and the other frames go together and count from 1"
             self.add(places[row], DetectionError(f"{where}: {problem}"))
         return good
 
@@ -286,11 +319,6 @@ class TableFile(DetectionFile):
         return {reason: number for reason, number in numbers.items() if number}
 
 
-def count(number: int, one: str, many: str) -> str:
-    """`1 box`, `3 boxes`."""
-    return f"{number} {one if number == 1 else many}"
-
-
 def beyond_the_end(path: Path, frames: IntArray, source_frames: int, first_frame: int) -> list[str]:
     """The note on detections for frames that the source does not have; empty if there are none.
 
@@ -350,15 +378,16 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, row
 
 
-def unreadable(path: Path, error: Exception) -> DetectionError:
+class UnreadableError(DetectionError):
+    """A file that is not there, or is not text."""
+
+
+def unreadable(path: Path, error: Exception) -> UnreadableError:
     """The error for a file that cannot be read as text."""
     if isinstance(error, FileNotFoundError):
-        return DetectionError(f"--detections {path}: there is no such file")
+        return UnreadableError(f"{path}: there is no such file")
     reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-    return DetectionError(
-        f"--detections {path} cannot be read: {reason}; expected a file or folder of one of the "
-        "formats in docs/formats.md"
-    )
+    return UnreadableError(f"{path} cannot be read: {reason}")
 
 
 def row_error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -28,6 +28,9 @@ class DeviceArray(Protocol):
     def to_host(self) -> npt.NDArray[Any]:
         """Copy to host memory; waits for the device."""
 
+    def rows(self) -> Sequence[DeviceArray]:
+        """Handles of shape (1, …), one for each row; they keep the memory of all."""
+
 
 Array: TypeAlias = npt.NDArray[Any] | DeviceArray
 """A NumPy array on a CPU backend, a device handle on a GPU backend."""
@@ -38,6 +41,26 @@ HOST_VALUES = 8_000_000
 
 DEVICE_VALUES = 96_000_000
 """Likewise on a GPU, 384 MB: 480p propagates in one run."""
+
+
+OBJECT_COUNTS = (8, 16, 32, 64, 128, 256)
+"""What a GPU's stacks of objects are filled up to: a number of objects that changes in every frame
+would otherwise be another shape in every frame, and no recorded launch would ever fit again."""
+
+OBJECT_AXES = frozenset(
+    {"boxes", "objects", "old", "new", "chosen", "tracks", "detections"}
+    | {"mask_tracks", "mask_detections"}
+)
+"""Dynamic dimensions of a bundle's graphs that count objects."""
+
+
+def filled_count(count: int) -> int:
+    """The least of `OBJECT_COUNTS` that holds so many; beyond them, the next multiple of the last.
+
+    Nothing stays nothing.
+    """
+    most = OBJECT_COUNTS[-1]
+    return next((size for size in (0, *OBJECT_COUNTS) if size >= count), -(-count // most) * most)
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:
@@ -138,6 +161,14 @@ class Graphs(Protocol):
     def least(self, graph: str, input_index: int, axis: int) -> int:  # noqa: ARG002
         """The smallest size that a graph takes along an axis of an input."""
         return 1
+
+    def filled(self, count: int) -> int:
+        """How many rows a stack of so many objects should have: some that are none may be added.
+
+        On a GPU few numbers, so that shapes recur; on a CPU, which would compute what was added,
+        the number itself.
+        """
+        return count
 
     def values_at_once(self) -> int:
         """Most float32 values of an inner tensor that a caller should ask one run for.

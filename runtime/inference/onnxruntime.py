@@ -43,15 +43,22 @@ _DTYPES = {
 
 
 class OrtArray:
-    """An array owned by ONNX Runtime, usually on a GPU."""
+    """An array owned by ONNX Runtime, usually on a GPU; or one row of it.
 
-    def __init__(self, value: onnxruntime.OrtValue) -> None:
+    Args:
+        value: The array.
+        row: Which row; None: all of them.
+    """
+
+    def __init__(self, value: onnxruntime.OrtValue, row: int | None = None) -> None:
         self.value = value
+        self._row = row
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
-        return tuple(self.value.shape())
+        sizes = tuple(self.value.shape())
+        return sizes if self._row is None else (1, *sizes[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -61,7 +68,21 @@ class OrtArray:
     def to_host(self) -> npt.NDArray[Any]:
         """Copy to host memory."""
         host: npt.NDArray[Any] = self.value.numpy()
-        return host
+        return host if self._row is None else host[self._row : self._row + 1].copy()
+
+    def rows(self) -> list[OrtArray]:
+        """See `DeviceArray`."""
+        return [OrtArray(self.value, row) for row in range(self.shape[0])]
+
+    def bind(self, binding: onnxruntime.IOBinding, name: str) -> None:
+        """Have a run read it where it is."""
+        if self._row is None:
+            binding.bind_ortvalue_input(name, self.value)
+            return
+        size = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        address = self.value.data_ptr() + self._row * size
+        device = self.value.device_name()
+        binding.bind_input(name, device, 0, self.dtype, list(self.shape), address)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -123,7 +144,7 @@ class OnnxRuntimeEngine(Engine):
     ) -> dict[str, Array]:
         binding = session.io_binding()
         for name, feed in feeds.items():
-            binding.bind_ortvalue_input(name, place_on_device(feed, self._device).value)
+            place_on_device(feed, self._device).bind(binding, name)
         for tensor in self.spec.outputs:
             binding.bind_output(tensor.name, self._device, 0)
         session.run_with_iobinding(binding)

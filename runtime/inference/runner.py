@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import BackendError
 from ..bundle.bundle import Bundle
 from ..bundle.spec import BundleSpec, GraphSpec, TensorSpec
-from .base import DEVICE_VALUES, HOST_VALUES, Array, Engine, Graphs
+from .base import DEVICE_VALUES, HOST_VALUES, Array, Engine, Graphs, filled_count
 from .registry import Backend, open_backend
 
 
@@ -89,6 +89,10 @@ class GraphRunner(Graphs):
     def least(self, graph: str, input_index: int, axis: int) -> int:
         """See `Graphs`."""
         return 1 if self._backend.name == "cpu" else self.engine(graph).least(input_index, axis)
+
+    def filled(self, count: int) -> int:
+        """See `Graphs`."""
+        return count if self._backend.name == "cpu" else filled_count(count)
 
     def values_at_once(self) -> int:
         """See `Graphs`."""

@@ -53,12 +53,7 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     """
     box = parse_box(text)
     if box is None:
-        labels = without_void(read_label_png(Path(text)))
-        if labels.shape != size_hw:
-            raise DetectionError(
-                f"--init {text}: the mask is {labels.shape[1]}x{labels.shape[0]}, the source is "
-                f"{size_hw[1]}x{size_hw[0]} (width x height): give a mask of the first frame's size"
-            )
+        labels = read_mask(Path(text), size_hw)
         if not labels.any():
             raise DetectionError(
                 f"--init {text}: the mask is empty, every pixel is 0: mark the object with another "
@@ -66,6 +61,21 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
             )
         return labels
     return filled_box(box, size_hw, f"--init {text}")
+
+
+def read_mask(path: Path, size_hw: tuple[int, int]) -> UInt8Array:
+    """The labels of a file without DAVIS' void.
+
+    Raises:
+        DetectionError: Not readable, or of another size than (height, width) `size_hw`.
+    """
+    labels = without_void(read_label_png(path))
+    if labels.shape != size_hw:
+        raise DetectionError(
+            f"--init {path}: the mask is {labels.shape[1]}x{labels.shape[0]}, the source is "
+            f"{size_hw[1]}x{size_hw[0]} (width x height): give a mask of the frame's size"
+        )
+    return labels
 
 
 def filled_box(

@@ -13,7 +13,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ...errors import RequestError
+from ...errors import RequestError, SourceError
+from ..sources.redact import token_of
 from .allowance import Allowance
 
 Role = Literal["operator", "viewer"]
@@ -116,17 +117,27 @@ def tokens_for(address: Address, token: str | None, viewer_token: str | None = N
 
     Args:
         address: Where to listen.
-        token: Of `--serve-token`; None: the value of the variable UNITRACK_TOKEN.
+        token: Of `--serve-token`; None: the value of the variable UNITRACK_TOKEN. Either may name
+            a secret, as `redact.token_of` has it.
         viewer_token: Of `--serve-viewer-token`; None: the value of UNITRACK_VIEWER_TOKEN.
 
     Raises:
-        RequestError: See `Tokens.check`.
+        RequestError: See `Tokens.check`; or there is no such secret.
     """
-    operator = os.environ.get(TOKEN_VARIABLE) if token is None else token
-    viewer = os.environ.get(VIEWER_TOKEN_VARIABLE) if viewer_token is None else viewer_token
-    tokens = Tokens(operator or None, viewer or None)
+    tokens = Tokens(
+        _given("--serve-token", TOKEN_VARIABLE, token),
+        _given("--serve-viewer-token", VIEWER_TOKEN_VARIABLE, viewer_token),
+    )
     tokens.check(address)
     return tokens
+
+
+def _given(flag: str, variable: str, text: str | None) -> str | None:
+    where, given = (variable, os.environ.get(variable)) if text is None else (flag, text)
+    try:
+        return token_of(given) if given else None
+    except SourceError as error:
+        raise RequestError(f"{where}: {error}") from None
 
 
 def _check_token(flag: str, token: str) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from ..events import FrameEvent, SourceEvent
-from ..health import ImageHealth
+from ..health import ImageHealth, Pace
 
 METRICS_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Content type of `metrics_text`."""
@@ -65,6 +65,8 @@ class SourceStats:
         self.message = ""
         self.size_hw: tuple[int, int] | None = None
         self.health: ImageHealth | None = None
+        self.pace: Pace | None = None
+        self.detect_every = 1
         self.tracks: dict[str, int] = {}
         self.stage_sums_s: dict[str, float] = {}
         self._recent_s: dict[str, deque[float]] = {}
@@ -83,7 +85,7 @@ class SourceStats:
         self.status = "tracking"
         self._quiet_since = now
         self.size_hw = event.frame.size_hw
-        self.health = event.health
+        self.health, self.pace, self.detect_every = event.health, event.pace, event.detect_every
         self.tracks = {task: len(tracks) for task, tracks in event.tracks.items()}
         self._times.append(now)
         for stage, seconds in event.stages_s.items():
@@ -193,6 +195,21 @@ class _SourceCollector(Collector):
             name: GaugeMetricFamily(f"unitrack_image_{name}", text, labels=by_source)
             for name, text in _HEALTH.items()
         }
+        every = GaugeMetricFamily(
+            "unitrack_detect_every",
+            "In every how manieth frame the detector runs, of live sources.",
+            labels=by_source,
+        )
+        scale = GaugeMetricFamily(
+            "unitrack_image_scale",
+            "Side of the images that models look at, as a share of the usual one.",
+            labels=by_source,
+        )
+        steps = CounterMetricFamily(
+            "unitrack_degrade_steps",
+            "Steps taken to keep up with the source, down and back up.",
+            labels=["source", "direction"],
+        )
         for stats in self._sources:
             label = [stats.source]
             up.add_metric(label, stats.up)
@@ -206,12 +223,17 @@ class _SourceCollector(Collector):
             if stats.health is not None:
                 for name, metric in health.items():
                     metric.add_metric(label, getattr(stats.health, name))
+            if stats.pace is not None:
+                every.add_metric(label, stats.detect_every)
+                scale.add_metric(label, stats.pace.scale)
+                steps.add_metric([stats.source, "down"], stats.pace.down)
+                steps.add_metric([stats.source, "up"], stats.pace.up)
             for task, count in stats.tracks.items():
                 tracks.add_metric([stats.source, task], count)
             for stage, seconds in stats.stage_sums_s.items():
                 stages.add_metric([stats.source, stage], seconds)
-        # Files have no health, and a run of files no such metrics.
-        known = [metric for metric in health.values() if metric.samples]
+        # Files have none of these, and a run of files no such metrics.
+        known = [m for m in (*health.values(), every, scale, steps) if m.samples]
         return [up, status, quiet, frames, dropped, losses, fps, tracks, stages, refused, *known]
 
 

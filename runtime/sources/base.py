@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
+
+import cv2
 
 from ...records import Frame, UInt8Array
 
@@ -42,6 +45,7 @@ class SourceInfo:
         live: Whether frames that are not taken in time are lost.
         numbers: Of images in files: a rising number in each name, by which the names differ; None
             where there are none.
+        counted: Whether `frame_count` was counted, and not made of a duration.
     """
 
     name: str
@@ -51,6 +55,7 @@ class SourceInfo:
     frame_count: int | None
     live: bool
     numbers: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    counted: bool = field(default=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,15 @@ class Capture(Protocol):
 
     def release(self) -> None:
         """Frees the device or connection; called by the thread that reads, or before it starts."""
+
+
+def silence_opencv() -> None:
+    """Keeps OpenCV from writing to the terminal, unless the environment asks for it."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # OpenCV 4 has it by the first name, OpenCV 5 by the second alone.
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+        set_level(0)
 
 
 def known_fps(announced: float | None) -> float | None:

@@ -11,12 +11,12 @@ from typing import BinaryIO, Literal
 
 import av
 
-from ...errors import SourceError
+from ...errors import SourceError, count
 from ...records import Frame, UInt8Array
 from .base import FILE_FPS, SourceInfo
 from .decoder import VideoDecoder
 from .image_files.levels import Levels, Scaling
-from .read_ahead import BrokenOffError, FileSource, size_change
+from .read_ahead import BrokenOffError, FileSource, OneSize
 
 # How much may be missing at the end before it is worth a word: containers that count their frames
 # are off by one or two; the duration of the others may be that of a longer audio track.
@@ -69,12 +69,19 @@ def open_video(
             "pixels: leave it out"
         )
     size_hw = (int(first[0].shape[0]), int(first[0].shape[1]))
-    info = SourceInfo(name, "video", size_hw, fps or decoder.fps, decoder.frame_count, live=False)
+    counted = decoder.counted is not None
+    info = SourceInfo(
+        *(name, "video", size_hw, fps or decoder.fps, decoder.frame_count),
+        live=False,
+        counted=counted,
+    )
     times = FrameTimes(decoder.fps or FILE_FPS)
-    frames = _video_frames(decoder, chain([first], images), info, times, location, fps)
+    one_size = OneSize(name, size_hw)
+    frames = _video_frames(decoder, chain([first], images), one_size, times, location, fps)
 
     def notes() -> list[str]:
-        return [*(times.notes() if fps is None else times.replaced(fps)), *scaling.notes()]
+        of_times = times.notes() if fps is None else times.replaced(fps)
+        return [*of_times, *scaling.notes(), *one_size.notes()]
 
     return FileSource(info, frames, decoder.close, notes)
 
@@ -137,7 +144,8 @@ class FrameTimes:
         if not self._broken:
             return []
         return [
-            f"{self._broken} of {self._frames} frames have no usable timestamp (missing, repeated "
+            f"{self._broken} of {count(self._frames, 'frame', 'frames')} "
+            f"{'has' if self._broken == 1 else 'have'} no usable timestamp (missing, repeated "
             f"or backwards): each was taken to be {float(self._interval_s):.3g} s after the one "
             f"before it ({float(1 / self._interval_s):.4g} frames a second); give the true rate "
             "with --fps"
@@ -156,44 +164,42 @@ class FrameTimes:
 def _video_frames(
     decoder: VideoDecoder,
     images: Iterable[tuple[UInt8Array, Fraction | None]],
-    info: SourceInfo,
+    one_size: OneSize,
     times: FrameTimes,
     location: str,
     fps: float | None,
 ) -> Iterator[Frame]:
-    count, newest = 0, None
+    number, newest = 0, None
     for image, stamp in images:
-        if image.shape[:2] != info.size_hw:
-            raise BrokenOffError(size_change(info, count, image.shape[:2]))
         time_s, newest = times.at(stamp), stamp if newest is None else max(newest, stamp or newest)
-        yield Frame(count, count / fps if fps else time_s, image)
-        count += 1
-    missing = _missing(decoder, location, count, newest)
+        yield Frame(number, number / fps if fps else time_s, one_size.apply(image, number))
+        number += 1
+    missing = _missing(decoder, location, number, newest)
     if missing is not None:
         why = "" if decoder.failure is None else f": {decoder.failure}"
-        raise BrokenOffError(f"{info.name} ended after {missing} (cut off or damaged{why})")
+        raise BrokenOffError(f"{one_size.name} ended after {missing} (cut off or damaged{why})")
 
 
 def _missing(
-    decoder: VideoDecoder, location: str, count: int, newest: Fraction | None
+    decoder: VideoDecoder, location: str, number: int, newest: Fraction | None
 ) -> str | None:
     """What there is of a video that breaks off, and what was announced; None for a whole one.
 
     Args:
         decoder: At its end.
         location: Of the file.
-        count: Frames that came.
+        number: Frames that came.
         newest: The latest timestamp of a frame.
     """
     announced = ""
     if decoder.counted is not None:
-        short = count < decoder.counted - _MISSING_FRAMES
+        short = number < decoder.counted - _MISSING_FRAMES
         announced = f" of {decoder.counted} announced"
     elif decoder.end_s is not None and newest is not None:
         interval_s = 1 / Fraction(decoder.fps or FILE_FPS)
         short = newest + (1 + _MISSING_FRAMES) * interval_s < decoder.end_s - _MISSING_SECONDS
         if short:
-            announced = f" of some {decoder.frame_count or count} announced"
+            announced = f" of some {decoder.frame_count or number} announced"
     else:
         short = False
     remote = "://" in location
@@ -201,10 +207,10 @@ def _missing(
     if decoder.counted is None and (decoder.failure is not None or state == "cut"):
         short = True
     # An edit list may hide what the file holds and counts: nothing is missing if it ends whole.
-    lost = decoder.packets - count
+    lost = decoder.packets - number
     if not short or (state == "whole" and lost <= _MISSING_FRAMES):
         return None
-    return f"{count}{announced} frames"
+    return f"{number}{announced} frames"
 
 
 End = Literal["whole", "cut", "unknown"]

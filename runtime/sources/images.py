@@ -8,15 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from ...errors import SourceError
+from ...errors import SourceError, count
 from ...records import Frame, UInt8Array
 from ..paths import is_folder
-from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key
+from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key, silence_opencv
 from .image_files.decode import count_images, read_images
 from .image_files.levels import Levels, Scaling
 from .image_files.numbering import numbers_in_names
-from .opencv import silence_opencv
-from .read_ahead import BrokenOffError, FileSource, size_change
+from .read_ahead import FileSource, OneSize
 
 
 def images_in_folder(folder: Path, name: str) -> list[Path]:
@@ -30,12 +29,15 @@ def images_in_folder(folder: Path, name: str) -> list[Path]:
     except OSError as error:
         raise SourceError(f"{name}: cannot be read: {error.strerror}") from None
     files = [path for path in entries if not path.is_dir()]
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = list(filter(_is_image, files))
     if images:
         return sorted(images, key=natural_key)
+    folders = sorted(path for path in entries if path.is_dir())
+    inner = next(filter(_holds_image, folders), None)
+    hint = "" if inner is None else f"; {inner} has some"
     raise SourceError(
-        f"{name}: no image in this folder ({len(files)} other files, "
-        f"{len(entries) - len(files)} folders); expected {_suffixes()}"
+        f"{name}: no image in this folder ({count(len(files), 'other file', 'other files')}, "
+        f"{count(len(folders), 'folder', 'folders')}); expected {_suffixes()}{hint}"
     )
 
 
@@ -56,21 +58,32 @@ def images_of_pattern(pattern: str) -> list[Path]:
     )
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _holds_image(folder: Path) -> bool:
+    try:
+        return any(map(_is_image, folder.iterdir()))
+    except OSError:
+        return False
+
+
 def _suffixes() -> str:
     return " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 
 
 # Of these a file may hold several images; so may a PNG, which only its content shows.
-_PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp", ".apng"})
+_PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp", ".apng", ".avif"})
 
 
 def open_images(
     paths: Sequence[Path], name: str, *, fps: float | None = None, levels: Levels | None = None
 ) -> FileSource:
-    """Opens a sequence of images; all of them have the first one's size.
+    """Opens a sequence of images; those of another size are scaled into the first one's.
 
-    A file of several images (TIFF, GIF, WebP, animated PNG) gives a frame for each. Pixels of more
-    than 8 bits are scaled to bytes, all by one rule.
+    A file of several images (TIFF, GIF, WebP, AVIF, animated PNG) gives a frame for each. Pixels
+    of more than 8 bits are scaled to bytes, all by one rule.
 
     Args:
         paths: In order; at least one.
@@ -95,30 +108,37 @@ def open_images(
     image, (_, shown_s) = first
     seconds = shown_s if len(paths) == 1 else None
     rate = fps or (1 / seconds if seconds else FILE_FPS)
-    count = sum(
+    frames_known = sum(
         count_images(path) if len(paths) == 1 or path.suffix.lower() in _PAGED_SUFFIXES else 1
         for path in paths
     )
     size_hw = (int(image.shape[0]), int(image.shape[1]))
-    numbers = numbers_in_names([path.name for path in paths]) if count == len(paths) else None
-    info = SourceInfo(name, "images", size_hw, rate, count, live=False, numbers=numbers)
+    one_each = frames_known == len(paths)
+    numbers = numbers_in_names([path.name for path in paths]) if one_each else None
+    info = SourceInfo(
+        name, "images", size_hw, rate, frames_known, live=False, numbers=numbers, counted=True
+    )
     own_times = bool(seconds) and fps is None
-    frames = _image_frames(chain([first], images), info, 1 / rate, own_times=own_times)
+    one_size = OneSize(name, size_hw)
+    frames = _image_frames(chain([first], images), one_size, 1 / rate, own_times=own_times)
     replaced = [f"--fps {fps:g} in place of the file's own times"] if seconds and fps else []
-    return FileSource(info, frames, lambda: None, lambda: [*replaced, *scaling.notes()])
+
+    def notes() -> list[str]:
+        return [*replaced, *scaling.notes(), *one_size.notes()]
+
+    return FileSource(info, frames, lambda: None, notes)
 
 
 def _image_frames(
     images: Iterable[tuple[UInt8Array, tuple[Path, float | None]]],
-    info: SourceInfo,
+    one_size: OneSize,
     interval_s: float,
     *,
     own_times: bool,
 ) -> Iterator[Frame]:
     time_s = 0.0
     for index, (image, (path, seconds)) in enumerate(images):
-        if image.shape[:2] != info.size_hw:
-            raise BrokenOffError(size_change(info, index, image.shape[:2], f" ({path.name})"))
+        image = one_size.apply(image, index, f" ({path.name})")
         at_s = time_s if own_times else index * interval_s
         # Pages have no names, as the frames of a video have none.
         yield Frame(index, at_s, image, name=path.name if seconds is None else "")

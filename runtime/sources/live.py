@@ -14,12 +14,20 @@ from types import TracebackType
 from typing import Literal
 
 import cv2
+import numpy as np
 
-from ...errors import SourceAbsentError, SourceError
+from ...errors import SourceAbsentError
 from ...records import Frame, UInt8Array
 from ..preprocessing import Letterbox
-from .base import Capture, LiveOptions, SourceCallback, SourceInfo, natural_key
-from .opencv import OpenCVCapture, open_pipeline, silence_opencv
+from .base import (
+    Capture,
+    LiveOptions,
+    SourceCallback,
+    SourceInfo,
+    known_fps,
+    natural_key,
+    silence_opencv,
+)
 from .reconnect import Connection, Timeouts
 from .redact import redact
 
@@ -303,6 +311,27 @@ class LiveSource:
         self._notify(kind, message)
 
 
+class OpenCVCapture:
+    """A `Capture` of what OpenCV reads: V4L2 cameras and GStreamer pipelines."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self.fps = known_fps(capture.get(cv2.CAP_PROP_FPS))
+
+    def read(self) -> UInt8Array | None:
+        """As `Capture.read`.
+
+        Raises:
+            cv2.error: The device failed.
+        """
+        ok, image = self._capture.read()
+        return np.ascontiguousarray(image, np.uint8) if ok and image is not None else None
+
+    def release(self) -> None:
+        """As `Capture.release`."""
+        self._capture.release()
+
+
 def _first_frame(capture: Capture) -> UInt8Array | None:
     for _ in range(_FIRST_READS):
         with contextlib.suppress(cv2.error):
@@ -320,7 +349,7 @@ def open_camera(index: int, options: LiveOptions | None = None) -> LiveSource:
         SourceAbsentError: It is not there or cannot be opened; names the cameras that exist.
     """
     name = f"camera{index}"
-    return _live(name, "camera", partial(_camera, index), options, _no_camera(index))
+    return open_live(name, "camera", partial(_camera, index), options, _no_camera(index))
 
 
 def open_stream(url: str, options: LiveOptions | None = None) -> LiveSource:
@@ -337,42 +366,28 @@ def open_stream(url: str, options: LiveOptions | None = None) -> LiveSource:
         "wrong user or password, or not a video); check it with another player"
     )
     attempt = partial(_stream, url, options.freeze_s)
-    return _live(redact(url), "stream", attempt, options, nothing)
+    return open_live(redact(url), "stream", attempt, options, nothing)
 
 
-def open_gstreamer(
-    pipeline: str,
-    name: str,
-    kind: Literal["camera", "stream"],
-    options: LiveOptions | None = None,
-) -> LiveSource:
-    """Opens a GStreamer pipeline that ends in an appsink.
-
-    Raises:
-        SourceAbsentError: GStreamer refuses it, or it gives no frame.
-        SourceError: OpenCV has no GStreamer.
-    """
-    silence_opencv()
-    first = [open_pipeline(pipeline, name)]
-
-    def attempt() -> Capture | None:
-        if first:
-            return first.pop()
-        try:
-            return open_pipeline(pipeline, name)
-        except SourceError:
-            return None
-
-    return _live(name, kind, attempt, options, "")
-
-
-def _live(
+def open_live(
     name: str,
     kind: Literal["camera", "stream"],
     attempt: Callable[[], Capture | None],
     options: LiveOptions | None,
     nothing: str,
 ) -> LiveSource:
+    """Opens a live source.
+
+    Args:
+        name: What messages call it; no credentials in it.
+        kind: What it is.
+        attempt: Opens a capture, now and after every failure; None where there is nothing.
+        options: Of sources that do not wait.
+        nothing: The error where there is nothing now.
+
+    Raises:
+        SourceAbsentError: There is nothing, or it gives no frame.
+    """
     options = options or LiveOptions()
     silence_opencv()
     capture = attempt()

@@ -141,8 +141,7 @@ def _open_camera(text: str, files: FileOptions, options: LiveOptions) -> PolledS
 
 
 def _open_csi(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
-    from .live import open_gstreamer
-    from .opencv import csi_pipeline
+    from .gstreamer import csi_pipeline, open_gstreamer
 
     _refuse_file_options(text, files)
     match = _CSI.match(text)
@@ -150,8 +149,7 @@ def _open_csi(text: str, files: FileOptions, options: LiveOptions) -> PolledSour
 
 
 def _open_gst(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
-    from .live import open_gstreamer
-    from .opencv import with_sink
+    from .gstreamer import open_gstreamer, with_sink
 
     _refuse_file_options(text, files)
     pipeline = text[len(_GST) :].strip()

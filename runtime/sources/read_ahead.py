@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import cv2
 
 from ...errors import SourceError, UnitrackError
-from ...records import Frame
+from ...records import Frame, UInt8Array
+from ..preprocessing import Letterbox
 from .base import SourceInfo
 from .redact import redact
 
@@ -142,10 +143,49 @@ class FileSource:
                 self._changed.notify_all()
 
 
-def size_change(info: SourceInfo, index: int, got_hw: Sequence[int], frame: str = "") -> str:
-    """The message for a source that ends at frame `index` since its size becomes `got_hw`."""
-    height, width = info.size_hw or (0, 0)
-    return (
-        f"{info.name} changes size at frame {index}{frame} from {width}x{height} to "
-        f"{got_hw[1]}x{got_hw[0]} (width x height); the {index} frames before it were kept"
-    )
+class OneSize:
+    """Gives all images of a source the size of its first one, and says which had another.
+
+    Args:
+        name: The source's.
+        size_hw: Height and width of the first image.
+
+    Attributes:
+        name: The source's, for messages.
+    """
+
+    def __init__(self, name: str, size_hw: tuple[int, int]) -> None:
+        self.name, self._size_hw = name, size_hw
+        self._scaled = 0
+        self._first = ""
+
+    def apply(self, image: UInt8Array, index: int, place: str = "") -> UInt8Array:
+        """The image itself, or scaled into the size with its ratio kept.
+
+        Args:
+            image: (H, W, 3) uint8.
+            index: Of its frame.
+            place: Where it comes from, behind the frame in the note.
+        """
+        height, width = image.shape[:2]
+        if (height, width) == self._size_hw:
+            return image
+        if not self._scaled:
+            first = f"{self._size_hw[1]}x{self._size_hw[0]}"
+            self._first = f"at frame {index}{place} from {first} to {width}x{height}"
+        self._scaled += 1
+        return Letterbox.fit((height, width), self._size_hw).apply(image)
+
+    def notes(self) -> list[str]:
+        """One line where an image had another size."""
+        if not self._scaled:
+            return []
+        frames = (
+            "1 frame of another size was"
+            if self._scaled == 1
+            else (f"{self._scaled} frames of another size were")
+        )
+        return [
+            f"{self.name} changes size {self._first} (width x height): {frames} scaled into the "
+            "first size, in whose pixels the results are, and boxes of --detections are taken"
+        ]

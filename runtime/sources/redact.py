@@ -70,6 +70,25 @@ def with_secrets(text: str, environment: Mapping[str, str] | None = None) -> str
     return _PLACE.sub(fill, text)
 
 
+def token_of(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """What a text stands for that is a secret as a whole: itself, or what `{secret:NAME}` names.
+
+    Args:
+        text: Of a user.
+        environment: Variables; None: this process's.
+
+    Raises:
+        SourceError: There is no such secret, or the text names one and holds something else too.
+    """
+    match = _PLACE.fullmatch(text)
+    if match is not None:
+        return _secret(match[1], os.environ if environment is None else environment)
+    if "{secret:" in text:
+        # As it stands it would be a secret that anybody can guess.
+        raise SourceError("expected {secret:NAME} and nothing beside it, or no '{secret:'")
+    return text
+
+
 def _secret(name: str, environment: Mapping[str, str]) -> str:
     variable = "UNITRACK_SECRET_" + re.sub(r"\W", "_", name).upper()
     folder = environment.get("CREDENTIALS_DIRECTORY")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -77,9 +78,8 @@ class OutputFolder:
         if not self.path.is_dir():
             return
         _remove_results(self.path)
-        for folder in (*(found for found, _ in _result_folders(self.path)), self.path):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def close(self) -> None:
         """Let other runs have the folder. May be called again."""
@@ -92,7 +92,7 @@ class OutputFolder:
 
 
 def _check_inputs(folder: Path, inputs: Collection[Path]) -> None:
-    cleared = [*_results(folder), *(results for results, _ in _result_folders(folder))]
+    cleared = [*_results(folder), *_result_folders(folder)]
     for path in inputs:
         if any(is_same(entry, path) for entry in cleared):
             raise OutputError(
@@ -102,23 +102,43 @@ def _check_inputs(folder: Path, inputs: Collection[Path]) -> None:
 
 
 def _remove_results(folder: Path) -> None:
+    """Remove what a run wrote into a folder, and its folders of results that are then empty."""
+    folders = _result_folders(folder)
     for entry in _results(folder):
         entry.unlink()
+    for results in reversed(folders):
+        if not any(results.iterdir()):
+            results.rmdir()
 
 
 def _results(folder: Path) -> list[Path]:
-    """The files in a folder that a run writes."""
-    found = [entry for entry in folder.iterdir() if _WRITTEN.fullmatch(entry.name)]
-    for results, written in _result_folders(folder):
-        found += [entry for entry in results.iterdir() if written.fullmatch(entry.name)]
+    """The files that a run wrote into a folder and into those of its sources and tasks in it."""
+    found = []
+    for path, written in {folder: _WRITTEN, **_result_folders(folder)}.items():
+        found += [entry for entry in path.iterdir() if written.fullmatch(entry.name)]
     return [entry for entry in found if not entry.is_dir()]
 
 
-def _result_folders(folder: Path) -> list[tuple[Path, re.Pattern[str]]]:
-    """The folders of results in a folder, and the names of what a run writes into each."""
-    return [
-        (entry, written)
-        for entry in folder.iterdir()
-        for name, written in _FOLDERS
-        if name.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink()
-    ]
+def _result_folders(folder: Path) -> dict[Path, re.Pattern[str]]:
+    """The folders of results in a folder, outer ones first, and the names of what a run writes."""
+    parts = _parts(folder)
+    found: dict[Path, re.Pattern[str]] = {}
+    for entry in folder.iterdir():
+        if not entry.is_dir() or entry.is_symlink():
+            continue
+        if entry.name in parts:
+            found |= {entry: _WRITTEN, **_result_folders(entry)}
+        for name, written in _FOLDERS:
+            if name.fullmatch(entry.name):
+                found[entry] = written
+    return found
+
+
+def _parts(folder: Path) -> set[str]:
+    """The folders of sources and of tasks that a run made in a folder, as its `run.json` says."""
+    try:
+        data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    tables = [data.get(key) for key in ("sources", "tasks")] if isinstance(data, dict) else []
+    return {name for table in tables if isinstance(table, dict) for name in table}

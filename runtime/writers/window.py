@@ -10,7 +10,7 @@ import cv2
 
 from ...errors import OutputError
 from ...records import Frame, Tracks, UInt8Array
-from ..signals import StopRequest
+from ..events import StopRequest
 from .base import WriterBase
 
 _QUIT_KEYS = (ord("q"), 27)

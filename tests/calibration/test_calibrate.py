@@ -25,7 +25,8 @@ from unitrack_edge.evaluation.runner.validation import Comparison
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
-from ..support.calibration_bundle import (
+from ..support.command_line import run_cli
+from ..support.models.calibration_bundle import (
     NAMES,
     make_image,
     rewrite,
@@ -33,7 +34,6 @@ from ..support.calibration_bundle import (
     write_backbone_bundle,
     write_images,
 )
-from ..support.command_line import run_cli
 from ..support.tolerance import sum_error
 
 REPORTS = {"report.md", "report.json", "drift.png"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +10,8 @@ pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 from unitrack_edge.calibration.frames import FEWEST, sample_frames, shrunk
 from unitrack_edge.errors import CalibrationError, RequestError, SourceError
 
-from ..support.calibration_bundle import make_image, write_images
+from ..support.models.calibration_bundle import make_image, write_images
+from ..support.video_files import write_video
 
 
 def clip(first_seed, frames, height=64, width=96):
@@ -116,9 +116,10 @@ def test_a_frame_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_source_that_breaks_off_is_refused(tmp_path):
-    source = write_images(tmp_path / "clip", [make_image(seed) for seed in range(10)])
-    cv2.imwrite(str(source / "005.png"), make_image(5, 32, 32))
-    with pytest.raises(SourceError, match=r"changes size at frame 5 .*leave it out or repair it"):
+    images = [make_image(seed) for seed in range(20)]
+    source = write_video(tmp_path / "clip.avi", images, "mjpeg", "yuvj420p")
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with pytest.raises(SourceError, match=r"of 20 announced .*leave it out or repair it"):
         sample_frames([str(source)], 16)
 
 

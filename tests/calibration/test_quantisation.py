@@ -24,7 +24,7 @@ from unitrack_edge.calibration.search import Judge, Quantiser, float_layers, sen
 from unitrack_edge.errors import CalibrationError
 
 from ..reference.int8_plain import convolution, rounded, rounded_weights
-from ..support.calibration_bundle import (
+from ..support.models.calibration_bundle import (
     CHANNELS,
     NAMES,
     make_image,

@@ -10,8 +10,8 @@ pytest.importorskip("onnx", reason="extra 'calibrate'")
 
 from unitrack_edge.benchmarks.int8_backbone import main as compare
 
-from ..support.calibration_bundle import rewrite
 from ..support.command_line import run_cli
+from ..support.models.calibration_bundle import rewrite
 
 UNSEEN = (
     "mot/TUD-Campus/img1",

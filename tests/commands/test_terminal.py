@@ -86,3 +86,26 @@ def test_what_can_be_shown_is_left_as_it_is():
     text = "bundles/größe – 人 é 100 % [red]"
     assert printable(text) == text
     assert printable("two\nlines") == "two lines"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("trak", "No such command 'trak': did you mean 'track'?"),
+        ("compare-tracker", "did you mean 'compare-trackers'?"),
+        ("xyzzy", "No such command 'xyzzy': expected track, export, build"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_told_from_the_nearest(typed, said):
+    ran = CliRunner().invoke(cli.main, [typed, "video.mp4"])
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_help_shows_defaults_and_choices():
+    said = CliRunner().invoke(cli.main, ["track", "--help"]).output
+    assert "(memory" not in said
+    assert "[default: memory: 0.1]" in " ".join(said.split())
+    assert "--mot-similarity [rsm|pooled|flattened]" in said
+    assert "--sot-head [dcf|xcorr]" in said

@@ -1,79 +1,26 @@
-"""`cli track`: what it writes, and one clear line for everything that is wrong."""
+"""`cli track`: what it writes, and what becomes of bad sources, detections and masks."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import resource
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.commands.console import bundles
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
-from unitrack_edge.runtime.bundle.bundle import SPEC_FILE
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
 from unitrack_edge.tracking.config import default_output
 
-from ..support.command_line import check_error, report_of, rows_of, run_cli, video_of
+from ..support.command_line import report_of, rows_of, run_cli, video_of
+from ..support.track_runs import FRAMES, HEIGHT, NETWORK, WIDTH, motion_jpeg, refused
 
-FRAMES, HEIGHT, WIDTH = 12, 96, 160
-NETWORK = ("--mot-height", HEIGHT, "--mot-width", WIDTH)
 STAGES = ("read", "letterbox", "backbone", "head", "latency", "write")
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    config = SceneConfig(frames=FRAMES, height=HEIGHT, width=WIDTH, objects=3)
-    return write_scene(Scene(config), tmp_path_factory.mktemp("cli") / "clip")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """The same clip as images."""
-    config = SceneConfig(frames=FRAMES, height=HEIGHT, width=WIDTH, objects=3)
-    return write_scene(Scene(config), tmp_path_factory.mktemp("cli") / "images", form="images")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """Runs happen in a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def mot(clip, quick_bundle, here):
-    """Runs task mot into a folder; keywords stand for other options."""
-
-    def run(*more, source=clip.source, detections=clip.detections, bundle=quick_bundle.path, **kw):
-        output = kw.pop("output", here / "out")
-        seen = () if detections is None else ("--detections", detections)
-        options = ("--task", "mot", "--bundle", bundle, *seen, "--output", output, *NETWORK)
-        return run_cli("track", source, *options, *more, **kw)
-
-    return run
-
-
-@pytest.fixture
-def vos(clip, lite_bundle, here):
-    def run(*more, source=clip.source, init=clip.init_mask, output=here / "out", **kw):
-        options = ("--task", "vos", "--bundle", lite_bundle.path, "--output", output)
-        return run_cli("track", source, *options, "--init", init, *more, **kw)
-
-    return run
+pytestmark = pytest.mark.usefixtures("here")
 
 
 # What is written.
@@ -248,94 +195,33 @@ def test_default_output_of_several_sources():
     assert default_output(["camera0", "b.mp4", "c.mp4"], "mot") == Path("runs") / "3-sources-mot"
 
 
-# Requests that contradict themselves: status 2, and nothing is written.
+def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bundle):
+    pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
+    from ..support.models.detector_graphs import write_detector
 
-WRONG_USAGE = {
-    "no task": (["clip.mp4"], "Missing option '--task'"),
-    "unknown task": (["clip.mp4", "--task", "dance"], "'dance' is not one of"),
-    "no source": (["--task", "mot"], "Missing argument 'SOURCE"),
-    "unknown option": (["a", "--task", "mot", "--speed", "9"], "--speed"),
-    "vos without a mask": (["a", "--task", "vos"], "--init MASK.png, X,Y,W,H"),
-    "vos with detections": (
-        ["a", "--task", "vos", "--init", "m.png", "--detections", "d.txt"],
-        "takes no detections",
-    ),
-    "mot with a mask": (
-        ["a", "--task", "mot", "--detector", "motion", "--init", "m.png"],
-        "takes no --init",
-    ),
-    "detections of one source alone": (
-        ["a", "b", "--task", "mot", "--detections", "d.txt", "--detections", ""],
-        "b has no --detections and other sources have",
-    ),
-    "one mask for two sources": (
-        ["a", "b", "--task", "vos", "--init", "m.png"],
-        "give it once each, in their order, or once with {name} in it",
-    ),
-    "no time at all": (
-        ["a", "--task", "mot", "--detector", "motion", "--reconnect-after", "0"],
-        "expected seconds above 0",
-    ),
-    "negative patience": (
-        ["a", "--task", "mot", "--detector", "motion", "--give-up", "-1"],
-        "expected seconds of 0 or more",
-    ),
-    "two detectors": (
-        ["a", "--task", "mot", "--detections", "d.txt", "--detector", "motion"],
-        "got both",
-    ),
-    "no frame at all": (
-        ["a", "--task", "mot", "--detector", "motion", "--max-frames", "0"],
-        "--max-frames 0: expected 1 or more",
-    ),
-    "two bundles": (
-        ["a", "--task", "mot", "--detector", "motion", "--bundle", "b", "--backbone", "c"],
-        "--bundle and --backbone",
-    ),
-    "classes": (
-        ["a", "--task", "mot", "--detector", "m.onnx", "--detector-classes", "person,"],
-        "--detector-classes person,: expected names or numbers",
-    ),
-    "classes of no model": (
-        ["a", "--task", "mot", "--detector", "motion", "--detector-classes", "0"],
-        "belong to --detector MODEL.onnx",
-    ),
-    "threads": (["a", "--task", "mot", "--detector", "motion", "--threads", "-1"], "'--threads'"),
-    "not a number": (
-        ["a", "--task", "mot", "--detector", "motion", "--mot-cost-limit", "nan"],
-        "--mot-cost-limit nan: expected a finite number",
-    ),
-    "out of range": (
-        ["a", "--task", "mot", "--detector", "motion", "--mot-appearance-weight", "2"],
-        "expected 0 to 1",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", WRONG_USAGE)
-def test_wrong_usage(what, here):
-    arguments, message = WRONG_USAGE[what]
-    assert message in run_cli("track", *arguments, status=2)
-    assert list(here.iterdir()) == []
-
-
-def test_unknown_command():
-    assert "No such command 'fly'" in run_cli("fly", status=2)
+    rows = np.zeros((1, 300, 38), np.float32)
+    rows[0, 0, :7] = [8, 8, 40, 60, 0.9, 1, 1]
+    prototypes = np.full((1, 32, 16, 16), 20, np.float32)
+    path = write_detector(
+        tmp_path / "seg.onnx",
+        {"output0": rows, "output1": prototypes},
+        metadata={"names": "{0: 'cat', 1: 'dog'}"},
+    )
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((64, 64, 3), np.uint8))
+    said = (
+        f"--detector {path}: recognised as end2end-seg: boxes and masks of 2 classes (cat, dog), "
+        "image 64x64 rgb-1\n"
+    )
+    track = ("track", f"{tmp_path}/*.png", "--task", "mots", "--bundle", quick_bundle.path)
+    own = ("--detector", path, "--detector-classes", "Dog", "--output", tmp_path / "out")
+    run_cli(*track, *own, stderr=said)
+    assert len((tmp_path / "out" / "tracks.txt").read_text().splitlines()) == 3
+    other = ("--detector", path, "--detector-classes", "dogs", "--output", tmp_path / "out2")
+    assert "got 'dogs', but the detector has cat, dog" in run_cli(*track, *other, status=1)
 
 
 # Bad sources.
-
-
-def refused(run, here, *arguments, **options):
-    """The one line of a run that could not begin, which leaves no folder behind."""
-    said = run(*arguments, status=1, **options)
-    assert not (here / "out").exists()
-    return said
-
-
-def test_parameters_of_another_task_are_refused(mot):
-    said = mot("--vos-top-k", "5", status=2)
-    assert "--vos-top-k belongs to task vos, which is not run: add --task vos" in said
 
 
 def test_missing_source(mot, here):
@@ -367,15 +253,6 @@ def test_a_stream_that_is_not_there_keeps_the_password(mot, here):
     assert "secret" not in said
 
 
-def motion_jpeg(path, source, count=40):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (WIDTH, HEIGHT))
-    images = video_of(source)
-    for index in range(count):
-        writer.write(images[index % len(images)])
-    writer.release()
-    return path
-
-
 def test_a_video_that_breaks_off_keeps_what_was_read(mot, here, clip):
     whole = motion_jpeg(here / "whole.avi", clip.source).read_bytes()
     (here / "cut.avi").write_bytes(whole[: len(whole) // 2])
@@ -390,15 +267,16 @@ def test_a_video_that_breaks_off_keeps_what_was_read(mot, here, clip):
     assert len(video_of(here / "out" / "video.mp4")) == frames
 
 
-def test_a_change_of_size_keeps_what_was_read(vos, here, images):
+def test_a_change_of_size_is_scaled_into_the_first_and_noted(vos, here, images):
     frames = here / "frames"
     shutil.copytree(images.source, frames)
     small = cv2.resize(cv2.imread(str(frames / "000008.jpg")), (80, 48))
     cv2.imwrite(str(frames / "000008.jpg"), small)
-    said = vos(source=frames, status=1)
+    said = vos(source=frames)
     assert "changes size at frame 7 (000008.jpg) from 160x96 to 80x48" in said
-    assert len(list((here / "out" / "masks").iterdir())) == 7
-    assert report_of(here / "out")["frames"] == 7
+    assert "1 frame of another size was scaled into the first size" in said
+    assert len(list((here / "out" / "masks").iterdir())) == FRAMES
+    assert report_of(here / "out")["source"]["ended_early"] is None
 
 
 def test_an_image_that_cannot_be_read_keeps_those_before_it(mot, here, images):
@@ -533,367 +411,3 @@ def test_first_boxes_that_hold_nothing(vos, here, box):
 def test_more_keys_than_the_bundle_keeps(vos, here):
     said = refused(vos, here, "--vos-top-k", 99)
     assert "cli export --top-k 99" in said
-
-
-# Bad bundles and backends.
-
-
-@pytest.fixture
-def own_bundle(quick_bundle, here):
-    """A copy to spoil."""
-    return Path(shutil.copytree(quick_bundle.path, here / "bundle"))
-
-
-def test_a_truncated_graph(mot, here, own_bundle):
-    path = own_bundle / "backbone.onnx"
-    path.write_bytes(path.read_bytes()[:-1000])
-    said = refused(mot, here, bundle=own_bundle)
-    assert "backbone.onnx has" in said
-    assert "cli export --force" in said
-
-
-def test_a_tampered_graph(mot, here, own_bundle):
-    path = own_bundle / "rsm.onnx"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
-    assert "rsm.onnx has sha256" in refused(mot, here, bundle=own_bundle)
-
-
-def test_a_bundle_of_another_version_or_damaged(mot, here, own_bundle):
-    path = own_bundle / SPEC_FILE
-    data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "format_version": 99}))
-    assert "format version 99, this toolkit reads 1" in refused(mot, here, bundle=own_bundle)
-    path.write_text(json.dumps(data)[:-50])
-    assert "cannot be read" in refused(mot, here, bundle=own_bundle)
-
-
-def test_a_bundle_without_a_graph_that_the_task_needs(mot, here, own_bundle):
-    path = own_bundle / SPEC_FILE
-    data = json.loads(path.read_text())
-    del data["graphs"]["rsm"]
-    path.write_text(json.dumps(data))
-    said = refused(mot, here, bundle=own_bundle)
-    assert "has no graph rsm" in said
-    assert "cli export --backbone" in said
-
-
-def test_a_named_bundle_that_is_missing_is_never_made(mot, here):
-    said = refused(mot, here, bundle=here / "none")
-    assert f"cli export --backbone NAME --output {here / 'none'}" in said
-    assert not (here / "none").exists()
-
-
-def track_backbone(clip, here, *more, **options):
-    arguments = ("track", clip.source, "--task", "mot", "--detections", clip.detections)
-    return run_cli(*arguments, "--output", here / "out", *NETWORK, *more, **options)
-
-
-def test_a_missing_bundle_without_pytorch_gives_the_command(clip, here, monkeypatch):
-    real = importlib.util.find_spec
-    hidden = lambda name, *rest: None if name == "torch" else real(name, *rest)  # noqa: E731
-    monkeypatch.setattr(importlib.util, "find_spec", hidden)
-    said = track_backbone(clip, here, status=1)
-    assert "bundles/efficientnet-lite0 does not exist" in said
-    assert "`cli export --backbone efficientnet-lite0` on a machine with" in said
-    assert "unitrack-edge[export]" in said
-    assert list(here.iterdir()) == []
-
-
-def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, quick_bundle):
-    pytest.importorskip("torch")
-    asked = []
-
-    def export(output, request):
-        asked.append(request.backbone)
-        shutil.copytree(quick_bundle.path, output)
-
-    monkeypatch.setattr(bundles, "export_with_progress", export)
-    told = "bundles/random-r18 does not exist yet: exporting random-r18 (once)\n"
-    track_backbone(clip, here, "--backbone", "random-r18", "--max-frames", 1, stderr=told)
-    assert asked == ["random-r18"]
-    said = track_backbone(clip, here, "--backbone=random-r18", "--max-frames=1", "--overwrite")
-    assert asked == ["random-r18"]
-    assert "does not exist" not in said
-
-
-def test_an_unknown_backbone_is_told_at_once(clip, here):
-    said = track_backbone(clip, here, "--backbone", "efficientnet", status=1)
-    assert "did you mean efficientnet-lite0" in said
-    assert list(here.iterdir()) == []
-
-
-def test_an_absent_backend_is_never_replaced(mot, here):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this ONNX Runtime has CUDA")
-    said = refused(mot, here, "--backend", "cuda")
-    assert "CPUExecutionProvider" in said
-    assert "--backend cpu" in said
-
-
-def test_detectors_that_are_none(mot, here):
-    said = refused(mot, here, "--detector", "none.onnx", detections=None)
-    assert "none.onnx: there is no such file" in said
-    (here / "bad.onnx").write_bytes(b"garbage")
-    assert "bad.onnx" in refused(mot, here, "--detector", here / "bad.onnx", detections=None)
-
-
-# Outputs that cannot be written.
-
-
-def test_output_in_the_way_of_a_file(mot, here):
-    (here / "file").write_text("mine")
-    assert "a file is in the way" in mot(output=here / "file", status=1)
-    assert "file" in mot(output=here / "file" / "below", status=1)
-    assert (here / "file").read_text() == "mine"
-
-
-def test_what_a_run_reads_is_not_written_over(mot, clip, here):
-    rows = clip.detections.read_text()
-    detections = here / "tracks.txt"
-    detections.write_text(rows)
-    said = mot("--jsonl", detections, detections=detections, status=2)
-    assert "this run reads that file" in said
-    said = mot("--overwrite", detections=detections, output=here, status=1)
-    assert "--overwrite would remove" in said
-    assert detections.read_text() == rows
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are asked for on Linux")
-def test_show_without_a_display(mot, here, monkeypatch):
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    said = refused(mot, here, "--show")
-    assert "no display" in said
-    assert "--save-video" in said
-
-
-@contextmanager
-def files_of_at_most(limit):
-    """As on a full disk: no file of this process may grow beyond `limit` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_disk_full_in_the_rows(mot, here):
-    with files_of_at_most(400):
-        said = mot(status=1)
-    rows = rows_of(here / "out")
-    frames = int(rows[-1, 0])
-    assert 2 < frames < FRAMES
-    assert "disk full while writing" in said
-    assert f"tracks.txt, {frames} frames kept" in said
-
-
-def test_disk_full_in_the_video_keeps_the_rows(mot, here):
-    with files_of_at_most(20_000):
-        said = mot("--save-video", status=1)
-    assert "disk full while writing" in said
-    assert "leave out --save-video" in said
-    names = {path.name for path in (here / "out").iterdir()}
-    assert names == {"tracks.txt", "run.json", "video.mp4"}
-    kept = len(video_of(here / "out" / "video.mp4"))
-    assert 2 < kept < FRAMES
-    assert f"video.mp4, {kept} frames kept" in said
-    report = report_of(here / "out")
-    assert rows_of(here / "out")[-1, 0] == report["frames"] == FRAMES
-    assert "disk full" in report["error"]
-
-
-@pytest.fixture
-def small_disk(tmp_path_factory):
-    """A file system of 64 kB."""
-    folder = tmp_path_factory.mktemp("disk")
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_disk_full_in_the_masks(vos, small_disk):
-    (small_disk / "filling").write_bytes(b"x" * 40_000)
-    said = vos(output=small_disk / "out", status=1)
-    kept = sorted((small_disk / "out" / "masks").iterdir())
-    assert 2 < len(kept) < FRAMES
-    assert [path.name for path in kept] == [f"{index:05d}.png" for index in range(len(kept))]
-    for path in kept:
-        assert read_label_png(path).shape == (HEIGHT, WIDTH)
-    assert "disk full while writing" in said
-    assert f"{len(kept)} frames kept" in said
-    assert f"the results of {len(kept)} frames before it are in" in said
-
-
-# Ctrl-C and SIGTERM, to a process of its own.
-
-
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory, clip):
-    """The clip over and over, longer than any test waits, and its detections."""
-    folder = tmp_path_factory.mktemp("long")
-    repeats = 150
-    video = motion_jpeg(folder / "long.avi", clip.source, FRAMES * repeats)
-    lines = [line.split(",", 1) for line in clip.detections.read_text().splitlines()]
-    rows = [f"{int(f) + FRAMES * n},{rest}\n" for n in range(repeats) for f, rest in lines]
-    (folder / "det.txt").write_text("".join(rows))
-    return video, folder / "det.txt"
-
-
-def wait_for(condition, process, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the run ended by itself"
-        assert time.monotonic() < end, "the run did not get going"
-        time.sleep(0.02)
-
-
-@contextmanager
-def started(*arguments, **options):
-    """`cli track` in a process of its own, on one thread."""
-    code = "from unitrack_edge.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "track", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "COLUMNS": "120"},
-        stdout=subprocess.PIPE,
-        **options,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.parametrize("rows_before", [1, 30])
-def test_a_killed_run_leaves_whole_rows_and_the_next_one_succeeds(
-    long_clip, quick_bundle, here, rows_before
-):
-    video, detections = long_clip
-    out = here / "out"
-    rows, lines = out / "tracks.txt", here / "lines.jsonl"
-    arguments = (video, "--task", "mot", "--bundle", quick_bundle.path, "--output", out)
-    arguments += ("--detections", detections, "--save-video", "--threads", 1, *NETWORK)
-    with started(*arguments, "--jsonl", lines, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: rows.exists() and rows.read_text().count("\n") >= rows_before, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    # Whole rows and whole lines; without run.json nothing takes it for a finished run.
-    assert len(rows_of(out)) >= rows_before
-    assert all(json.loads(line) for line in lines.read_text().splitlines())
-    assert not (out / "run.json").exists()
-    lines.unlink()
-    run_cli("track", *arguments, "--jsonl", lines, "--max-frames", 3, "--overwrite")
-    assert report_of(out)["frames"] == 3
-    assert len(lines.read_text().splitlines()) == 3
-
-
-def test_ctrl_c_keeps_everything_so_far(long_clip, quick_bundle, here):
-    video, detections = long_clip
-    out = here / "out"
-    rows = out / "tracks.txt"
-    with started(
-        *(video, "--task", "mot", "--bundle", quick_bundle.path, "--detections", detections),
-        *("--output", out, "--save-video", "--threads", 1, *NETWORK),
-        stderr=subprocess.PIPE,
-    ) as process:
-        wait_for(lambda: rows.exists() and rows.read_text().count("\n") > 20, process)
-        process.send_signal(signal.SIGINT)
-        said, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == b""
-    assert b"(interrupted)" in said
-    report = report_of(out)
-    frames = report["frames"]
-    assert report["interrupted"] is True
-    assert rows_of(out)[-1, 0] == frames < 1000
-    assert len(video_of(out / "video.mp4")) == frames
-    assert {path.name for path in out.iterdir()} == {"tracks.txt", "run.json", "video.mp4"}
-
-
-def test_sigterm_does_the_same_and_progress_shows_on_a_terminal(
-    long_clip, quick_bundle, here, clip
-):
-    video, _ = long_clip
-    out = here / "out"
-    main_end, their_end = os.openpty()
-    seen = bytearray()
-
-    def read_terminal():
-        try:
-            while data := os.read(main_end, 4096):
-                seen.extend(data)
-        except OSError:  # the other end is closed
-            return
-
-    reader = threading.Thread(target=read_terminal)
-    with started(
-        *(video, "--task", "vos", "--bundle", quick_bundle.path, "--init", clip.init_mask),
-        *("--output", out, "--save-video", "--threads", 1),
-        stderr=their_end,
-    ) as process:
-        reader.start()
-        os.close(their_end)
-        wait_for(lambda: b"FPS" in seen and (out / "masks" / "00009.png").exists(), process)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    reader.join()
-    os.close(main_end)
-    assert process.returncode == 130
-    report = report_of(out)
-    frames = report["frames"]
-    assert report["interrupted"] is True
-    names = sorted(path.name for path in (out / "masks").iterdir())
-    assert names == [f"{index:05d}.png" for index in range(frames)]
-    assert len(video_of(out / "video.mp4")) == frames
-    text = seen.decode(errors="replace")
-    assert "long.avi" in text
-    assert "FPS" in text
-    assert "tracked" in text
-
-
-@pytest.mark.usefixtures("here")
-def test_the_process_ends_with_the_status_and_one_line(clip):
-    """What the tests above see through click's runner is what a shell sees."""
-    with started(
-        clip.source,
-        "--task",
-        "mot",
-        "--bundle",
-        "none",
-        "--detector=motion",
-        stderr=subprocess.PIPE,
-    ) as process:
-        said, errors = process.communicate(timeout=60)
-    assert (process.returncode, said) == (1, b"")
-    check_error(errors.decode())
-
-
-def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bundle):
-    pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
-    from ..support.detector_graphs import write_detector
-
-    rows = np.zeros((1, 300, 38), np.float32)
-    rows[0, 0, :7] = [8, 8, 40, 60, 0.9, 1, 1]
-    prototypes = np.full((1, 32, 16, 16), 20, np.float32)
-    path = write_detector(
-        tmp_path / "seg.onnx",
-        {"output0": rows, "output1": prototypes},
-        metadata={"names": "{0: 'cat', 1: 'dog'}"},
-    )
-    for index in range(3):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((64, 64, 3), np.uint8))
-    said = (
-        f"--detector {path}: recognised as end2end-seg: boxes and masks of 2 classes (cat, dog), "
-        "image 64x64 rgb-1\n"
-    )
-    track = ("track", f"{tmp_path}/*.png", "--task", "mots", "--bundle", quick_bundle.path)
-    own = ("--detector", path, "--detector-classes", "Dog", "--output", tmp_path / "out")
-    run_cli(*track, *own, stderr=said)
-    assert len((tmp_path / "out" / "tracks.txt").read_text().splitlines()) == 3
-    other = ("--detector", path, "--detector-classes", "dogs", "--output", tmp_path / "out2")
-    assert "got 'dogs', but the detector has cat, dog" in run_cli(*track, *other, status=1)

@@ -19,7 +19,7 @@ from unitrack_edge.runtime.bundle.bundle import Bundle
 from unitrack_edge.runtime.bundle.spec import GraphSpec, TensorSpec
 
 from ..support.command_line import run_cli
-from ..support.tiny_bundle import write_tiny_bundle
+from ..support.models.tiny_bundle import write_tiny_bundle
 
 TOKEN = re.compile(r'"([^"]*)"|([A-Za-z_]\w*)|(-?\d+)|([{}\[\]:,])|\s+')
 

@@ -87,6 +87,11 @@ def test_numbers_of_a_preset_survive_copies():
         ({"preset": "memory", "cost_limit": float("nan")}, "expected a finite number"),
         ({"appearance": "never"}, "appearance 'never', expected one of auto, always"),
         ({"preset": "unitrack", "appearance": "auto"}, "appearance auto belongs to preset memory"),
+        ({"confidence": 7.0}, r"--mot-confidence 7: expected 0 to 1; preset memory takes scores"),
+        ({"start_confidence": -0.1}, r"--mot-start-confidence -0\.1: expected 0 to 1"),
+        ({"overlap_limit": 1.5}, r"--mot-overlap-limit 1\.5: expected 0 to 1$"),
+        ({"height": 0}, r"--mot-height 0: expected 32 to 8192 pixels"),
+        ({"preset": "unitrack", "confidence": float("nan")}, "--mot-confidence nan: expected a"),
         ({"appearance": "auto", "height": 304}, "got image 304x1088: leave out the size"),
     ],
 )
@@ -143,8 +148,8 @@ def test_help_says_what_each_preset_has():
         CliRunner().invoke(main, ["track", "--help"], terminal_width=200).output.split()
     )
     assert "--mot-preset [memory|unitrack]" in text
-    assert "[default: (memory: 0.75, unitrack: 0.7)]" in text
-    assert "[default: (memory: 0.5, unitrack: 0.9999)]" in text
+    assert "[default: memory: 0.75, unitrack: 0.7]" in text
+    assert "[default: memory: 0.5, unitrack: 0.9999]" in text
 
 
 # Scores of detection files, which preset memory takes for probabilities.

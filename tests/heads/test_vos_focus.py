@@ -68,10 +68,10 @@ def scene(*objects):
     return image, labels
 
 
-def run(clip, config=None, graphs=None):
+def run(clip, config=None, graphs=None, masks=None):
     """Label maps of a clip, how well each object is found, and what the backbone saw by frame."""
     graphs = graphs or ColourGraphs()
-    head = VosHead(graphs, clip[0][1], config or VosConfig())
+    head = VosHead(graphs, masks or clip[0][1], config or VosConfig())
     viewer = Viewer(graphs, [head])
     found, seen = [], []
     for index, (image, _) in enumerate(clip):
@@ -201,6 +201,60 @@ def test_off_and_bundles_and_engines_of_fixed_sizes_ask_for_the_whole_frame():
         assert head.asks_ahead
         assert head.request(frame) == WHOLE
     assert not VosHead(ColourGraphs(), labels, VosConfig()).asks_ahead
+
+
+# --- objects that start later
+
+
+@pytest.mark.parametrize("focus", ["auto", "off"])
+def test_an_object_starts_where_a_mask_shows_it_first_and_masks_say_no_more_of_it(focus):
+    """Nothing in frames 0 and 1, object 1 from frame 2 on, object 2 from frame 4 on."""
+    clip = [
+        scene((RED, 150 + 8 * k, 120, 70, 90), (BLUE, 420, 220 - 5 * k, 90, 70)) for k in range(8)
+    ]
+
+    def masks(frame):
+        true = clip[frame.index][1]
+        if frame.index < 2:
+            return np.zeros_like(true) if frame.index else None
+        # Mask 5 puts object 1 elsewhere: it has started, so that counts for nothing.
+        return {2: true * (true == 1), 4: true, 5: np.roll(true, 200, axis=1)}.get(frame.index)
+
+    found, _ = run(clip, VosConfig(focus=focus), masks=masks)
+    assert not found[0].any()
+    assert not found[1].any()
+    assert [set(np.unique(labels)) for labels in found[2:5]] == [{0, 1}, {0, 1}, {0, 1, 2}]
+    assert (found[4] == 2).sum() == (clip[4][1] == 2).sum()
+    assert min(overlaps(found[2:], clip[2:], 1)) > 0.6
+    assert min(overlaps(found[4:], clip[4:], 2)) > 0.6
+
+
+@pytest.mark.parametrize("focus", ["auto", "off"])
+def test_masks_of_one_frame_are_the_first_mask(focus):
+    clip = [scene((RED, 150 + 8 * k, 120, 70, 90)) for k in range(4)]
+    config = VosConfig(focus=focus)
+    first, _ = run(clip, config)
+    given, _ = run(clip, config, masks=lambda f: None if f.index else clip[0][1])
+    assert all((a == b).all() for a, b in zip(first, given, strict=True))
+
+
+def test_what_is_lost_and_what_never_started_is_noted():
+    clip = [scene((RED, 120, 120, 50, 70)), scene(), scene()]
+    graphs = ColourGraphs()
+    for masks, line in (
+        (clip[0][1], "lost, and not found again up to frame 2: object 1 after frame 0"),
+        (lambda _: None, "task vos never started: no mask of --init belongs to a frame"),
+    ):
+        head = VosHead(graphs, masks, VosConfig())
+        viewer = Viewer(graphs, [head])
+        for index, (image, _) in enumerate(clip):
+            frame = Frame(index, index / 25, image)
+            views = viewer.views(frame, [head.request(frame)])
+            head.step(frame, views.given(viewer.features(views))[0])
+        (note,) = head.drop_notes()
+        assert line in note
+        head.reset()
+        assert head.drop_notes() == []
 
 
 # --- labels to cells and back

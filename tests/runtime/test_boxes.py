@@ -9,6 +9,7 @@ from unitrack_edge.runtime.boxes import (
     box_areas,
     clip_boxes,
     iou_matrix,
+    iou_pairs,
     mask_boxes,
     nms,
     rows_in_image,
@@ -111,3 +112,9 @@ def test_mask_boxes_are_tight(masks):
         ys, xs = np.nonzero(mask)
         if len(xs):
             assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+@given(boxes(), boxes())
+def test_pairs_overlap_as_in_the_matrix(a, b):
+    rows, columns = np.indices((len(a), len(b))).reshape(2, -1)
+    assert (iou_pairs(a[rows], b[columns]) == iou_matrix(a, b)[rows, columns]).all()

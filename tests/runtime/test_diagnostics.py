@@ -12,7 +12,7 @@ from unitrack_edge.runtime.diagnostics import machine_facts
 from unitrack_edge.runtime.inference.tensorrt.cuda import GpuInfo, find_gpu
 
 from ..support.command_line import run_cli
-from ..support.tiny_bundle import write_tiny_bundle
+from ..support.models.tiny_bundle import write_tiny_bundle
 
 
 def program(folder, name, text):

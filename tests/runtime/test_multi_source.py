@@ -19,10 +19,10 @@ from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.runtime.bundle.spec import TensorSpec
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.inference.runner import GraphRunner
 from unitrack_edge.runtime.multi_source import MultiSource, Stream, batch_limit, check_batch
 from unitrack_edge.runtime.pipeline import Pipeline, TaskRunner
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.redact import short_name, short_names
 
 from ..support.command_line import check_error, report_of, rows_of, run_cli, video_of
@@ -92,6 +92,43 @@ def test_frames_of_one_size_share_a_pass_and_get_their_own_features(overlap):
             assert features.array.base is None  # a copy: keeps no other frame alive
 
 
+class OnDevice:
+    """Features on a device; only `to_host` brings them back, and is counted."""
+
+    fetched = 0
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def rows(self):
+        return [OnDevice(row[None]) for row in self.array]
+
+    def to_host(self):
+        OnDevice.fetched += 1
+        return self.array
+
+
+def test_a_batch_on_a_device_is_taken_apart_there():
+    class Device(FakeGraphs):
+        def place(self, _array):
+            return object()
+
+        def run(self, graph, images):
+            return tuple(OnDevice(array) for array in super().run(graph, images))
+
+    graphs = Device()
+    made = [make_member(graphs, FakeSource(range(5))) for _ in range(2)]
+    MultiSource(graphs, [stream for stream, _, _ in made], batch=2).run(StopRequest())
+    assert 2 in graphs.batches
+    # The first frame's features of each source are looked at: are they numbers?
+    assert OnDevice.fetched == 2
+    for _, task_runner, ends in made:
+        assert ends == [None]
+        for index, features, _ in task_runner.head.calls:
+            assert features.array.shape == (1, 6, 8, 1)
+            assert features.array.array[0, 0, 0, 0] == index
+
+
 def test_frames_of_other_sizes_and_heads_without_features_go_by_themselves():
     class Blind(FakeHead):
         needs_features = False
@@ -116,12 +153,10 @@ def test_without_the_option_frames_go_one_by_one():
 
 
 def test_a_backbone_that_takes_no_batch_says_so():
-    on_device = FakeGraphs()
-    on_device.place = lambda _array: object()
     of_one = FakeGraphs(batch=1)
     of_three = FakeGraphs()
     of_three.limit = lambda *_: 3
-    for graphs, limit in ((on_device, 1), (of_one, 1), (of_three, 3)):
+    for graphs, limit in ((of_one, 1), (of_three, 3)):
         assert batch_limit(graphs) == limit
         with pytest.raises(RequestError, match=rf"--batch 4: .* takes {limit} at once"):
             check_batch(graphs, 4)
@@ -305,19 +340,19 @@ def test_what_is_wrong_from_the_start_ends_it_before_anything_is_written(
 
 
 def test_a_source_that_dies_is_reported_and_its_results_stay(clips, lite_bundle, tmp_path):
-    """The second folder's fifth image is of another size."""
+    """The second folder's fifth image is none."""
     broken = tmp_path / "broken"
     broken.mkdir()
     for number in range(6):
-        height = 96 if number < 4 else 48
-        cv2.imwrite(str(broken / f"{number}.png"), np.zeros((height, 160, 3), np.uint8))
+        cv2.imwrite(str(broken / f"{number}.png"), np.zeros((96, 160, 3), np.uint8))
+    (broken / "4.png").write_bytes(b"no image")
     output = tmp_path / "out"
     message = run_cli(
         *("track", clips[0].source, broken, *SMALL, "--detector", "motion"),
         *("--bundle", lite_bundle.path, "--output", output),
         status=1,
     )
-    assert "changes size at frame 4" in message
+    assert "4.png: cannot be decoded" in message
     data = json.loads((output / "run.json").read_text())["sources"]
     assert (data["broken"]["frames"], report_of(output / "broken")["frames"]) == (4, 4)
     (other,) = set(data) - {"broken"}

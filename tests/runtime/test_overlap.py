@@ -6,8 +6,8 @@ import threading
 
 import pytest
 from unitrack_edge.errors import DetectionError, SourceError
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.pipeline import Ahead
-from unitrack_edge.runtime.signals import StopRequest
 
 from .test_pipeline import FakeDetector, FakeHead, FakeSource, FakeWriter, make
 

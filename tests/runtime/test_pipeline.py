@@ -17,6 +17,7 @@ from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime import pipeline as stages
 from unitrack_edge.runtime.detectors.base import Detector
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.head import NOTHING, WHOLE, FeatureRequest, Head
 from unitrack_edge.runtime.pipeline import (
     MOST_BETWEEN,
@@ -26,7 +27,6 @@ from unitrack_edge.runtime.pipeline import (
     TaskRunner,
 )
 from unitrack_edge.runtime.preprocessing import FeatureMap, Region, network_size
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import SourceInfo
 from unitrack_edge.tracking import session
 from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
@@ -64,7 +64,7 @@ class FakeSource:
         self._before(index)
         self.dropped += index - self._next
         self._next = index + 1
-        return Frame(index, index / 25, np.full((*SIZE, 3), index, np.uint8))
+        return Frame(index, index / 25, np.full((*SIZE, 3), index % 256, np.uint8))
 
     def __enter__(self):
         return self
@@ -91,6 +91,9 @@ class FakeGraphs:
     def __init__(self, sizes_hw=()):
         self.spec = SimpleNamespace(stride=8, sizes_hw=sizes_hw)
         self.images = []
+
+    def least(self, _graph, _input_index, _axis):
+        return 1
 
     def run(self, graph, image):
         assert graph == "backbone"
@@ -186,6 +189,20 @@ def test_frames_go_through_all_stages_in_order():
     summary = pipeline.times.summary_ms()
     wanted = ["read", "detect", "letterbox", "backbone", "head", "latency", "write"]
     assert list(summary) == wanted
+
+
+def test_identities_are_counted_whatever_their_number():
+    runner = TaskRunner("mot", FakeHead(), None, [])
+    rng = np.random.default_rng(0)
+    seen = set()
+    for first in range(1, 5 * stages.MOST_IDS, 50):
+        # In any order, some never, and with a few that are as old as the run.
+        ids = [number for number in range(first, first + 60) if number % 7]
+        ids = [*rng.permutation(ids).tolist(), 1, 2]
+        runner.count(ids)
+        seen.update(ids)
+        assert runner.identities == len(seen)
+    assert len(runner.ids) <= stages.MOST_IDS
 
 
 def test_between_detections_nothing_is_computed_and_every_frame_has_a_result():

@@ -11,7 +11,7 @@ import numpy as np
 from unitrack_edge.heads.config import SotConfig
 from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.head import Head
-from unitrack_edge.runtime.sources import decoder, live, reconnect
+from unitrack_edge.runtime.sources import decoder, gstreamer, live, reconnect
 from unitrack_edge.tracking import session
 from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
 
@@ -129,7 +129,8 @@ def stand_in(monkeypatch, attempts):
     monkeypatch.setattr(session, "Bundle", SimpleNamespace(load=lambda _path: bundle))
     monkeypatch.setattr(session, "GraphRunner", NoGraphs)
     monkeypatch.setattr(session, "open_head", lambda *_: BlindHead())
-    monkeypatch.setattr(live, "silence_opencv", lambda: None)
+    for module in (live, gstreamer):
+        monkeypatch.setattr(module, "silence_opencv", lambda: None)
     monkeypatch.setattr(live, "_RETRY_S", 0.0)
     for name in ("_RETRY_S", "_GRACE_S"):
         monkeypatch.setattr(reconnect, name, 0.0)
@@ -149,7 +150,9 @@ def stand_in(monkeypatch, attempts):
 
     monkeypatch.setattr(live, "_camera", lambda index: attempt(f"camera{index}"))
     monkeypatch.setattr(live, "_stream", lambda url, _timeout: attempt(url))
-    monkeypatch.setattr(live, "open_pipeline", lambda _text, name: _pipeline(attempt(name), name))
+    monkeypatch.setattr(
+        gstreamer, "open_pipeline", lambda _text, name: _pipeline(attempt(name), name)
+    )
 
 
 def _pipeline(capture, name):

@@ -208,6 +208,13 @@ def test_yaml_in_short(tmp_path):
         ("tasks: {mot: {height: [1]}}", "tasks: mot: expected one value for 'height'"),
         ("run: {max_frames: {a: 1}}", "run: expected one value for 'max_frames'"),
         ("run: {speed: 1}", "run has no field 'speed'"),
+        ("run: {max_frames: 2.7}", "run: max_frames: 2.7: expected a whole number"),
+        ("run: {max_frames: true}", "run: max_frames: True: expected a number"),
+        ("run: {threads: .inf}", "run: threads: inf: expected a whole number"),
+        ("run: {save_video: 3}", "run: save_video: 3: expected true or false"),
+        ("tasks: {mot: {height: 96.5}}", "tasks: mot: height: 96.5: expected a whole number"),
+        ("sources: [{source: a, fps: false}]", "sources: fps: False: expected a number"),
+        ("sources: [{source: a, init: true}]", "sources: init: True: expected a text"),
         ("run: 3", "run: expected names with values"),
         ("sources: [{init: a}]", "expected a text under 'source'"),
         ("sources: [{source: a, fps: 1}, {source: b, fps: 2}]", "one value for all sources"),
@@ -226,3 +233,13 @@ def test_files_that_say_something_else(text, message, tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RequestError, match="cannot be read: No such file"):
         read_config(tmp_path / "none.yaml")
+
+
+def test_numbers_that_fit_are_taken(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "run: {max_frames: 3.0, serve: 8080, threads: '2'}\nsources: [{source: a, fps: 5}]"
+    )
+    values = read_config(path)
+    assert (values["max_frames"], values["serve"], values["threads"]) == (3, 8080, "2")
+    assert values["fps"] == 5

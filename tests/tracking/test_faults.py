@@ -7,12 +7,14 @@ import errno
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from unitrack_edge.commands.track import _raise_losses, command
 from unitrack_edge.errors import DetectionError, OutputError, RequestError, SourceError
 from unitrack_edge.heads.config import MotConfig
+from unitrack_edge.runtime import health, pipeline
 from unitrack_edge.runtime.formats.otb import OtbWriter
 from unitrack_edge.runtime.sources.redact import short_name
 from unitrack_edge.runtime.writers.base import output_error
@@ -20,7 +22,7 @@ from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.tracking import service, session
 from unitrack_edge.tracking.config import RunConfig, SourceConfig, TrackConfig
 
-from ..support.session_stand_ins import Events, Script, config, stand_in
+from ..support.session_stand_ins import BlindHead, Events, Script, config, stand_in
 
 KINDS = ["camera0", "rtsp://me:secret@host/live", "gst:v4l2src"]
 OTHERS = ["camera5", "camera6", "camera7"]
@@ -134,7 +136,12 @@ def test_a_stop_says_what_never_came(tmp_path, monkeypatch):
                 signal.raise_signal(signal.SIGHUP)
 
     asked, events = config(tmp_path / "out", "camera0", "camera1", give_up_s=None), Stop()
-    report = session.track(asked, listeners=[events])
+    # Under `nohup`, which makes a run deaf to it, as anywhere else.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        report = session.track(asked, listeners=[events])
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert ("camera0", "waiting") in events.kinds
     assert report.data["interrupted"]
     assert "never came" in report.data["sources"]["camera0"]["ended_early"]
@@ -220,3 +227,30 @@ def test_a_model_that_does_not_load_is_said_before_the_camera_comes(tmp_path, mo
     with pytest.raises(DetectionError, match=r"absent\.txt"):
         session.track(asked)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("degrade", [True, False])
+def test_a_run_that_does_not_keep_up_says_so_at_once_and_in_its_report(
+    degrade, tmp_path, monkeypatch
+):
+    stand_in(monkeypatch, {"camera0": [Script(60), None]})
+    monkeypatch.setattr(health, "_WINDOW_S", 0.05)
+    monkeypatch.setattr(pipeline, "IMAGES_EVERY_S", 0.0)
+    step = BlindHead.step
+
+    def slow_step(*given):
+        time.sleep(0.02)  # a frame comes every 4 ms
+        return step(*given)
+
+    monkeypatch.setattr(BlindHead, "step", slow_step)
+    events = Events()
+    asked = config(tmp_path / "out", "camera0", run={"degrade": degrade})
+    report = session.track(asked, listeners=[events])
+    lines = [message for message in events.messages if "does not keep up" in message]
+    assert len(lines) == 1
+    assert ("nothing is left to reduce" in lines[0]) == degrade
+    assert ("--degrade" in lines[0]) != degrade
+    assert any(lines[0] in note for note in report.notes)
+    pace = {"detect_every": 1, "image_scale": 1.0, "steps_down": 0, "steps_up": 0}
+    assert report.data["pace"] == pace
+    assert report.data["config"]["run"].get("degrade", True) == degrade

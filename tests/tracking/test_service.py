@@ -4,8 +4,7 @@ import os
 import socket
 
 import pytest
-from unitrack_edge.runtime.events import SourceEvent
-from unitrack_edge.runtime.signals import StopRequest
+from unitrack_edge.runtime.events import SourceEvent, StopRequest
 from unitrack_edge.tracking.service import ServiceNotifier
 
 WAIT_S = 10.0

@@ -2,8 +2,9 @@
 
 Which column is which says its name, in any order: supervision's `x_min`, `y_min`, `x_max`, `y_max`,
 `class_id`, `confidence`, `tracker_id`, and what others call them (`left`, `bb_width`, `x_center`,
-`score` …).  A column must say the frame: `frame`, `frame_index`, `frame_number` ….  Frames count
-from 0 where one is 0, else from 1.  Pixels count from 0; from 1 in MOTChallenge's own columns,
+`score` …).  A column must say the frame: `frame`, `frame_index`, `frame_number` …, or name the
+image: `filename`, `image` ….  Frames count from 0 where frame 0 is there and goes with the others,
+else from 1.  Pixels count from 0; from 1 in MOTChallenge's own columns,
 `frame,id,left,top,width,height,…`.
 """
 
@@ -23,6 +24,7 @@ from ....errors import DetectionError
 from ....records import Detections, Frame, Tracks
 from ...boxes import xywh_to_xyxy
 from ...writers.base import RowWriter
+from ..reading.named import NamedFrames, NamedTable
 from ..text import (
     COMMENTS,
     DamagedRows,
@@ -47,9 +49,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "middle_y": ("ycenter", "ycentre", "centery", "yc", "cy"),
     "score": ("confidence", "conf", "score", "probability", "prob"),
     "class": ("classid", "class", "cls", "categoryid", "label", "category"),
+    "image": ("filename", "imagename", "image", "imageid", "imagepath", "imgname", "file", "path"),
     "name": ("classname", "name", "labelname", "categoryname", "label", "class", "category"),
 }
 """What columns are called, by what they hold; the first one that is there counts."""
+
+_DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")
 
 _CORNERS = ("left", "top", "right", "bottom")
 _SIZES = ("left", "top", "width", "height")
@@ -116,9 +121,9 @@ def read_columns(path: Path, options: ReadOptions | None = None) -> TableFile:
             f"{path}: got the columns {', '.join(header)[:200]}; expected a box as x_min, y_min, "
             "x_max, y_max or x, y, width, height"
         )
-    if "frame" not in columns:
+    if not {"frame", "image"} & set(columns):
         raise DetectionError(
-            f"{path}: no column says the frame: expected frame, frame_index or frame_number "
+            f"{path}: no column says the frame: expected frame, frame_index, filename or image "
             "(supervision's sinks: append(detections, custom_data={'frame_index': i}))"
         )
     kind = tuple(next((k for k in _MOT if k and columns.get(k) == n), None) for n in header[:6])
@@ -143,6 +148,9 @@ def _csv_rows(path: Path, text: str) -> tuple[list[str], Iterator[tuple[int, Map
                     fields = next(csv.reader([line], delimiter=delimiter), [])
                 except csv.Error:
                     fields = []
+                if delimiter != ",":
+                    # As spreadsheets write numbers in half of the world.
+                    fields = [_DECIMAL_COMMA.sub(r"\1.\2", field) for field in fields]
                 yield number, dict(zip(header, (f.strip() for f in fields), strict=False))
 
     return header, rows()
@@ -169,6 +177,7 @@ class _Reader:
         self._origin = origin
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._images: dict[str, int] = {}
 
     def table(
         self,
@@ -189,22 +198,31 @@ class _Reader:
         damaged.check(int(np.count_nonzero(good)))
         table = table[good]
         frames, classes = table[:, 0].astype(np.int64), table[:, 6].astype(np.int64)
-        first = int(not (frames == 0).any())
+        places_read = np.array(places, np.int64)[good]
         names = [self._names.get(k, "") for k in range(max(self._names, default=-1) + 1)] or None
         if options.default_class is not None and names is None:
             classes, names = np.maximum(classes, 0), [options.default_class]
         scores = table[:, 5].astype(np.float32)
+        read = Detections(boxes[good], scores, classes, class_names=names)
+        known: dict[str, Any] = {
+            "place": place,
+            "damaged": damaged,
+            "options": options,
+            "origin": self._origin,
+            "sizes": self._geometry == _SIZES,
+        }
+        if self._images:
+            images = NamedFrames(self._path, list(self._images))
+            return NamedTable(self._path, images, frames, read, places_read, **known)
+        first = options.first_of(frames)
+        counted = damaged.add_stray(frames, first, places_read.tolist())
         return TableFile(
             self._path,
-            frames - first,
-            Detections(boxes[good], scores, classes, class_names=names),
-            np.array(places, np.int64)[good],
-            place=place,
+            frames[counted] - first,
+            read[counted],
+            places_read[counted],
             first_frame=first,
-            damaged=damaged,
-            options=options,
-            origin=self._origin,
-            sizes=self._geometry == _SIZES,
+            **known,
         )
 
     def _boxes(self, boxes: Any) -> Any:
@@ -215,14 +233,15 @@ class _Reader:
         return xywh_to_xyxy(boxes - np.array([self._origin, self._origin, 0, 0]))
 
     def _row(self, number: int, row: Mapping[str, Any], place: str) -> tuple[float, ...]:
-        frame = _whole(self._value(row, "frame"))
+        frame = self._frame(row)
         box = [_number(self._value(row, name)) for name in self._geometry]
         score = self._value(row, "score")
         wanted = [frame, *box, 1.0 if score in (None, "") else _number(score)]
         numbers = [value for value in wanted if value is not None]
         if len(numbers) < len(wanted):
             text = ",".join(str(value) for value in row.values())
-            columns = ("frame", *self._geometry, "score")
+            frame_column = "frame" if "frame" in self._columns else "image"
+            columns = (frame_column, *self._geometry, "score")
             wrong = columns[next(k for k, value in enumerate(wanted) if value is None)]
             problem = f"expected a number in column {self._columns.get(wrong, wrong)}"
             raise row_error(self._path, number, problem, text, place)
@@ -230,6 +249,13 @@ class _Reader:
             text = str(frame)
             raise row_error(self._path, number, "expected a frame number from 0", text, place)
         return (*numbers, self._class(row))
+
+    def _frame(self, row: Mapping[str, Any]) -> int | None:
+        """A row's frame, or where images are named the place of its image among them."""
+        if "frame" in self._columns:
+            return _whole(self._value(row, "frame"))
+        name = str(self._value(row, "image") or "")
+        return self._images.setdefault(name, len(self._images)) if name else None
 
     def _class(self, row: Mapping[str, Any]) -> int:
         """The number of a row's class; names without numbers are numbered as they come."""

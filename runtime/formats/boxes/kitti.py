@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import DetectionError
+from ....errors import DetectionError, count
 from ....records import Detections, Frame, Tracks
 from ...sources.base import LAST_FRAME
 from ...writers.base import RowWriter
@@ -19,7 +19,6 @@ from ..text import (
     DamagedRows,
     ReadOptions,
     TableFile,
-    count,
     parse_number,
     parse_whole,
     read_lines,

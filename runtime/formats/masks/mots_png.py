@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ....errors import DetectionError
+from ....errors import DetectionError, count
 from ....records import Detections, Frame
 from ...boxes import mask_boxes
 from ..mots import CLASS_NAMES, IGNORE_CLASS, MAX_FRAME_BYTES
 from ..reading.named import NamedFrames
-from ..text import DamagedRows, DetectionFile, ReadOptions, count
+from ..text import DamagedRows, DetectionFile, ReadOptions
 
 _MODES = ("I;16", "I;16B", "I", "L", "P")
 _LARGEST = (IGNORE_CLASS + 1) * 1000

@@ -12,21 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ....errors import DetectionError
-from ....records import Detections, FloatArray
-from ..keypoints import (
-    JOINTS,
-    box_of,
-    joints_of,
-    load_json,
-    numbers_of,
-    posetrack_from_coco,
-    score_of,
-)
-from ..reading.named import NamedFrames, NamedTable
-from ..text import DamagedRows, ReadOptions
+from ....records import FloatArray
+from ..keypoints import JOINTS, box_of, joints_of, load_json, numbers_of
+from ..reading.named import NamedTable
+from ..text import ReadOptions
+from .people import People
 
 LAYOUTS = (17, 26, 133, 136)
 """How many joints a person may have: COCO, Halpe-26, COCO-WholeBody, Halpe-136; all begin with
@@ -52,47 +43,21 @@ def read_alphapose(path: Path, options: ReadOptions | None = None) -> NamedTable
     Raises:
         DetectionError: It cannot be read, or most entries are damaged; names the entry.
     """
-    options = options or ReadOptions()
     data = load_json(path)
     if not isinstance(data, list):
         raise DetectionError(f"{path}: expected AlphaPose's list of people")
-    damaged = DamagedRows(path, "entry", options.strict)
+    people = People(path, "entry", options)
     names: dict[str, int] = {}
-    images, places, boxes, scores, joints = [], [], [], [], []
     for place, entry in enumerate(data, 1):
         where = f"{path}, entry {place}"
         try:
             name, keypoints, box = _person(where, entry)
-            score = score_of(where, {}, keypoints)
+            people.add(names.get(name, len(names)), place, where, box, keypoints)
         except DetectionError as error:
-            damaged.add(place, error)
+            people.damaged.add(place, error)
             continue
-        images.append(names.setdefault(name, len(names)))
-        places.append(place)
-        boxes.append(box)
-        scores.append(score)
-        joints.append(keypoints)
-    corners = np.array(boxes, np.float32).reshape(-1, 4)
-    good = damaged.add_empty(corners, places)
-    damaged.check(int(np.count_nonzero(good)))
-    coco = np.array(joints, np.float32).reshape(-1, JOINTS, 3)[good]
-    rows = Detections(
-        corners[good],
-        np.array(scores, np.float32)[good],
-        np.zeros(int(np.count_nonzero(good)), np.int64),
-        keypoints=posetrack_from_coco(coco),
-        class_names=("person",),
-    )
-    return NamedTable(
-        path,
-        NamedFrames(path, list(names), first=0),
-        np.array(images, np.int64)[good],
-        rows,
-        np.array(places, np.int64)[good],
-        place="entry",
-        damaged=damaged,
-        options=options,
-    )
+        names.setdefault(name, len(names))
+    return people.table(list(names))
 
 
 def _person(where: str, entry: Any) -> tuple[str, FloatArray, list[float]]:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ....errors import DetectionError
-from ....records import Detections, FloatArray
-from ..keypoints import JOINTS, box_of, load_json, numbers_of, posetrack_from_coco, score_of
-from ..reading.named import NamedFrames, NamedTable
-from ..text import DamagedRows, ReadOptions
+from ....records import FloatArray
+from ..keypoints import box_of, load_json, numbers_of
+from ..reading.named import NamedTable
+from ..text import ReadOptions
+from .people import People
 
 # Which joint of OpenPose each of COCO's 17 is.
 _BODY_25 = (0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11)
@@ -54,51 +55,23 @@ def read_openpose(path: Path, options: ReadOptions | None = None) -> NamedTable:
     Raises:
         DetectionError: It cannot be read, or most people are damaged; names file and person.
     """
-    options = options or ReadOptions()
-    damaged = DamagedRows(path, "person", options.strict)
-    images: list[int] = []
-    boxes, scores, joints = [], [], []
-    places: list[int] = []
+    people = People(path, "person", options)
     content = _images(path)
     place = 0
-    for image, (where, data) in enumerate(content.values()):
+    for image, (file, data) in enumerate(content.values()):
         key = _people_key(data) or "people"
         for number, person in enumerate(data.get(key) or [], 1):
             place += 1
+            where = f"{file}, person {number}"
             try:
-                keypoints = _joints(f"{where}, person {number}", person, _JOINTS_OF[key])
+                keypoints = _joints(where, person, _JOINTS_OF[key])
                 box = box_of(where, {}, keypoints)
                 if box is None:
-                    raise DetectionError(f"{where}, person {number}: no visible joint")
+                    raise DetectionError(f"{where}: no visible joint")
+                people.add(image, place, where, box, keypoints)
             except DetectionError as error:
-                damaged.add(place, error)
-                continue
-            images.append(image)
-            places.append(place)
-            boxes.append(box)
-            scores.append(score_of(where, {}, keypoints))
-            joints.append(keypoints)
-    corners = np.array(boxes, np.float32).reshape(-1, 4)
-    good = damaged.add_empty(corners, places)
-    damaged.check(int(np.count_nonzero(good)))
-    coco = np.array(joints, np.float32).reshape(-1, JOINTS, 3)[good]
-    rows = Detections(
-        corners[good],
-        np.array(scores, np.float32)[good],
-        np.zeros(len(coco), np.int64),
-        keypoints=posetrack_from_coco(coco),
-        class_names=("person",),
-    )
-    return NamedTable(
-        path,
-        NamedFrames(path, list(content), first=0),
-        np.array(images, np.int64)[good],
-        rows,
-        np.array(places, np.int64)[good],
-        place="person",
-        damaged=damaged,
-        options=options,
-    )
+                people.damaged.add(place, error)
+    return people.table(list(content))
 
 
 def _images(path: Path) -> dict[str, tuple[str, Mapping[str, Any]]]:

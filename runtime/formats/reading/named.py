@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ....errors import DetectionError
+from ....errors import DetectionError, count
 from ....records import Detections, Frame, IntArray
 from ...sources.base import IMAGE_SUFFIXES, LAST_FRAME
-from ..text import TableFile, count
+from ..text import TableFile
 
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 _ENDINGS = IMAGE_SUFFIXES | {".txt", ".json"}

@@ -40,6 +40,28 @@ def first_of_each(frames: IntArray, boxes_xyxy: Boxes, scores: FloatArray) -> Bo
     return kept
 
 
+def counts_from_zero(frames: IntArray, source_frames: int | None = None) -> bool:
+    """Whether a file's frames, which should count from 1, count from 0.
+
+    They do where one is 0, unless that one does not go with the others: frame 0 has at most a third
+    of the rows that frame 1 and the median frame have; or it is far from the others, which have no
+    such gap among them; or the file has one frame more than the source, the last of which has as
+    many rows as frame 0.
+
+    Args:
+        frames: (M,) the rows' frames.
+        source_frames: How many the source has; None where that is not certain.
+    """
+    numbers, rows = np.unique(frames, return_counts=True)
+    if not len(numbers) or numbers[0] != 0 or len(numbers) <= LEAST_ROWS:
+        return bool(len(numbers) and numbers[0] == 0)
+    others, first, rest = numbers[1:], int(rows[0]), rows[1:]
+    sparse = others[0] == 1 and 3 * first <= min(int(rest[0]), float(np.median(rest)))
+    alone = others[0] > 10 * int(np.diff(others).max())
+    one_more = others[-1] == source_frames and first <= rest[-1]
+    return not (sparse or alone or one_more)
+
+
 def calibrated_scores(scores: FloatArray) -> FloatArray:
     """Raw scores as probabilities; scores of which none is above 1 are probabilities already.
 

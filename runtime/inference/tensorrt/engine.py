@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ....errors import BackendError
 from ...bundle.spec import EngineSpec, GraphSpec, TensorSpec
-from ..base import Array, Engine
+from ..base import OBJECT_AXES, OBJECT_COUNTS, Array, Engine
 from .cuda import GpuFaultError
 from .cuda_graphs import Launches
 from .kernel_cache import KernelCache
@@ -108,7 +109,7 @@ class TensorrtEngine(Engine):
         self.products, self.precision_warnings = proof.products, proof.warnings
 
     def warm_up(self) -> None:
-        """Run once at the expected shapes, and make the contexts that recordings will take.
+        """Run at the shapes of the run, and make the contexts that recordings will take.
 
         The first run lays out memory, and in TensorRT-RTX compiles kernels; a context takes as long
         as several frames. Both belong to the start and not to the first hundred frames. Once only:
@@ -117,16 +118,48 @@ class TensorrtEngine(Engine):
         if self._warm:
             return
         self._warm = True
-        shapes = [tensor.opt_shape or _fixed(tensor) for tensor in self._profile]
-        feeds = {
-            tensor.name: np.zeros(shape, np.dtype(tensor.dtype))
-            for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
-        }
-        outputs = self.run(feeds)
+        for shapes in self._usual_shapes():
+            feeds = {
+                tensor.name: np.zeros(shape, np.dtype(tensor.dtype))
+                for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
+            }
+            self.run(feeds)
         self._memory.cuda.synchronize()
-        del outputs
         while not self._library.row.records_itself and len(self._ready) < READY:
             self._ready.append(self._new_context())
+
+    def _usual_shapes(self) -> list[Shapes]:
+        """The expected shapes, and those with all numbers of objects that stacks are filled up to.
+
+        In TensorRT-RTX, which compiles kernels for each of them, the expected ones alone.
+        """
+        expected = tuple(tensor.opt_shape or _fixed(tensor) for tensor in self._profile)
+        ranges = {
+            axis: (low, high)
+            for graph, tensor in zip(self.spec.inputs, self._profile, strict=True)
+            if tensor.min_shape and tensor.max_shape
+            for axis, low, high in zip(graph.shape, tensor.min_shape, tensor.max_shape, strict=True)
+            if axis in OBJECT_AXES
+        }
+        if not ranges or self._kernels is not None:
+            return [expected]
+        counts = [
+            [count for count in OBJECT_COUNTS if low <= count <= high]
+            for low, high in ranges.values()
+        ]
+        found = [expected]
+        for combination in product(*counts):
+            chosen = dict(zip(ranges, combination, strict=True))
+            found.append(
+                tuple(
+                    tuple(
+                        chosen.get(axis, size)
+                        for axis, size in zip(graph.shape, shape, strict=True)
+                    )
+                    for graph, shape in zip(self.spec.inputs, expected, strict=True)
+                )
+            )
+        return found
 
     def limit(self, input_index: int, axis: int) -> int | None:
         """The largest size that an axis of an input may have; None where the input is fixed."""
@@ -168,7 +201,7 @@ class TensorrtEngine(Engine):
         self._check_profile(feeds)
         self._memory.cuda.note(self.spec.name)
         # Copies of host arrays are garbage when this returns; the stream's order keeps them whole.
-        inputs = [self._memory.hold(feeds[tensor.name]) for tensor in self.spec.inputs]
+        inputs = self._memory.hold_all([feeds[tensor.name] for tensor in self.spec.inputs])
         shapes = tuple(tuple(array.shape) for array in inputs)
         self._use_scratch()
         outputs = [

@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...paths import cache_folder
-
-CHANGING = frozenset(
-    {"boxes", "objects", "old", "new", "chosen", "tracks", "detections"}
-    | {"mask_tracks", "mask_detections"}
-)
-"""Dynamic dimensions that count objects: another number in almost every frame."""
+from ..base import OBJECT_AXES
 
 
 class KernelCache:
@@ -34,7 +29,7 @@ class KernelCache:
     """
 
     def __init__(self, sha256: str, dimensions: frozenset[str], folder: Path | None = None) -> None:
-        self.shapes_stay = not dimensions & CHANGING
+        self.shapes_stay = not dimensions & OBJECT_AXES
         self.problem: str | None = None
         self._path = (folder or cache_folder() / "tensorrt-rtx") / f"{sha256}.kernels"
         self._cache: Any = None

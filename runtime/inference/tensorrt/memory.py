@@ -9,8 +9,10 @@ Reuse needs no waiting, because everything is queued on one stream in order.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ from .cuda import MIB, Cuda, GpuFaultError, GpuMemoryError
 
 _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
+
+_ALIGNED = 512
+"""Arrays of one copy begin at multiples of so many bytes: TensorRT wants 256."""
 
 _PINNED_SMALLEST = 4096
 
@@ -40,14 +45,21 @@ class CudaArray:
         dtype: Element type.
     """
 
-    __slots__ = ("_size", "address", "dtype", "memory", "shape")
+    __slots__ = ("_owner", "_size", "address", "dtype", "memory", "shape")
 
     def __init__(
-        self, memory: DeviceMemory, address: int, size: int, shape: tuple[int, ...], dtype: Any
+        self,
+        memory: DeviceMemory,
+        address: int,
+        size: int,
+        shape: tuple[int, ...],
+        dtype: Any,
+        owner: CudaArray | None = None,
     ) -> None:
         self.memory = memory
         self.address = address
         self._size = size
+        self._owner = owner
         self.shape = shape
         self.dtype: np.dtype[Any] = np.dtype(dtype)
 
@@ -56,12 +68,29 @@ class CudaArray:
         """Bytes of its elements."""
         return _bytes_of(self.shape, self.dtype)
 
+    def part(self, offset: int, shape: tuple[int, ...], dtype: Any) -> CudaArray:
+        """An array in the same memory, which is kept for as long as either is held.
+
+        Args:
+            offset: Bytes from the first.
+            shape: Of the part.
+            dtype: Likewise.
+        """
+        return CudaArray(self.memory, self.address + offset, 0, shape, dtype, self)
+
+    def rows(self) -> list[CudaArray]:
+        """See `DeviceArray`."""
+        shape = (1, *self.shape[1:])
+        size = _bytes_of(shape, self.dtype)
+        return [self.part(row * size, shape, self.dtype) for row in range(self.shape[0])]
+
     def to_host(self) -> npt.NDArray[Any]:
         """Copy to host memory; waits for all that was queued before."""
         return self.memory.download(self)
 
     def __del__(self) -> None:
-        self.memory.give_back(self.address, self._size)
+        if self._owner is None:
+            self.memory.give_back(self.address, self._size)
 
 
 class DeviceMemory:
@@ -95,20 +124,41 @@ class DeviceMemory:
 
     def upload(self, array: npt.NDArray[Any]) -> CudaArray:
         """Copy an array to the device; it may be changed as soon as this returns."""
-        target = self.empty(array.shape, array.dtype)
-        if target.nbytes:
-            pinned = self._pinned.take(target.nbytes)
-            host = pinned[: target.nbytes]
-            np.copyto(host.view(array.dtype).reshape(array.shape), array)
-            self.cuda.copy_in(target.address, host)
+        return self.upload_all([array])[0]
+
+    def upload_all(self, arrays: Sequence[npt.NDArray[Any]]) -> list[CudaArray]:
+        """`upload` of several arrays in one copy."""
+        sizes = [_bytes_of(array.shape, array.dtype) for array in arrays]
+        starts = [0, *accumulate(-(-size // _ALIGNED) * _ALIGNED for size in sizes)]
+        whole = self.empty((starts[-1],), np.uint8)
+        if whole.nbytes:
+            pinned = self._pinned.take(whole.nbytes)
+            for array, start, size in zip(arrays, starts, sizes, strict=False):
+                place = pinned[start : start + size].view(array.dtype)
+                np.copyto(place.reshape(array.shape), array)
+            self.cuda.copy_in(whole.address, pinned[: whole.nbytes])
             self._pinned.give_back(pinned)
-        return target
+        return [
+            whole.part(start, array.shape, array.dtype)
+            for array, start in zip(arrays, starts, strict=False)
+        ]
 
     def hold(self, array: Array) -> CudaArray:
         """The array itself where it lives here, a copy of it otherwise."""
-        if isinstance(array, CudaArray) and array.memory is self:
-            return array
-        return self.upload(to_host(array))
+        return self.hold_all([array])[0]
+
+    def hold_all(self, arrays: Sequence[Array]) -> list[CudaArray]:
+        """`hold` of several arrays: what is elsewhere comes here in one copy."""
+        held = {
+            row: array
+            for row, array in enumerate(arrays)
+            if isinstance(array, CudaArray) and array.memory is self
+        }
+        absent = [row for row in range(len(arrays)) if row not in held]
+        if absent:
+            copies = self.upload_all([to_host(arrays[row]) for row in absent])
+            held |= dict(zip(absent, copies, strict=True))
+        return [held[row] for row in range(len(arrays))]
 
     def download(self, array: CudaArray) -> npt.NDArray[Any]:
         """A copy in ordinary host memory; waits for all that was queued before."""

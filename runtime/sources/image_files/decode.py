@@ -138,6 +138,9 @@ def _count_directories(file: BinaryIO, head: bytes) -> int:
 
 def _may_move(file: BinaryIO, head: bytes) -> bool:
     """Whether it is an animation, of a PNG by the chunk that says so before the image."""
+    if head[4:8] == b"ftyp":
+        file.seek(0)
+        return b"avis" in file.read(min(int.from_bytes(head[:4], "big"), 256))
     if not head.startswith(_PNG):
         return head.startswith(_ANIMATED)
     at, name = 8, b""

@@ -20,7 +20,7 @@ from unitrack_edge.evaluation.benchmark.workload import (
     scene_workload,
     there_and_back,
 )
-from unitrack_edge.runtime.signals import StopRequest
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.tables import TextTable, markdown
 from unitrack_edge.tracking.report import peak_memory_mb
 
@@ -282,7 +282,7 @@ def test_a_bundle_that_is_not_there(tmp_path):
 
 def test_a_size_that_the_bundle_does_not_take(tmp_path):
     pytest.importorskip("onnx")
-    from ...support.tiny_bundle import write_tiny_bundle
+    from ...support.models.tiny_bundle import write_tiny_bundle
 
     bundle = write_tiny_bundle(tmp_path / "tiny")
     said = run_cli("bench", bundle.path, "--task", "mot", "--size", "96x96", status=2)
@@ -295,7 +295,7 @@ def test_pytorch_takes_the_weights_of_the_bundle_and_no_others(tmp_path):
 
     from unitrack_edge.evaluation.parity.torch import load_network
 
-    from ...support.tiny_bundle import write_tiny_bundle
+    from ...support.models.tiny_bundle import write_tiny_bundle
 
     bundle = write_tiny_bundle(tmp_path / "tiny")
     owned = {"file": "mine.pth", "url": None, "sha256": "ab" * 32}

@@ -28,6 +28,7 @@ from unitrack_edge.benchmarks.gpu_timing import (
     percentiles_ms,
     race,
 )
+from unitrack_edge.benchmarks.mot_speed import cost_of_objects
 from unitrack_edge.benchmarks.timing import machine
 from unitrack_edge.errors import BackendError
 from unitrack_edge.heads.config import VosConfig
@@ -345,6 +346,16 @@ def test_other_labels_are_no_agreement(plan):
     assert task.holds(agreement, EXACT)
     agreement.add(side, other)
     assert not task.holds(agreement, HALF)
+
+
+def test_costs_are_those_of_the_objects_and_not_of_what_stacks_are_filled_up_with():
+    """A GPU's graphs give a row for both, PyTorch's only for the objects."""
+    cost = np.arange(12, dtype=np.float32).reshape(3, 4)
+    masks = np.ones((3, 2), np.float32), np.ones((4, 2), np.float32)
+    masks[0][2], masks[1][3] = 0, 0
+    np.testing.assert_array_equal(
+        cost_of_objects(cost, None, masks[0], None, masks[1]), cost[:2, :3]
+    )
 
 
 def test_results_are_named_after_the_gpu():

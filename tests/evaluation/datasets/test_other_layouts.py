@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.evaluation.datasets.registry import FORMATS, format_of, read_sequences
-from unitrack_edge.evaluation.runner.jobs import prepare_sequence, score_results
+from unitrack_edge.evaluation.runner.jobs import (
+    SequenceJob,
+    prepare_sequence,
+    run_job,
+    score_results,
+)
+from unitrack_edge.heads.config import VosConfig
 from unitrack_edge.runtime.drawing.colors import davis_palette
-from unitrack_edge.runtime.formats.davis import encode_palette_png
+from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
 
 from ...support.eval_data import (
     mot_walk,
@@ -155,12 +161,36 @@ def test_youtube_vos(tmp_path):
         write_mask(root / "Annotations" / "cow" / f"{number:05d}.png", *labels)
     assert format_of("vos", tmp_path, "train") == format_of("vos", root, None) == "youtube-vos"
     (sequence,) = read_sequences("vos", None, tmp_path, "train")
-    assert sequence.init.endswith("00000.png")
+    assert sequence.init == str(root / "Annotations" / "cow")
     for number, labels in ((0, ()), (5, (1,)), (10, ()), (15, (0, 2))):
         write_mask(tmp_path / "out" / "cow" / f"{number:05d}.png", *labels)
     record = score_results(sequence, "youtube-vos", tmp_path / "out")
     assert [s.values["J"] for s in record.scores] == pytest.approx([0.5, 1])
-    assert "cow: objects that appear later are not tracked (labels 2)" in record.notes
+    assert record.notes == ()
+
+
+def test_youtube_vos_tracks_objects_from_their_first_mask(quick_bundle, tmp_path):
+    """As a test split has it: a mask where an object starts, and the first of frame 1."""
+    write_images(tmp_path / "JPEGImages" / "cow", range(0, 25, 5), (48, 64), digits=5)
+    folder = tmp_path / "Annotations" / "cow"
+    folder.mkdir(parents=True)
+    for number, label in ((5, 1), (15, 2)):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[8:40, 30 * label - 25 : 30 * label] = label
+        (folder / f"{number:05d}.png").write_bytes(encode_palette_png(mask, davis_palette()))
+    (sequence,) = read_sequences("vos", "youtube-vos", tmp_path, None)
+    assert sequence.truth is None, "no object is in two masks: there is nothing to score"
+    output = tmp_path / "out"
+    job = SequenceJob(sequence, "youtube-vos", VosConfig(), quick_bundle.path, "cpu", 1, output)
+    assert run_job(job).scores == ()
+    labels = [
+        set(np.unique(read_label_png(output / "results" / "cow" / f"{number:05d}.png"))) - {0}
+        for number in range(0, 25, 5)
+    ]
+    assert labels[0] == set()
+    assert 1 in labels[1]
+    assert 2 not in labels[1] | labels[2]
+    assert 2 in labels[3]
 
 
 def test_davis_is_still_davis(tmp_path):

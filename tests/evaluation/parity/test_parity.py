@@ -72,7 +72,10 @@ def test_every_graph_agrees_with_pytorch_at_several_sizes(name, request, images)
     with GraphRunner(bundle, "cpu", 2) as graphs:
         for graph in bundle.spec.graphs:
             feeds = feeds_of(bundle, graph, images, SHARES)
-            found = compare_graph(graph, right, graphs, "cpu", feeds)
+            halves = graph == "backbone" and bundle.spec.precision == "fp16"
+            rounded = right.rounded if halves else None
+            found = compare_graph(graph, right, graphs, "cpu", feeds, rounded)
+            assert (found.mean_rounding is None) == (not halves)
             excess = found.excess(bounds_of(bundle.spec.precision, graph))
             excesses |= {} if excess is None else {graph: excess}
     assert excesses == {}
@@ -152,6 +155,40 @@ def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, imag
         assert words in (found.excess(FULL) or "")
 
 
+def test_float16_is_judged_by_what_its_roundings_cost_this_network(half_lite, images):
+    """Eight bits in place of eleven pass every fixed bound of a good network, and not this one."""
+    torch = pytest.importorskip("torch")
+    right = eager(half_lite)
+    feeds = feeds_of(half_lite, "backbone", images, (0.0,))
+    bounds = bounds_of("fp16", "backbone")
+
+    def of(bend):
+        return compare_graph("backbone", right, bend, "cpu", feeds, right.rounded)
+
+    class Rounded(Bent):
+        def run(self, _graph, frames):
+            return (right.rounded(frames, self._bend),)
+
+    assert of(right).mean_rounding == 0
+    own = of(Rounded(right, "backbone", torch.float16))
+    assert own.mean_rounding == pytest.approx(1)
+    assert own.worst_rounding <= 1
+    assert own.excess(bounds) is None
+    coarse = of(Rounded(right, "backbone", torch.bfloat16))
+    assert coarse.mean_rounding > 2
+    assert coarse.excess(bounds) is not None
+
+    def one_point(array):
+        array[0, 1, 1] = np.roll(array[0, 1, 1], 1)
+        return array
+
+    assert of(Bent(right, "backbone", one_point)).worst_rounding > 4
+    assert np.isnan(of(Bent(right, "backbone", lambda array: array * np.nan)).mean_rounding)
+    # A result that is the same everywhere has its own rounding and no other.
+    flat = [(np.zeros_like(feeds[0][0]),)]
+    assert compare_graph("backbone", right, right, "cpu", flat, right.rounded).worst_rounding == 0
+
+
 def test_costs_that_nobody_is_matched_at_do_not_count(graph_bundle, images, reference):
     feeds = feeds_of(graph_bundle, "rsm", images, (0.2,))
     bent = Bent(reference, "rsm", lambda cost: np.where(cost > 0.85, np.float32(1), cost))
@@ -197,7 +234,11 @@ def test_bounds_hold_at_their_value_and_not_beyond(precision):
             assert "lowest cosine" in row(lowest_cosine=bounds.lowest_cosine - 1e-3).excess(bounds)
         if bounds.cosine is not None:
             assert "cosine" in row(cosine=bounds.cosine - 1e-3).excess(bounds)
-    assert GRAPH_BOUNDS["fp16"][0].lowest_cosine == 0.995
+        for name in ("mean_rounding", "worst_rounding"):
+            bound = getattr(bounds, name)
+            if bound is not None:
+                assert row(**{name: bound}).excess(bounds) is None
+                assert name.replace("_", " ") in row(**{name: bound * 1.01}).excess(bounds)
 
 
 def test_a_cosine_that_is_not_a_number_is_beyond_every_bound():

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import DetectionError
+from unitrack_edge.errors import DetectionError, SourceError
 from unitrack_edge.evaluation.datasets.detection import DETECTION_FORMATS
 from unitrack_edge.evaluation.runner.detection import LOWEST, Found, measure, table_of
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.detectors.base import Detector
+from unitrack_edge.runtime.sources.images import open_images
 
 from ...support.command_line import run_cli
 from ...support.people import person
@@ -99,6 +100,31 @@ def test_classes_count_by_name(coco):
     assert found.notes() == [
         "1 objects of class helmet not counted: the detector does not look for it"
     ]
+
+
+def test_images_are_those_that_a_source_gives(coco):
+    """Of 16 bits too, scaled by the rule of sources."""
+    deep = np.linspace(7000, 9000, SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint16)
+    path = coco.parent.parent / "images" / "val" / "7.png"
+    cv2.imwrite(str(path), deep)
+    shown = []
+
+    class Watching(FakeDetector):
+        def detect(self, frame):
+            shown.append(frame.image)
+            return super().detect(frame)
+
+    row = DETECTION_FORMATS["coco"]
+    (sequence,) = row.read(coco, None)
+    told = [[], []]
+    watching = SimpleNamespace(detector="motion", open=lambda: Watching(told, None, 0.5))
+    measure(watching, row.objects(sequence))
+    assert [image.shape for image in shown] == [(*SIZE, 3)] * 2
+    assert (shown[0] == next(open_images([path], "image")).image).all()
+    assert np.ptp(shown[0]) > 200
+    path.write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"image .*7\.png"):
+        measure(watching, row.objects(sequence))
 
 
 def test_without_names_all_objects_are_one_class(coco):

@@ -30,7 +30,7 @@ from ...support.eval_data import (
     write_rows,
     write_small_data,
 )
-from ...support.tiny_bundle import write_tiny_bundle
+from ...support.models.tiny_bundle import write_tiny_bundle
 from ..datasets.test_datasets import BOXES, davis_masks, write_davis, write_otb, write_posetrack
 
 trackeval = pytest.importorskip("trackeval", reason="scoring is TrackEval's: extra 'eval'")

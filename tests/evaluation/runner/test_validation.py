@@ -13,7 +13,7 @@ from unitrack_edge.evaluation.runner.validation import (
     validation_items,
 )
 
-from ...support.calibration_bundle import make_image, write_images
+from ...support.models.calibration_bundle import make_image, write_images
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 6
 

@@ -14,7 +14,7 @@ from unitrack_edge.errors import ExportError
 from unitrack_edge.export.backbones import download
 from unitrack_edge.export.backbones.download import cache_directory, cached_path, fetch, file_sha256
 
-from ...support.http_server import TestServer
+from ...support.servers.http_server import TestServer
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -25,8 +25,8 @@ from unitrack_edge.export.detectors.bundle import (  # noqa: E402
 from unitrack_edge.export.tensorrt.builder import BuildOptions, build_engine  # noqa: E402
 
 from ...support.command_line import run_cli  # noqa: E402
-from ...support.detector_graphs import write_detector  # noqa: E402
-from ...support.detector_layouts import CASES, SIDE, check, frame, seen_by, written  # noqa: E402
+from ...support.models.detector_graphs import write_detector  # noqa: E402
+from ...support.models.detector_layouts import CASES, SIDE, check, frame, seen_by, written  # noqa: E402
 
 NO_RTX = importlib.util.find_spec("tensorrt_rtx_libs") is None
 TARGETS = ("sm86", "sm89", "sm120")

@@ -21,7 +21,7 @@ from unitrack_edge.export.detectors.model_files import model_file
 from unitrack_edge.export.detectors.table import MODELS, UrlSource, WheelSource, find_model
 
 from ...support.command_line import run_cli
-from ...support.http_server import TestServer
+from ...support.servers.http_server import TestServer
 
 CONTENT = bytes(range(256)) * 64
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -22,8 +22,8 @@ from unitrack_edge.export.detectors.bundle import (  # noqa: E402
 from unitrack_edge.runtime.detectors.model import ModelSettings  # noqa: E402
 
 from ...support.command_line import run_cli  # noqa: E402
-from ...support.detector_graphs import write_detector  # noqa: E402
-from ...support.person_networks import red_mask, red_pose  # noqa: E402
+from ...support.models.detector_graphs import write_detector  # noqa: E402
+from ...support.models.person_networks import red_mask, red_pose  # noqa: E402
 
 HEIGHT, WIDTH = 64, 48
 IMAGE = np.random.default_rng(1).integers(0, 256, (120, 160, 3)).astype(np.uint8)

@@ -18,7 +18,7 @@ from unitrack_edge.runtime.bundle.spec import GraphSpec
 from unitrack_edge.runtime.inference.tensorrt.cuda import GpuInfo, find_gpu
 
 from ...support.command_line import run_cli
-from ...support.tiny_bundle import write_tiny_bundle
+from ...support.models.tiny_bundle import write_tiny_bundle
 
 pytest.importorskip("tensorrt_rtx_libs", reason="tensorrt-rtx is not installed: extra 'dev'")
 

@@ -14,7 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
-from unitrack_edge.heads.association.fused_matching import FusedAssociator, FusedConfig
+from unitrack_edge.heads.association.fused_matching import (
+    FusedAssociator,
+    FusedConfig,
+    _second,
+    groups,
+)
 from unitrack_edge.heads.association.kalman import (
     WALKING,
     BoxFilter,
@@ -157,7 +162,8 @@ def test_turning_back_costs_more_than_going_on(world):
     step.associator._boxes = xyxy_to_xyah(
         np.array([[last + d, 100, last + d + 40, 180] for d in (20, -20, 0)], np.float32)
     )
-    ahead, back, still = step.associator._direction_cost()[0]
+    pairs = np.zeros(3, np.int64), np.arange(3)
+    ahead, back, still = step.associator._direction_cost(*pairs)
     assert -0.05 < ahead < -0.03
     assert back == pytest.approx(-ahead)
     assert still == 0
@@ -514,13 +520,13 @@ class OnDevice:
     """An array that is not on the host."""
 
     def __init__(self, array):
-        self.array = array
+        self.array, self.shape = array, array.shape
 
     def to_host(self):
         return self.array
 
 
-class Engine:
+class Engine(Graphs):
     """A runner of `select` alone, for stacks of up to `most` objects on a device."""
 
     def __init__(self, most):
@@ -596,3 +602,41 @@ def test_clear_pairs_are_matched_without_appearance(tiny):
     near = moved(A, 26, look=5)
     assert step(moved(A, 6), moved(B, 4), near) == {0: 1, 1: 2, 2: 3}
     assert compared == [(1, 2)]
+
+
+def links(seed):
+    """A few links between up to six rows and columns, those of a row side by side."""
+    rng = np.random.default_rng(seed)
+    linked = rng.random(rng.integers(1, 7, 2)) < rng.choice([0.1, 0.3, 0.6, 1.0])
+    # Few values, so that there are equal ones, and some below zero.
+    return linked, rng.choice([-0.1, 0.2, 0.5, 0.9], linked.shape), np.nonzero(linked)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_second_largest_of_a_line_counts_what_is_not_linked_as_zero(seed):
+    linked, values, places = links(seed)
+    whole = np.where(linked, values, 0.0)
+    for axis, lines in enumerate((whole, whole.T)):
+        expected = [sorted(line)[-2] if len(line) > 1 else 0.0 for line in lines]
+        found = _second(places[axis], whole[places], lines.shape[1])
+        assert found.tolist() == [expected[line] for line in places[axis].tolist()]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_groups_hang_together_and_nothing_hangs_between_them(seed):
+    linked, _, places = links(seed)
+    found = groups(*places)
+    part = np.full(linked.shape[0], -1)
+    for number, (rows, columns) in enumerate(found):
+        part[rows] = number
+        outside = np.delete(linked, rows, axis=0)
+        assert not outside[:, columns].any()
+        assert linked[rows].any(axis=0).nonzero()[0].tolist() == columns.tolist()
+        # From the first row, all others are reached.
+        reached = {rows[0]}
+        for _ in rows:
+            near = linked[sorted(reached)].any(axis=0)
+            reached |= set(np.flatnonzero(linked[:, near].any(axis=1)).tolist())
+        assert sorted(reached) == rows.tolist()
+    assert (part >= 0).tolist() == linked.any(axis=1).tolist()
+    assert [rows[0] for rows, _ in found] == sorted(rows[0] for rows, _ in found)

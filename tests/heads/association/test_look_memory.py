@@ -11,7 +11,7 @@ from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import Look, LookMemory
 from unitrack_edge.heads.association.tiles import UPRIGHT
-from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet, Work
+from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet
 from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.preprocessing import Letterbox
 
@@ -56,7 +56,7 @@ def graphs(tiny):
 
 @pytest.fixture
 def memory(graphs):
-    return LookMemory(graphs, 3, 0.2, describe, Work())
+    return LookMemory(graphs, 3, 0.2, describe)
 
 
 def tracklets(count=2):
@@ -91,12 +91,12 @@ def test_all_that_is_compared_is_seen_at_once_and_once(memory, graphs):
 def test_the_same_is_remembered_as_where_all_is_computed(graphs):
     """Whatever was compared in between, and when."""
     features = AppearanceMemory(graphs, 3, 0.2)
-    seldom, often = (LookMemory(graphs, 3, 0.2, describe, Work()) for _ in range(2))
+    seldom, often = (LookMemory(graphs, 3, 0.2, describe) for _ in range(2))
     groups = [tracklets() for _ in range(3)]
     for frame in range(FRAMES):
         seeds = frame, 100 + frame
         found = [look(seed, whole=frame % 2 == 0) for seed in seeds]
-        computed = LookMemory(graphs, 1, 0.2, describe, Work()).some(found, np.arange(2))
+        computed = LookMemory(graphs, 1, 0.2, describe).some(found, np.arange(2))
         known = AppearanceMemory(graphs, 1, 0.2).some(computed, np.arange(2))
         looks = [look(seed, whole=frame % 2 == 0) for seed in seeds]
         costs = [features.costs(groups[0], known, "pooled", SCALE, 3)]
@@ -126,7 +126,7 @@ def test_the_same_is_remembered_as_where_all_is_computed(graphs):
 def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
     graphs.least = lambda _graph, _number, axis: low[axis - 1]
     graphs.limit = lambda _graph, _number, axis: high[axis - 1]
-    memory = LookMemory(graphs, 3, 0.2, describe, Work())
+    memory = LookMemory(graphs, 3, 0.2, describe)
     if seen is None:
         with pytest.raises(BundleError, match="does not fit"):
             memory.some([look(0)], np.array([0]))

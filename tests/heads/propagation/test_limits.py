@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from unitrack_edge.export.graphs.profiles import dimension_ranges
 from unitrack_edge.heads.propagation.propagator import Propagator
+from unitrack_edge.heads.propagation.tiles import TilePlan
 
 from ...support.tolerance import assert_within
 from .test_propagator import DEFAULTS, error_of, video
@@ -91,6 +93,18 @@ def test_no_call_is_larger_than_the_engines_take(tiny, limits, first_radius):
     in_parts = runner.calls.count("propagate_labels") > len(got)
     assert runner.uploaded == (sum(labels.nbytes for labels in got) if in_parts else 0)
     assert ("propagate_global" in runner.largest) == (first_radius is None)
+
+
+@pytest.mark.parametrize(
+    "size_hw", [(480, 853), (480, 640), (608, 1088), (360, 640), (720, 1280), (240, 320)]
+)
+def test_engines_are_built_for_the_tiles_that_are_used(size_hw):
+    rows, cols = (-(-side // 8) for side in size_hw)
+    low, expected, high = dimension_ranges((size_hw,), 8)["per_tile"]
+    used = TilePlan.build(rows, cols, 12.0, keys=10).query_index.shape[1]
+    assert low <= used <= high
+    # What they are made fast for is not twice what they get.
+    assert 0.8 <= used / expected <= 1.25
 
 
 def test_engines_are_used_to_their_limit_and_not_to_the_cpus():

@@ -14,7 +14,7 @@ from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import FORMAT_VERSION, BundleSpec, TensorSpec
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
-from ...support.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
+from ...support.models.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
 from ...support.tolerance import assert_within
 
 

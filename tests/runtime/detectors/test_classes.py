@@ -74,6 +74,12 @@ def test_of_equal_scores_the_first_are_kept():
     assert seen.classes.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("limit", [7, 50, 500])
+def test_a_detector_that_cannot_find_more_is_not_limited(limit):
+    with open_detector(detector="motion", max_detections=limit) as detector:
+        assert isinstance(detector, MostDetections) == (limit < 50)
+
+
 @pytest.mark.parametrize(("limit", "kept"), [(None, 700), (500, 500), (1, 1)])
 def test_a_file_is_limited_too(limit, kept, tmp_path):
     path = tmp_path / "det.txt"

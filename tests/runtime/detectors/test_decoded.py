@@ -208,3 +208,39 @@ def test_facts_out_of_range():
         with pytest.raises(DetectionError, match="out of range"):
             DetectorFacts.from_json(text, "here")
     assert DetectorFacts.from_json(FACTS.to_json(), "here") == FACTS
+
+
+def test_an_open_size_becomes_smaller_and_is_the_same_again(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.onnx", BOXES[:1], SCORES[:1], CLASSES[:1])
+    sizes = []
+    with open_model(path, threads=1) as detector:
+        put = detector._canvas.put
+        keep = lambda image, hw: sizes.append(hw) or put(image, hw)  # noqa: E731
+        monkeypatch.setattr(detector._canvas, "put", keep)
+        image = frame((540, 960))
+        boxes = [detector.detect(image).boxes_xyxy[0]]
+        for scale, changed in ((0.75, True), (0.75, False), (0.5, True), (1.0, True)):
+            assert detector.resize(scale) == changed
+            boxes.append(detector.detect(image).boxes_xyxy[0])
+    assert sizes == [(288, 512), (224, 384), (224, 384), (128, 256), (288, 512)]
+    # The graph says the same of every image; in source pixels, that is more where it is smaller.
+    np.testing.assert_allclose(boxes[3], boxes[0] * (288 / 128), rtol=0.005)
+    assert (boxes[4] == boxes[0]).all()
+
+
+def test_no_side_becomes_smaller_than_the_network_or_its_engine_takes(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.onnx", BOXES[:1], SCORES[:1], CLASSES[:1])
+    with open_model(path, threads=1) as detector:
+        detector.detect(frame((64, 64)))
+        assert not detector.resize(0.5)
+        detector.detect(frame((540, 960)))
+        monkeypatch.setattr(detector._engine, "least", lambda _index, axis: (1, 256, 256, 3)[axis])
+        assert not detector.resize(0.75)
+        assert detector._network_hw((540, 960)) == (288, 512)
+
+
+def test_a_graph_of_one_size_keeps_it(tmp_path):
+    path = write(tmp_path / "b.onnx", BOXES, SCORES, CLASSES, size=(64, 96))
+    with open_model(path, threads=1) as detector:
+        assert not detector.resize(0.5)
+        assert len(detector.detect(frame())) >= 1

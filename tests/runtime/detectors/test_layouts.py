@@ -24,8 +24,8 @@ pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
 
-from ...support.detector_graphs import write_detector  # noqa: E402
-from ...support.detector_layouts import (  # noqa: E402
+from ...support.models.detector_graphs import write_detector  # noqa: E402
+from ...support.models.detector_layouts import (  # noqa: E402
     BOXES,
     CASES,
     CELLS,
@@ -204,6 +204,8 @@ def test_names_come_from_the_file_or_are_cocos(tmp_path):
     assert names(path, names=tmp_path / "names.txt") == ("a", "b", "c")
     assert names(path, names=tmp_path / "data.yaml") == ("u", "v", "w")
     assert names(path, names=tmp_path / "names.json") == ("x", "y", "z")
+    (tmp_path / "windows.txt").write_text("ä\nb\nc\n", encoding="utf-16")
+    assert names(path, names=tmp_path / "windows.txt") == ("ä", "b", "c")
 
 
 def test_names_files_that_do_not_fit(tmp_path):

@@ -13,7 +13,7 @@ from unitrack_edge.runtime.detectors.topdown import PersonCrop, read_input
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
-from ...support.detector_graphs import write_detector
+from ...support.models.detector_graphs import write_detector
 
 HEIGHT, WIDTH = 64, 48
 X, Y = 2 * np.arange(17) + 5, 3 * np.arange(17) + 7

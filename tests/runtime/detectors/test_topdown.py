@@ -34,7 +34,7 @@ from ...support.command_line import report_of, run_cli
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
-from ...support.person_networks import red_mask, red_pose
+from ...support.models.person_networks import red_mask, red_pose
 
 RED = (0, 0, 255)
 

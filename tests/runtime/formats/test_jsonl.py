@@ -7,7 +7,7 @@ import pytest
 from unitrack_edge.runtime.formats import jsonl
 from unitrack_edge.runtime.formats.jsonl import JsonLinesWriter
 
-from ...support.live_run import event
+from ...support.servers.live_run import event
 
 
 class Tight:

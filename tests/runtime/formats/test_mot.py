@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.evaluation.metrics.mot import score_mot
+from unitrack_edge.runtime.formats.detections import open_detections
 from unitrack_edge.runtime.formats.mot import read_mot, read_mot_results, read_mot_truth
 from unitrack_edge.runtime.formats.text import ReadOptions
 
@@ -250,3 +251,28 @@ def test_headers_comments_and_encodings(opened, header, encoding):
 def test_a_header_of_another_language_is_passed_over(opened):
     file = opened("bild,nummer,links,oben,breite,hoehe\n1,-1,11,21,5,6\n")
     assert file.detect(frame()).boxes_xyxy.tolist() == [[10, 20, 15, 26]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1;-1;11,5;21;30;40;0,75",
+        "1\t-1\t11,5\t21\t30\t40\t0,75\t",
+        '"1","-1","11.5","21","30","40","0.75"',
+    ],
+)
+def test_rows_of_spreadsheets(tmp_path, row):
+    path = tmp_path / "det.txt"
+    path.write_text(f"{row}\n")
+    file = open_detections(path)
+    found = file.detect(frame(0))
+    assert found.boxes_xyxy.tolist() == [[10.5, 20, 40.5, 60]]
+    assert found.scores.tolist() == [0.75]
+    assert file.notes(1) == []
+
+
+def test_too_few_columns_are_counted(tmp_path):
+    path = tmp_path / "det.txt"
+    path.write_text("1,-1,10,20,30\n")
+    with pytest.raises(DetectionError, match=r"line 1: expected frame,id,x,y,w,h.*, not 5 columns"):
+        open_detections(path)

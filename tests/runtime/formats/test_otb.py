@@ -63,3 +63,10 @@ def test_missing_truth_is_nan(tmp_path):
     path = tmp_path / "truth.txt"
     path.write_text("1,2,3,4\nNaN,NaN,NaN,NaN\n")
     assert np.isnan(read_otb_boxes(path)).tolist() == [[False] * 4, [True] * 4]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_boxes_are_read_in_the_encodings_of_all_text(encoding, tmp_path):
+    path = tmp_path / "groundtruth.txt"
+    path.write_text("1,2,3,4\n5,6,7,8\n", encoding=encoding)
+    assert read_otb_boxes(path).tolist() == [[0, 1, 3, 4], [4, 5, 7, 8]]

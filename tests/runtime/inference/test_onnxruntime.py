@@ -27,7 +27,7 @@ from unitrack_edge.runtime.inference.providers import (
 from unitrack_edge.runtime.inference.registry import open_backend
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
-from ...support.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
+from ...support.models.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
 from ...support.tolerance import assert_within
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="no ONNX Runtime: extra 'cpu'")
@@ -91,6 +91,22 @@ def test_bound_runs_equal_plain_runs_and_their_outputs_can_be_fed_on(bundle):
         # What one backend keeps on its device, another takes from there.
         crossed = plain.run(named(kept["mixed"], *feeds[1:]))
         np.testing.assert_array_equal(crossed["mixed"], expected["mixed"])
+
+
+def test_rows_of_an_output_can_be_fed_on_one_by_one(bundle):
+    """A batch of features is taken apart where it was computed."""
+    offset = mix_feeds()[2]
+    with open_mix(bundle, bind=True) as engine:
+        mixed = engine.run(named(*mix_feeds()))["mixed"]
+        whole, rows = mixed.to_host(), mixed.rows()
+        assert [row.shape for row in rows] == [(1, *mixed.shape[1:])] * mixed.shape[0]
+        del mixed
+        weights = np.array([[2.0, -3.0]], np.float32)
+        for number, row in enumerate(rows):
+            one = whole[number : number + 1]
+            np.testing.assert_array_equal(row.to_host(), one)
+            got = engine.run(named(row, weights, offset))
+            np.testing.assert_array_equal(to_host(got["mixed"]), weights.T @ one)
 
 
 def test_a_handle_outlives_its_engine(bundle):

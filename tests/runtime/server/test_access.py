@@ -15,8 +15,17 @@ from unitrack_edge.runtime.server.auth import Access, Address, Tokens, tokens_fo
 from unitrack_edge.runtime.server.commands import Commands
 from unitrack_edge.runtime.server.notices import Notices, OwnThreadFilter
 
-from ...support.live_run import event
-from ...support.live_server import TOKEN, VIEWER_TOKEN, Client, bearer, get, post, request, serving
+from ...support.servers.live_run import event
+from ...support.servers.live_server import (
+    TOKEN,
+    VIEWER_TOKEN,
+    Client,
+    bearer,
+    get,
+    post,
+    request,
+    serving,
+)
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")
@@ -283,3 +292,49 @@ def test_what_others_log_passes():
     assert OwnThreadFilter("live server").filter(record)
     record.threadName = "live server"
     assert not OwnThreadFilter("live server").filter(record)
+
+
+def test_tokens_come_from_credentials_as_the_secrets_of_sources_do(monkeypatch, tmp_path):
+    here = Address("0.0.0.0", 1)
+    for name, token in (("operator", TOKEN), ("viewer", VIEWER_TOKEN)):
+        (tmp_path / name).write_text(f"{token}\nof 2026\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    named = "{secret:operator}", "{secret:viewer}"
+    both = Tokens(TOKEN, VIEWER_TOKEN)
+    assert tokens_for(here, *named) == both
+    monkeypatch.setenv("UNITRACK_TOKEN", named[0])
+    monkeypatch.setenv("UNITRACK_VIEWER_TOKEN", named[1])
+    assert tokens_for(here, None, None) == both
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    monkeypatch.setenv("UNITRACK_SECRET_OPERATOR", TOKEN)
+    monkeypatch.setenv("UNITRACK_SECRET_VIEWER", VIEWER_TOKEN)
+    assert tokens_for(here, *named) == both
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{secret:absent}", "no such secret.*UNITRACK_SECRET_ABSENT.*LoadCredential"),
+        ("{secret:..}", "no such secret"),
+        ("{secret:folder}", "no such secret"),
+        ("{secret:empty}", "no such secret"),
+        ("{secret:bytes}", "cannot be read"),
+        ("{secret:short}", "got 5 characters, expected 8"),
+        ("{secret:a/b}", "expected {secret:NAME} and nothing beside it"),
+        ("{secret:}", "expected {secret:NAME} and nothing beside it"),
+        ("x{secret:good}", "expected {secret:NAME} and nothing beside it"),
+        ("{secret:good", "expected {secret:NAME} and nothing beside it"),
+    ],
+)
+def test_a_token_that_names_no_secret_is_never_a_token_itself(monkeypatch, tmp_path, text, message):
+    (tmp_path / "folder").mkdir()
+    for name, data in (("empty", b"\n"), ("bytes", b"\xff\xfe12345678"), ("short", b"abcde")):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "good").write_text(TOKEN)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("UNITRACK_TOKEN", text)
+    for given, where in ((text, "--serve-token"), (None, "UNITRACK_TOKEN|--serve-token")):
+        with pytest.raises(RequestError, match=f"({where}): .*{message}") as caught:
+            tokens_for(Address("0.0.0.0", 1), given)
+        assert "abcde" not in str(caught.value)
+        assert TOKEN not in str(caught.value)

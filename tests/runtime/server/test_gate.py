@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ...support.live_run import Producer, event
-from ...support.live_server import TOKEN, Client, bearer, get, log_in, request, serving
+from ...support.servers.live_run import Producer, event
+from ...support.servers.live_server import TOKEN, Client, bearer, get, log_in, request, serving
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")

@@ -29,9 +29,9 @@ from unitrack_edge.runtime.server.auth import (
 from unitrack_edge.runtime.server.commands import MAX_WAITING, Commands, StartCommand
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 
-from ...support.browser import Browser
-from ...support.live_run import HEIGHT, WIDTH, Producer, event, opened
-from ...support.live_server import HERE, TOKEN, VIEWER_TOKEN, get, log_in, post, serving
+from ...support.servers.browser import Browser
+from ...support.servers.live_run import HEIGHT, WIDTH, Producer, event, opened
+from ...support.servers.live_server import HERE, TOKEN, VIEWER_TOKEN, get, log_in, post, serving
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")

@@ -16,8 +16,8 @@ from unitrack_edge.runtime.server.launch import LiveRequest
 from unitrack_edge.runtime.server.tls import CertificateFiles, load_certificate
 from unitrack_edge.tracking.config import RunConfig
 
-from ...support.live_run import event
-from ...support.live_server import TOKEN, Client, bearer, get, log_in, request, serving
+from ...support.servers.live_run import event
+from ...support.servers.live_server import TOKEN, Client, bearer, get, log_in, request, serving
 
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")

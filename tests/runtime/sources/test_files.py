@@ -268,9 +268,12 @@ def test_video_that_changes_size(tmp_path):
     path = tmp_path / "a.mjpeg"
     _motion_jpeg(path, [(HEIGHT, WIDTH)] * 6 + [(60, 80)] * 5)
     with open_source(str(path)) as source:
-        assert [number_in(frame.image) for frame in source] == list(range(6))
-        assert source.ended_early is not None
-        assert "changes size at frame 6 from 64x48 to 80x60" in source.ended_early
+        frames = list(source)
+        assert [number_in(frame.image) for frame in frames] == list(range(11))
+        assert {frame.size_hw for frame in frames} == {(HEIGHT, WIDTH)}
+        assert source.ended_early is None
+        note = source.notes()[-1]
+        assert "changes size at frame 6 from 64x48 to 80x60 (width x height): 5 frames" in note
     _motion_jpeg(path, [(HEIGHT, WIDTH)] * 6)
     with open_source(str(path)) as source:
         assert len(list(source)) == 6
@@ -294,8 +297,9 @@ def test_mpeg4_that_changes_size(tmp_path):
     path = tmp_path / "joined.m4v"
     path.write_bytes(small + _bare_mpeg4(tmp_path / "b.avi", 64, 96))
     with open_source(str(path)) as source:
-        assert len(list(source)) == 7
-        assert "at frame 7 from 64x48 to 96x64" in (source.ended_early or "")
+        assert [frame.size_hw for frame in source] == [(48, 64)] * 14
+        assert source.ended_early is None
+        assert "at frame 7 from 64x48 to 96x64" in source.notes()[-1]
     path.write_bytes(small + small)
     with open_source(str(path)) as source:
         assert len(list(source)) == 14
@@ -305,8 +309,11 @@ def test_mpeg4_that_changes_size(tmp_path):
 def test_folder_that_changes_size(folder):
     cv2.imwrite(str(folder / "f7.png"), make_image(7, 50, 70))
     with open_source(str(folder)) as source:
-        assert len(list(source)) == 7
-        assert "at frame 7 (f7.png) from 64x48 to 70x50" in (source.ended_early or "")
+        frames = list(source)
+        assert [frame.size_hw for frame in frames] == [(48, 64)] * 12
+        assert (source.ended_early, len(source.notes())) == (None, 1)
+        assert "at frame 7 (f7.png) from 64x48 to 70x50" in source.notes()[0]
+        assert "1 frame of another size was scaled into the first size" in source.notes()[0]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp"])

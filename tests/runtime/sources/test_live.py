@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import SourceError
+from unitrack_edge.runtime.sources import gstreamer
 from unitrack_edge.runtime.sources import live as live_source
 from unitrack_edge.runtime.sources import live as live_sources
-from unitrack_edge.runtime.sources import opencv
 from unitrack_edge.runtime.sources import reconnect as reconnection
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.live import LiveSource, open_camera, open_stream
@@ -19,7 +19,7 @@ from unitrack_edge.runtime.sources.open import open_source
 from unitrack_edge.runtime.sources.reconnect import Timeouts
 
 from ...support.command_line import report_of, run_cli
-from ...support.http_server import TestServer
+from ...support.servers.http_server import TestServer
 
 WAIT_S = 5.0
 
@@ -497,8 +497,8 @@ def pipelines(monkeypatch):
         made.append(fake)
         return fake
 
-    monkeypatch.setattr(opencv.cv2.videoio_registry, "hasBackend", lambda _api: True)
-    monkeypatch.setattr(opencv.cv2, "VideoCapture", open_capture)
+    monkeypatch.setattr(gstreamer.cv2.videoio_registry, "hasBackend", lambda _api: True)
+    monkeypatch.setattr(gstreamer.cv2, "VideoCapture", open_capture)
     monkeypatch.setattr(reconnection, "_JOIN_S", 0.05)
     yield asked
     for fake in made:

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from unitrack_edge.heads.association.matching import AssociationConfig, Associator
 from unitrack_edge.records import Detections, Tracks
+from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.head import Head
 from unitrack_edge.runtime.pipeline import Pipeline, TaskRunner
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.open import open_source
 

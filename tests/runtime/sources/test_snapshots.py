@@ -14,7 +14,7 @@ from unitrack_edge.runtime.sources.base import LiveOptions
 from unitrack_edge.runtime.sources.decoder import SnapshotCapture, open_capture
 from unitrack_edge.runtime.sources.open import open_source
 
-from ...support.http_server import TestServer
+from ...support.servers.http_server import TestServer
 
 
 class Snapshots(BaseHTTPRequestHandler):

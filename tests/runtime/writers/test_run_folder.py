@@ -71,3 +71,19 @@ def test_two_exports_into_one_folder_leave_each_other_alone(tmp_path):
     stale.mkdir()
     with partial_folder(output, ExportError):
         assert not stale.exists()
+
+
+def test_an_earlier_run_of_several_sources_and_tasks_leaves_nothing_behind(tmp_path):
+    """Only what its run.json names is its own: another folder with results of a run stays."""
+    (tmp_path / "run.json").write_text('{"sources": {"a": {}, "..": {}}, "tasks": {"mot": {}}}')
+    names = ["a/vos/masks/00000.png", "a/mine.txt", "a/run.json", "mot/tracks.txt", "b/run.json"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"tasks": {"vos": {}}}' if name == "a/run.json" else "mine")
+    with pytest.raises(OutputError, match="would remove"):
+        OutputFolder(tmp_path, overwrite=True, inputs=[tmp_path / "mot" / "tracks.txt"])
+    OutputFolder(tmp_path, overwrite=True).close()
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")} == {
+        "a", "a/mine.txt", "b", "b/run.json",
+    }  # fmt: skip

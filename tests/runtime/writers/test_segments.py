@@ -15,19 +15,18 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError, RequestError
 from unitrack_edge.records import Detections, Frame, Tracks
-from unitrack_edge.runtime.events import FrameEvent
+from unitrack_edge.runtime.events import FrameEvent, StopRequest
 from unitrack_edge.runtime.formats.davis import MaskWriter
 from unitrack_edge.runtime.formats.jsonl import JsonLinesWriter, track_line
 from unitrack_edge.runtime.formats.mot import MotWriter
 from unitrack_edge.runtime.formats.rle import decode_rle
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
-from unitrack_edge.runtime.signals import StopRequest
 from unitrack_edge.runtime.writers.base import Recording, WriterBase
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.segments import Segments, segment_path
 from unitrack_edge.runtime.writers.video import VideoWriter
 
-from ...support.live_run import HEIGHT, WIDTH, event
+from ...support.servers.live_run import HEIGHT, WIDTH, event
 
 FPS = 10.0
 
@@ -60,7 +59,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from unitrack_edge.runtime.writers.video import VideoWriter
 from pathlib import Path
-from tests.support.live_run import event
+from tests.support.servers.live_run import event
 writer = VideoWriter(Path(sys.argv[1]), 10.0, lambda image, _: image)
 for index in range(10_000):
     writer.write(event(index, fps=10).frame, event(index).tracks["sot"])
@@ -224,7 +223,7 @@ SMALL_DISK = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.support.live_run import event
+from tests.support.servers.live_run import event
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
 from unitrack_edge.runtime.writers.base import Recording
 from unitrack_edge.runtime.writers.video import VideoWriter

@@ -12,7 +12,7 @@ from unitrack_edge.runtime.sources.open import open_source
 from unitrack_edge.runtime.writers.segments import Segments
 from unitrack_edge.runtime.writers.video import VideoWriter
 
-from ...support.browser import Browser
+from ...support.servers.browser import Browser
 from ...support.video_files import grey_levels, level_of, write_video
 
 VARIABLE = [0.0, 0.04, 0.08, 0.5, 0.54, 0.9, 1.6, 2.0, 2.04, 2.8]

@@ -94,3 +94,25 @@ def test_results_are_read_back(tmp_path):
         ("7", "0.0000", "0"),
         ("7", "0.0800", "1"),
     ]
+
+
+def test_boxes_of_images_that_are_named(opened):
+    """As TensorFlow's tools write them: width and height are the image's, corners the box."""
+    rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
+    rows += [f"shots/f_{k:03d}.jpg,200,100,car,{10 + k},20,{40 + k},60" for k in (7, 3)]
+    file = opened("\n".join([*rows, ",200,100,car,1,2,3,4"]), "labels.csv")
+    assert file.numbered_frames() is None
+    assert len(file.detect(frame(0, name="f_001.jpg"))) == 0
+    found = file.detect(frame(2, name="f_003.jpg"))
+    assert found.boxes_xyxy.tolist() == [[13, 20, 43, 60]]
+    assert found.name_of(found.classes[0]) == "car"
+    damaged, unused = file.notes(9)
+    assert "line 4: expected a number in column filename" in damaged
+    assert "detections for 1 image" in unused
+
+
+def test_commas_as_decimal_points(opened):
+    file = opened("frame;x1;y1;x2;y2;conf\n0;10,5;20;40,25;60;0,75\n", "out.csv")
+    found = file.detect(frame(0))
+    assert found.boxes_xyxy.tolist() == [[10.5, 20, 40.25, 60]]
+    assert found.scores[0] == 0.75

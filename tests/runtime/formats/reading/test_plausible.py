@@ -7,8 +7,10 @@ import pytest
 from unitrack_edge.runtime.formats.reading.plausible import (
     are_percent,
     boxes_from_corners,
+    counts_from_zero,
     first_of_each,
 )
+from unitrack_edge.runtime.formats.rle import encode_rle
 
 from ....support.frames import frame
 
@@ -142,3 +144,83 @@ def test_frames_from_zero_are_said(opened):
     (note,) = file.notes(3)
     assert note.endswith("count from 0")
     assert "frame 2 of" in file.notes(2)[1], "as the file counts"
+
+
+# Frames from 0.
+
+
+def frames_of(numbers, each=3):
+    return np.repeat(np.array(numbers), each)
+
+
+@pytest.mark.parametrize(
+    ("frames", "source_frames", "from_zero"),
+    [
+        (frames_of(range(1, 9)), None, False),
+        (frames_of(range(9)), None, True),
+        (frames_of(range(9), 1), None, True),
+        # One row against three a frame, three rows of five, one row of one.
+        (np.append(0, frames_of(range(1, 9))), None, False),
+        (np.append(frames_of([0]), frames_of(range(1, 9), 5)), None, True),
+        (np.append(0, frames_of(range(1, 9), 1)), None, True),
+        # Objects that come one by one: frame 1 has few, too.
+        (np.concatenate([[0, 1, 1], frames_of(range(2, 9), 9)]), None, True),
+        # Far from the others, and as far as others are from one another.
+        (np.append(0, frames_of(range(300, 320), 1)), None, False),
+        (np.append(0, frames_of(range(300, 3000, 300), 1)), None, True),
+        # The source has frames 0 to 8: a file from 0 that fits, and one that goes on to 9.
+        (frames_of(range(9), 1), 9, True),
+        (frames_of(range(10), 1), 9, False),
+        (np.append(frames_of([0], 5), frames_of(range(1, 10), 1)), 9, True),
+        # Too few frames to tell.
+        (np.array([0, 1, 1, 1, 2, 2, 2]), None, True),
+        (np.zeros(0, np.int64), None, False),
+    ],
+)
+def test_whether_frames_count_from_zero(frames, source_frames, from_zero):
+    assert counts_from_zero(frames, source_frames) is from_zero
+
+
+@pytest.mark.parametrize("kind", ["mot", "columns", "mots"])
+def test_a_stray_row_of_frame_0_is_left_out_with_one_note(opened, kind):
+    boxes = [(k, 10 + 9 * n, 20, 8, 30) for k in range(1, 7) for n in range(4)]
+    boxes.insert(5, (0, 1, 2, 8, 9))
+    rows = {
+        "mot": lambda k, x, y, w, h: f"{k},-1,{x + 1},{y + 1},{w},{h},0.9",
+        "columns": lambda k, x, y, w, h: f"{k},{x},{y},{x + w},{y + h},0.9",
+        "mots": lambda k, x, *_: f"{k} {1000 + x} 1 2 100 {encode_rle(mask_at(x))}",
+    }[kind]
+    lines = [rows(*box) for box in boxes]
+    if kind == "columns":
+        lines.insert(0, "frame,x1,y1,x2,y2,conf")
+    file = opened("\n".join(lines), "det.txt")
+    size_hw = (2, 100) if kind == "mots" else (100, 200)
+    assert [len(file.detect(frame(k, size_hw))) for k in range(7)] == [4] * 6 + [0]
+    (note,) = file.notes(6)
+    assert f"line {7 if kind == 'columns' else 6}: a row of frame 0" in note
+    assert file.dropped() == {"damaged": 1}
+
+
+def mask_at(x):
+    mask = np.zeros((2, 100), np.bool_)
+    mask[:, x : x + 5] = True
+    return mask
+
+
+def test_strict_takes_frame_0_at_its_word(opened):
+    lines = [
+        "0,-1,2,3,8,9",
+        *(f"{k},-1,{9 * n + 1},21,8,30" for k in range(1, 7) for n in range(4)),
+    ]
+    file = opened("\n".join(lines), strict=True)
+    assert [len(file.detect(frame(k, (100, 200)))) for k in (0, 1)] == [1, 4]
+
+
+def test_an_image_0_that_does_not_go_with_the_others(opened):
+    rows = [{"image_id": 0, "bbox": [1, 2, 8, 9]}]
+    rows += [{"image_id": k, "bbox": [9 * n, 20, 8, 30]} for k in range(1, 7) for n in range(4)]
+    file = opened(rows, "det.json")
+    assert [len(file.detect(frame(k, (100, 200)))) for k in (0, 5)] == [4, 4]
+    (note,) = file.notes(6)
+    assert "1 entry of" in note
+    assert "for image_id 0 not used" in note

@@ -24,8 +24,8 @@ from unitrack_edge.runtime.inference.tensorrt.library import (
 )
 from unitrack_edge.runtime.inference.tensorrt.precision import Proof, check_layers, read_layers
 
-from ....support.fake_tensorrt import VERSION, engine_spec
-from ....support.tiny_bundle import write_tiny_bundle
+from ....support.gpu.fake_tensorrt import VERSION, engine_spec
+from ....support.models.tiny_bundle import write_tiny_bundle
 
 LIBRARY = TensorrtLibrary(VARIANT_TABLE["tensorrt"], VERSION, None, TensorrtLog(frozenset()))
 

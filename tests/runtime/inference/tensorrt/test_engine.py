@@ -28,9 +28,9 @@ from unitrack_edge.runtime.inference.tensorrt.engine import READY
 from unitrack_edge.runtime.inference.tensorrt.library import VARIANTS, load_library
 from unitrack_edge.runtime.inference.tensorrt.memory import CudaArray
 
-from ....support.fake_cuda import FakeCuda
-from ....support.fake_tensorrt import VERSION, FakeTensorrt, engine_spec
-from ....support.tiny_bundle import mix, mix_feeds, write_tiny_bundle
+from ....support.gpu.fake_cuda import FakeCuda
+from ....support.gpu.fake_tensorrt import VERSION, FakeTensorrt, engine_spec
+from ....support.models.tiny_bundle import mix, mix_feeds, write_tiny_bundle
 
 RANGES = {"rows": (1, 4, 16), "cols": (1, 2, 16), "chosen": (1, 2, 16)}
 NAMES = ["points", "weights", "offset"]

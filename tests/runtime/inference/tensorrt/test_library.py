@@ -14,7 +14,7 @@ from unitrack_edge.errors import BackendError
 from unitrack_edge.runtime.inference.tensorrt import library as tensorrt_library
 from unitrack_edge.runtime.inference.tensorrt.library import VARIANT_TABLE, VARIANTS, TensorrtLog
 
-from ....support.tensorrt_types import CORRECTED
+from ....support.gpu.tensorrt_types import CORRECTED
 
 ROOT = Path(unitrack_edge.__file__).parent
 CALLERS = [*ROOT.glob("runtime/inference/tensorrt/*.py"), *ROOT.glob("export/**/*.py")]

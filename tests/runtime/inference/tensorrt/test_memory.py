@@ -16,7 +16,7 @@ from unitrack_edge.runtime.inference.tensorrt.cuda import CudaRuntime, GpuMemory
 from unitrack_edge.runtime.inference.tensorrt.cuda_graphs import MOST, STALE_AFTER, Launches
 from unitrack_edge.runtime.inference.tensorrt.memory import DeviceMemory
 
-from ....support.fake_cuda import FakeCuda
+from ....support.gpu.fake_cuda import FakeCuda
 
 
 @pytest.fixture(params=["fake", "real"])

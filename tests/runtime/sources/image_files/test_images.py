@@ -321,14 +321,23 @@ def saved(path, images, **options):
 
 
 MODES = ["RGB", "L", "P", "RGBA", "1"]
-PAGED = [(suffix, mode) for suffix in ("tif", "gif", "webp", "png", "apng") for mode in MODES]
+PAGED = [
+    (suffix, mode)
+    for suffix in ("tif", "gif", "webp", "png", "apng", "avif")
+    for mode in MODES
+    if suffix != "avif" or mode in ("RGB", "L")
+]
 
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize(("suffix", "mode"), [*PAGED, ("tif", "CMYK")])
 def test_all_pages(tmp_path, suffix, mode, count):
     images = [Image.fromarray(picture(n)).convert(mode) for n in range(count)]
-    options = {"webp": {"lossless": True}, "gif": {"optimize": False}}.get(suffix, {})
+    options = {
+        "webp": {"lossless": True},
+        "gif": {"optimize": False},
+        "avif": {"quality": 100, "subsampling": "4:4:4"},
+    }.get(suffix, {})
     path = saved(tmp_path / f"a.{suffix}", images, **options)
     shown, notes = frames_of(path)
     assert (len(shown), notes) == (count, [])

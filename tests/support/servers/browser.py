@@ -12,7 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from .needs import skip_without
+from ..needs import skip_without
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_S = 30.0

@@ -11,7 +11,7 @@ import pytest
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec, TensorSpec
 
-from ..reference.int8_plain import convolution, rounded, rounded_weights
+from ...reference.int8_plain import convolution, rounded, rounded_weights
 
 CHANNELS = 8
 STRIDE = 4

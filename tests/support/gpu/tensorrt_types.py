@@ -4,7 +4,7 @@ Once against the type stubs of the classic library (pip's tensorrt-stubs, 10.13)
 made from the tensorrt-rtx that is installed, so that no call exists in one variant only.  Stubs of
 either kind have a few lines that are no Python; those are mended in a copy.
 
-    python tests/support/tensorrt_types.py BUILD_FOLDER
+    python tests/support/gpu/tensorrt_types.py BUILD_FOLDER
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODULES = (
     "runtime.inference.tensorrt.engine",
     "runtime.inference.tensorrt.library",

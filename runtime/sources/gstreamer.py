@@ -1,19 +1,18 @@
-"""What OpenCV reads: cameras by their number, and GStreamer pipelines.
+"""GStreamer pipelines, of which the CSI cameras of a Jetson are one, as live sources.
 
-Pipelines, of which the CSI cameras of a Jetson are one, need an OpenCV built with GStreamer, as
-JetPack and Debian have it; the wheels of opencv-python are built without.
+They need an OpenCV built with GStreamer, as JetPack and Debian have it; the wheels of opencv-python
+are built without.
 """
 
 from __future__ import annotations
 
-import os
+from typing import Literal
 
 import cv2
-import numpy as np
 
 from ...errors import SourceAbsentError, SourceError, printable
-from ...records import UInt8Array
-from .base import known_fps
+from .base import Capture, LiveOptions, silence_opencv
+from .live import LiveSource, OpenCVCapture, open_live
 
 # The size and rate that every CSI module of NVIDIA's list has a mode near to; the driver picks it.
 _CSI = (
@@ -26,36 +25,6 @@ _CSI = (
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 
 
-def silence_opencv() -> None:
-    """Keeps OpenCV from writing to the terminal, unless the environment asks for it."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV 4 has it by the first name, OpenCV 5 by the second alone.
-        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-        set_level(0)
-
-
-class OpenCVCapture:
-    """A `Capture` of what OpenCV reads: V4L2 cameras and GStreamer pipelines."""
-
-    def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
-        self.fps = known_fps(capture.get(cv2.CAP_PROP_FPS))
-
-    def read(self) -> UInt8Array | None:
-        """As `Capture.read`.
-
-        Raises:
-            cv2.error: The device failed.
-        """
-        ok, image = self._capture.read()
-        return np.ascontiguousarray(image, np.uint8) if ok and image is not None else None
-
-    def release(self) -> None:
-        """As `Capture.release`."""
-        self._capture.release()
-
-
 def csi_pipeline(sensor: int) -> str:
     """The pipeline of the CSI camera with a number: 1280x720 at 30 frames a second, BGR."""
     return f"{_CSI.format(sensor=sensor)} ! {_SINK}"
@@ -65,6 +34,32 @@ def with_sink(pipeline: str) -> str:
     """A pipeline that ends in an `appsink` for BGR images; one that has an appsink stays."""
     text = pipeline.strip().rstrip("!").rstrip()
     return text if "appsink" in text else f"{text} ! {_SINK}"
+
+
+def open_gstreamer(
+    pipeline: str,
+    name: str,
+    kind: Literal["camera", "stream"],
+    options: LiveOptions | None = None,
+) -> LiveSource:
+    """Opens a GStreamer pipeline that ends in an appsink.
+
+    Raises:
+        SourceAbsentError: GStreamer refuses it, or it gives no frame.
+        SourceError: OpenCV has no GStreamer.
+    """
+    silence_opencv()
+    first = [open_pipeline(pipeline, name)]
+
+    def attempt() -> Capture | None:
+        if first:
+            return first.pop()
+        try:
+            return open_pipeline(pipeline, name)
+        except SourceError:
+            return None
+
+    return open_live(name, kind, attempt, options, "")
 
 
 def open_pipeline(pipeline: str, name: str) -> OpenCVCapture:

@@ -10,7 +10,7 @@ import pytest
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec, TensorSpec
 
-from .tolerance import sum_error
+from ..tolerance import sum_error
 
 MIX_INPUTS = (
     TensorSpec("points", "float32", ("rows", 3)),
