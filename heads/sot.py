@@ -112,12 +112,6 @@ class SotHead(Head):
         self._penalties: Float64 = np.float64(self._config.scale_penalty) ** np.abs(steps)
         self._target: _Target | None = None
         self._usual = 0.0
-        self._pixels = 0
-
-    @property
-    def backbone_pixels(self) -> int:
-        """Pixels of all crops so far."""
-        return self._pixels
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
         """The size of a crop."""
@@ -209,7 +203,7 @@ class SotHead(Head):
         crops = np.stack(
             [crop_window(frame.image, target.centre_xy, window * s, self._side) for s in scales]
         )
-        self._pixels += len(crops) * self._side**2
+        self.backbone_pixels += len(crops) * self._side**2
         (features,) = self._graphs.run("backbone", crops)
         return features
 
