@@ -172,7 +172,7 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
     """The parameters of every task, with the network's image of a size; None: their defaults.
 
     Association and propagation are the paper's: backends are compared by RSM of all objects in
-    every frame, and by whole frames.
+    every frame, by whole frames, and by the crops of the authors.
     """
     tracked: dict[str, Any] = {"preset": "unitrack"}
     carried: dict[str, Any] = {}
@@ -185,7 +185,7 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
         "posetrack": PosetrackConfig(**tracked),
         "vos": VosConfig(focus="off", **carried),
         "pose": PoseConfig(**carried),
-        "sot": SotConfig(),
+        "sot": SotConfig(focus="off"),
     }
 
 
