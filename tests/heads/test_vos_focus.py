@@ -286,13 +286,32 @@ def test_labels_come_back_where_they_were_whatever_the_pitch(pitches):
     assert np.abs(moved).max() < 0.05 * max(pitches) + 0.2
 
 
-def test_specks_are_background_and_parts_stay():
+def test_specks_and_what_the_first_frame_contradicts_are_background_and_parts_stay():
     cells = np.zeros((20, 30, 2), np.float32)
     cells[2:12, 2:12, 1] = 0.9
     cells[2:6, 14:20, 1] = 0.8  # a part, behind a post
+    cells[9:13, 22:28, 1] = 0.9  # as large, of another object
     cells[15, 20:22, 1] = 0.9  # a look-alike
     cells[..., 0] = 1 - cells[..., 1]
-    without_specks(cells)
+    by_first = np.ones((20, 30), np.float32)
+    by_first[9:13, 22:28] = 0.2
+    without_specks(cells, by_first, 0.4)
     assert (cells[15] == (1, 0)).all()
+    assert (cells[9:13, 22:28] == (1, 0)).all()
     assert (cells[2:12, 2:12, 1] > 0.5).all()
     assert (cells[2:6, 14:20, 1] > 0.5).all()
+
+
+def test_what_is_left_of_an_object_is_kept_and_the_rest_is_looked_for():
+    """It stays behind a post for longer than recent frames are remembered, and comes out again."""
+    post = (GREEN, 300, 180, 60, 300)
+    at = [180, 205, 230, 255, *range(280, 300), 310, 325, 345, 370, 395, 420, 445]
+    clip = [scene((RED, x, 180, 80, 110), post) for x in at]
+    clip = [(image, np.where(image[..., 1] == GREEN[1], 0, labels)) for image, labels in clip]
+    found, seen = run(clip)
+    areas = np.array([np.count_nonzero(one == 1) for one in found])
+    # Now and then, and not in every frame, while half of it or less is there; when it is gone, too.
+    whole = np.array([SIZE[0] * SIZE[1] <= max(map(pixels, [[hw] for hw in one])) for one in seen])
+    small = np.flatnonzero((areas > 500) & (areas < 3000))
+    assert 2 <= np.count_nonzero(whole[small]) <= len(small) // 2
+    assert min(overlaps(found, clip)[-4:]) > 0.9
