@@ -37,6 +37,7 @@ GROUPS = {
         "compare": "Compare representations over tasks, as the paper does with its fifteen.",
         "compare-trackers": "Compare our tracking of boxes with other packages' trackers.",
         "bench": "Measure latency, memory and energy of a task, backends side by side.",
+        "tune": "Find the setting of `cli track` that suits this machine and a clip of yours.",
         "parity": "Compare a bundle with PyTorch, graph by graph and task by task.",
     },
     "This machine": {
@@ -48,7 +49,7 @@ GROUPS = {
 
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
-SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare"}
+SHARED_MODULES = {"backbones": "models", "compare-trackers": "compare", "tune": "bench"}
 """Commands that stand in the module of another one, under their own name."""
 
 

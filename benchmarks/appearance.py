@@ -33,6 +33,7 @@ from ..runtime.preprocessing import FeatureExtractor
 from ..runtime.sources.open import open_source
 from ..tracking.registry import DEFAULT_FPS, TASKS
 from .association import HEADS, score
+from .tradeoff import keep
 
 WAYS = ("always", "auto")
 
@@ -46,6 +47,7 @@ class Way:
         extractor: For whole frames.
         results: Every frame with its tracks.
         seconds: What each took.
+        cpu: Processor time of each, of all threads, in seconds.
         pixels: That the backbone saw in each.
     """
 
@@ -53,12 +55,13 @@ class Way:
     extractor: FeatureExtractor
     results: list[tuple[Frame, Tracks]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     pixels: list[int] = field(default_factory=list)
 
     def step(self, frame: Frame, detections: Detections) -> None:
         """Take the next frame."""
         before, seen = self.head.backbone_pixels, 0
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         features: Any = None
         if self.head.needs_features:
             size = self.head.network_hw(frame.size_hw)
@@ -66,6 +69,7 @@ class Way:
             seen = size[0] * size[1]
         tracks = self.head.step(frame, features, detections)
         self.seconds.append(time.perf_counter() - start)
+        self.cpu.append(time.process_time() - busy)
         self.pixels.append(seen + self.head.backbone_pixels - before)
         # A mask's writer wants the frame's size only: images would fill the memory.
         small = np.broadcast_to(np.zeros(1, np.uint8), frame.image.shape)
@@ -120,16 +124,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sequence", action="append", default=[])
     parser.add_argument("--max-frames", type=int)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where to keep what was measured")
     options = parser.parse_args(arguments)
-    graphs = GraphRunner(Bundle.load(options.bundle), "cpu", options.threads)
+    rows: list[dict[str, Any]] = []
+    bundle = Bundle.load(options.bundle)
+    graphs = GraphRunner(bundle, "cpu", options.threads)
     read = FORMATS[FORMAT_OF_TASK[options.task]].read
     for found in choose(read(options.data, options.split), options.sequence):
         sequence = first_frames(found, options.max_frames)
         if options.detections is not None:
             sequence = replace(sequence, detections=options.detections / f"{sequence.name}.txt")
         print(f"{sequence.name}, {len(sequence.images)} frames")
-        for line in lines(options.task, sequence, run(graphs, options.task, sequence)):
+        ways = run(graphs, options.task, sequence)
+        for line in lines(options.task, sequence, ways):
             print(line, flush=True)
+        for name, way in ways.items():
+            hota = score(options.task, sequence, iter(way.results))["HOTA"]
+            cpu_ms = 1e3 * float(np.mean(way.cpu[1:]))
+            shown = "full" if name == "always" else name
+            rows.append({"clip": found.name, "way": shown, "score": hota, "cpu_ms": cpu_ms})
+    if options.json is not None:
+        keep(options.json, "HOTA", bundle.spec.backbone, options.threads, rows)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from ..runtime.inference.base import Graphs
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Viewer
 from ..runtime.sources.open import open_source
+from .tradeoff import keep
 
 MOST_FRAMES = 50
 
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="DAVIS folder; without it, the procedural scenes")
     parser.add_argument("--frames", type=int, default=MOST_FRAMES)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="where to keep what was measured")
     options = parser.parse_args(arguments)
     try:
         clips = (
@@ -97,14 +99,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else davis_clips(options.data, options.frames)
         )
         print("clip              J off   auto | ms off   auto  ratio | pixels auto / off")
-        with GraphRunner(Bundle.load(options.bundle), "cpu", options.threads) as graphs:
+        bundle, rows = Bundle.load(options.bundle), []
+        with GraphRunner(bundle, "cpu", options.threads) as graphs:
             for clip in clips:
                 auto, off = (measure(graphs, clip, focus) for focus in FOCUS)
+                ways = {"full": off, "focus": auto}
+                rows += [
+                    {"clip": clip.name, "way": way, "score": found[0], "cpu_ms": found[1]}
+                    for way, found in ways.items()
+                ]
                 print(
                     f"{clip.name:16} {off[0]:6.3f} {auto[0]:6.3f} | {off[1]:6.0f} {auto[1]:6.0f} "
                     f"{auto[1] / off[1]:6.2f} | {auto[2] / off[2]:.2f}",
                     flush=True,
                 )
+        if options.json is not None:
+            keep(options.json, "J", bundle.spec.backbone, options.threads, rows)
     except UnitrackError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""A frame of single-object tracking against the backbone on its crops alone."""
+"""A frame of single-object tracking without focus against the backbone on its crops alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Timed = Callable[[int], Stages]
 
 def whole_frame(graphs: Graphs, head: str, frames: Sequence[Frame], box: Box) -> Timed:
     """Crops, backbone, response, learning: all that a step does."""
-    tracker = SotHead(graphs, box, SotConfig(head=head))
+    tracker = SotHead(graphs, box, SotConfig(head=head, focus="off"))
     tracker.step(frames[0])
     watch = Stopwatch()
 

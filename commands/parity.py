@@ -79,9 +79,11 @@ def command(
     The bundle of a detector, pose or mask model is compared with the ONNX file that it was made
     from (--weights FILE.onnx), with --against BUNDLE2, or with itself on the CPU.
 
-    Every graph runs on every backend at several sizes, then all six tasks on the same frames. The
-    result is kept as parity.json in the bundle. Exit status 1 where a bound of the bundle's
-    precision is exceeded; the first graph that diverges is named.
+    Every graph runs on every backend at several sizes, then all six tasks on the same frames, by
+    the full method. Rows of their own, which are not judged, say how far the defaults that look
+    only where they must are from it: masks in focus, appearance on demand. The result is kept as
+    parity.json in the bundle. Exit status 1 where a bound of the bundle's precision is exceeded;
+    the first graph that diverges is named.
 
     \b
     Examples:
@@ -262,15 +264,18 @@ def check_comparable(bundle: Bundle, other: Bundle) -> None:
 
 
 def _report(report: ParityReport, bundle: Bundle, skipped: list[str]) -> Report:
-    from ..evaluation.parity.report import graph_table, task_table
+    from ..evaluation.parity.report import defaults_table, graph_table, task_table
 
     clip = report.clip
     absent = ", ".join(report.absent)
     notes = [f"not available: {absent}; `cli doctor` says why"] if absent else []
     notes += [f"not compared: {task}, whose crops this bundle does not take" for task in skipped]
+    tables = [graph_table(report)]
+    tables += [task_table(report)] if report.tasks else []
+    tables += [defaults_table(report)] if report.defaults else []
     return Report(
         report.to_json(bundle),
-        [graph_table(report), *([task_table(report)] if report.tasks else [])],
+        tables,
         [
             f"{bundle.path} ({report.precision}) against {report.reference}; {clip['frames']} "
             f"frames of {clip['size']}, {clip['name']}"

@@ -153,12 +153,7 @@ def _prepare(config: TrackConfig) -> None:
         UnitrackError: One cannot be made.
     """
     settings, chosen = config.run, config.detector
-    named = (chosen.detector, chosen.pose_model, chosen.mask_model)
-    models = [model for model in named if model is not None and model not in BUILT_IN]
-    if models:
-        from .console.bundles import ensure_models
-
-        ensure_models(config)
+    models = prepare_models(config)
     bundle = settings.bundle_path
     if settings.bundle is None and not bundle.exists():
         from .console.bundles import ensure_bundle
@@ -173,6 +168,25 @@ def _prepare(config: TrackConfig) -> None:
             path = model_file(model)
             if is_folder(path) and find_backend(backend).variant is not None:
                 rebuild_engines(path, backend)
+
+
+def prepare_models(config: TrackConfig) -> list[str | Path]:
+    """Export the detector, pose and mask models that are missing.
+
+    Returns:
+        The models that the run names, those that are built in left out.
+
+    Raises:
+        UnitrackError: One cannot be made.
+    """
+    chosen = config.detector
+    named = (chosen.detector, chosen.pose_model, chosen.mask_model)
+    models = [model for model in named if model is not None and model not in BUILT_IN]
+    if models:
+        from .console.bundles import ensure_models
+
+        ensure_models(config)
+    return models
 
 
 def _live_request(settings: RunConfig) -> LiveRequest | None:

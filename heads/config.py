@@ -270,15 +270,20 @@ def otherwise(name: str, default: float) -> Any:
     return field(default=default, metadata=TrackedConfig.__dataclass_fields__[name].metadata)
 
 
+FOCUS = ("auto", "off")
+"""Whether a task looks only as closely as its objects need."""
+
 SOT_HEADS = ("dcf", "xcorr")
+
+SCALE_STEP, SCALE_PENALTY = 1.0275, 0.985
+
+SOT_CROP = 264
+"""Pixels of a crop's side with focus: 33 cells, seven of them along the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class SotConfig(TaskConfig):
-    """Parameters of single-object tracking; the defaults are the authors'.
-
-    The crop's size is none of them: it is that of the bundle's graphs, 65 × 65 cells.
-    """
+    """Parameters of single-object tracking; those without focus are the authors'."""
 
     task: ClassVar[str] = "sot"
 
@@ -289,14 +294,27 @@ class SotConfig(TaskConfig):
             "choices": SOT_HEADS,
         },
     )
+    focus: str = field(
+        default="auto",
+        metadata={
+            "help": "auto: one small crop a frame tells place and size (docs/sot.md); off: the "
+            "authors' crops of 520 pixels, three scales of them.",
+            "choices": FOCUS,
+        },
+    )
+    crop: int = field(
+        default=SOT_CROP,
+        metadata={"help": "Focus auto: side of the crop in pixels, a multiple of 8."},
+    )
     padding: float = field(
         default=3.5, metadata={"help": "Surroundings of a crop, in widths of the target."}
     )
     scale_step: float = field(
-        default=1.0275, metadata={"help": "Ratio of the scales that are searched."}
+        default=SCALE_STEP, metadata={"help": "Focus off: ratio of the scales that are searched."}
     )
     scale_penalty: float = field(
-        default=0.985, metadata={"help": "Factor on the response of another scale."}
+        default=SCALE_PENALTY,
+        metadata={"help": "Focus off: factor on the response of another scale."},
     )
     min_scale: float = field(
         default=0.2, metadata={"help": "Smallest size, as a share of the first."}
@@ -319,6 +337,12 @@ class SotConfig(TaskConfig):
             raise RequestError(
                 f"sot: got head {self.head!r}, expected one of {', '.join(SOT_HEADS)}"
             )
+        if self.focus not in FOCUS:
+            raise RequestError(f"sot: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}")
+        if not 64 <= self.crop <= 2048 or self.crop % 8:
+            raise RequestError(
+                f"sot: got crop {self.crop}, expected a multiple of 8 from 64 to 2048 pixels"
+            )
         if not (0 <= self.padding < 100 and 1 <= self.scale_step < 2):
             raise RequestError(
                 f"sot: got padding {self.padding} and scale step {self.scale_step}; "
@@ -335,6 +359,20 @@ class SotConfig(TaskConfig):
             raise RequestError(
                 f"sot: got regularisation {self.regularisation}, sigma {self.sigma}, learning rate "
                 f"{self.learning_rate}; expected above 0, above 0, and 0 to 1"
+            )
+        if self.focus == "off" and self.crop != SOT_CROP:
+            raise RequestError(
+                f"sot: got crop {self.crop}, which focus off does not use, expected none: leave "
+                "out --sot-crop, or give --sot-focus auto"
+            )
+        if self.focus == "auto" and (self.scale_step, self.scale_penalty) != (
+            SCALE_STEP,
+            SCALE_PENALTY,
+        ):
+            raise RequestError(
+                f"sot: got scale step {self.scale_step:g} and scale penalty "
+                f"{self.scale_penalty:g}, which focus auto does not use, expected none: add "
+                "--sot-focus off"
             )
 
 
@@ -410,9 +448,6 @@ class MotConfig(TrackedConfig):
         if not 1 <= min(rows, columns) <= max(rows, columns) <= 64:
             raise RequestError(f"mot: got RoI {rows}x{columns}, expected 1 to 64 a side")
 
-
-FOCUS = ("auto", "off")
-"""Whether propagation looks at regions around the objects."""
 
 FOCUS_RADIUS, FOCUS_MEMORY = 9.0, 3
 """Cells around an object, and recent frames, that it looks at there at most."""

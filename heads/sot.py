@@ -11,16 +11,30 @@ import numpy.typing as npt
 from ..errors import BundleError, DetectionError
 from ..records import Detections, Frame, Tracks
 from ..runtime.head import Head
-from ..runtime.inference.base import Array, Graphs
+from ..runtime.inference.base import Array, Graphs, to_host
 from ..runtime.preprocessing import FeatureMap
 from .config import SotConfig
+from .correlation.focused import FocusedTarget
 from .correlation.geometry import crop_window, find_peak
 from .correlation.models import make_model
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in source pixels; pixel (0, 0) covers [0, 1) × [0, 1)."""
+
+SURE = 0.5
+"""A response of less than this share of its usual height is of a target that is hidden."""
+
+NEWEST = 0.05
+"""Share of the newest frame in that usual height."""
+
+GAIN = 0.3
+"""Share of a growth that is followed at once: one frame's is uncertain, the next says it again."""
+
+FASTEST = 0.1
+"""More growth than this is not what one step of least squares can tell."""
 
 LARGEST = 1.0e6
 """Pixels of a first box's side: beyond, float32 has no fractions of a pixel left."""
@@ -46,8 +60,11 @@ class _Target:
 class SotHead(Head):
     """Follows one object, whose track has the id 1.
 
-    It runs the backbone on crops around the last box: one batch of three scales a frame, and for
-    the filter that learns, one more crop at the new place.
+    It runs the backbone on crops around the last box. With focus, one small one a frame, from which
+    place, size and what is learned are read; a frame whose response is low moves the box only.
+    Without, as the authors do: one batch of three scales a frame, and for the filter that learns,
+    one more crop at the new place. Bundles and engines for fixed image sizes that do not hold the
+    small crop's have no focus.
 
     The score of a track is the peak of the response, cut to [0, 1]: for `xcorr` the mean cosine of
     the template's cells with what they lie on, under the Hann window; for `dcf` the peak's height,
@@ -74,10 +91,15 @@ class SotHead(Head):
         self._graphs = graphs
         self._box = box
         self._config = config or SotConfig()
-        self._model = make_model(graphs, self._config)
-        self.graphs_used = self._model.graphs_used
-        self._side = self._model.grid * graphs.spec.stride
-        sizes = graphs.spec.sizes_hw
+        self._focused: FocusedTarget | None = None
+        sizes, stride = graphs.spec.sizes_hw, graphs.spec.stride
+        self._side = self._config.crop
+        if self._config.focus == "auto" and _takes_crops(graphs, self._side):
+            self._focused = FocusedTarget(self._side // stride, self._config)
+        else:
+            self._model = make_model(graphs, self._config)
+            self.graphs_used = self._model.graphs_used
+            self._side = self._model.grid * stride
         if sizes and (self._side, self._side) not in sizes:
             taken = ", ".join(f"{height}x{width}" for height, width in sizes)
             size = f"{self._side}x{self._side}"
@@ -89,6 +111,7 @@ class SotHead(Head):
         self._scales: Float64 = np.float64(self._config.scale_step) ** steps
         self._penalties: Float64 = np.float64(self._config.scale_penalty) ** np.abs(steps)
         self._target: _Target | None = None
+        self._usual = 0.0
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG002
         """The size of a crop."""
@@ -115,7 +138,8 @@ class SotHead(Head):
             score = 1.0
             self._target = self._start(frame)
         else:
-            score = self._follow(frame, self._target)
+            follow = self._follow if self._focused is None else self._follow_in_focus
+            score = follow(frame, self._target)
         corner = self._target.centre_xy - self._target.size_wh / 2
         box = np.concatenate([corner, corner + self._target.size_wh]).astype(np.float32)
         seen = Detections(box[None], np.array([score], np.float32), np.full(1, -1, np.int64))
@@ -132,8 +156,31 @@ class SotHead(Head):
             size * self._config.min_scale,
             size * self._config.max_scale,
         )
-        self._model.start(self._crops(frame, target, np.ones(1)))
+        crop = self._crops(frame, target, np.ones(1))
+        if self._focused is None:
+            self._model.start(crop)
+        else:
+            self._usual = 0.0
+            self._focused.start(_on_host(crop))
         return target
+
+    def _follow_in_focus(self, frame: Frame, target: _Target) -> float:
+        if self._focused is None:
+            raise RuntimeError("a step in focus of a head without")
+        crop = _on_host(self._crops(frame, target, np.ones(1)))
+        sight = self._focused.look(crop)
+        if not sight.value > 0:
+            return 0.0
+        self._usual += (NEWEST if self._usual else 1.0) * (sight.value - self._usual)
+        if sight.value < SURE * self._usual:
+            return sight.value
+        size = target.size_wh
+        cell = size * (1 + self._config.padding) / self._focused.grid
+        growth = min(max(self._focused.growth(crop, sight), 1 - FASTEST), 1 + FASTEST)
+        self._focused.learn(crop, sight)
+        way = np.array([sight.right, sight.down]) * cell
+        _move(target, way, size * (1 + GAIN * (growth - 1)), frame.size_hw)
+        return min(sight.value, 1.0)
 
     def _follow(self, frame: Frame, target: _Target) -> float:
         responses = self._model.respond(self._crops(frame, target, self._scales))
@@ -145,11 +192,7 @@ class SotHead(Head):
             return 0.0
         size = target.size_wh * self._scales[best]
         cell = size * (1 + self._config.padding) / self._model.grid
-        height, width = frame.size_hw
-        target.size_wh = size.clip(target.smallest_wh, target.largest_wh)
-        beyond = target.size_wh / 2
-        moved = target.centre_xy + np.array([right, down]) * cell
-        target.centre_xy = moved.clip(-beyond, np.array([width, height]) + beyond)
+        _move(target, np.array([right, down]) * cell, size, frame.size_hw)
         if self._model.learns:
             self._model.learn(self._crops(frame, target, np.ones(1)))
         return min(value, 1.0)
@@ -160,8 +203,27 @@ class SotHead(Head):
         crops = np.stack(
             [crop_window(frame.image, target.centre_xy, window * s, self._side) for s in scales]
         )
+        self.backbone_pixels += len(crops) * self._side**2
         (features,) = self._graphs.run("backbone", crops)
         return features
+
+
+def _move(target: _Target, way_xy: Float64, size_wh: Float64, frame_hw: tuple[int, int]) -> None:
+    """Give a target a size, within its limits, and move it, in touch with the image."""
+    target.size_wh = size_wh.clip(target.smallest_wh, target.largest_wh)
+    beyond = target.size_wh / 2
+    target.centre_xy = (target.centre_xy + way_xy).clip(-beyond, np.array(frame_hw[::-1]) + beyond)
+
+
+def _takes_crops(graphs: Graphs, side: int) -> bool:
+    """Whether the backbone takes square crops of a size beside those of the full method."""
+    sizes = graphs.spec.sizes_hw
+    return (side, side) in sizes if sizes else graphs.limit("backbone", 0, 1) is None
+
+
+def _on_host(crop: Array) -> Float32:
+    """(1, G, G, C) features as (G, G, C) float32."""
+    return np.asarray(to_host(crop)[0], np.float32)
 
 
 def check_first_box(box: Box, size_hw: tuple[int, int]) -> None:

@@ -32,14 +32,30 @@ REACH = 5
 SPECK = 0.05
 """A piece of less than this share of an object's largest one is taken for a look-alike."""
 
+ASTRAY = 0.5
+"""And so is one with which the first frame agrees by less than this share of what is usual."""
+
+SURE, STILL = 0.1, 0.8
+"""Cells that the first frame alone would give less of the object than `SURE`, and that resemble it
+by `STILL` or more, and more than the object does, are background that has not moved."""
+
 LOST = 0.1
 """An object of less than this share of its usual area is looked for in the whole frame."""
 
 FOUND = 0.2
 """Share of its usual area in one piece at which it is found again."""
 
-ALIKE = 0.85
+ALIKE = 0.92
 """It must resemble the first frame at least by this share of what it did while it was followed."""
+
+DIMINISHED, AGAIN = 0.5, 5
+"""Where less than this share is left, the rest is looked for too, every so many frames."""
+
+MORE = 1.5
+"""What is found must then be larger than what was followed by this factor."""
+
+SETTLED = 0.8
+"""An object of at least this share of its usual area shows how it resembles the first frame."""
 
 
 Masks = Callable[[Frame], UInt8Array | None]
@@ -232,9 +248,8 @@ class FocusedVos:
 
     @property
     def request(self) -> FeatureRequest:
-        """What the next frame's `step` needs: a region an object, the whole frame for lost ones."""
-        whole = self._focus.whole
-        return FeatureRequest(tuple(whole if f.lost else f.region for f in self._followers))
+        """What the next frame's `step` needs: what each object's `regions` are."""
+        return FeatureRequest(tuple(region for f in self._followers for region in f.regions))
 
     def step(
         self, frame: Frame, features: Sequence[FeatureMap], given: UInt8Array | None
@@ -248,17 +263,23 @@ class FocusedVos:
         """
         labels = np.zeros(frame.size_hw, np.uint8)
         surest = np.zeros(frame.size_hw, np.float32)
-        for identity, follower, found in zip(self._ids, self._followers, features, strict=True):
+        every = iter(features)
+        looked = [[next(every) for _ in follower.regions] for follower in self._followers]
+        for identity, follower, found in zip(self._ids, self._followers, looked, strict=True):
             look = follower.search if follower.lost else follower.look
-            (x, y), score = look(found, frame.size_hw)
+            (x, y), score = look(found[0], frame.size_hw)
             place = slice(y, y + score.shape[0]), slice(x, x + score.shape[1])
             better = score > np.maximum(surest[place], 0.5)
             labels[place][better] = identity
             surest[place][better] = score[better]
         if given is not None:
             np.copyto(labels, given, where=given > 0)
-        for identity, follower in zip(self._ids, self._followers, strict=True):
-            follower.follow(frame, (labels == identity).view(np.uint8))
+        for identity, follower, found in zip(self._ids, self._followers, looked, strict=True):
+            mask = labels == identity
+            more = follower.more(found[1], mask, labels == 0) if len(found) > 1 else None
+            if more is not None:
+                labels[mask], labels[more], mask = 0, identity, more
+            follower.follow(frame, mask.view(np.uint8), anew=more is not None)
         if given is not None:
             self._add(frame, given)
         return labels
@@ -318,7 +339,8 @@ class Follower:
         self._box, self._area = measured(mask)
         self._move = np.zeros(4)
         self._usual = self._first_area = self._area
-        self._alike = 1.0
+        self._alike = self._agreement = 1.0
+        self._turn = 0
         self._everywhere: KeyList | None = None
         self.region = focus.choose(self._box, np.sqrt(self._area))
         self._first_box, self._first_pitch = self._box, self.region.pitch
@@ -330,15 +352,24 @@ class Follower:
         """Whether hardly anything is left of it."""
         return self._area < LOST * self._usual
 
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """What the next frame is looked at in, in this order."""
+        if self.lost:
+            return (self._focus.whole,)
+        if self._area < DIMINISHED * self._usual and self._turn % AGAIN == 0:
+            return self.region, self._focus.whole
+        return (self.region,)
+
     def look(
         self, features: FeatureMap, size_hw: tuple[int, int]
     ) -> tuple[tuple[int, int], Float32]:
         """How sure each pixel of the region is the object's: x, y of the first, and (h, w)."""
         region = self.region
         patch = Patch(region, features.array)
-        cells, alike = self._memory.step(patch, self._wanted(), without_specks)
+        cells, alike = self._memory.step(patch, self._wanted(), self._clean)
         inside = cells[:, :, 1] > 0.5
-        if inside.any() and self._area >= 0.5 * self._usual:
+        if inside.any() and self._area >= SETTLED * self._usual:
             alike_now = float(alike[inside].mean())
             self._alike += _NEWEST * (alike_now - self._alike)
         x, y = region.left * region.pitch, region.top * region.pitch
@@ -346,39 +377,80 @@ class Follower:
         width = min(region.cols * region.pitch, size_hw[1] - x)
         return (x, y), scores_of_pixels(cells[:, :, 1], region.pitch, (height, width))
 
+    def _clean(self, cells: Float32, by_first: Float32, alike: Float32) -> None:
+        """Make background, in place, of what the first frame contradicts, and of specks.
+
+        Of cells that are its background for sure; and of pieces with which it agrees far less than
+        it did with the object.
+        """
+        sure = (by_first[:, :, 1] < SURE) & (alike > max(self._alike, STILL))
+        cells[sure & (cells[:, :, 1] > SEEN)] = (1, 0)
+        inside = cells[:, :, 1] > 0.5
+        if inside.any() and self._area >= SETTLED * self._usual:
+            agreement = float(by_first[inside, 1].mean())
+            self._agreement += _NEWEST * (agreement - self._agreement)
+        without_specks(cells, by_first[:, :, 1], ASTRAY * self._agreement)
+
     def search(
         self, features: FeatureMap, size_hw: tuple[int, int]
     ) -> tuple[tuple[int, int], Float32]:
         """The same of the whole frame, from the first frame alone; 0 where it is not found."""
+        score, piece, alike = self._elsewhere(features, size_hw)
+        if np.count_nonzero(piece) < FOUND * self._usual or alike < ALIKE * self._alike:
+            piece[:] = False
+        return (0, 0), np.where(piece, score, np.float32(0))
+
+    def more(self, features: FeatureMap, mask: BoolArray, free: BoolArray) -> BoolArray | None:
+        """A better mask (H, W) than the one followed, or None: from the first frame alone.
+
+        Args:
+            features: Of the whole frame.
+            mask: (H, W) what was followed.
+            free: (H, W) what is no object's.
+        """
+        _, piece, alike = self._elsewhere(features, mask.shape)
+        piece &= free | mask
+        larger = np.count_nonzero(piece) >= MORE * np.count_nonzero(mask)
+        return piece if larger and alike >= ALIKE * self._alike else None
+
+    def _elsewhere(
+        self, features: FeatureMap, size_hw: tuple[int, ...]
+    ) -> tuple[Float32, BoolArray, float]:
+        """Scores (H, W) of the whole frame, their largest piece, and its likeness to the object."""
         whole = self._focus.whole
         if self._everywhere is None:
             frame, mask = self._first
             region = self._focus.first(self._first_box, whole.pitch)
             self._everywhere = KeyList(self._graphs, *self._look(frame, mask, region))
         cells, alike = self._memory.search(Patch(whole, features.array), self._everywhere)
-        score = scores_of_pixels(cells[:, :, 1], whole.pitch, size_hw)
+        score = scores_of_pixels(cells[:, :, 1], whole.pitch, (size_hw[0], size_hw[1]))
         inside = largest_piece(cells[:, :, 1] > 0.5)
-        piece = largest_piece(score > 0.5)
-        large = np.count_nonzero(piece) >= FOUND * self._usual
-        if not (large and inside.any() and alike[inside].mean() >= ALIKE * self._alike):
-            piece[:] = False
-        return (0, 0), np.where(piece, score, np.float32(0))
+        likeness = float(alike[inside].mean()) if inside.any() else 0.0
+        return score, largest_piece(score > 0.5), likeness
 
-    def follow(self, frame: Frame, mask: UInt8Array) -> None:
-        """Take place, motion and area from the object's mask (H, W) uint8, and look ahead."""
+    def follow(self, frame: Frame, mask: UInt8Array, *, anew: bool = False) -> None:
+        """Take place, motion and area from the object's mask (H, W) uint8, and look ahead.
+
+        Args:
+            frame: Where it was seen.
+            mask: (H, W) uint8, 1 where the object is.
+            anew: Whether it was found by `more`.
+        """
         box, area = measured(mask)
-        was_lost, self._area = self.lost, area
+        anew, self._area = anew or self.lost, area
+        self._turn += 1
         if self.lost:
             self._move = np.zeros(4)
             return
-        self._move = np.zeros(4) if was_lost else box - self._box
+        self._move = np.zeros(4) if anew else box - self._box
         self._box = box
-        self._usual = area if was_lost else self._usual + _NEWEST * (area - self._usual)
+        rate = _NEWEST if area >= DIMINISHED * self._usual else _LESS
+        self._usual += rate * (area - self._usual)
         ahead = box + self._move
         both = np.concatenate([np.minimum(box, ahead)[:2], np.maximum(box, ahead)[2:]])
         before = self.region
         self.region = self._focus.choose(both, np.sqrt(self._usual), before)
-        if was_lost or self.region.pitch != before.pitch:
+        if anew or self.region.pitch != before.pitch:
             as_large = self.region.pitch * np.sqrt(self._first_area / self._usual)
             pitch = max(self._focus.finest, round(as_large))
             if pitch != self._first_pitch:
@@ -413,6 +485,9 @@ class Follower:
 _NEWEST = 0.2
 """Share of the newest frame in an object's usual area."""
 
+_LESS = 0.02
+"""The same while it is diminished: what hides it does not make it smaller, distance does."""
+
 
 def measured(mask: UInt8Array) -> tuple[Float64, float]:
     """Box (4,) left, top, right, bottom and area of a mask (H, W) uint8 of 0 and 1.
@@ -424,22 +499,24 @@ def measured(mask: UInt8Array) -> tuple[Float64, float]:
     return np.array([x, y, x + width, y + height], np.float64), float(area)
 
 
-def without_specks(cells: Float32) -> None:
-    """Make background, in place, of pieces that are small beside an object's largest one.
+def without_specks(cells: Float32, by_first: Float32, agreement: float) -> None:
+    """Make background, in place, of pieces that are small beside an object's largest one, or alien.
 
     They are look-alikes of its surroundings more often than parts of it, and from there an object
     would spread.
 
     Args:
         cells: (rows, cols, 2) float32 background and object.
+        by_first: (rows, cols) float32 labels of the object that the first frame alone would give.
+        agreement: Their least mean in a piece.
     """
-    seen = (cells[:, :, 1] > SEEN).astype(np.uint8)
-    count, pieces = cv2.connectedComponents(seen)
-    if count < 3:
-        return
-    sizes = np.bincount(pieces[cells[:, :, 1] > cells[:, :, 0]], minlength=count)
-    sizes[0] = sizes[1:].max()
-    cells[(sizes < SPECK * sizes[0])[pieces]] = (1, 0)
+    count, pieces = cv2.connectedComponents((cells[:, :, 1] > SEEN).astype(np.uint8))
+    inside = cells[:, :, 1] > cells[:, :, 0]
+    sizes = np.bincount(pieces[inside], minlength=count)
+    agreed = np.bincount(pieces[inside], by_first[inside], minlength=count)
+    kept = (agreed >= agreement * sizes) & (sizes >= SPECK * sizes.max(initial=0))
+    kept[0] = True
+    cells[~kept[pieces]] = (1, 0)
 
 
 def largest_piece(mask: BoolArray) -> BoolArray:

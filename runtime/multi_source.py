@@ -190,6 +190,7 @@ class MultiSource:
                 stream.end(error)
                 continue
             if prepared is None:
+                stream.pipeline.exhausted = True
                 stream.end()
             else:
                 taken.append((stream, prepared))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -299,43 +300,59 @@ class Prepared:
     stages_s: dict[str, float] = field(default_factory=dict)
 
 
-class Ahead(Generic[Item]):
-    """Calls a function in a thread of its own, one call ahead.
+AHEAD = 3
+"""Frames that may wait for the backbone: where the time of a frame varies, as that of association
+with appearance on demand does, one alone would leave the slowest stage without work."""
 
-    Not more than one: a frame of a live source is asked for when the last one was handed over, so
-    it is never older than one frame's work.
+
+class Ahead(Generic[Item]):
+    """Calls a function in a thread of its own, some calls ahead.
 
     Args:
-        make: Called in that thread; what it raises is raised where its result is taken.
+        make: Called in that thread; what it raises is raised where its result is taken, and it is
+            not called again.
         interrupt: Makes a call that waits come back; called where the last result is not wanted.
+        depth: Most calls ahead.
     """
 
-    def __init__(self, make: Callable[[], Item], interrupt: Callable[[], object]) -> None:
+    def __init__(
+        self, make: Callable[[], Item], interrupt: Callable[[], object], depth: int = AHEAD
+    ) -> None:
         self._make = make
         self._interrupt = interrupt
+        self._depth = depth
         self._worker = ThreadPoolExecutor(1, "ahead")
-        self._coming: Future[Item] | None = None
+        self._coming: deque[Future[Item]] = deque()
+        self._failed: BaseException | None = None
 
-    def begin(self) -> None:
-        """Begin the next call, unless it has begun."""
-        if self._coming is None:
-            self._coming = self._worker.submit(self._make)
+    def begin(self, most: float = inf) -> None:
+        """Begin the next calls, and no more than `most`, unless they have begun."""
+        while len(self._coming) < min(self._depth, most):
+            self._coming.append(self._worker.submit(self._call))
 
     def __call__(self) -> Item:
         """The result of the next call, begun or not."""
-        self.begin()
-        coming = self._coming
-        if coming is None:
-            raise RuntimeError("no call was begun")
-        result = coming.result()
-        self._coming = None
+        if not self._coming:
+            self.begin(1)
+        result = self._coming[0].result()
+        self._coming.popleft()
         return result
 
     def end(self) -> None:
-        """Wait until the thread has ended; a result that nobody took is thrown away."""
-        if self._coming is not None and not self._coming.done():
+        """Wait until the thread has ended; results that nobody took are thrown away."""
+        waiting = [call for call in self._coming if not call.cancel() and not call.done()]
+        if waiting:
             self._interrupt()
         self._worker.shutdown()
+
+    def _call(self) -> Item:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return self._make()
+        except BaseException as error:
+            self._failed = error
+            raise
 
 
 class Pipeline:
@@ -354,9 +371,10 @@ class Pipeline:
             tasks that need none.
         warn: Called with a line on a live source that shows nothing, or is too fast.
         degrade: Whether less is done for a live source that is too fast; see `health.PaceWatch`.
-        overlap: Whether `run` may read, detect and letterbox a frame in a second thread while heads
-            and writers have the one before. Results are the same; where a head's request depends
-            on the last frame, nothing overlaps. For graphs and detectors that run on the CPU.
+        overlap: Whether `run` may read, detect and letterbox frames in a second thread, `AHEAD` at
+            most, while heads and writers have one before. Results are the same; where a head's
+            request depends on the last frame, nothing overlaps. For graphs and detectors that run
+            on the CPU.
 
     Attributes:
         frames: Number of frames done.
@@ -422,9 +440,10 @@ class Pipeline:
                 prepared = coming()
                 stop.is_waiting = False
                 if prepared is None:
+                    self.exhausted = True
                     break
-                if isinstance(coming, Ahead) and self.frames + 1 < most:
-                    coming.begin()
+                if isinstance(coming, Ahead):
+                    coming.begin(most - self.frames - 1)
                 on_frame(prepared.frame, self.finish(prepared, self._extract(prepared)))
                 self.elapsed_s = time.perf_counter() - start
         except KeyboardInterrupt:
@@ -432,19 +451,19 @@ class Pipeline:
         finally:
             stop.is_waiting = False
             if isinstance(coming, Ahead):
-                ended = self.exhausted
                 coming.end()
-                self.exhausted = ended
         self.interrupted = stop.is_set
         self.elapsed_s = time.perf_counter() - start
 
     def take(self) -> Prepared | None:
-        """The next frame, made ready for the backbone; None at the end of the source."""
+        """The next frame, made ready for the backbone; None at the end of the source.
+
+        Frames that were taken may still wait: who takes None sets `exhausted` when they are done.
+        """
         stages_s: dict[str, float] = {}
         with self._measure("read", stages_s):
             frame = next(self._source, None)
         if frame is None:
-            self.exhausted = True
             return None
         start = time.perf_counter()
         detects = self._schedule.is_due(self._source.dropped)

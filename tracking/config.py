@@ -340,7 +340,7 @@ class RunConfig:
     )
     threads: int = option("CPU threads; 0: all.", 0, least=0)
     overlap: bool = option(
-        "Read a frame and run the detector on it while the one before is associated, drawn and "
+        "Read frames and run the detector on them while one before is associated, drawn and "
         "written; for one file, on the CPU. Results are the same.",
         True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
@@ -12,8 +13,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import click
 
 from ...errors import RequestError
-from ...heads.config import TaskConfig, shown_default
-from ...tracking.config import PER_SOURCE
+from ...heads.config import PresetNumber, TaskConfig, shown_default
+from ...tracking.config import PER_SOURCE, TrackConfig
 from ...tracking.registry import TASKS
 
 NAME = "{name}"
@@ -135,6 +136,30 @@ def config_from(config: type[_Config], values: dict[str, Any], prefix: str = "")
             flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
             raise RequestError(f"{flag} {value}: expected a finite number")
     return config(**chosen)
+
+
+def command_line(config: TrackConfig) -> str:
+    """The `cli track` that asks for a run over one source: every field not at its default."""
+    (source,) = config.sources
+    words = ["cli", "track", source.source]
+    words += [word for task in config.task_names for word in ("--task", task)]
+    parts: list[tuple[Any, str]] = [(source, ""), (config.detector, ""), (config.run, "")]
+    parts += [(task, f"{task.task}_") for task in config.tasks]
+    for values, prefix in parts:
+        for parameter in fields(values):
+            value = getattr(values, parameter.name)
+            changed = value != parameter.default and not isinstance(value, PresetNumber)
+            if changed and "help" in parameter.metadata:
+                words += _words(parameter, prefix, value)
+    return shlex.join(words)
+
+
+def _words(parameter: Field[Any], prefix: str, value: object) -> list[str]:
+    name = (prefix + parameter.name).replace("_", "-")
+    if isinstance(value, bool):
+        prefix = prefix.replace("_", "-")
+        return [f"--{name}" if value else f"--{prefix}no-{name.removeprefix(prefix)}"]
+    return [parameter.metadata.get("flag") or f"--{name}", str(value)]
 
 
 def task_config(task: str, values: dict[str, Any]) -> TaskConfig:

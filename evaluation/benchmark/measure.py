@@ -7,6 +7,7 @@ changes with every frame, so that whatever disturbs the machine disturbs all of 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from ...errors import BackendError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.events import StopRequest
+from ...runtime.inference.base import Array
 from ...runtime.inference.registry import BACKENDS
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import Pipeline, StageTimes, TaskRunner
@@ -68,6 +70,7 @@ class BenchRequest:
         frames: Of a round, for each side.
         warm_up: Frames before the first round, for each side.
         threads: Of the CPU; 0 takes all that this process may use.
+        detector: Finds the objects where stages overlap; None: detections are given, and free.
     """
 
     task: str
@@ -79,6 +82,7 @@ class BenchRequest:
     frames: int = 12
     warm_up: int = 4
     threads: int = 0
+    detector: str | None = None
 
 
 def load_workload(request: BenchRequest) -> Workload:
@@ -97,6 +101,24 @@ def load_workload(request: BenchRequest) -> Workload:
     return scene_workload(frames, size, request.objects, tasks)
 
 
+class WatchedGraphs(GraphRunner):
+    """The graphs of a bundle, and what the backbone was given.
+
+    Attributes:
+        shapes: How often each shape of its image came.
+    """
+
+    def __init__(self, bundle: Bundle, backend: str, threads: int) -> None:
+        super().__init__(bundle, backend, threads)
+        self.shapes: Counter[tuple[int, ...]] = Counter()
+
+    def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
+        """See `GraphRunner`."""
+        if graph == "backbone":
+            self.shapes[tuple(feeds[0].shape)] += 1
+        return super().run(graph, *feeds)
+
+
 def open_graphs(side: Side, threads: int) -> GraphRunner:
     """What runs a side's graphs.
 
@@ -106,7 +128,7 @@ def open_graphs(side: Side, threads: int) -> GraphRunner:
     """
     bundle = Bundle.load(side.bundle)
     if side.backend != PYTORCH:
-        return GraphRunner(bundle, side.backend, threads)
+        return WatchedGraphs(bundle, side.backend, threads)
     try:
         from ..parity.torch import TorchGraphs
     except ImportError as error:
@@ -143,12 +165,16 @@ class Runner:
         graphs: Runs its graphs; loads all that the task needs at once.
         task_runner: The task.
         workload: The frames.
+
+    Attributes:
+        pixels: Of each frame so far, how many the backbone saw.
     """
 
     def __init__(
         self, name: str, graphs: GraphRunner, task_runner: TaskRunner, workload: Workload
     ) -> None:
         self.name = name
+        self.pixels: list[int] = []
         self.graphs = graphs
         self.graphs_used = ("backbone", *task_runner.head.graphs_used)
         for graph in self.graphs_used:
@@ -165,9 +191,12 @@ class Runner:
         Raises:
             KeyboardInterrupt: The user asked to stop.
         """
-        self._pipeline.run(stop, max_frames=self._pipeline.frames + frames)
-        if stop.is_set:
-            raise KeyboardInterrupt
+        for _ in range(frames):
+            before = self._pipeline.backbone_pixels
+            self._pipeline.run(stop, max_frames=self._pipeline.frames + 1)
+            if stop.is_set:
+                raise KeyboardInterrupt
+            self.pixels.append(self._pipeline.backbone_pixels - before)
 
     def write_to(self, writer: Writer) -> None:
         """Give every frame's tracks to a writer as well."""

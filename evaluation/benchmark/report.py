@@ -5,24 +5,41 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import RequestError, UnitrackError
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.detectors.base import Detector
+from ...runtime.detectors.open import open_detector
 from ...runtime.events import StopRequest
+from ...runtime.inference.registry import BACKENDS
 from ...runtime.tables import TextTable, markdown
 from ...runtime.writers.base import write_atomic
 from ...version import __version__
+from .defaults import Overlap, Saved, defaults_table, measure_overlap, measure_saved
 from .figures import NOISY, PERCENTILES, Ratio, SideFigures, noise_notes, ratio, side_figures
 from .isolated import Alone, measure_alone
-from .measure import BenchRequest, Runner, Side, interleave, load_workload, model_bytes, open_graphs
-from .workload import make_task_runner
+from .measure import (
+    BenchRequest,
+    Runner,
+    Side,
+    WatchedGraphs,
+    interleave,
+    load_workload,
+    model_bytes,
+    open_graphs,
+)
+from .roofline import Roofline, measure_roofline, roofline_table
+from .workload import full_and_default, make_task_runner
 
 Progress = Callable[[str, int, int], None]
 """Called with the current step, how much of it is done, and of how much."""
@@ -42,6 +59,10 @@ class BenchReport:
         base: The side that ratios are against: the last one.
         ratios: How many times faster each other side is than `base`.
         machine: What it ran on.
+        saved: What the defaults save, by side, where they differ from the full method.
+        overlaps: What overlapping stages gain, by side.
+        rooflines: The backbone beside the machine's ceilings, by side.
+        lacking: Why something was not measured.
     """
 
     request: BenchRequest
@@ -53,10 +74,14 @@ class BenchReport:
     base: str
     ratios: Mapping[str, Ratio]
     machine: Mapping[str, Any]
+    saved: Mapping[str, Saved]
+    overlaps: Mapping[str, Overlap | None]
+    rooflines: Mapping[str, Roofline]
+    lacking: Sequence[str] = ()
 
     def notes(self) -> list[str]:
-        """What cannot be concluded."""
-        return noise_notes(self.sides, self.ratios, self.base)
+        """What cannot be concluded, or was not measured."""
+        return [*noise_notes(self.sides, self.ratios, self.base), *self.lacking]
 
 
 def run_bench(
@@ -82,6 +107,33 @@ def run_bench(
             runners, request, stop, lambda done, of: progress("taking turns", done, of)
         )
         pairs = list(zip(request.sides, runners, strict=True))
+        lacking: list[str] = []
+        saved, overlaps, rooflines = {}, {}, {}
+        for number, (side, runner) in enumerate(pairs):
+            progress(f"{side.name}: defaults, overlap, roofline", number, len(pairs))
+            if not isinstance(runner.graphs, WatchedGraphs):
+                continue
+            on_host = BACKENDS[side.backend].onnx_device == "cpu"
+            if on_host:
+                try:
+                    rooflines[side.name] = _roofline(request, side, runner.graphs)
+                except UnitrackError as error:
+                    lacking.append(f"no roofline: {error}")
+            methods = full_and_default(request.size_hw)
+            if request.task not in methods:
+                continue
+            _, _, usual = methods[request.task]
+            with _detector(request, side) as detector:
+                make = partial(
+                    make_task_runner,
+                    *(request.task, runner.graphs, workload, request.size_hw, usual),
+                )
+                default = Runner(f"{side.name} defaults", runner.graphs, make(), workload)
+                saved[side.name] = measure_saved(runner, default, request, stop)
+                if on_host:
+                    overlaps[side.name] = measure_overlap(
+                        runner.graphs, partial(make, detector), workload, request, stop
+                    )
         sizes = {side.name: model_bytes(runner, side) for side, runner in pairs}
         in_use = {side.name: runner.graphs.backends_in_use for side, runner in pairs}
     alone = {}
@@ -96,7 +148,30 @@ def run_bench(
         "objects": round(workload.objects(request.task), 1),
     }
     figures = {name: side_figures(rounds) for name, rounds in measured.items()}
-    return BenchReport(request, clip, figures, alone, sizes, in_use, base, ratios, machine)
+    return BenchReport(
+        *(request, clip, figures, alone, sizes, in_use, base, ratios, machine),
+        *(saved, overlaps, rooflines, tuple(dict.fromkeys(lacking))),
+    )
+
+
+def _roofline(request: BenchRequest, side: Side, graphs: WatchedGraphs) -> Roofline:
+    """Of the backbone, for the image that it was given most often."""
+    bundle = Bundle.load(side.bundle)
+    spec, shape = bundle.graph("backbone"), graphs.shapes.most_common(1)[0][0]
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return measure_roofline(
+        lambda: graphs.run("backbone", image),
+        *(bundle.path / spec.file, spec.inputs[0].name, shape, request.threads),
+    )
+
+
+def _detector(request: BenchRequest, side: Side) -> AbstractContextManager[Detector | None]:
+    """What finds the objects where stages overlap; None: they are given."""
+    if request.detector is None:
+        return nullcontext()
+    return open_detector(
+        detector=request.detector, backend=side.backend, threads=request.threads, max_detections=500
+    )
 
 
 def describe_machine() -> dict[str, Any]:
@@ -166,8 +241,24 @@ def _side_data(report: BenchReport, side: Side) -> dict[str, Any]:
         "spread": figures.spread,
         "latencies_ms": list(figures.latencies_ms),
         "model_bytes": report.model_bytes[side.name],
+        "defaults": _plain(report.saved.get(side.name)),
+        "overlap": _plain(report.overlaps.get(side.name)),
+        "roofline": _plain(report.rooflines.get(side.name)),
         **asdict(report.alone[side.name]),
     }
+
+
+def _plain(one: Saved | Overlap | Roofline | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return one.to_json() if isinstance(one, Roofline) else asdict(one)
+
+
+def tables(report: BenchReport) -> list[TextTable]:
+    """Those that have anything to show."""
+    found = [stage_table(report), side_table(report)]
+    found += [defaults_table(report.saved, report.overlaps)] if report.saved else []
+    return found + ([roofline_table(report.rooflines)] if report.rooflines else [])
 
 
 def stage_table(report: BenchReport) -> TextTable:
@@ -229,8 +320,7 @@ def report_markdown(report: BenchReport) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts = [
         f"{headline(report)}\n",
-        markdown(side_table(report)),
-        markdown(stage_table(report)),
+        *(markdown(table) for table in tables(report)),
         f"{machine['date']}, {machine['cpu']}, cores: {machine['cores']}, load before "
         f"{machine['load_average_before']}; {versions}\n",
         *(f"Note: {note}.\n" for note in report.notes()),

@@ -22,6 +22,7 @@ from ...heads.config import (
     PosetrackConfig,
     SotConfig,
     TaskConfig,
+    TrackedConfig,
     VosConfig,
 )
 from ...records import Detections, FloatArray, Frame, IntArray, UInt8Array
@@ -171,7 +172,7 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
     """The parameters of every task, with the network's image of a size; None: their defaults.
 
     Association and propagation are the paper's: backends are compared by RSM of all objects in
-    every frame, and by whole frames.
+    every frame, by whole frames, and by the crops of the authors.
     """
     tracked: dict[str, Any] = {"preset": "unitrack"}
     carried: dict[str, Any] = {}
@@ -184,12 +185,40 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
         "posetrack": PosetrackConfig(**tracked),
         "vos": VosConfig(focus="off", **carried),
         "pose": PoseConfig(**carried),
-        "sot": SotConfig(),
+        "sot": SotConfig(focus="off"),
     }
 
 
+def full_and_default(
+    size_hw: tuple[int, int] | None,
+) -> dict[str, tuple[str, TaskConfig, TaskConfig]]:
+    """Of the tasks whose default looks only where it must: the parameter, and both ways.
+
+    Args:
+        size_hw: Of the network's image of the full way; None: its default.
+
+    Returns:
+        By task: what the default has, as `focus auto`; the full method's parameters, which differ
+        in that and the size alone; the default ones.
+    """
+    found: dict[str, tuple[str, TaskConfig, TaskConfig]] = {}
+    for task, full in configs_at(size_hw).items():
+        usual: Any = type(full)()
+        if isinstance(full, TrackedConfig):
+            image = {"height": full.height, "width": full.width}
+            found[task] = "appearance auto", replace(usual, appearance="always", **image), usual
+        elif getattr(usual, "focus", None) == "auto":
+            found[task] = "focus auto", full, usual
+    return found
+
+
 def make_task_runner(
-    task: str, graphs: Graphs, workload: Workload, size_hw: tuple[int, int] | None = None
+    task: str,
+    graphs: Graphs,
+    workload: Workload,
+    size_hw: tuple[int, int] | None = None,
+    config: TaskConfig | None = None,
+    detector: Detector | None = None,
 ) -> TaskRunner:
     """A task on a workload, ready for a `Pipeline`.
 
@@ -198,14 +227,17 @@ def make_task_runner(
         graphs: What runs its graphs.
         workload: Where its frames and detections come from.
         size_hw: Of the network's image; None: the head's own default.
+        config: Its parameters; None: those of `configs_at`.
+        detector: Finds the objects; None: the workload's own.
 
     Raises:
         BundleError: The bundle takes no image of that size, or lacks a graph.
         DetectionError: The first frame holds nothing to start from.
     """
-    head = _make_head(configs_at(size_hw)[task], graphs, workload)
-    detector = Given(workload.detected[task]) if head.needs_detections else None
-    return TaskRunner(task, head, detector, [])
+    head = _make_head(config or configs_at(size_hw)[task], graphs, workload)
+    if not head.needs_detections:
+        return TaskRunner(task, head, None, [])
+    return TaskRunner(task, head, detector or Given(workload.detected[task]), [])
 
 
 def _make_head(config: TaskConfig, graphs: Graphs, workload: Workload) -> Head:

@@ -27,7 +27,15 @@ from .graphs import (
     bounds_of,
     compare_graph,
 )
-from .tasks import TaskParity, bound_of, compare_tasks, run_from_same_state, run_tasks
+from .tasks import (
+    DefaultParity,
+    TaskParity,
+    bound_of,
+    compare_defaults,
+    compare_tasks,
+    run_from_same_state,
+    run_tasks,
+)
 
 PARITY_FILE = "parity.json"
 """Its name in the bundle; nothing reads it back."""
@@ -47,6 +55,8 @@ class ParityReport:
         graphs: In the order of the pipeline, one backend after the other.
         tasks: Likewise.
         absent: Backends that are not here, and why.
+        defaults: Of the tasks whose default looks only where it must, how far it is from the full
+            method; no bound applies.
     """
 
     precision: str
@@ -55,6 +65,7 @@ class ParityReport:
     graphs: tuple[GraphParity, ...]
     tasks: tuple[TaskParity, ...]
     absent: Mapping[str, str]
+    defaults: tuple[DefaultParity, ...] = ()
 
     def excesses(self) -> list[str]:
         """Every bound that is exceeded, in words, graphs before tasks; empty: all is well."""
@@ -85,6 +96,7 @@ class ParityReport:
             },
             "graphs": [row.to_json() for row in self.graphs],
             "tasks": [row.to_json() for row in self.tasks],
+            "defaults": [row.to_json() for row in self.defaults],
             "absent": dict(self.absent),
             "sha256": {name: graph.sha256 for name, graph in bundle.spec.graphs.items()},
         }
@@ -147,6 +159,7 @@ def compare(
     images = [frame.image for frame in workload.frames]
     graphs: list[GraphParity] = []
     found: list[TaskParity] = []
+    defaults: list[DefaultParity] = []
     with ExitStack() as stack:
         runners: dict[str, GraphRunner] = {}
         for backend in backends:
@@ -168,10 +181,14 @@ def compare(
             progress(f"tasks on {backend}")
             results = run_tasks(runner, workload, size_hw, tasks)
             found += compare_tasks(expected, results, decided[backend], backend)
+            progress(f"defaults on {backend}")
+            defaults += compare_defaults(runner, workload, backend, size_hw, tasks)
     height, width = workload.size_hw
     clip = {"name": workload.name, "frames": len(workload.frames), "size": f"{width}x{height}"}
     precision = bundle.spec.precision
-    return ParityReport(precision, name, clip, tuple(graphs), tuple(found), absent or {})
+    return ParityReport(
+        *(precision, name, clip, tuple(graphs), tuple(found), absent or {}, tuple(defaults))
+    )
 
 
 def _texture() -> UInt8Array:
@@ -254,6 +271,18 @@ def task_table(report: ParityReport) -> TextTable:
             )
         )
     head = ("backend", "task", "from the same state", "value", "bound", "", "whole clip")
+    return TextTable(head, rows, left=3)
+
+
+def defaults_table(report: ParityReport) -> TextTable:
+    """The tasks whose default looks only where it must, beside the full method."""
+    rows = []
+    for row in report.defaults:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in row.agreement.items())
+        rows.append(
+            (row.backend, row.task, row.what, values or "no TrackEval", f"{row.pixels:.1%}")
+        )
+    head = ("backend", "task", "default", "agreement with the full method", "backbone's pixels")
     return TextTable(head, rows, left=3)
 
 

@@ -12,18 +12,26 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ...errors import UnitrackError
-from ...records import FloatArray, Tracks
-from ...runtime.boxes import iou_matrix
+from ...records import Tracks
 from ...runtime.events import StopRequest
 from ...runtime.inference.base import Graphs
 from ...runtime.pipeline import Pipeline, TaskRunner
-from ..benchmark.workload import TASKS, EndlessClip, Workload, make_task_runner
-from ..metrics.agreement import box_agreement, mask_agreement
+from ..benchmark.workload import (
+    TASKS,
+    EndlessClip,
+    Workload,
+    full_and_default,
+    make_task_runner,
+)
+from ..metrics.agreement import (
+    agreement_of_tracks,
+    box_agreement,
+    joint_distances,
+    label_map_agreement,
+    mean_overlap,
+)
 from ..metrics.mot import rows_of_tracks
-from ..metrics.pose import keypoint_errors
 from .graphs import TaskBounds, finite
 from .same_state import (
     Candidate,
@@ -35,9 +43,6 @@ from .same_state import (
     label_overlap,
     response_difference,
 )
-
-LOST = 1.0
-"""A joint that one side has lost counts as this many body sizes away."""
 
 Results = Mapping[str, Sequence[Tracks]]
 """By task, what came out for every frame."""
@@ -86,6 +91,70 @@ class TaskParity:
     def to_json(self) -> dict[str, Any]:
         """As plain data; what is not finite becomes None."""
         return finite(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultParity:
+    """How far a task's default, which looks only where it must, is from the full method.
+
+    Attributes:
+        backend: What ran both.
+        task: Its name.
+        what: The parameter that the two differ in, as `focus auto`.
+        agreement: See `metrics.agreement.agreement_of_tracks`; empty: no TrackEval.
+        pixels: Of those that the backbone saw for the full method, the share it saw.
+    """
+
+    backend: str
+    task: str
+    what: str
+    agreement: Mapping[str, float]
+    pixels: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return finite(asdict(self))
+
+
+def compare_defaults(
+    graphs: Graphs,
+    workload: Workload,
+    backend: str,
+    size_hw: tuple[int, int] | None = None,
+    tasks: Sequence[str] = TASKS,
+) -> list[DefaultParity]:
+    """Run the tasks whose default looks only where it must, and the same with the full method.
+
+    What the full method gives is taken for the truth, though it need not be the better one.
+
+    Args:
+        graphs: Runs the graphs.
+        workload: The frames.
+        backend: What to call what runs them.
+        size_hw: Of the network's image of the full method; None: its default.
+        tasks: Of them, those that have such a default.
+
+    Raises:
+        UnitrackError: Whatever a head raises.
+        KeyboardInterrupt: The user asked to stop.
+    """
+    found = []
+    for task, (what, full, usual) in full_and_default(size_hw).items():
+        if task not in tasks:
+            continue
+        sides = []
+        for config in (full, usual):
+            runner = make_task_runner(task, graphs, workload, size_hw, config)
+            sides.append(_run_counted([runner], graphs, workload))
+        (expected, seen), (results, fewer) = sides
+        try:
+            agreement = agreement_of_tracks(task, expected[task], results[task])
+        except UnitrackError as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
+            agreement = {}
+        found.append(DefaultParity(backend, task, what, agreement, fewer / seen))
+    return found
 
 
 def bound_of(task: str, bounds: TaskBounds) -> tuple[float, bool]:
@@ -151,6 +220,13 @@ def run_from_same_state(
 
 
 def _run(task_runners: Sequence[TaskRunner], graphs: Graphs, workload: Workload) -> Results:
+    return _run_counted(task_runners, graphs, workload)[0]
+
+
+def _run_counted(
+    task_runners: Sequence[TaskRunner], graphs: Graphs, workload: Workload
+) -> tuple[Results, int]:
+    """What comes of every task, and how many pixels the backbone saw."""
     results: dict[str, list[Tracks]] = {runner.task: [] for runner in task_runners}
 
     def keep(_: object, found: Sequence[Tracks]) -> None:
@@ -162,7 +238,7 @@ def _run(task_runners: Sequence[TaskRunner], graphs: Graphs, workload: Workload)
         pipeline.run(stop, max_frames=len(workload.frames), on_frame=keep)
     if pipeline.interrupted:
         raise KeyboardInterrupt
-    return results
+    return results, pipeline.backbone_pixels
 
 
 def compare_tasks(
@@ -206,44 +282,10 @@ def _identities(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float
     return box_agreement(rows_of_tracks(reference), rows_of_tracks(results))
 
 
-def _masks(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
-    maps = [[t.label_map for t in side if t.label_map is not None] for side in (reference, results)]
-    return mask_agreement(maps[0], maps[1])
-
-
-def _boxes(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
-    """Mean IoU of the one object's boxes, without the first, given frame."""
-    overlaps = [
-        float(iou_matrix(a.detections.boxes_xyxy, b.detections.boxes_xyxy)[0, 0])
-        for a, b in zip(reference[1:], results[1:], strict=True)
-    ]
-    return float(np.mean(overlaps))
-
-
 def _joints(reference: Sequence[Tracks], results: Sequence[Tracks]) -> float:
     """Mean distance of joints in body sizes, without the first, given frame."""
-    distances = [
-        _joint_distances(_people(a), _people(b))
-        for a, b in zip(reference[1:], results[1:], strict=True)
-    ]
-    together = np.concatenate([np.zeros(0), *distances])
-    return float(together.mean()) if len(together) else 0.0
-
-
-def _people(tracks: Tracks) -> dict[int, FloatArray]:
-    seen = tracks.detections.keypoints
-    return {} if seen is None else dict(zip(tracks.ids.tolist(), seen, strict=True))
-
-
-def _joint_distances(
-    reference: Mapping[int, FloatArray], found: Mapping[int, FloatArray]
-) -> FloatArray:
-    if not reference:
-        return np.zeros(0, np.float32)
-    people = np.stack(list(reference.values()))
-    others = np.stack([found.get(k, np.zeros_like(p)) for k, p in reference.items()])
-    errors = keypoint_errors(others, people)
-    return np.minimum(errors[~np.isnan(errors)], LOST).astype(np.float32)
+    distances = joint_distances(reference, results)
+    return float(distances.mean()) if len(distances) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +317,7 @@ _MEASURES = {
     "mot": _COSTS,
     "mots": _COSTS,
     "posetrack": _COSTS,
-    "vos": _Measure("label IoU", "labels", _LABELS, "mask IoU", _masks),
+    "vos": _Measure("label IoU", "labels", _LABELS, "mask IoU", label_map_agreement),
     "pose": _Measure("label IoU", "labels", _MAPS, "joint distance", _joints),
-    "sot": _Measure("response", "responses", response_difference, "box IoU", _boxes),
+    "sot": _Measure("response", "responses", response_difference, "box IoU", mean_overlap),
 }

@@ -159,4 +159,6 @@ def _config(task: str, similarity: str, values: dict[str, Any]) -> TaskConfig:
         )
     if isinstance(config, VosConfig):
         return replace(config, focus="off")
-    return replace(config, head=values["sot_head"]) if isinstance(config, SotConfig) else config
+    if isinstance(config, SotConfig):
+        return replace(config, focus="off", head=values["sot_head"])
+    return config

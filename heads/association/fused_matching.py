@@ -267,11 +267,13 @@ class FusedAssociator:
             rows: Of each pair that may be, the tracklet.
             columns: The detection.
         """
-        cost = np.full((len(self._tracklets), len(detections)), np.inf)
+        cost = np.full((len(self._tracklets), len(self._boxes)), np.inf)
         iou = iou_pairs(self._predicted[rows], detections.boxes_xyxy[columns])
+        cost[rows, columns] = 1.0 - iou.astype(np.float64)
         own = np.array([t.class_id for t in self._tracklets], np.int64)[rows]
-        other = class_costs(own, detections.classes[columns], apart=self._config.classes_apart)
-        cost[rows, columns] = 1.0 - iou.astype(np.float64) + other
+        classes = detections.classes[columns]
+        if not np.array_equal(own, classes):
+            cost[rows, columns] += class_costs(own, classes, apart=self._config.classes_apart)
         return cost
 
     def _within_reach(self) -> BoolArray:
@@ -468,6 +470,8 @@ class FusedAssociator:
         """
         c = self._config
         new = rows[detections.scores[rows] >= c.start_score]
+        if not len(new):
+            return []
         taken = [t.detection for t in self._tracklets if t.detection >= 0]
         others = np.array([*taken, *new.tolist()], np.int64)
         boxes, classes = detections.boxes_xyxy, detections.classes

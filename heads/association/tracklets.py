@@ -189,7 +189,9 @@ def points_of(graphs: Graphs, graph: str, features: Array, *feeds: npt.NDArray[A
         (N, P, C) on the host, where it took several calls too; (N or more, P, C) on a device.
     """
     count = len(feeds[0])
-    most = graphs.limit(graph, 1, 0) or count
+    most, rows = graphs.limit(graph, 1, 0) or count, graphs.filled(count)
+    if rows == count <= most:
+        return graphs.run(graph, features, *feeds)[0]
     parts = []
     for low in range(0, count, most):
         size = min(most, count - low)

@@ -36,7 +36,7 @@ class FocusNumbers:
             size: where they would be more, cells are coarser.
     """
 
-    cells: float = 25.0
+    cells: float = 30.0
     fewest: float = 14.0
     enlarged: float = 4.0
     steady: float = 1.2

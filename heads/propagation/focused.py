@@ -124,6 +124,7 @@ class FocusedPropagator:
         self._recent: deque[_Known] = deque(maxlen=max(1, memory))
         self._first: KeyList | None = None
         self._likeness: FloatArray = np.zeros(0, np.float32)
+        self._by_first: FloatArray = np.zeros((0, 0), np.float32)
         self._plan: tuple[tuple[int, int], TilePlan] | None = None
 
     def start(self, patch: Patch, labels: FloatArray) -> None:
@@ -149,14 +150,15 @@ class FocusedPropagator:
         self,
         patch: Patch,
         wanted: BoolArray,
-        clean: Callable[[FloatArray], None] = lambda _labels: None,
+        clean: Callable[[FloatArray, FloatArray, FloatArray], None] = lambda *_: None,
     ) -> tuple[FloatArray, FloatArray]:
         """Label the next frame, which joins the memory.
 
         Args:
             patch: What was looked at, of the last frame's pitch.
             wanted: (rows, cols) which of its cells are to be labelled.
-            clean: Corrects labels (rows, cols, L) in place, before they are remembered.
+            clean: Corrects labels (rows, cols, L) in place, before they are remembered; it is
+                given those that the first frame alone would give, and the similarities, too.
 
         Returns:
             Labels (rows, cols, L) float32, `outside` where none were wanted; and (rows, cols) the
@@ -166,13 +168,14 @@ class FocusedPropagator:
         self._move(region)
         labels = np.tile(self._outside, (region.rows * region.cols, 1))
         self._likeness = np.zeros(region.rows * region.cols, np.float32)
+        self._by_first = labels.copy()
         plan = self._plan_of(region)
         tiles = np.flatnonzero(wanted.reshape(-1)[plan.query_index].any(axis=1))
         step = self._tiles_at_once(plan)
         for low in range(0, len(tiles), step):
             self._label(plan, tiles[low : low + step], patch, wanted.reshape(-1), labels)
         cells = labels.reshape(region.rows, region.cols, -1)
-        clean(cells)
+        clean(cells, self._by_first.reshape(cells.shape), self._likeness.reshape(cells.shape[:2]))
         self._recent.append(_Known(patch, self._graphs.place(labels)))
         return cells, self._likeness.reshape(region.rows, region.cols)
 
@@ -215,6 +218,7 @@ class FocusedPropagator:
         best, best_labels = (np.array(to_host(one)) for one in self._nothing(index.size))
         best[chosen], best_labels[chosen] = (to_host(one) for one in merged)
         self._likeness[cells] = best[chosen, 0]
+        self._by_first[cells] = to_host(self._weighted(*merged, len(cells)))
         windows = self._graphs.place(plan.window_index[tiles])
         bias = self._graphs.place(plan.bias[tiles])
         queries = self._graphs.place(index)

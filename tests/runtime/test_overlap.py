@@ -1,4 +1,4 @@
-"""Two frames at once: the same results in the same order, one frame ahead and no more."""
+"""Frames at once: the same results in the same order, some frames ahead and no more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import pytest
 from unitrack_edge.errors import DetectionError, SourceError
 from unitrack_edge.runtime.events import StopRequest
-from unitrack_edge.runtime.pipeline import Ahead
+from unitrack_edge.runtime.pipeline import AHEAD, Ahead
 
 from .test_pipeline import FakeDetector, FakeHead, FakeSource, FakeWriter, make
 
@@ -18,25 +18,38 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
-def test_a_call_is_one_ahead_and_not_two():
+@pytest.mark.parametrize("depth", [1, 3])
+def test_calls_are_as_far_ahead_as_asked_and_not_further(depth):
     made, wanted = [], threading.Event()
 
     def number():
         made.append(len(made))
-        wanted.set()
+        if len(made) > depth:
+            wanted.set()
         return made[-1]
 
-    ahead = Ahead(number, lambda: None)
+    ahead = Ahead(number, lambda: None, depth)
     assert made == []
     assert ahead() == 0
-    wanted.clear()
     ahead.begin()
     ahead.begin()
     assert wanted.wait(WAIT_S)
-    assert [ahead(), ahead()] == [1, 2]
+    # Those that were begun, and one that is begun when it is asked for.
+    assert [ahead() for _ in range(depth + 1)] == list(range(1, depth + 2))
     ahead.end()
-    assert made == [0, 1, 2]
+    assert made == list(range(depth + 2))
     assert threads() == []
+
+
+def test_no_more_calls_are_begun_than_are_wanted():
+    made = []
+    ahead = Ahead(lambda: made.append(0), lambda: None, 5)
+    ahead.begin(2)
+    ahead()
+    ahead()
+    ahead.begin(0)
+    ahead.end()
+    assert made == [0, 0]
 
 
 def test_a_call_that_waits_is_interrupted_in_the_end():
@@ -57,6 +70,63 @@ def test_what_a_call_raises_comes_where_its_result_would():
     with pytest.raises(SourceError, match="gone"):
         ahead()
     ahead.end()
+
+
+def test_after_a_failure_nothing_is_called_any_more():
+    made = []
+
+    def fails_second():
+        made.append(len(made))
+        if len(made) == 2:
+            raise SourceError("gone")
+
+    ahead = Ahead(fails_second, lambda: None, 4)
+    ahead.begin()
+    ahead()
+    for _ in range(2):
+        with pytest.raises(SourceError, match="gone"):
+            ahead()
+    ahead.end()
+    assert made == [0, 1]
+
+
+def test_a_slow_frame_does_not_leave_the_detector_without_work():
+    begun = [threading.Event() for _ in range(6)]
+    met = []
+
+    class Seen(FakeDetector):
+        def detect(self, frame):
+            begun[frame.index].set()
+            return super().detect(frame)
+
+    def work(frame):
+        # The head has the first frame until the detector has been shown all that may wait.
+        if frame.index == 0:
+            met.append(begun[AHEAD].wait(WAIT_S))
+            met.append(begun[AHEAD + 1].wait(0.05))
+
+    pipeline, _, _ = make(FakeSource(range(6)), FakeHead(work=work), detector=Seen(), overlap=True)
+    pipeline.run(StopRequest())
+    assert met == [True, False]
+    assert pipeline.frames == 6
+
+
+def test_a_source_that_ended_ahead_is_not_exhausted_before_its_frames_are_done():
+    stop = StopRequest()
+
+    def work(frame):
+        stop.is_set = frame.index == 1
+
+    read = threading.Event()
+
+    def before(index):
+        if index == 2:
+            read.set()
+
+    head = FakeHead(work=lambda frame: (read.wait(WAIT_S), work(frame)))
+    pipeline, _, _ = make(FakeSource(range(3), before=before), head, overlap=True)
+    pipeline.run(stop)
+    assert (pipeline.frames, pipeline.exhausted, pipeline.interrupted) == (2, False, True)
 
 
 def test_the_next_frame_is_read_and_looked_at_while_a_head_works():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from unitrack_edge.errors import ExportError, SourceError
+from unitrack_edge.evaluation.benchmark.defaults import measure_overlap, stage_seconds
 from unitrack_edge.evaluation.benchmark.figures import noise_notes, ratio, side_figures, spread
 from unitrack_edge.evaluation.benchmark.measure import BenchRequest, Side, interleave
 from unitrack_edge.evaluation.benchmark.sensors import Reading, find_sensor
@@ -20,7 +22,10 @@ from unitrack_edge.evaluation.benchmark.workload import (
     scene_workload,
     there_and_back,
 )
+from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.events import StopRequest
+from unitrack_edge.runtime.head import NOTHING
+from unitrack_edge.runtime.pipeline import TaskRunner
 from unitrack_edge.runtime.tables import TextTable, markdown
 from unitrack_edge.tracking.report import peak_memory_mb
 
@@ -211,6 +216,62 @@ def test_markdown_sets_numbers_to_the_right():
     assert text == "| a\\|b | n |\n| --- | ---: |\n| x | 1.0 |\n"
 
 
+# The defaults, and stages that overlap.
+
+
+def test_stages_are_those_before_the_backbone_and_those_from_it_on():
+    frames = [
+        {"read": 1.0, "detect": 2.0, "letterbox": 3.0, "backbone": 4.0, "latency": 9.0},
+        {"read": 1.0, "backbone": 6.0, "head": 2.0, "write": 2.0, "latency": 9.0},
+    ]
+    # (6 + 1) / 2 and (4 + 10) / 2.
+    assert stage_seconds(frames) == (3.5, 7.0)
+
+
+class Asleep:
+    """A head or detector that takes its time and nothing of the processor's."""
+
+    needs_detections, needs_features, asks_ahead = True, False, True
+    backbone_pixels = 0
+    class_names = None
+
+    def request(self, _frame, _detections=None):
+        return NOTHING
+
+    def detect(self, _frame):
+        time.sleep(0.03)
+        return Detections.empty()
+
+    def step(self, frame, _features, _detections=None):
+        time.sleep(0.03)
+        return Tracks(frame.index, np.zeros(0, np.int64))
+
+
+def test_overlap_reaches_what_the_slower_stage_allows():
+    graphs = SimpleNamespace(spec=SimpleNamespace(stride=8, sizes_hw=()))
+    workload = scene_workload(2, (64, 64), 2, ())
+    request = BenchRequest("mot", (), rounds=2, frames=6, warm_up=0)
+
+    def make():
+        return TaskRunner("mot", Asleep(), Asleep(), [])
+
+    found = measure_overlap(graphs, make, workload, request, StopRequest())
+    assert found.ahead_ms >= 30
+    assert found.behind_ms >= 30
+    # One frame after the other reaches half of what either stage does alone.
+    assert found.reached > 0.7
+    assert found.faster > 1.4
+
+
+def test_what_cannot_overlap_is_not_measured():
+    class Focused(Asleep):
+        asks_ahead = False
+
+    made = TaskRunner("vos", Focused(), None, [])
+    request = BenchRequest("vos", (), rounds=2, frames=6)
+    assert measure_overlap(None, lambda: made, None, request, StopRequest()) is None
+
+
 # The command.
 
 
@@ -246,6 +307,14 @@ def test_both_sides_are_measured_in_the_same_run(measured, graph_bundle):
     assert data["base"] == "pytorch (cpu)"
     assert data["ratios"]["cpu"]["value"] > 0
     assert data["conclusive"] == (not data["notes"])
+    saved, roofline = (data["sides"]["cpu"][name] for name in ("defaults", "roofline"))
+    # Whole frames of 64 x 96 in every frame, against tiles of those that are compared.
+    assert 0 <= saved["pixels"] < 1
+    assert 0 <= saved["without_backbone"] <= 1
+    assert data["sides"]["cpu"]["overlap"]["reached"] > 0
+    assert roofline["image_shape"] == [1, 64, 96]
+    assert roofline["gflop"] > 0
+    assert data["sides"]["pytorch (cpu)"]["defaults"] is None
 
 
 def test_terminal_and_markdown_show_the_same_figures(measured):
@@ -254,6 +323,8 @@ def test_terminal_and_markdown_show_the_same_figures(measured):
     data = json.loads((folder / "all.json").read_text())
     for shown in (said, text):
         assert "capture to result" in shown
+        assert "frames without it" in shown
+        assert f"{data['sides']['cpu']['roofline']['gflop']:.2f}" in shown
         assert f"{data['sides']['cpu']['fps']:.1f}" in shown
         assert f"{data['ratios']['cpu']['value']:.2f}×" in shown
     assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
@@ -264,6 +335,7 @@ def test_terminal_and_markdown_show_the_same_figures(measured):
     [
         (("--task", "mot", "--source", "x.mp4", "--size", "64x96"), "--size"),
         (("--task", "sot", "--objects", "3"), "leave out --objects"),
+        (("--task", "vos", "--detector", "motion"), "mot|mots|posetrack"),
         (("--task", "mot", "--weights", "w.pth"), "--against pytorch"),
         (("--task", "mot", "--plot", "image.txt"), ".png"),
         (("--task", "mot", "--size", "64"), "HEIGHTxWIDTH"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from unitrack_edge.errors import BackendError
-from unitrack_edge.evaluation.benchmark.workload import TASKS, scene_workload
+from unitrack_edge.evaluation.benchmark.workload import TASKS, full_and_default, scene_workload
+from unitrack_edge.evaluation.metrics.agreement import agreement_of_tracks
+from unitrack_edge.evaluation.parity import tasks as tasks_of_parity
 from unitrack_edge.evaluation.parity.feeds import feeds_of
 from unitrack_edge.evaluation.parity.graphs import (
     FULL,
@@ -22,6 +24,7 @@ from unitrack_edge.evaluation.parity.graphs import (
 from unitrack_edge.evaluation.parity.report import compare
 from unitrack_edge.evaluation.parity.tasks import (
     TaskParity,
+    compare_defaults,
     compare_tasks,
     run_from_same_state,
     run_tasks,
@@ -305,6 +308,56 @@ def test_joints_agree_by_their_distance_in_body_sizes():
     assert value_of("pose", right, moved) == pytest.approx(0.05)
     assert value_of("pose", right, [right[0], tracks(1, [3], keypoints=people(0, True))]) == 0.5
     assert value_of("pose", right, [right[0], tracks(1, [4], keypoints=people(0))]) == 1.0
+
+
+def test_two_runs_agree_by_the_measure_of_their_task():
+    pytest.importorskip("trackeval")
+    right = [tracks(i, [1, 2]) for i in range(4)]
+    switched = [tracks(i, [1, 2] if i < 2 else [3, 4]) for i in range(4)]
+    found = agreement_of_tracks("mots", right, switched)
+    # All boxes are found; of the two identities of each, either has half of the frames.
+    assert found == {"HOTA": pytest.approx(0.5**0.5), "IDF1": pytest.approx(0.5)}
+    assert agreement_of_tracks("mot", [], []) == {"HOTA": 1.0, "IDF1": 1.0}
+    moved = [tracks(0, [1]), tracks(1, [1], left=5.0)]
+    assert agreement_of_tracks("sot", right[:2], moved) == {"IoU": pytest.approx(1 / 3)}
+    labels = np.eye(4, dtype=np.uint8)
+    masks = [tracks(i, [1], labels=labels) for i in range(2)]
+    assert agreement_of_tracks("vos", masks, masks) == {"J": 1.0}
+    joints = np.zeros((1, 17, 3), np.float32)
+    joints[0, :2] = [[10, 10, 1], [10, 30, 1]]
+    bent = joints.copy()
+    bent[0, 1, 0] += 5
+    posed, other = ([tracks(i, [3], keypoints=one) for i in range(2)] for one in (joints, bent))
+    # A quarter of the body's 20 pixels is too far for one of two joints.
+    assert agreement_of_tracks("pose", posed, other) == {"PCK": 0.5}
+
+
+def test_defaults_are_compared_with_the_full_method(quick_runner, workload, monkeypatch):
+    pytest.importorskip("trackeval")
+    found = {row.task: row for row in compare_defaults(quick_runner, workload, "cpu", SIZE)}
+    assert {"mot", "mots", "posetrack", "vos"} <= set(found)
+    assert found["vos"].what == "focus auto"
+    for row in found.values():
+        assert all(0 <= value <= 1 for value in row.agreement.values())
+        assert row.pixels >= 0
+    assert found["mot"].pixels < 1
+    # Where the default is the full method, it agrees with itself.
+    pairs = full_and_default(SIZE)
+    same = {task: (what, full, full) for task, (what, full, _) in pairs.items()}
+    monkeypatch.setattr(tasks_of_parity, "full_and_default", lambda _size: same)
+    for row in compare_defaults(quick_runner, workload, "cpu", SIZE, ("mot", "vos")):
+        assert set(row.agreement.values()) == {1.0}
+        assert row.pixels == 1
+
+
+def test_full_and_default_differ_in_what_is_named():
+    for task, (what, full, usual) in full_and_default((96, 128)).items():
+        name, value = what.split()
+        assert task == full.task == usual.task
+        differs = {f.name for f in fields(full) if getattr(full, f.name) != getattr(usual, f.name)}
+        assert differs <= {name, "height", "width", "short_side"}
+        assert name in differs
+        assert getattr(usual, name) in (value, None)
 
 
 FEW = tuple(task for task in TASKS if task != "sot")
