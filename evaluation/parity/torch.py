@@ -53,7 +53,7 @@ class TorchArray:
 
     def rows(self) -> list[TorchArray]:
         """See `DeviceArray`."""
-        return [TorchArray(row) for row in self.tensor.split(1)]
+        return [TorchArray(self.tensor[row : row + 1]) for row in range(len(self.tensor))]
 
 
 class TorchEngine(Engine):

@@ -153,7 +153,7 @@ class TensorrtEngine(Engine):
             found.append(
                 tuple(
                     tuple(
-                        chosen.get(axis, size)
+                        chosen.get(str(axis), size)
                         for axis, size in zip(graph.shape, shape, strict=True)
                     )
                     for graph, shape in zip(self.spec.inputs, expected, strict=True)

@@ -20,8 +20,8 @@ from unitrack_edge.runtime.inference.tensorrt.memory import DeviceMemory
 from unitrack_edge.runtime.preprocessing import FeatureExtractor
 
 from ....evaluation.parity.test_same_state import Eyes
-from ....support.fake_cuda import FakeCuda
-from ....support.fake_tensorrt import FakeTensorrt, engine_spec
+from ....support.gpu.fake_cuda import FakeCuda
+from ....support.gpu.fake_tensorrt import FakeTensorrt, engine_spec
 
 SIZE = (96, 160)
 
