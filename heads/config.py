@@ -277,8 +277,8 @@ SOT_HEADS = ("dcf", "xcorr")
 
 SCALE_STEP, SCALE_PENALTY = 1.0275, 0.985
 
-SOT_CROP = 264
-"""Pixels of a crop's side with focus: 33 cells, seven of them along the target."""
+SOT_CROP = 392
+"""Pixels of a crop's side with focus: 49 cells, eleven of them along the target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def test_size_stays_within_its_limits(eyes):
         ({"head": "dcf", "focus": "off"}, [(c, 520) for c in (1, 3, 1, 3, 1)]),
         ({"head": "dcf", "focus": "off", "learning_rate": 0.0}, [(c, 520) for c in (1, 3, 3)]),
         ({"head": "xcorr", "focus": "off"}, [(c, 520) for c in (1, 3, 3)]),
-        ({"head": "dcf"}, [(1, 264)] * 3),
+        ({"head": "dcf"}, [(1, 392)] * 3),
         ({"head": "xcorr", "crop": 200}, [(1, 200)] * 3),
     ],
 )
@@ -412,7 +412,7 @@ def test_a_bundle_of_other_sizes_is_refused(eyes):
 
 
 def test_a_bundle_that_takes_only_the_large_crops_has_no_focus(eyes):
-    for sizes, side in ((((480, 854), (520, 520)), 520), (((264, 264), (520, 520)), 264)):
+    for sizes, side in ((((480, 854), (520, 520)), 520), (((392, 392), (520, 520)), 392)):
         eyes.spec = replace(eyes.spec, sizes_hw=sizes)
         assert SotHead(eyes, BOX).network_hw((99, 77)) == (side, side)
     eyes.spec = replace(eyes.spec, sizes_hw=())
