@@ -339,7 +339,7 @@ class Follower:
         self._box, self._area = measured(mask)
         self._move = np.zeros(4)
         self._usual = self._first_area = self._area
-        self._alike = self._agreement = 1.0
+        self._alike, self._agreement = 1.0, 0.0
         self._turn = 0
         self._everywhere: KeyList | None = None
         self.region = focus.choose(self._box, np.sqrt(self._area))
@@ -388,7 +388,8 @@ class Follower:
         inside = cells[:, :, 1] > 0.5
         if inside.any() and self._area >= SETTLED * self._usual:
             agreement = float(by_first[inside, 1].mean())
-            self._agreement += _NEWEST * (agreement - self._agreement)
+            share = _NEWEST if self._agreement else 1.0
+            self._agreement += share * (agreement - self._agreement)
         without_specks(cells, by_first[:, :, 1], ASTRAY * self._agreement)
 
     def search(

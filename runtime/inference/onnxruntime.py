@@ -171,6 +171,7 @@ def place_on_device(array: Array, device: str) -> OrtArray:
     try:
         return OrtArray(onnxruntime.OrtValue.ortvalue_from_numpy(host, memory, 0))
     except _failures() as error:
+        _check_present(device)
         raise BackendError(f"backend {device}: {one_line(error)}") from error
 
 
@@ -213,13 +214,8 @@ def _open(
         raise BackendError(
             "onnxruntime is not installed: pip install 'unitrack-edge[cpu]' (or [gpu] for a GPU)"
         ) from error
+    _check_present(device)
     provider = PROVIDERS[device]
-    present = onnxruntime.get_available_providers()
-    if provider not in present:
-        raise BackendError(
-            f"backend {device}: onnxruntime {onnxruntime.__version__} here has {present}, "
-            f"expected {provider}: pip install 'unitrack-edge[gpu]', or use --backend cpu"
-        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     # Fatal only: what goes wrong is raised, and ORT's own log would repeat the message.
@@ -244,6 +240,18 @@ def _open(
             f"missing?), the session has {session.get_providers()}; use --backend cpu"
         )
     return session
+
+
+def _check_present(device: str) -> None:
+    """Check that this ONNX Runtime was built for a device."""
+    import onnxruntime
+
+    present = onnxruntime.get_available_providers()
+    if PROVIDERS[device] not in present:
+        raise BackendError(
+            f"backend {device}: onnxruntime {onnxruntime.__version__} here has {present}, "
+            f"expected {PROVIDERS[device]}: pip install 'unitrack-edge[gpu]', or use --backend cpu"
+        )
 
 
 def _read_spec(session: onnxruntime.InferenceSession, path: Path) -> GraphSpec:

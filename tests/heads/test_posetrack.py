@@ -120,7 +120,9 @@ def test_boxes_without_keypoints_are_refused(tiny):
     "wrong", [{"max_area": 0}, {"width": 8}, {"appearance_weight": 2.0}, {"buffer": -1.0}]
 )
 def test_nonsense_is_refused(wrong):
-    with pytest.raises(RequestError, match="posetrack: got"):
+    with pytest.raises(
+        RequestError, match=r"posetrack: got|--posetrack-width 8: expected 32 to 8192"
+    ):
         PosetrackConfig(**wrong)
 
 
@@ -197,11 +199,11 @@ def test_reference_result(resnet_runner, shared_data):
 
 
 def test_the_beginning_of_the_reference_result(resnet_runner, shared_data):
-    """A frame's result depends on no later one; measured: HOTA 0.847, IDF1 0.957, MOTA 0.917."""
-    scores = real_scores(resnet_runner, shared_data, 12)
-    assert scores.hota >= 0.837
-    assert scores.idf1 >= 0.946
-    assert scores.mota >= 0.907
+    """A frame's result depends on no later one; measured: HOTA 0.893, IDF1 0.982, MOTA 0.964."""
+    scores = real_scores(resnet_runner, shared_data, 7)
+    assert scores.hota >= 0.883
+    assert scores.idf1 >= 0.972
+    assert scores.mota >= 0.954
     assert scores.id_switches == 0
 
 

@@ -360,12 +360,10 @@ def test_processes_score_like_one(small_data, quick_bundle, tmp_path):
 
 
 def test_interrupted(small_data, quick_bundle, tmp_path, monkeypatch):
-    from unitrack_edge.commands.console import jobs as evaluation_jobs
-
     def interrupt(_job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation_jobs, "run_job", interrupt)
+    monkeypatch.setattr(sequence_jobs, "run_job", interrupt)
     from click.testing import CliRunner
     from unitrack_edge.cli import main
 

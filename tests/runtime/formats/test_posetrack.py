@@ -93,7 +93,7 @@ def test_posetrack_person_without_anything_is_noted(opened):
     ("content", "problem"),
     [
         ("{", "line 1: not valid JSON"),
-        ("[1]", "'images'"),
+        ("[1]", "JSON of no known format, a list of int"),
         ({"images": []}, "'annotations'"),
         ({"images": [1], "annotations": []}, "'images'"),
         ({"images": [{}], "annotations": []}, "'id'"),

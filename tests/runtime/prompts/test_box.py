@@ -41,7 +41,8 @@ def test_numbers_on_the_command_line_count_pixels_from_zero():
         (b"1,2,inf,4\n", "finite"),
         (b"1,2,0,4\n", "expected both above 0"),
         (b"1,2,3,-4\n", "expected both above 0"),
-        (b"\xff\xfe\x00\x01", "is no text"),
+        (b"\xff\xfe\x00\x01", "line 1"),
+        (b"\x80\x81", "is no text"),
     ],
     ids=str,
 )

@@ -381,7 +381,7 @@ def test_folder_without_images(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "b.csv").write_text("x")
     (tmp_path / "img1").mkdir()
-    with pytest.raises(SourceError, match=r"no image in this folder \(2 other files, 1 folders\)"):
+    with pytest.raises(SourceError, match=r"no image in this folder \(2 other files, 1 folder\)"):
         open_source(str(tmp_path))
     with pytest.raises(SourceError, match=r"matches no image \(2 other files\)"):
         open_source(str(tmp_path / "*"))

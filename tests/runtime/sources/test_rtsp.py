@@ -34,7 +34,7 @@ FPS = 30
 BITS = 32
 SOAK_S = float(os.environ.get("UNITRACK_SOAK", "10"))
 AWAY_S = float(os.environ.get("UNITRACK_AWAY", "3"))
-SERVER = Path(__file__).parents[2] / "support" / "rtsp_server.py"
+SERVER = Path(__file__).parents[2] / "support" / "servers" / "rtsp_server.py"
 NEEDED = """
 import gi
 gi.require_version("Gst", "1.0"); gi.require_version("GstRtspServer", "1.0")
