@@ -330,6 +330,7 @@ def tune(
       cli tune bundles/mine --task mot --source frames/ --detections det.txt --budget 60
     """
     from ..evaluation.benchmark import tuning
+    from ..runtime.sources.open import open_source
     from .console.steps import progress_bar
     from .track import prepare_models
 
@@ -344,9 +345,13 @@ def tune(
         RunConfig(bundle=bundle),
         config_from(DetectorConfig, values),
     )
+    # What is not there is said before any model is fetched.
+    present = _present(bundle)
+    tuning.check_clip(config.sources[0])
+    with open_source(source):
+        pass
     prepare_models(config)
-    chosen = backends or _present(bundle)
-    request = tuning.TuneRequest(config, wanted_fps, budget, frames, chosen)
+    request = tuning.TuneRequest(config, wanted_fps, budget, frames, backends or present)
     with progress_bar(lambda: "nothing was written") as progress:
         tuned = tuning.tune(request, progress)
     proposed = tuned.proposed

@@ -25,7 +25,7 @@ from ...runtime.inference.runner import GraphRunner
 from ...runtime.sources.base import SourceInfo
 from ...runtime.sources.open import is_live
 from ...runtime.tables import TextTable
-from ...tracking.config import TrackConfig
+from ...tracking.config import SourceConfig, TrackConfig
 from ...tracking.registry import DEFAULT_FPS, TASKS
 from ...tracking.session import SourceRun
 from ..metrics.agreement import agreement_of_tracks
@@ -214,16 +214,25 @@ def tune(request: TuneRequest, progress: Progress = lambda _setting, _done, _of:
     return _Tuner(request, progress).run()
 
 
+def check_clip(clip: SourceConfig) -> None:
+    """Check that a source can be run again for every setting.
+
+    Raises:
+        RequestError: It is a camera or stream.
+    """
+    if is_live(clip.source):
+        raise RequestError(
+            f"--source {clip.shown}: a camera or stream cannot be run again; "
+            "record a clip of it with `cli track … --save-video`, and give that"
+        )
+
+
 class _Tuner:
     """Runs settings; see `tune`."""
 
     def __init__(self, request: TuneRequest, progress: Progress) -> None:
         config, (task,) = request.config, request.config.tasks
-        if is_live(config.sources[0].source):
-            raise RequestError(
-                f"--source {config.sources[0].shown}: a camera or stream cannot be run again; "
-                "record a clip of it with `cli track … --save-video`, and give that"
-            )
+        check_clip(config.sources[0])
         if TASKS[task.task].prompt is None:
             trackeval_metrics()
         self._request, self._progress = request, progress

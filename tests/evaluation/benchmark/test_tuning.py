@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from unitrack_edge.cli import main
+from unitrack_edge.commands import track
 from unitrack_edge.commands.options.track import command_line
 from unitrack_edge.commands.track import command as track_command
 from unitrack_edge.commands.track import track_config
@@ -257,6 +260,24 @@ def test_masks_are_compared_by_their_overlap(clip, quick_bundle):
     assert "focus auto" in said
     assert " J " in said
     assert "--task vos" in said
+
+
+@pytest.mark.parametrize(
+    ("bundle", "source", "message"),
+    [
+        ("", "none.mp4", "no file or folder 'none.mp4'"),
+        ("", "camera0", "record a clip"),
+        ("none", "none.mp4", "bundle none does not exist"),
+    ],
+)
+def test_what_is_not_there_is_said_before_any_model_is_fetched(
+    quick_bundle, bundle, source, message, monkeypatch
+):
+    monkeypatch.setattr(track, "prepare_models", lambda _config: pytest.fail("fetched"))
+    arguments = ("--task", "mot", "--source", source, "--backend", "cpu")
+    result = CliRunner().invoke(main, ["tune", bundle or str(quick_bundle.path), *arguments])
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
 
 
 def test_a_window_for_every_setting_is_refused(quick_bundle, clip):
