@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..heads.association.matching import AssociationConfig, Associator
 from ..heads.config import MotConfig
-from ..heads.vos import downsample_labels, upsample_labels
+from ..heads.propagation.label_maps import best_labels, downsample_labels
 from ..records import Frame, UInt8Array
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import Letterbox
@@ -177,7 +177,7 @@ class VosSide:
         features = parts.features(self._letterbox.apply(frame.image))
         self._propagator.start(features, first.reshape(self._grid[0] * self._grid[1], -1))
         self.points: Float32 = np.zeros((0, 0), np.float32)
-        self.labels: npt.NDArray[np.int64] = np.zeros((0, 0), np.int64)
+        self.labels: UInt8Array = np.zeros((0, 0), np.uint8)
 
     def step(self, frame: Frame) -> Stages:
         """One frame."""
@@ -188,8 +188,7 @@ class VosSide:
         with self._watch.stage("propagation"):
             scores = self._propagator.step(features)
         with self._watch.stage("labels"):
-            upsampled = upsample_labels(scores.reshape(*self._grid, -1), self._letterbox)
-            self.labels = upsampled.argmax(axis=2)
+            self.labels = best_labels(scores.reshape(*self._grid, -1), self._letterbox)
         stages = self._watch.take()
         self.points = self._parts.points(features)
         return stages

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ..errors import UnitrackError
 from ..heads.config import VosConfig
+from ..heads.propagation.label_maps import best_labels, downsample_labels
 from ..heads.propagation.propagator import Propagator
-from ..heads.vos import downsample_labels, upsample_labels
 from ..records import Frame, UInt8Array
 from ..runtime.inference.base import Graphs, to_host
 from ..runtime.preprocessing import FeatureExtractor, Letterbox
@@ -123,13 +123,11 @@ def first_labels(mask: UInt8Array, grid_hw: tuple[int, int]) -> Float32:
     return scores.reshape(grid_hw[0] * grid_hw[1], -1)
 
 
-def picture_labels(labels: Float32, frame: Frame) -> npt.NDArray[np.int64]:
+def picture_labels(labels: Float32, frame: Frame) -> UInt8Array:
     """(H, W) label of every pixel."""
     height, width = frame.size_hw
     scores = labels.reshape(-(-height // 8), -(-width // 8), -1)
-    letterbox = Letterbox.fit((height, width), (height, width))
-    found: npt.NDArray[np.int64] = upsample_labels(scores, letterbox).argmax(axis=2)
-    return found
+    return best_labels(scores, Letterbox.fit((height, width), (height, width)))
 
 
 def compare(

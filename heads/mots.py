@@ -93,11 +93,16 @@ class MotsHead(TrackedHead[MotsConfig]):
         boxes = mask_boxes(masks)
         left = valid_rows(boxes)
         self._count_dropped("hidden", left)
-        names = found.class_names
-        rows = Detections(
-            boxes[left], found.scores[left], found.classes[left], masks[left], class_names=names
+        # All of them are a view: a copy is megabytes.
+        rows = slice(None) if left.all() else left
+        shown = Detections(
+            boxes[rows],
+            found.scores[rows],
+            found.classes[rows],
+            masks[rows],
+            class_names=found.class_names,
         )
-        return Tracks(frame.index, ids[left], rows)
+        return Tracks(frame.index, ids[rows], shown)
 
     def _moved(
         self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
@@ -148,11 +153,16 @@ def disjoint_masks(masks: BoolArray, scores: FloatArray) -> BoolArray:
         scores: (N,).
 
     Returns:
-        (N, H, W) bool, disjoint.
+        (N, H, W) bool, disjoint; `masks` itself where they are.
     """
-    apart: BoolArray = masks.copy()
+    apart = masks
     taken = np.zeros(masks.shape[1:], np.bool_)
+    boxes = mask_boxes(masks).astype(np.int64)
     for row in np.argsort(-scores.astype(np.float64), kind="stable"):
-        apart[row] &= ~taken
-        taken |= apart[row]
+        left, top, right, bottom = boxes[row]
+        inside = slice(top, bottom), slice(left, right)
+        if (apart[row][inside] & taken[inside]).any():
+            apart = masks.copy() if apart is masks else apart
+            apart[row][inside] &= ~taken[inside]
+        taken[inside] |= apart[row][inside]
     return apart

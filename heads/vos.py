@@ -12,11 +12,12 @@ from ..errors import DetectionError
 from ..records import BoolArray, Detections, Frame, Tracks, UInt8Array
 from ..runtime.head import NOTHING, FeatureRequest
 from ..runtime.inference.base import Graphs
-from ..runtime.preprocessing import FeatureExtractor, FeatureMap, Letterbox, Region
+from ..runtime.preprocessing import FeatureExtractor, FeatureMap, Region
 from .config import VosConfig
 from .propagated import PropagatedHead
 from .propagation.focus import Focus, FocusNumbers
 from .propagation.focused import FocusedPropagator, KeyList, Patch
+from .propagation.label_maps import best_labels, downsample_labels, ids_in, upsample_labels
 from .propagation.propagator import Propagator
 
 Float32 = npt.NDArray[np.float32]
@@ -191,29 +192,25 @@ class VosHead(PropagatedHead[VosConfig]):
         surest = np.zeros(frame.size_hw, np.float32)
         for ids, memory in self._memories:
             cells = memory.step(features.array).reshape(rows, cols, -1)
+            names = np.concatenate([np.zeros(1, np.uint8), ids])
+            if len(self._memories) == 1:
+                labels = names[best_labels(cells, features.letterbox)]
+                break
             scores = upsample_labels(cells, features.letterbox)
             which = scores.argmax(axis=2)
-            found = np.concatenate([np.zeros(1, np.uint8), ids])[which]
-            if len(self._memories) == 1:
-                labels = found
-                break
+            found = names[which]
             sure = np.take_along_axis(scores, which[..., None], axis=2)[..., 0]
             better = (which > 0) & (sure > surest)
             np.copyto(labels, found, where=better)
             np.copyto(surest, sure, where=better)
         if given is not None:
             np.copyto(labels, given, where=given > 0)
-            ids = _ids_in(given)
+            ids = ids_in(given)
             memory = self._propagator(features)
             scores = downsample_labels(given, ids, features.letterbox, (rows, cols))
             memory.start(features.array, scores.reshape(rows * cols, -1))
             self._memories.append((ids, memory))
         return labels
-
-
-def _ids_in(labels: UInt8Array) -> npt.NDArray[np.uint8]:
-    """(N,) uint8 the object ids of a label map, rising."""
-    return np.unique(labels[labels > 0])
 
 
 class FocusedVos:
@@ -286,7 +283,7 @@ class FocusedVos:
 
     def _add(self, frame: Frame, labels: UInt8Array) -> None:
         """Follow the objects of a label map from this frame on."""
-        ids = _ids_in(labels).tolist()
+        ids = ids_in(labels).tolist()
         self._ids += ids
         self._focus.share(len(self._ids))
         for one in ids:
@@ -569,63 +566,9 @@ def scores_of_pixels(cells: Float32, pitch: int, size_hw: tuple[int, int]) -> Fl
     return np.asarray(scores, np.float32)
 
 
-def downsample_labels(
-    labels: UInt8Array,
-    ids: npt.NDArray[np.uint8],
-    letterbox: Letterbox,
-    grid_hw: tuple[int, int],
-) -> Float32:
-    """One-hot labels on the feature grid, bilinear.
-
-    Args:
-        labels: (H, W) uint8 at source size.
-        ids: The L - 1 object ids.
-        letterbox: From source to network.
-        grid_hw: Rows and columns.
-
-    Returns:
-        (rows, cols, L) float32; channel 0 is background, padding included.
-    """
-    one_hot = np.stack([labels == identity for identity in (0, *ids)], axis=2).astype(np.float32)
-    if letterbox.inner_hw == letterbox.network_hw:
-        return _resize(one_hot, grid_hw)
-    network = np.zeros((*letterbox.network_hw, one_hot.shape[2]), np.float32)
-    network[:, :, 0] = 1.0
-    height, width = letterbox.inner_hw
-    top, left = letterbox.top, letterbox.left
-    network[top : top + height, left : left + width] = _resize(one_hot, (height, width))
-    return _resize(network, grid_hw)
-
-
-def upsample_labels(scores: Float32, letterbox: Letterbox) -> Float32:
-    """The inverse way: (rows, cols, L) scores on the grid → (H, W, L) at source size, bilinear."""
-    if letterbox.inner_hw == letterbox.network_hw:
-        return _resize(scores, letterbox.source_hw)
-    network = _resize(scores, letterbox.network_hw)
-    height, width = letterbox.inner_hw
-    top, left = letterbox.top, letterbox.left
-    return _resize(network[top : top + height, left : left + width], letterbox.source_hw)
-
-
-def _resize(channels: Float32, size_hw: tuple[int, int]) -> Float32:
-    """Bilinear, pixel centres aligned as in PyTorch's `align_corners=False`; any channel count."""
-    # OpenCV resizes up to four channels at once in its fast path, and drops a last axis of one.
-    parts = [
-        np.atleast_3d(
-            cv2.resize(
-                np.ascontiguousarray(channels[:, :, low : low + 4]),
-                (size_hw[1], size_hw[0]),
-                interpolation=cv2.INTER_LINEAR,
-            )
-        )
-        for low in range(0, channels.shape[2], 4)
-    ]
-    return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), np.float32)
-
-
 def tracks_of_labels(frame_index: int, labels: UInt8Array) -> Tracks:
     """A record of every object with a pixel in a label map: id, tight box, mask."""
-    ids = np.unique(labels[labels > 0]).astype(np.int64)
+    ids = ids_in(labels).astype(np.int64)
     masks = labels[None] == ids[:, None, None]
     boxes = np.zeros((len(ids), 4), np.float32)
     for row, mask in enumerate(masks):

@@ -79,7 +79,8 @@ def read_points(
         each map. A map without any mass gives 0, 0 and 0.
     """
     top = min(top_cells, len(maps))
-    cells = np.argpartition(-maps, top - 1, axis=0)[:top]
+    # Each map in one piece: along the first axis, every one would be gathered again.
+    cells = np.argpartition(-np.ascontiguousarray(maps.T), top - 1, axis=1)[:, :top].T
     weights = np.take_along_axis(maps, cells, axis=0).astype(np.float64)
     total = weights.sum(axis=0)
     share = weights / np.where(total > 0, total, 1.0)

@@ -7,7 +7,9 @@ CPU with a warning is switched off.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +96,8 @@ class OnnxRuntimeEngine(Engine):
         device: A key of `PROVIDERS`.
         threads: Of the CPU; 0 takes as many as this process may use.
         bind: Whether outputs stay on the device as `OrtArray`; None: on a GPU only.
+        specialise: Whether shapes that come again get sessions of their own (`ShapedSessions`);
+            None: with CUDA's provider only.
         half: Whether the graph is float16, a setting that TensorRT's provider needs.
 
     Attributes:
@@ -112,30 +116,50 @@ class OnnxRuntimeEngine(Engine):
         device: str = "cpu",
         threads: int = 0,
         bind: bool | None = None,
+        specialise: bool | None = None,
         half: bool = False,
     ) -> None:
         providers = _providers(device, spec, half=half)
-        self._session: onnxruntime.InferenceSession | None = _open(path, device, threads, providers)
+        session = _open(path, device, threads, providers)
+        self._session: onnxruntime.InferenceSession | None = session
         self._device = "cpu" if device == "cpu" else _CUDA
         self._bind = device != "cpu" if bind is None else bind
-        self.backend = self._session.get_providers()[0]
-        self._on_host = _on_host(self._session, path, device)
-        self.spec = spec or _read_spec(self._session, path)
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.backend = session.get_providers()[0]
+        self._on_host = _on_host(session, path, device)
+        self.spec = spec or _read_spec(session, path)
+        self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self._shaped: Callable[[Mapping[str, Array]], onnxruntime.InferenceSession] | None = None
+        self._options: onnxruntime.RunOptions | None = None
+        # Also where nobody closes the engine, and at the end of the process.
+        self._finish = weakref.finalize(self, _drain if device == "cuda" else lambda: None)
+        if device == "cuda":
+            from .providers import queued
+
+            self._options = queued()
+        if device == "cuda" if specialise is None else specialise:
+            from .shaped import ShapedSessions
+
+            self._shaped = ShapedSessions(
+                self.spec,
+                session,
+                lambda sizes: _open(path, device, threads, providers, sizes),
+                before_closing=_drain if device == "cuda" else lambda: None,
+            ).of
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine`."""
         if self._session is None:
             raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
         try:
+            session = self._session if self._shaped is None else self._shaped(feeds)
             if self._bind:
-                return self._run_bound(self._session, feeds)
+                return self._run_bound(session, feeds)
             names = [tensor.name for tensor in self.spec.outputs]
             host = {
                 name: feed if isinstance(feed, np.ndarray) else feed.to_host()
                 for name, feed in feeds.items()
             }
-            return dict(zip(names, self._session.run(names, host), strict=True))
+            return dict(zip(names, session.run(names, host), strict=True))
         except _failures() as error:
             raise BackendError(f"graph {self.spec.name}: {one_line(error)}") from error
 
@@ -147,7 +171,7 @@ class OnnxRuntimeEngine(Engine):
             place_on_device(feed, self._device).bind(binding, name)
         for tensor in self.spec.outputs:
             binding.bind_output(tensor.name, self._device, 0)
-        session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding, self._options)
         values = binding.get_outputs()
         return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
 
@@ -156,8 +180,9 @@ class OnnxRuntimeEngine(Engine):
         return {"nodes_on_cpu": list(self._on_host)} if self._on_host else {}
 
     def close(self) -> None:
-        """Release the session."""
-        self._session = None
+        """Release the sessions."""
+        self._finish()
+        self._session = self._shaped = None
 
 
 def place_on_device(array: Array, device: str) -> OrtArray:
@@ -173,6 +198,17 @@ def place_on_device(array: Array, device: str) -> OrtArray:
     except _failures() as error:
         _check_present(device)
         raise BackendError(f"backend {device}: {one_line(error)}") from error
+
+
+def _drain() -> None:
+    """Wait until everything that was queued on CUDA's default stream is done.
+
+    What a run has queued lets go of host memory of its session in the end, and CUDA does not allow
+    that the memory is freed there: sessions are given up only when nothing is queued.
+    """
+    # A copy to the host comes after everything else. Where the GPU has failed nothing is queued.
+    with suppress(BackendError, *_failures()):
+        place_on_device(np.zeros(1, np.uint8), _CUDA).to_host()
 
 
 def available_cores() -> int:
@@ -206,8 +242,13 @@ def _providers(device: str, spec: GraphSpec | None, *, half: bool) -> list[Any]:
 
 
 def _open(
-    path: Path, device: str, threads: int, providers: list[Any]
+    path: Path,
+    device: str,
+    threads: int,
+    providers: list[Any],
+    sizes: Mapping[str, int] | None = None,
 ) -> onnxruntime.InferenceSession:
+    """Load a graph, for any shape or for the given sizes of its named dimensions."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -218,10 +259,14 @@ def _open(
     provider = PROVIDERS[device]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
-    # Fatal only: what goes wrong is raised, and ORT's own log would repeat the message.
+    # Fatal only: what goes wrong is raised, and ORT's own log would repeat the message. On a GPU
+    # it also says of many convolutions that the first way to do them was not the one taken.
     options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for name, size in (sizes or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
     if device != "cpu":
         from .providers import RECORD_ASSIGNMENT, make_cache_folder
 

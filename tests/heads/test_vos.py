@@ -8,11 +8,9 @@ from unitrack_edge.errors import UnitrackError
 from unitrack_edge.evaluation.metrics.davis import jaccard, vos_j_mean
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import VosConfig
-from unitrack_edge.heads.vos import VosHead, downsample_labels, upsample_labels
+from unitrack_edge.heads.vos import VosHead
 from unitrack_edge.records import Frame
-from unitrack_edge.runtime.preprocessing import FeatureExtractor, Letterbox
-
-from ..support.tolerance import assert_within, sum_error
+from unitrack_edge.runtime.preprocessing import FeatureExtractor
 
 FRAMES, SIZE = 20, (288, 512)
 IDS = {1: 3, 2: 7, 3: 200}
@@ -140,72 +138,6 @@ def test_network_size_keeps_the_ratio(tiny, short_side, source, network):
     labels = np.ones((4, 4), np.uint8)
     head = VosHead(tiny, labels, VosConfig(short_side=short_side))
     assert head.network_hw(source) == network
-
-
-# --- labels to the grid and back
-
-
-def blobs(size_hw, count):
-    labels = np.zeros(size_hw, np.uint8)
-    height, width = size_hw
-    for k in range(count):
-        x = width * k // count
-        labels[height // 5 : height * 4 // 5, x + 3 : x + width // count - 3] = 10 + k
-    return labels
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 5, 8])
-@pytest.mark.parametrize("network_hw", [(90, 160), (128, 128), (180, 320), (64, 160)])
-def test_labels_come_back_from_the_grid(network_hw, count):
-    """Through a grid as fine as the network's image, only the scaling is lost."""
-    labels = blobs((90, 160), count)
-    ids = np.unique(labels[labels > 0])
-    letterbox = Letterbox.fit((90, 160), network_hw)
-    scores = downsample_labels(labels, ids, letterbox, network_hw)
-    assert scores.shape == (*network_hw, count + 1)
-    assert scores.dtype == np.float32
-    # Channels are scaled four at a time, which may place a sample a rounding apart on both axes.
-    error = 2 * sum_error(1, max(160, *network_hw)) + sum_error(4 * (count + 1) + 10)
-    assert_within(scores.sum(axis=2), np.ones(network_hw), error)
-    back = upsample_labels(scores, letterbox)
-    assert back.shape == (90, 160, count + 1)
-    which = np.concatenate([[0], ids])[back.argmax(axis=2)]
-    assert np.mean(which != labels) < 0.03
-    for identity in ids:
-        assert jaccard(which == identity, labels == identity) > 0.85
-
-
-def test_padding_is_background():
-    labels = np.full((50, 100), 5, np.uint8)
-    scores = downsample_labels(
-        labels, np.array([5], np.uint8), Letterbox.fit((50, 100), (100, 100)), (10, 10)
-    )
-    assert (scores[:2, :, 0] == 1).all()
-    assert (scores[-2:, :, 0] == 1).all()
-    assert (scores[4:6, :, 1] == 1).all()
-
-
-@pytest.mark.parametrize("channels", [2, 5, 9])
-def test_resizing_is_that_of_pytorch(channels):
-    """`interpolate(mode="bilinear", align_corners=False)`, as the method's numbers were made."""
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(channels)
-    labels = rng.integers(0, channels, (37, 51)).astype(np.uint8)
-    ids = np.arange(1, channels, dtype=np.uint8)
-    one_hot = (labels[None] == np.arange(channels)[:, None, None]).astype(np.float32)
-    got = downsample_labels(labels, ids, Letterbox.fit((37, 51), (37, 51)), (5, 7))
-
-    def resized(planes, size):
-        return torch.nn.functional.interpolate(
-            torch.from_numpy(planes)[None], size, mode="bilinear", align_corners=False
-        )[0].numpy()
-
-    # Places along both axes pass three roundings, and a value changes by at most 1 a cell.
-    error = 2 * sum_error(3, 51) + sum_error(8)
-    assert_within(got, resized(one_hot, (5, 7)).transpose(1, 2, 0), error)
-    back = upsample_labels(got, Letterbox.fit((37, 51), (37, 51)))
-    want = resized(np.ascontiguousarray(got.transpose(2, 0, 1)), (37, 51)).transpose(1, 2, 0)
-    assert_within(back, want, error)
 
 
 # --- refusals

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from unitrack_edge.evaluation.metrics.davis import jaccard
 from unitrack_edge.heads.config import VosConfig
+from unitrack_edge.heads.propagation.label_maps import downsample_labels, upsample_labels
 from unitrack_edge.heads.propagation.propagator import Propagator
 from unitrack_edge.heads.vos import (
     VosHead,
-    downsample_labels,
     labels_of_cells,
     scores_of_pixels,
-    upsample_labels,
     without_specks,
 )
 from unitrack_edge.records import Frame

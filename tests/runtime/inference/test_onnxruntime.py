@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,10 +23,12 @@ from unitrack_edge.runtime.inference.providers import (
     check_assignment,
     cuda_options,
     make_cache_folder,
+    queued,
     tensorrt_options,
 )
 from unitrack_edge.runtime.inference.registry import open_backend
 from unitrack_edge.runtime.inference.runner import GraphRunner
+from unitrack_edge.runtime.inference.shaped import MOST, ShapedSessions
 
 from ...support.models.tiny_bundle import mix, mix_error, mix_feeds, write_tiny_bundle
 from ...support.tolerance import assert_within
@@ -274,6 +277,59 @@ def test_what_was_placed_is_fed_without_another_copy(bundle):
     assert_within(to_host(got["mixed"]), mix(*feeds)[0], mix_error(*feeds)[0])
 
 
+def test_shapes_that_come_again_get_sessions_of_their_own(bundle, monkeypatch):
+    made = []
+    original = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *a, **kw: made.append(original(*a, **kw)) or made[-1],
+    )
+    shapes = ((4, 2), (1, 7), (4, 2), (1, 7), (4, 2), (9, 1), (1, 7))
+    with open_mix(bundle) as plain, open_mix(bundle, specialise=True, bind=True) as engine:
+        for seed, shape in enumerate(shapes):
+            feeds = named(*mix_feeds(*shape, seed))
+            for name, value in plain.run(feeds).items():
+                np.testing.assert_array_equal(to_host(engine.run(feeds)[name]), value)
+    # Of all shapes; then one each for those that came a second time.
+    taken = [[tensor.shape for tensor in session.get_inputs()] for session in made[1:]]
+    assert [shapes[:2] for shapes in taken] == [
+        [["rows", 3], ["rows", "cols"]],
+        [[4, 3], [4, 2]],
+        [[1, 3], [1, 7]],
+        [[9, 3], [9, 1]],
+    ]
+
+
+def test_few_sessions_of_a_graph_are_kept(bundle):
+    opened, closing = [], []
+    sessions = ShapedSessions(
+        bundle.spec.graphs["pick"],
+        "general",
+        lambda sizes: opened.append(sizes) or str(sizes),
+        before_closing=lambda: closing.append(len(opened)),
+    )
+
+    def of(rows):
+        return sessions.of({"points": np.zeros((rows, 3)), "chosen": np.zeros(2)})
+
+    assert [of(rows) for rows in range(1, MOST + 2)] == ["general"] * (MOST + 1)
+    for rows in range(1, MOST + 1):
+        assert of(rows) == str({"rows": rows, "chosen": 2})
+    of(1)
+    of(MOST + 1)
+    # The one that was not used for longest had to go, and comes back when it is needed.
+    assert [of(1), of(2)] == [str({"rows": 1, "chosen": 2}), str({"rows": 2, "chosen": 2})]
+    assert [sizes["rows"] for sizes in opened] == [*range(1, MOST + 2), 2]
+    assert closing == [MOST + 1, MOST + 2]
+
+
+def test_a_graph_of_one_shape_has_one_session(bundle):
+    spec = replace(bundle.spec.graphs["pick"], inputs=(TensorSpec("points", "float32", (2, 3)),))
+    sessions = ShapedSessions(spec, "general", lambda _: pytest.fail("opened another"))
+    assert {sessions.of({"points": np.zeros((2, 3))}) for _ in range(3)} == {"general"}
+
+
 def test_on_the_cpu_an_array_is_where_it_belongs(bundle):
     with GraphRunner(bundle) as graphs:
         assert graphs.place(POINTS) is POINTS
@@ -315,6 +371,10 @@ def test_the_cuda_provider_is_told_what_keeps_results_and_memory(monkeypatch):
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["arena_extend_strategy"] == "kSameAsRequested"
     assert 1 << 30 <= int(options["gpu_mem_limit"]) <= 8 << 30
+    # cudaStreamLegacy; 0 would be none at all.
+    assert options["user_compute_stream"] == "1"
+    entry = "disable_synchronize_execution_providers"
+    assert queued().get_run_config_entry(entry) == "1"
     given = []
     present = lambda: ["CUDAExecutionProvider", "TensorrtExecutionProvider"]  # noqa: E731
     monkeypatch.setattr(onnxruntime, "get_available_providers", present)
