@@ -7,9 +7,7 @@ CPU with a warning is switched off.
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,21 +127,11 @@ class OnnxRuntimeEngine(Engine):
         self.spec = spec or _read_spec(session, path)
         self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
         self._shaped: Callable[[Mapping[str, Array]], onnxruntime.InferenceSession] | None = None
-        self._options: onnxruntime.RunOptions | None = None
-        # Also where nobody closes the engine, and at the end of the process.
-        self._finish = weakref.finalize(self, _drain if device == "cuda" else lambda: None)
-        if device == "cuda":
-            from .providers import queued
-
-            self._options = queued()
         if device == "cuda" if specialise is None else specialise:
             from .shaped import ShapedSessions
 
             self._shaped = ShapedSessions(
-                self.spec,
-                session,
-                lambda sizes: _open(path, device, threads, providers, sizes),
-                before_closing=_drain if device == "cuda" else lambda: None,
+                self.spec, session, lambda sizes: _open(path, device, threads, providers, sizes)
             ).of
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -171,7 +159,7 @@ class OnnxRuntimeEngine(Engine):
             place_on_device(feed, self._device).bind(binding, name)
         for tensor in self.spec.outputs:
             binding.bind_output(tensor.name, self._device, 0)
-        session.run_with_iobinding(binding, self._options)
+        session.run_with_iobinding(binding)
         values = binding.get_outputs()
         return {t.name: OrtArray(v) for t, v in zip(self.spec.outputs, values, strict=True)}
 
@@ -181,7 +169,6 @@ class OnnxRuntimeEngine(Engine):
 
     def close(self) -> None:
         """Release the sessions."""
-        self._finish()
         self._session = self._shaped = None
 
 
@@ -198,17 +185,6 @@ def place_on_device(array: Array, device: str) -> OrtArray:
     except _failures() as error:
         _check_present(device)
         raise BackendError(f"backend {device}: {one_line(error)}") from error
-
-
-def _drain() -> None:
-    """Wait until everything that was queued on CUDA's default stream is done.
-
-    What a run has queued lets go of host memory of its session in the end, and CUDA does not allow
-    that the memory is freed there: sessions are given up only when nothing is queued.
-    """
-    # A copy to the host comes after everything else. Where the GPU has failed nothing is queued.
-    with suppress(BackendError, *_failures()):
-        place_on_device(np.zeros(1, np.uint8), _CUDA).to_host()
 
 
 def available_cores() -> int:

@@ -19,9 +19,6 @@ RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 ALLOW_VARIABLE = "UNITRACK_ALLOW_CPU_NODES"
 """Set to 1, nodes that run on the CPU in the middle of a GPU's graph are no error."""
 
-_LEGACY_STREAM = "1"
-"""CUDA's own handle of its default stream (`cudaStreamLegacy`)."""
-
 _ARENA_BYTES = 4 << 30
 """Most memory of one session: a graph's largest tensors are bounded far below."""
 
@@ -84,9 +81,11 @@ def cuda_options() -> dict[str, str]:
     As its documentation has them ("CUDA Execution Provider", Configuration Options):
     TF32 would round the factors of float32 products to 10 bits; tensor cores take convolutions
     with channels last; an exhaustive search would time every algorithm again for every new shape;
-    an arena that doubles would take up to twice of what is needed.  All sessions share CUDA's
-    default stream, where copies to and from the host are queued too: what a graph computes is there
-    when the next one, or a copy, comes to it, and no run has to wait for the GPU (`queued`).
+    an arena that doubles would take up to twice of what is needed.
+
+    Every run waits until it is done. Seen with 1.31: without that
+    (`disable_synchronize_execution_providers`) a session keeps the host memory of all copies until
+    it is closed, and then the process aborts (cudaFreeHost in a callback, error 800).
     """
     return {
         "device_id": "0",
@@ -95,17 +94,7 @@ def cuda_options() -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         "gpu_mem_limit": str(_ARENA_BYTES),
-        "user_compute_stream": _LEGACY_STREAM,
     }
-
-
-def queued() -> onnxruntime.RunOptions:
-    """Options of a run that ends when its work is queued, in the stream of `cuda_options`."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-    return options
 
 
 def check_assignment(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, ...]:

@@ -33,7 +33,6 @@ class ShapedSessions:
         spec: What the graph takes; its named dimensions are those that vary.
         general: The session that takes any shape.
         open_for: Opens one for the sizes of named dimensions.
-        before_closing: Called before one is given up.
     """
 
     def __init__(
@@ -41,7 +40,6 @@ class ShapedSessions:
         spec: GraphSpec,
         general: InferenceSession,
         open_for: Callable[[Mapping[str, int]], InferenceSession],
-        before_closing: Callable[[], object] = lambda: None,
     ) -> None:
         self._axes = [
             (tensor.name, axis, name)
@@ -51,7 +49,6 @@ class ShapedSessions:
         ]
         self._general = general
         self._open_for = open_for
-        self._before_closing = before_closing
         # Both in the order of use, the newest last.
         self._sessions: dict[_Sizes, InferenceSession] = {}
         self._once: dict[_Sizes, None] = {}
@@ -71,7 +68,6 @@ class ShapedSessions:
             names = (name for *_, name in self._axes)
             session = self._open_for(dict(zip(names, sizes, strict=True)))
             if len(self._sessions) >= MOST:
-                self._before_closing()
                 del self._sessions[next(iter(self._sessions))]
         self._sessions[sizes] = session
         return session
