@@ -83,14 +83,17 @@ class MotsHead(TrackedHead[MotsConfig]):
         return describe_looks(self._graphs, features, looks, places, self._config.max_area)
 
     def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        return self._apart(frame, *matched(tracklets, seen))
-
-    def _apart(self, frame: Frame, ids: IntArray, found: Detections) -> Tracks:
-        """Tracks whose masks are disjoint."""
+        ids, found = matched(tracklets, seen)
         if found.masks is None:
             return Tracks(frame.index, np.zeros(0, np.int64))
-        masks = disjoint_masks(found.masks, found.scores)
-        boxes = mask_boxes(masks)
+        # `matched` has copied the masks, and `_usable` has made the boxes theirs.
+        return self._apart(frame, ids, found, found.masks, found.boxes_xyxy)
+
+    def _apart(
+        self, frame: Frame, ids: IntArray, found: Detections, masks: BoolArray, boxes: FloatArray
+    ) -> Tracks:
+        """Tracks of masks, which become disjoint in place, and of their tight boxes."""
+        boxes = make_disjoint(masks, boxes, found.scores)
         left = valid_rows(boxes)
         self._count_dropped("hidden", left)
         # All of them are a view: a copy is megabytes.
@@ -111,8 +114,7 @@ class MotsHead(TrackedHead[MotsConfig]):
             return Tracks(frame.index, ids[:0])
         moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
         masks = np.array(moved, np.bool_).reshape(-1, *frame.size_hw)
-        # The boxes are not looked at: masks have their own.
-        return self._apart(frame, ids, replace(found, masks=masks))
+        return self._apart(frame, ids, found, masks, mask_boxes(masks))
 
     def _drop_reasons(self) -> dict[str, str]:
         limit = self._config.overlap_removal
@@ -145,24 +147,25 @@ def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArra
     return np.asarray(moved > 0, np.bool_)
 
 
-def disjoint_masks(masks: BoolArray, scores: FloatArray) -> BoolArray:
+def make_disjoint(masks: BoolArray, boxes_xyxy: FloatArray, scores: FloatArray) -> FloatArray:
     """Give every pixel to one mask: that of the highest score, or else of the first row.
 
     Args:
-        masks: (N, H, W) bool; left as it is.
+        masks: (N, H, W) bool, changed in place.
+        boxes_xyxy: (N, 4) their tight boxes in pixels; all zero where a mask is empty.
         scores: (N,).
 
     Returns:
-        (N, H, W) bool, disjoint; `masks` itself where they are.
+        (N, 4) float32, the tight boxes of what is left.
     """
-    apart = masks
+    boxes = boxes_xyxy.copy()
     taken = np.zeros(masks.shape[1:], np.bool_)
-    boxes = mask_boxes(masks).astype(np.int64)
     for row in np.argsort(-scores.astype(np.float64), kind="stable"):
-        left, top, right, bottom = boxes[row]
-        inside = slice(top, bottom), slice(left, right)
-        if (apart[row][inside] & taken[inside]).any():
-            apart = masks.copy() if apart is masks else apart
-            apart[row][inside] &= ~taken[inside]
-        taken[inside] |= apart[row][inside]
-    return apart
+        left, top, right, bottom = boxes_xyxy[row].astype(np.int64)
+        mask = masks[row, top:bottom, left:right]
+        others = taken[top:bottom, left:right]
+        if (mask & others).any():
+            mask &= ~others
+            boxes[row] = mask_boxes(masks[row : row + 1])[0]
+        others |= mask
+    return boxes

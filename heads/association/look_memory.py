@@ -18,7 +18,7 @@ from ...records import IntArray, UInt8Array
 from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import Letterbox
 from .appearance_memory import Memory
-from .tiles import IMAGE_SIZES, Place, images_of
+from .tiles import FEW_SIZES, IMAGE_SIZES, Place, images_of
 from .tracklets import ObjectFeatures, Tracklet
 
 
@@ -123,6 +123,8 @@ def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
     """Image sizes for tiles that the backbone takes: engines are built from a size to a size."""
     low = [graphs.least("backbone", 0, axis) for axis in (1, 2)]
     high = [graphs.limit("backbone", 0, axis) for axis in (1, 2)]
-    sizes = {(max(h, low[0]), max(w, low[1])) for h, w in IMAGE_SIZES}
+    # Where counts are filled up so that shapes recur, there are to be few image sizes as well.
+    usual = FEW_SIZES if graphs.filled(1) > 1 else IMAGE_SIZES
+    sizes = {(max(h, low[0]), max(w, low[1])) for h, w in usual}
     within = [(h, w) for h, w in sizes if h <= (high[0] or h) and w <= (high[1] or w)]
     return sorted(within or [(high[0] or low[0], high[1] or low[1])])

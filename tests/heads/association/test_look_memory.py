@@ -10,9 +10,9 @@ from unitrack_edge.errors import BundleError
 from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import Look, LookMemory
-from unitrack_edge.heads.association.tiles import UPRIGHT
+from unitrack_edge.heads.association.tiles import FEW_SIZES, UPRIGHT
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet
-from unitrack_edge.runtime.inference.base import Graphs
+from unitrack_edge.runtime.inference.base import Graphs, filled_count
 from unitrack_edge.runtime.preprocessing import Letterbox
 
 SCALE = np.array([100.0], np.float32)
@@ -133,6 +133,15 @@ def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
         return
     memory.some([look(0)], np.array([0]))
     assert graphs.images == [(1, *seen, 3)]
+
+
+def test_a_gpu_sees_few_image_sizes(graphs):
+    graphs.filled = filled_count
+    memory = LookMemory(graphs, 3, 0.2, describe)
+    for count in (1, 3, 7, 13, 25):
+        memory.some([look(100 * count + n) for n in range(count)], np.arange(count))
+    assert {shape[1:3] for shape in graphs.images} == set(FEW_SIZES)
+    assert len(graphs.images) == 6
 
 
 def test_a_look_without_a_point_teaches_nothing(memory):
