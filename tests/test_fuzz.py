@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import resource
+import shutil
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from unitrack_edge.runtime.formats.otb import read_otb_boxes
 from unitrack_edge.runtime.formats.rle import decode_rle, encode_rle
 from unitrack_edge.runtime.prompts.box import box_from_text
 from unitrack_edge.runtime.prompts.mask import labels_from_text
+from unitrack_edge.runtime.prompts.mask_folder import MaskFolder
 from unitrack_edge.runtime.prompts.pose import poses_from_file
 from unitrack_edge.runtime.server.auth import parse_address
 from unitrack_edge.runtime.server.commands import read_command
@@ -268,6 +270,7 @@ def test_folders_of_detections(tmp_path_factory, names, labels, png, people, kin
     for name in names:
         (path / f"{name}{'_keypoints' if kind == 'json' else ''}.{kind}").write_bytes(content)
     ends_well(detections, path)
+    shutil.rmtree(path)
 
 
 @fuzz
@@ -339,6 +342,7 @@ def test_bundles(folder, spec, data):
 
 PALETTE = encode_palette_png(np.eye(*SIZE_HW, dtype=np.uint8), np.zeros((256, 3), np.uint8))
 GREY = cv2.imencode(".png", np.eye(*SIZE_HW, dtype=np.uint8))[1].tobytes()
+SMALL = encode_palette_png(np.eye(8, dtype=np.uint8), np.zeros((256, 3), np.uint8))
 
 
 @fuzz
@@ -349,6 +353,47 @@ def test_masks_as_pictures(folder, content):
     labels = ends_well(read_label_png, path)
     assert labels is None or (labels.ndim == 2 and labels.dtype == np.uint8)
     ends_well(labels_from_text, str(path), SIZE_HW)
+
+
+# A folder of masks may hold names of any kind, files that are no masks, and masks of other sizes.
+mask_names = st.text(st.sampled_from("ab019_.-٣"), min_size=1, max_size=5).filter(
+    lambda name: name.strip(".")
+)
+mask_files = st.one_of(
+    st.sampled_from([PALETTE, GREY, SMALL]),
+    cut_or_changed(PALETTE),
+    cut_or_changed(GREY),
+    st.binary(max_size=20),
+)
+
+
+def masks_of_frames(folder, size_hw):
+    """Asks a folder of masks for four frames with names, then, anew, for four without."""
+    for name in ("{:05d}.jpg", ""):
+        masks = MaskFolder(folder)
+        for index in range(4):
+            image = np.zeros((*size_hw, 3), np.uint8)
+            labels = masks(Frame(index, index / 25, image, name.format(index)))
+            assert labels is None or (labels.shape == size_hw and labels.dtype == np.uint8)
+
+
+@fuzz
+@given(
+    files=st.dictionaries(
+        st.one_of(mask_names, st.integers(0, 3).map("{:05d}".format)), mask_files, max_size=3
+    ),
+    suffix=st.sampled_from([".png", ".png", ".PNG", "", ".jpg"]),
+    a_folder=st.booleans(),
+    size_hw=st.sampled_from([SIZE_HW, SIZE_HW, (8, 8)]),
+)
+def test_folders_of_masks(tmp_path_factory, files, suffix, a_folder, size_hw):
+    path = tmp_path_factory.mktemp("masks")
+    for name, content in files.items():
+        (path / f"{name}{suffix}").write_bytes(content)
+    if a_folder and "00000" not in files:
+        (path / "00000.png").mkdir()
+    ends_well(masks_of_frames, path, size_hw)
+    shutil.rmtree(path)
 
 
 @fuzz
