@@ -292,6 +292,8 @@ def test_posetrack21(tmp_path):
     write_json(tmp_path / "out" / f"{sequence.name}.json", data)
     (found, *_) = score_results(sequence, "posetrack", tmp_path / "out").scores
     assert found.values["IDF1"] == pytest.approx(1)
+    # The truth of this file has nine of the 15 joints; the others count 0.
+    assert found.values["mAP@PCKh"] == pytest.approx(9 / 15)
 
 
 # Layouts that are not read.
