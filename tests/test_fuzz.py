@@ -21,6 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from unitrack_edge.errors import UnitrackError
+from unitrack_edge.evaluation.datasets.davis import read_youtube_vos
+from unitrack_edge.evaluation.datasets.posetrack import labelled_frames, read_posetrack
+from unitrack_edge.evaluation.metrics.keypoint_ap import keypoint_counts
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
 from unitrack_edge.runtime.detectors.open import open_detector
@@ -182,9 +185,9 @@ SINK = [
 ]
 
 
-def detections(path):
+def detections(path, strict=False):
     """Reads a file of detections and asks for three frames."""
-    with open_detector(detections=path) as detector:
+    with open_detector(detections=path, strict=strict) as detector:
         for index in range(3):
             image = np.zeros((*SIZE_HW, 3), np.uint8)
             seen = detector.detect(Frame(index, index / 25, image, f"{index}.jpg"))
@@ -250,6 +253,43 @@ def test_other_tools_detections_as_json(folder, content):
     ends_well(detections, path)
 
 
+TRACK = {
+    "task": "mots",
+    "id": 3,
+    "box": [1, 2, 9, 9],
+    "score": 0.5,
+    "class": 2,
+    "name": "a",
+    "predicted": False,
+    "keypoints": [[5, 6, 1]] * 3,
+    "mask": {"size": SIZE_HW, "counts": encode_rle(np.eye(*SIZE_HW, dtype=np.bool_))},
+}
+LINES = [
+    {"source": "door", "frame": k, "time": k / 25, "dropped": 0, "tracks": [TRACK, {**TRACK}]}
+    for k in range(2)
+]
+
+
+@fuzz
+@given(
+    lines=st.lists(
+        st.one_of(
+            spoilt(LINES[0]),
+            spoilt(LINES[1]),
+            cut_or_changed(json.dumps(LINES[0]).encode()),
+            spoilt(SINK[0]),
+            spoilt(SINK[1]),
+        ),
+        max_size=4,
+    ),
+    strict=st.booleans(),
+)
+def test_lines_of_json(folder, lines, strict):
+    path = folder / "lines.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    ends_well(detections, path, strict)
+
+
 INSTANCES = np.zeros(SIZE_HW, np.uint16)
 INSTANCES[3:9, 4:20], INSTANCES[12:20, 4:20] = 1001, 2002
 
@@ -280,6 +320,46 @@ def test_poses_as_json(folder, content):
     path.write_bytes(content)
     ends_well(detections, path)
     ends_well(poses_from_file, path, SIZE_HW)
+
+
+TRUTH = {**POSETRACK, "annotations": [{**PERSON, "bbox_head": [1, 1, 6, 8]}]}
+TRUTH["images"] = [
+    {**image, "is_labeled": True, "ignore_regions_x": [[0, 9, 9]], "ignore_regions_y": [[0, 0, 9]]}
+    for image in POSETRACK["images"]
+]
+
+
+@fuzz
+@given(truth=spoilt(TRUTH), results=st.one_of(spoilt(TRUTH), spoilt(POSETRACK)))
+def test_truth_and_results_of_poses(folder, truth, results):
+    for name, content in (("gt", truth), ("results", results)):
+        path = folder / "walk" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    def score():
+        for sequence in read_posetrack(folder, None):
+            for pair in labelled_frames(sequence, path):
+                keypoint_counts([pair])
+
+    ends_well(score)
+
+
+VIDEOS = {"videos": {"a": {"objects": {"1": {"category": "cow", "frames": ["00000"]}}}}}
+
+
+@fuzz
+@given(own=spoilt(VIDEOS), train=st.one_of(spoilt(VIDEOS), st.binary(max_size=60)))
+def test_categories_of_objects(folder, own, train):
+    for split, content in (("valid", own), ("train", train)):
+        path = folder / split / "JPEGImages" / "a"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "00000.jpg").write_bytes(b"")
+        masks = folder / split / "Annotations" / "a"
+        masks.mkdir(parents=True, exist_ok=True)
+        (masks / "00000.png").write_bytes(PALETTE)
+        (folder / split / "meta.json").write_bytes(content)
+    ends_well(read_youtube_vos, folder, "valid")
 
 
 @fuzz

@@ -198,31 +198,27 @@ class TableFile(DetectionFile):
         self._damaged = damaged or DamagedRows(path, place)
         self._strict, self._origin, self._sizes_given = options.strict, origin, sizes
         order = np.argsort(frames, kind="stable")
-        frames, rows, places = frames[order], rows[order], places[order]
-        self._duplicates = 0
         if not options.strict:
-            frames, rows, places = self._merged(frames, rows, places)
-        rows = self._with_probabilities(rows, options.calibrate_scores)
-        self._frames, self._rows, self._places = frames, rows, places
+            order = order[self._kept(frames[order], rows[order])]
+        self._duplicates = len(rows) - len(order)
+        self._order = order
+        self._rows = self._with_probabilities(rows[order], options.calibrate_scores)
+        self._frames, self._places = frames[order], places[order]
         self._place, self._first_frame = place, first_frame
         self._size_hw: tuple[int, int] | None = None
-        self._inside = np.ones(len(rows), np.bool_)
+        self._inside = np.ones(len(order), np.bool_)
 
-    def _merged(
-        self, frames: IntArray, rows: Detections, places: IntArray
-    ) -> tuple[IntArray, Detections, IntArray]:
-        """The rows without those whose box their frame has already, of a better score."""
+    def _kept(self, frames: IntArray, rows: Detections) -> BoolArray:
+        """(M,) the rows without those whose box their frame has already, of a better score."""
         from .reading.plausible import first_of_each
 
         kept = first_of_each(frames, rows.boxes_xyxy, rows.scores)
-        self._duplicates = len(rows) - int(np.count_nonzero(kept))
-        if not self._duplicates:
-            return frames, rows, places
-        what = count(self._duplicates, "duplicated box", "duplicated boxes")
-        self._remarks.append(
-            f"{what} of {self.path} merged: the same box stands in one frame several times"
-        )
-        return frames[kept], rows[kept], places[kept]
+        if not kept.all():
+            what = count(np.count_nonzero(~kept), "duplicated box", "duplicated boxes")
+            self._remarks.append(
+                f"{what} of {self.path} merged: the same box stands in one frame several times"
+            )
+        return kept
 
     def _with_probabilities(self, rows: Detections, calibrate: bool) -> Detections:
         from .reading.plausible import scores_as_probabilities
@@ -242,10 +238,15 @@ class TableFile(DetectionFile):
         return self._at(frame.index, frame.size_hw)
 
     def _at(self, index: int, size_hw: tuple[int, int]) -> Detections:
+        chosen = self._chosen(index, size_hw)  # first: it may read the rows anew
+        return self._rows[chosen]
+
+    def _chosen(self, index: int, size_hw: tuple[int, int]) -> IntArray:
+        """Which rows are those of a frame: places in `self._rows`."""
         if size_hw != self._size_hw:
             self._fit(size_hw)
         start, stop = np.searchsorted(self._frames, [index, index + 1])
-        return self._rows[start:stop][self._inside[start:stop]]
+        return np.asarray(start + np.flatnonzero(self._inside[start:stop]), np.int64)
 
     def _fit(self, size_hw: tuple[int, int]) -> None:
         if self._size_hw is None and not self._strict and len(self._rows):
