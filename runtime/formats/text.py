@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,8 @@ LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
 
 _MIN_ROWS_TO_JUDGE_SIZE = 4
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 COMMENTS = ("#", "%", "//")
 """What a line of text begins with that is no row."""
@@ -275,9 +279,11 @@ class TableFile(DetectionFile):
             return [*notes, f"{self.path} holds no detections"]
         outside = self._places[~self._inside]
         if len(outside):
+            many = len(outside) >= _MIN_ROWS_TO_JUDGE_SIZE and 4 * len(outside) >= len(self._rows)
             notes.append(
                 f"{count(len(outside), 'box', 'boxes')} of {self.path} wholly outside the image "
                 f"left out, the first at {self._place} {outside.min()}"
+                f"{': were they made for a larger image?' if many else ''}"
             )
         if source_frames is not None:
             notes += beyond_the_end(self.path, self._frames, source_frames, self._first_frame)
@@ -341,9 +347,10 @@ def beyond_the_end(path: Path, frames: IntArray, source_frames: int, first_frame
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 as Windows' tools write it.
+    """A text file in UTF-8, or in UTF-16, UTF-32 or code page 1252 as Windows' tools write it.
 
-    UTF-16 is recognised by its byte order mark, or by every second byte being zero.
+    UTF-16 is recognised by its byte order mark, or by every second byte being zero, and UTF-32 by
+    its mark; what is no UTF-8, and holds no control characters, is of the code page.
 
     Raises:
         OSError: It cannot be read.
@@ -351,7 +358,9 @@ def read_text(path: Path) -> str:
     """
     check_regular(path)
     data = path.read_bytes()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return data.decode("utf-32")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return data.decode("utf-16")
     head = data[:64]
     if len(head) > 3 and not len(data) % 2:
@@ -359,7 +368,12 @@ def read_text(path: Path) -> str:
             return data.decode("utf-16-le")
         if not any(head[::2]) and all(head[1::2]):
             return data.decode("utf-16-be")
-    return data.decode("utf-8-sig")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if _CONTROL.search(data):
+            raise
+        return data.decode("cp1252")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
