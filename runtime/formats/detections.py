@@ -197,9 +197,12 @@ def _folder_format(path: Path) -> str:
         return "yolo"
     if png_files(path):
         return "mots-png"
+    folders = sorted(p for p in path.iterdir() if p.is_dir())
+    inner = next((p for p in folders if openpose_files(p) or label_files(p) or png_files(p)), None)
     raise DetectionError(
         f"--detections {path} is a folder without detections: expected YOLO's label files (.txt), "
         "MOTS' masks (.png) or OpenPose's files (_keypoints.json)"
+        f"{'' if inner is None else f'; {inner} has some'}"
     )
 
 
