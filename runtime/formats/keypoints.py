@@ -125,8 +125,8 @@ def load_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         lines = (
-            "; expected one list or object in the whole file, or lines of --jsonl or of boxes with "
-            "names (docs/formats.md)"
+            "; expected one list or object in the whole file (of lines of JSON, --detections reads "
+            "those of --jsonl and of boxes with names)"
         )
         raise DetectionError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg})"
