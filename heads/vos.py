@@ -140,7 +140,10 @@ class VosHead(PropagatedHead[VosConfig]):
     def drop_notes(self) -> list[str]:
         """Which objects were lost and not found again; or that there was never one."""
         if self._newest >= 0 and not self._shown:
-            return ["task vos never started: no mask of --init belongs to a frame of the source"]
+            return [
+                "task vos never started: no mask of --init that belongs to a frame of the source, "
+                "by name or number, shows an object"
+            ]
         lost = [
             f"object {identity} after frame {last}"
             for identity, last in sorted(self._shown.items())

@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import resource
+import shutil
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from unitrack_edge.errors import UnitrackError
+from unitrack_edge.evaluation.datasets.davis import read_youtube_vos
+from unitrack_edge.evaluation.datasets.posetrack import labelled_frames, read_posetrack
+from unitrack_edge.evaluation.metrics.keypoint_ap import keypoint_counts
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
 from unitrack_edge.runtime.detectors.open import open_detector
@@ -28,6 +32,7 @@ from unitrack_edge.runtime.formats.otb import read_otb_boxes
 from unitrack_edge.runtime.formats.rle import decode_rle, encode_rle
 from unitrack_edge.runtime.prompts.box import box_from_text
 from unitrack_edge.runtime.prompts.mask import labels_from_text
+from unitrack_edge.runtime.prompts.mask_folder import MaskFolder
 from unitrack_edge.runtime.prompts.pose import poses_from_file
 from unitrack_edge.runtime.server.auth import parse_address
 from unitrack_edge.runtime.server.commands import read_command
@@ -48,7 +53,11 @@ fuzz = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = [
+    pytest.mark.timeout(3000),
+    # The program does not show Pillow's warnings, pytest makes errors of them.
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -180,9 +189,9 @@ SINK = [
 ]
 
 
-def detections(path):
+def detections(path, strict=False):
     """Reads a file of detections and asks for three frames."""
-    with open_detector(detections=path) as detector:
+    with open_detector(detections=path, strict=strict) as detector:
         for index in range(3):
             image = np.zeros((*SIZE_HW, 3), np.uint8)
             seen = detector.detect(Frame(index, index / 25, image, f"{index}.jpg"))
@@ -248,6 +257,43 @@ def test_other_tools_detections_as_json(folder, content):
     ends_well(detections, path)
 
 
+TRACK = {
+    "task": "mots",
+    "id": 3,
+    "box": [1, 2, 9, 9],
+    "score": 0.5,
+    "class": 2,
+    "name": "a",
+    "predicted": False,
+    "keypoints": [[5, 6, 1]] * 3,
+    "mask": {"size": SIZE_HW, "counts": encode_rle(np.eye(*SIZE_HW, dtype=np.bool_))},
+}
+LINES = [
+    {"source": "door", "frame": k, "time": k / 25, "dropped": 0, "tracks": [TRACK, {**TRACK}]}
+    for k in range(2)
+]
+
+
+@fuzz
+@given(
+    lines=st.lists(
+        st.one_of(
+            spoilt(LINES[0]),
+            spoilt(LINES[1]),
+            cut_or_changed(json.dumps(LINES[0]).encode()),
+            spoilt(SINK[0]),
+            spoilt(SINK[1]),
+        ),
+        max_size=4,
+    ),
+    strict=st.booleans(),
+)
+def test_lines_of_json(folder, lines, strict):
+    path = folder / "lines.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    ends_well(detections, path, strict)
+
+
 INSTANCES = np.zeros(SIZE_HW, np.uint16)
 INSTANCES[3:9, 4:20], INSTANCES[12:20, 4:20] = 1001, 2002
 
@@ -268,6 +314,7 @@ def test_folders_of_detections(tmp_path_factory, names, labels, png, people, kin
     for name in names:
         (path / f"{name}{'_keypoints' if kind == 'json' else ''}.{kind}").write_bytes(content)
     ends_well(detections, path)
+    shutil.rmtree(path)
 
 
 @fuzz
@@ -277,6 +324,46 @@ def test_poses_as_json(folder, content):
     path.write_bytes(content)
     ends_well(detections, path)
     ends_well(poses_from_file, path, SIZE_HW)
+
+
+TRUTH = {**POSETRACK, "annotations": [{**PERSON, "bbox_head": [1, 1, 6, 8]}]}
+TRUTH["images"] = [
+    {**image, "is_labeled": True, "ignore_regions_x": [[0, 9, 9]], "ignore_regions_y": [[0, 0, 9]]}
+    for image in POSETRACK["images"]
+]
+
+
+@fuzz
+@given(truth=spoilt(TRUTH), results=st.one_of(spoilt(TRUTH), spoilt(POSETRACK)))
+def test_truth_and_results_of_poses(folder, truth, results):
+    for name, content in (("gt", truth), ("results", results)):
+        path = folder / "walk" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    def score():
+        for sequence in read_posetrack(folder, None):
+            for pair in labelled_frames(sequence, path):
+                keypoint_counts([pair])
+
+    ends_well(score)
+
+
+VIDEOS = {"videos": {"a": {"objects": {"1": {"category": "cow", "frames": ["00000"]}}}}}
+
+
+@fuzz
+@given(own=spoilt(VIDEOS), train=st.one_of(spoilt(VIDEOS), st.binary(max_size=60)))
+def test_categories_of_objects(folder, own, train):
+    for split, content in (("valid", own), ("train", train)):
+        path = folder / split / "JPEGImages" / "a"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "00000.jpg").write_bytes(b"")
+        masks = folder / split / "Annotations" / "a"
+        masks.mkdir(parents=True, exist_ok=True)
+        (masks / "00000.png").write_bytes(PALETTE)
+        (folder / split / "meta.json").write_bytes(content)
+    ends_well(read_youtube_vos, folder, "valid")
 
 
 @fuzz
@@ -339,6 +426,7 @@ def test_bundles(folder, spec, data):
 
 PALETTE = encode_palette_png(np.eye(*SIZE_HW, dtype=np.uint8), np.zeros((256, 3), np.uint8))
 GREY = cv2.imencode(".png", np.eye(*SIZE_HW, dtype=np.uint8))[1].tobytes()
+SMALL = encode_palette_png(np.eye(8, dtype=np.uint8), np.zeros((256, 3), np.uint8))
 
 
 @fuzz
@@ -349,6 +437,47 @@ def test_masks_as_pictures(folder, content):
     labels = ends_well(read_label_png, path)
     assert labels is None or (labels.ndim == 2 and labels.dtype == np.uint8)
     ends_well(labels_from_text, str(path), SIZE_HW)
+
+
+# A folder of masks may hold names of any kind, files that are no masks, and masks of other sizes.
+mask_names = st.text(st.sampled_from("ab019_.-٣"), min_size=1, max_size=5).filter(
+    lambda name: name.strip(".")
+)
+mask_files = st.one_of(
+    st.sampled_from([PALETTE, GREY, SMALL]),
+    cut_or_changed(PALETTE),
+    cut_or_changed(GREY),
+    st.binary(max_size=20),
+)
+
+
+def masks_of_frames(folder, size_hw):
+    """Asks a folder of masks for four frames with names, then, anew, for four without."""
+    for name in ("{:05d}.jpg", ""):
+        masks = MaskFolder(folder)
+        for index in range(4):
+            image = np.zeros((*size_hw, 3), np.uint8)
+            labels = masks(Frame(index, index / 25, image, name.format(index)))
+            assert labels is None or (labels.shape == size_hw and labels.dtype == np.uint8)
+
+
+@fuzz
+@given(
+    files=st.dictionaries(
+        st.one_of(mask_names, st.integers(0, 3).map("{:05d}".format)), mask_files, max_size=3
+    ),
+    suffix=st.sampled_from([".png", ".png", ".PNG", "", ".jpg"]),
+    a_folder=st.booleans(),
+    size_hw=st.sampled_from([SIZE_HW, SIZE_HW, (8, 8)]),
+)
+def test_folders_of_masks(tmp_path_factory, files, suffix, a_folder, size_hw):
+    path = tmp_path_factory.mktemp("masks")
+    for name, content in files.items():
+        (path / f"{name}{suffix}").write_bytes(content)
+    if a_folder and "00000" not in files:
+        (path / "00000.png").mkdir()
+    ends_well(masks_of_frames, path, size_hw)
+    shutil.rmtree(path)
 
 
 @fuzz

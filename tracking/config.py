@@ -91,8 +91,8 @@ class SourceConfig:
     detections: Path | None = option(
         "mot, mots, posetrack: file or folder of detections in place of a detector, recognised by "
         "its content: MOTChallenge, KITTI, YOLO labels, CSV, COCO, PoseTrack, AlphaPose, OpenPose, "
-        "MOTS (docs/formats.md); without a model for them, mots needs masks and posetrack "
-        "keypoints. For several sources as --init.",
+        "MOTS, lines of --jsonl (docs/formats.md); without a model for them, mots needs masks and "
+        "posetrack keypoints. For several sources as --init.",
         metavar="PATH",
     )
     detections_class: str | None = option(

@@ -35,6 +35,7 @@ class Sequence:
         init: What the objects are, as `--init` takes it, for tasks that propagate.
         fps: Frames per second, where the data set says.
         variant: What the format needs to know besides, such as the benchmark's year.
+        groups: Of labels of a mask, where their scores are combined apart: label and group.
         cut: Whether frames at the end were left out on request.
         notes: One-line notes for the user.
     """
@@ -47,6 +48,7 @@ class Sequence:
     init: str | None = None
     fps: float | None = None
     variant: str = ""
+    groups: tuple[tuple[int, str], ...] = ()
     cut: bool = False
     notes: tuple[str, ...] = ()
 
@@ -163,6 +165,7 @@ def fingerprint(sequence: Sequence) -> dict[str, Any]:
         "truth": _digest(sequence.truth),
         "fps": sequence.fps,
         "variant": sequence.variant,
+        "groups": sequence.groups,
     }
 
 

@@ -4,11 +4,14 @@ Splits are the lists `ImageSets/YEAR/SPLIT.txt`.  Of DAVIS-2016 all objects are 
 label is an object.  The first mask is given to the tracker; the first and the last frame do not
 count.  YouTube-VOS, annotated every few frames, has the same layout without the resolution's
 folder; only annotated frames are scored.  There an object starts with the mask that shows it first,
-which may be a later one and is given to the tracker, and counts from the next one on.
+which may be a later one and is given to the tracker, and counts from the next one on.  Where
+`meta.json` of the split and of `train` name categories, objects of those that `train` has are
+scored apart from the others, and the benchmark's score is the mean of both.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import numpy as np
 from ...errors import DetectionError, RequestError
 from ...records import UInt8Array
 from ...runtime.formats.davis import read_label_png
+from ...runtime.formats.keypoints import load_json
 from ..metrics.davis import VOID, region_and_contour, statistics
 from ..metrics.scores import Score
 from .base import ONE_OBJECT, Sequence, dirs, frame_names, images_in, numbers_of
@@ -75,7 +79,47 @@ def read_youtube_vos(root: Path, split: str | None) -> list[Sequence]:
     images, truths = folder / "JPEGImages", folder / "Annotations"
     if not images.is_dir():
         raise DetectionError(f"--data {folder}: holds no JPEGImages/NAME and Annotations/NAME")
-    return [_sequence(path.name, path, truths / path.name, YOUTUBE) for path in dirs(images)]
+    found = [_sequence(path.name, path, truths / path.name, YOUTUBE) for path in dirs(images)]
+    own, train = (place / "meta.json" for place in (folder, folder.absolute().parent / "train"))
+    if own.absolute() == train or not (own.is_file() or train.is_file()):
+        return found
+    if absent := next((path for path in (own, train) if not path.is_file()), None):
+        note = f"{absent} is not there: seen and unseen categories are not told apart"
+        return [replace(sequence, notes=(note,)) for sequence in found]
+    kinds, trained = _categories(own), _categories(train)
+    seen = {kind for video in trained.values() for kind in video.values()}
+    return [
+        replace(
+            sequence,
+            groups=tuple(
+                (label, "seen" if kind in seen else "unseen")
+                for label, kind in kinds.get(sequence.name, {}).items()
+            ),
+        )
+        for sequence in found
+    ]
+
+
+def _categories(path: Path) -> dict[str, dict[int, str]]:
+    """The category of every object, by label, of every video of a `meta.json`.
+
+    Raises:
+        DetectionError: It is malformed.
+    """
+    try:
+        kinds = {
+            name: {int(label): thing["category"] for label, thing in video["objects"].items()}
+            for name, video in load_json(path)["videos"].items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        kinds = None
+    if kinds is None or not all(
+        isinstance(k, str) for kind in kinds.values() for k in kind.values()
+    ):
+        raise DetectionError(
+            f"{path}: expected 'videos' with the 'objects' of each, by label, and their 'category'"
+        )
+    return kinds
 
 
 def _resolution(folder: Path) -> Path:
@@ -206,9 +250,15 @@ def score_youtube_vos(sequence: Sequence, results: Path) -> list[Score]:
     counted = {label: scores for label, scores in sorted(shown.items()) if scores}
     if not counted:
         raise DetectionError(f"{folder}: no mask after the first frame of {sequence.name}")
-    return [_object_score(scores) for scores in counted.values()]
+    groups = dict(sequence.groups) or dict.fromkeys(counted, "")
+    if unknown := set(counted) - set(groups):
+        raise DetectionError(
+            f"{folder.parent.parent / 'meta.json'}: no category of object {min(unknown)} of "
+            f"{sequence.name!r}"
+        )
+    return [_object_score(scores, groups[label]) for label, scores in counted.items()]
 
 
-def _object_score(frames: list[tuple[float, float]]) -> Score:
+def _object_score(frames: list[tuple[float, float]], group: str = "") -> Score:
     j, f = (statistics([pair[which] for pair in frames]) for which in (0, 1))
-    return Score(dict(zip(COLUMNS, ((j[0] + f[0]) / 2, *j, *f), strict=True)))
+    return Score(dict(zip(COLUMNS, ((j[0] + f[0]) / 2, *j, *f), strict=True)), group)

@@ -24,6 +24,7 @@ from ...runtime.formats.keypoints import (
     joints_of,
     list_of_objects,
     load_json,
+    numbers_of,
 )
 from .base import Sequence, check_result_frames, split_folder
 
@@ -89,7 +90,9 @@ def _sequence(name: str, path: Path, root: Path, detections: Path | None) -> Seq
     if present and len(present) < len(found):
         lost = len(found) - len(present)
         notes = (f"{name}: {lost} of {len(found)} images have no file and are left out",)
-    numbers = tuple(int(image["id"]) for image, _ in present or found)
+    numbers = tuple(_number_of(path, image) for image, _ in present or found)
+    if not numbers:
+        raise DetectionError(f"{path}: expected 'images', got none")
     has_truth = any("track_id" in person for person in list_of_objects(path, data, "annotations"))
     return Sequence(
         name,
@@ -99,6 +102,12 @@ def _sequence(name: str, path: Path, root: Path, detections: Path | None) -> Seq
         detections=detections if detections is not None and detections.is_file() else None,
         notes=notes,
     )
+
+
+def _number_of(path: Path, image: Entry) -> int:
+    if not isinstance(image["id"], int):
+        raise DetectionError(f"{path}: image id {image['id']!r}, expected a whole number")
+    return image["id"]
 
 
 def _image(root: Path, name: str) -> Path | None:
@@ -127,7 +136,7 @@ def read_poses(path: Path) -> tuple[list[Entry], dict[int, Poses]]:
         if identity in rows:
             raise DetectionError(f"{where}: track_id {identity} appears twice in image {image}")
         joints = joints_of(where, person)
-        rows[identity] = joints, _head_size(person, joints)
+        rows[identity] = joints, _head_size(where, person, joints)
     return images, {image: _poses(rows) for image, rows in people.items()}
 
 
@@ -139,16 +148,18 @@ def _poses(rows: dict[int, tuple[FloatArray, float]]) -> Poses:
     )
 
 
-def _head_size(person: Entry, joints: FloatArray) -> float:
+def _head_size(where: str, person: Entry, joints: FloatArray) -> float:
     """PCKh's unit: 0.6 of the head box's diagonal, or else from the foot of the head to its top."""
-    box = person.get("bbox_head")
-    if isinstance(box, list) and len(box) == 4 and min(box[2:]) > 0:
-        return 0.6 * float(np.hypot(box[2], box[3]))
+    if person.get("bbox_head"):
+        _, _, width, height = numbers_of(where, "bbox_head", person["bbox_head"], 4)
+        if width > 0 and height > 0:
+            return 0.6 * float(np.hypot(width, height))
     # Joints that are hidden (v = 0) are annotated all the same; those that are not, lie at 0, 0.
     foot, top = joints[1, :2].astype(np.float64), joints[2, :2].astype(np.float64)
     if not foot.any() or not top.any():
         return float("nan")
-    return float(np.hypot(*(top - foot)))
+    size = float(np.hypot(*(top - foot)))
+    return size if size > 0 else float("nan")
 
 
 def labelled_frames(sequence: Sequence, results: Path) -> Iterable[tuple[Poses, Poses]]:
@@ -164,10 +175,10 @@ def labelled_frames(sequence: Sequence, results: Path) -> Iterable[tuple[Poses, 
     check_result_frames(sequence, results, found)
     no_poses = _poses({})
     for image in images:
-        number = int(image["id"])
+        number = _number_of(sequence.truth, image)
         if number not in sequence.numbers or not image.get("is_labeled", True):
             continue
-        regions = _regions(image)
+        regions = _regions(f"{sequence.truth}, image {number}", image)
         yield (
             _outside(truth.get(number, no_poses), regions),
             _outside(found.get(number, no_poses), regions),
@@ -185,10 +196,17 @@ def _by_truth_ids(
     return {own.get(names.get(image, ""), image): poses for image, poses in found.items()}
 
 
-def _regions(image: Entry) -> list[FloatArray]:
-    xs, ys = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
-    pairs = [(x, y) for x, y in zip(xs, ys, strict=False) if len(x) == len(y) and len(x) > 2]
-    return [np.array(pair, np.float32).T.copy() for pair in pairs]
+def _regions(where: str, image: Entry) -> list[FloatArray]:
+    regions = []
+    xs, ys = (image.get(f"ignore_regions_{axis}") or [] for axis in "xy")
+    if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
+        raise DetectionError(f"{where}: expected as many lists in ignore_regions_x and _y")
+    for x, y in zip(xs, ys, strict=True):
+        length = len(x) if isinstance(x, list) else 0
+        corners = [numbers_of(where, "ignore_regions", values, length) for values in (x, y)]
+        if length > 2:
+            regions.append(np.array(corners, np.float32).T.copy())
+    return regions
 
 
 def _outside(poses: Poses, regions: list[FloatArray]) -> Poses:

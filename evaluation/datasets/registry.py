@@ -42,6 +42,8 @@ class DatasetFormat:
     headline: str
     result_format: str | None = None
     """What `cli track --format` is given, where the benchmark's results are not the task's own."""
+    overall: bool = False
+    """Whether the benchmark's own score is the mean over the groups."""
 
     def find_results(self, folder: Path, sequence: Sequence) -> Path:
         """The results of a sequence, made by another program or by `cli track`.
@@ -201,6 +203,7 @@ def _youtube_vos() -> DatasetFormat:
         combine=mean_score,
         columns=davis.COLUMNS,
         headline="J&F",
+        overall=True,
     )
 
 

@@ -117,19 +117,28 @@ def score_detections(frames: Iterable[FrameMatch], threshold: float = 0.0) -> De
     empty = np.zeros(0)
     scores = np.concatenate([empty, *(frame.scores for frame in frames)])
     right = np.concatenate([empty, *(frame.truth_rows >= 0 for frame in frames)]) > 0
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(right[order])
-    precisions = found / np.arange(1, len(found) + 1)
-    # Precision at a recall is the best one at that recall or a higher one.
-    envelope = np.maximum.accumulate(precisions[::-1])[::-1]
-    recalls = found / max(objects, 1)
-    ap = float((np.diff(recalls, prepend=0.0) * envelope).sum())
+    ap = average_precision(scores, right, objects)
     counted = scores >= threshold
     hits = int(right[counted].sum())
     number = int(counted.sum())
     return DetectionScores(
         hits / objects if objects else 0.0, hits / number if number else 1.0, ap, objects, number
     )
+
+
+def average_precision(scores: npt.NDArray[Any], right: npt.NDArray[Any], objects: int) -> float:
+    """Area under the curve of precision over recall, of which every dip is filled.
+
+    Args:
+        scores: (N,) of detections; of equal ones those that stand first count first.
+        right: (N,) bool: which of them are true objects.
+        objects: How many true objects there are.
+    """
+    found = np.cumsum(right[np.argsort(-scores, kind="stable")])
+    precisions = found / np.arange(1, len(found) + 1)
+    # Precision at a recall is the best one at that recall or a higher one.
+    envelope = np.maximum.accumulate(precisions[::-1])[::-1]
+    return float((np.diff(found / max(objects, 1), prepend=0.0) * envelope).sum())
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ LIMITS: Float64 = np.arange(0.05, 0.99, 0.05)
 _REACH = 0.5001
 """Distance in head sizes at which two joints are no longer alike."""
 
-_COUNTED = [n for n in range(JOINTS) if not POSETRACK_JOINTS[n].endswith("_ear")]
+COUNTED = [n for n in range(JOINTS) if not POSETRACK_JOINTS[n].endswith("_ear")]
+"""The joints that PoseTrack21 scores."""
 
 
 def placed(keypoints: FloatArray) -> BoolArray:
@@ -48,7 +49,7 @@ def keypoint_hota(frames: Sequence[tuple[Poses, Poses]]) -> tuple[float, dict[st
         missed and too many, and the association accuracy, its mean over joints.
     """
     joints = [
-        joint_counts([_pairs(true, found, joint) for true, found in frames]) for joint in _COUNTED
+        joint_counts([_pairs(true, found, joint) for true, found in frames]) for joint in COUNTED
     ]
     values = np.mean([_hota(*counts) for counts in joints])
     found, missed, wrong = (np.sum([counts[k] for counts in joints], axis=0) for k in range(3))

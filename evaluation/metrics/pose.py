@@ -19,6 +19,7 @@ from ...runtime.formats.keypoints import (
     pose_boxes,
     seen_joints,
 )
+from .keypoint_ap import keypoint_counts, keypoint_map
 from .keypoint_hota import combined_hota, keypoint_hota
 from .scores import Score, combine, score_of, trackeval_data, trackeval_metrics
 
@@ -78,7 +79,7 @@ def pck(found: FloatArray, truth: FloatArray, limit: float = 0.2) -> float:
 
 
 BOX_COLUMNS = ("HOTA", "IDF1", "MOTA", "FP", "FN", "IDs")
-JOINT_COLUMNS = ("MOTA@PCKh", "HOTA@PCKh")
+JOINT_COLUMNS = ("MOTA@PCKh", "HOTA@PCKh", "mAP@PCKh")
 COLUMNS = (*BOX_COLUMNS, *JOINT_COLUMNS)
 Similarity = npt.NDArray[np.float64]
 
@@ -104,8 +105,13 @@ def score_posetrack(sequence: Sequence, results: Path) -> list[Score]:
     ids, result_ids = [true.ids for true, _ in frames], [found.ids for _, found in frames]
     boxes = score_of(trackeval_data(ids, result_ids, [_box_iou(*f) for f in frames]), BOX_COLUMNS)
     joints = _joint_counts(frames) if _heads_known(frames) else {}
-    hota, counts = keypoint_hota(every) if _heads_known(every) else (math.nan, None)
-    return [_with_joints(boxes, (_mean_mota(joints), hota), {"joints": joints, "hota": counts})]
+    counts: dict[str, Any] = {"joints": joints, "hota": None, "ap": None}
+    hota = ap = math.nan
+    if _heads_known(every):
+        hota, counts["hota"] = keypoint_hota(every)
+        counts["ap"] = keypoint_counts(every)
+        ap = keypoint_map([counts["ap"]])
+    return [_with_joints(boxes, (_mean_mota(joints), hota, ap), counts)]
 
 
 def _heads_known(frames: list[tuple[Poses, Poses]]) -> bool:
@@ -126,9 +132,11 @@ def combine_posetrack(scores: list[Score]) -> Score:
             }
             if every:
                 joints[name] = _plain(clear.combine_sequences(every))
-    known = [score.counts["hota"] for score in scores]
-    hota = math.nan if None in known else combined_hota(known)
-    return _with_joints(boxes, (_mean_mota(joints), hota), {"joints": joints, "hota": None})
+    hotas, aps = ([score.counts[name] for score in scores] for name in ("hota", "ap"))
+    hota = math.nan if None in hotas else combined_hota(hotas)
+    ap = math.nan if None in aps else keypoint_map(aps)
+    counts = {"joints": joints, "hota": None, "ap": None}
+    return _with_joints(boxes, (_mean_mota(joints), hota, ap), counts)
 
 
 def _boxes_only(score: Score) -> dict[str, float]:
@@ -140,7 +148,7 @@ def _mean_mota(joints: dict[str, Any]) -> float:
     return sum(mota) / len(mota) if mota else math.nan
 
 
-def _with_joints(boxes: Score, values: tuple[float, float], counts: dict[str, Any]) -> Score:
+def _with_joints(boxes: Score, values: tuple[float, ...], counts: dict[str, Any]) -> Score:
     joints = dict(zip(JOINT_COLUMNS, values, strict=True))
     return Score({**boxes.values, **joints}, boxes.group, {**boxes.counts, **counts}, boxes.notes)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..datasets.registry import DatasetFormat
-from ..metrics.scores import Score, by_group
+from ..metrics.scores import Score, by_group, mean_score
 from .jobs import SequenceRecord
 
 
@@ -30,6 +30,8 @@ class Row:
 
 
 COMBINED = "combined"
+OVERALL = "overall"
+"""The group that is the mean over all groups."""
 
 
 def sequence_rows(row: DatasetFormat, record: SequenceRecord) -> list[Row]:
@@ -46,11 +48,15 @@ def sequence_rows(row: DatasetFormat, record: SequenceRecord) -> list[Row]:
 
 
 def combined_rows(row: DatasetFormat, records: Iterable[SequenceRecord]) -> list[Row]:
-    """The lines of all sequences together, one a class; none where nothing was scored."""
+    """The lines of all sequences together: one a class, and their mean where that is what the
+    benchmark goes by; none where nothing was scored."""
     records = [record for record in records if record.scores]
     frames = sum(record.frames for record in records)
     groups = by_group(score for record in records for score in record.scores)
-    return [Row(COMBINED, group, row.combine(scores), frames) for group, scores in groups.items()]
+    total = {group: row.combine(scores) for group, scores in groups.items()}
+    if row.overall and len(total) > 1:
+        total[OVERALL] = mean_score(list(total.values()))
+    return [Row(COMBINED, group, score, frames) for group, score in total.items()]
 
 
 def row_data(row: Row) -> dict[str, Any]:

@@ -165,13 +165,19 @@ def _of_default_class(rows: Detections, default_class: str | None) -> Detections
 def is_coco_file(data: Any) -> bool:
     """Whether JSON lists images, annotations with boxes, and classes, and says nothing of joints.
 
-    PoseTrack's files have the same lists, and joints.
+    PoseTrack's files have the same lists, and joints; those of boxes alone may leave out the
+    classes, of which the only one is person, 1.
     """
-    lists = ("images", "annotations", "categories")
+    lists = ("images", "annotations")
     if not isinstance(data, dict) or not all(isinstance(data.get(name), list) for name in lists):
         return False
-    entries = [*data["annotations"][:100], *data["categories"]]
-    return not any(isinstance(entry, dict) and "keypoints" in entry for entry in entries)
+    entries = [entry for entry in data["annotations"] if isinstance(entry, dict)]
+    categories = data.get("categories")
+    if not isinstance(categories, list):
+        others = (entry.get("category_id", PERSON) != PERSON for entry in entries)
+        return any(others) and not any("keypoints" in entry for entry in entries)
+    known = [*entries[:100], *categories]
+    return not any(isinstance(entry, dict) and "keypoints" in entry for entry in known)
 
 
 class CocoImagesFile(NamedTable):

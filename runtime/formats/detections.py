@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -78,6 +79,12 @@ def _openpose(path: Path, options: ReadOptions) -> DetectionFile:
     return read_openpose(path, options)
 
 
+def _jsonl(path: Path, options: ReadOptions) -> DetectionFile:
+    from .jsonl import JsonLinesFile
+
+    return JsonLinesFile(path, options)
+
+
 FILE_FORMATS: dict[str, Callable[[Path, ReadOptions], DetectionFile]] = {
     "mot": _mot,
     "mots": _mots,
@@ -90,6 +97,7 @@ FILE_FORMATS: dict[str, Callable[[Path, ReadOptions], DetectionFile]] = {
     "columns": _columns,
     "alphapose": _alphapose,
     "openpose": _openpose,
+    "jsonl": _jsonl,
 }
 """Readers of detection files by the format's name; each is imported when it reads."""
 
@@ -139,21 +147,20 @@ def _read(path: Path, name: str, options: ReadOptions) -> DetectionFile:
 def find_format(path: Path) -> str:
     """The format of a detection file or folder, a key of `FILE_FORMATS`; its name counts little.
 
-    JSON begins with a bracket, or is a file `.json`; its keys say whose it is.  Text has a header
-    with names of columns, KITTI's words in the third column, MOTS' run lengths in the sixth, or
-    YOLO's shares between 0 and 1; all other text, and an empty file, counts as MOTChallenge.  Of
-    folders, files `.txt` are YOLO's, `.png` MOTS' and `_keypoints.json` OpenPose's.
+    JSON begins with a bracket, or is a file `.json`; its keys, or those of its lines, say whose it
+    is.  Text has a header with names of columns, KITTI's words in the third column, MOTS' run
+    lengths in the sixth, or YOLO's shares between 0 and 1; all other text, and an empty file,
+    counts as MOTChallenge.  Of folders, files `.txt` are YOLO's, `.png` MOTS' and
+    `_keypoints.json` OpenPose's.
 
     Raises:
         DetectionError: The file is absent or not text, or a folder holds none of those.
     """
     if is_folder(path):
         return _folder_format(path)
-    if path.suffix.lower() == ".json":
-        return _json_format(path)
     rows = [line for _, line in islice(read_lines(path), _LINES_LOOKED_AT)]
-    if rows and rows[0][0] in "{[":
-        return _json_format(path)
+    if path.suffix.lower() == ".json" or (rows and rows[0][0] in "{["):
+        return _lines_format(rows) or _json_format(path)
     return _text_format(rows)
 
 
@@ -190,10 +197,28 @@ def _folder_format(path: Path) -> str:
         return "yolo"
     if png_files(path):
         return "mots-png"
+    folders = sorted(p for p in path.iterdir() if p.is_dir())
+    inner = next((p for p in folders if openpose_files(p) or label_files(p) or png_files(p)), None)
     raise DetectionError(
         f"--detections {path} is a folder without detections: expected YOLO's label files (.txt), "
         "MOTS' masks (.png) or OpenPose's files (_keypoints.json)"
+        f"{'' if inner is None else f'; {inner} has some'}"
     )
+
+
+def _lines_format(rows: list[str]) -> str | None:
+    """The format of JSON lines; None where the whole file is one list or object."""
+    from .boxes.columns import has_boxes
+    from .jsonl import is_track_line
+
+    if any(map(is_track_line, rows)):
+        return "jsonl"
+    if len(rows) < 2 or not all(row.startswith("{") for row in rows):
+        return None
+    try:
+        return "columns" if has_boxes(json.loads(rows[0])) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _json_format(path: Path) -> str:

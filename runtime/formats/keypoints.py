@@ -124,7 +124,10 @@ def load_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        lines = "; JSON lines are not read: expected one list or object in the whole file"
+        lines = (
+            "; expected one list or object in the whole file (of lines of JSON, --detections reads "
+            "those of --jsonl and of boxes with names)"
+        )
         raise DetectionError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg})"
             f"{lines if error.msg == 'Extra data' else ''}"

@@ -26,6 +26,8 @@ from .text import (
 
 _SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
 _COLUMNS = "frame,id,x,y,w,h[,score[,class,...]]"
+_NO_SCORE = -1.0
+_LEAST_ROWS = 4  # fewer do not say what their columns are
 
 
 def is_benchmark_file(path: Path) -> bool:
@@ -61,13 +63,15 @@ def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:
         except DetectionError as error:
             damaged.add(line, error)
     table = np.array(rows, np.float64).reshape(-1, 7)
+    if not options.strict:
+        _check_columns(path, table)
     # In float64: from a large x, float32 could not take 1 away.
     boxes = xywh_to_xyxy(table[:, 1:5] - np.array([1.0, 1.0, 0.0, 0.0])).astype(np.float32)
     good = damaged.add_empty(boxes, lines)
     damaged.check(int(np.count_nonzero(good)))
     table, boxes, places = table[good], boxes[good], np.array(lines, np.int64)[good]
     scores = table[:, 5].astype(np.float32)
-    if (scores == -1).all():
+    if (scores == _NO_SCORE).all():
         scores = np.ones_like(scores)
     default_class = options.default_class
     if default_class is None and is_benchmark_file(path):
@@ -93,6 +97,20 @@ def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:
         options=options,
         origin=1.0,
     )
+
+
+def _check_columns(path: Path, table: FloatArray) -> None:
+    """Refuse rows of `frame,x,y,w,h,score`: boxes that are all less high than a pixel.
+
+    Raises:
+        DetectionError: It is such a file.
+    """
+    unscored = len(table) >= _LEAST_ROWS and (table[:, 5] == _NO_SCORE).all()
+    if unscored and table[:, 4].max() <= 1 and table[:, 3].max() > 1.5:
+        raise DetectionError(
+            f"{path}: the sixth of its columns, the height, is nowhere above 1; expected "
+            f"{_COLUMNS}: rows of frame,x,y,w,h,score lack the id, -1 where none is known"
+        )
 
 
 def is_header(text: str) -> bool:
@@ -134,7 +152,7 @@ def _parse_row(path: Path, line: int, text: str) -> tuple[float, ...]:
     label = parse_whole(fields[7]) if len(fields) in (8, 9) else -1
     if label is None or label < -1:
         raise row_error(path, line, "expected a whole class number from 0, or -1", text)
-    score = numbers[6] if len(numbers) > 6 else -1.0
+    score = numbers[6] if len(numbers) > 6 else _NO_SCORE
     return (numbers[0], *numbers[2:6], score, label)
 
 

@@ -51,7 +51,9 @@ def _row(path: Path, number: int, line: str) -> list[float]:
     except ValueError:
         values = []
     if len(values) != 4:
-        raise DetectionError(f"{path}, line {number}: got {line[:60]!r}, expected x,y,w,h")
+        raise DetectionError(
+            f"{path}, line {number}: got {line[:60]!r}, expected the numbers x,y,w,h"
+        )
     return values
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,8 @@ LARGEST = 1e9
 """No number of a detection file is beyond this; float32 and int64 hold all of them safely."""
 
 _MIN_ROWS_TO_JUDGE_SIZE = 4
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 COMMENTS = ("#", "%", "//")
 """What a line of text begins with that is no row."""
@@ -198,31 +202,27 @@ class TableFile(DetectionFile):
         self._damaged = damaged or DamagedRows(path, place)
         self._strict, self._origin, self._sizes_given = options.strict, origin, sizes
         order = np.argsort(frames, kind="stable")
-        frames, rows, places = frames[order], rows[order], places[order]
-        self._duplicates = 0
         if not options.strict:
-            frames, rows, places = self._merged(frames, rows, places)
-        rows = self._with_probabilities(rows, options.calibrate_scores)
-        self._frames, self._rows, self._places = frames, rows, places
+            order = order[self._kept(frames[order], rows[order])]
+        self._duplicates = len(rows) - len(order)
+        self._order = order
+        self._rows = self._with_probabilities(rows[order], options.calibrate_scores)
+        self._frames, self._places = frames[order], places[order]
         self._place, self._first_frame = place, first_frame
         self._size_hw: tuple[int, int] | None = None
-        self._inside = np.ones(len(rows), np.bool_)
+        self._inside = np.ones(len(order), np.bool_)
 
-    def _merged(
-        self, frames: IntArray, rows: Detections, places: IntArray
-    ) -> tuple[IntArray, Detections, IntArray]:
-        """The rows without those whose box their frame has already, of a better score."""
+    def _kept(self, frames: IntArray, rows: Detections) -> BoolArray:
+        """(M,) the rows without those whose box their frame has already, of a better score."""
         from .reading.plausible import first_of_each
 
         kept = first_of_each(frames, rows.boxes_xyxy, rows.scores)
-        self._duplicates = len(rows) - int(np.count_nonzero(kept))
-        if not self._duplicates:
-            return frames, rows, places
-        what = count(self._duplicates, "duplicated box", "duplicated boxes")
-        self._remarks.append(
-            f"{what} of {self.path} merged: the same box stands in one frame several times"
-        )
-        return frames[kept], rows[kept], places[kept]
+        if not kept.all():
+            what = count(np.count_nonzero(~kept), "duplicated box", "duplicated boxes")
+            self._remarks.append(
+                f"{what} of {self.path} merged: the same box stands in one frame several times"
+            )
+        return kept
 
     def _with_probabilities(self, rows: Detections, calibrate: bool) -> Detections:
         from .reading.plausible import scores_as_probabilities
@@ -242,10 +242,15 @@ class TableFile(DetectionFile):
         return self._at(frame.index, frame.size_hw)
 
     def _at(self, index: int, size_hw: tuple[int, int]) -> Detections:
+        chosen = self._chosen(index, size_hw)  # first: it may read the rows anew
+        return self._rows[chosen]
+
+    def _chosen(self, index: int, size_hw: tuple[int, int]) -> IntArray:
+        """Which rows are those of a frame: places in `self._rows`."""
         if size_hw != self._size_hw:
             self._fit(size_hw)
         start, stop = np.searchsorted(self._frames, [index, index + 1])
-        return self._rows[start:stop][self._inside[start:stop]]
+        return np.asarray(start + np.flatnonzero(self._inside[start:stop]), np.int64)
 
     def _fit(self, size_hw: tuple[int, int]) -> None:
         if self._size_hw is None and not self._strict and len(self._rows):
@@ -274,9 +279,11 @@ class TableFile(DetectionFile):
             return [*notes, f"{self.path} holds no detections"]
         outside = self._places[~self._inside]
         if len(outside):
+            many = len(outside) >= _MIN_ROWS_TO_JUDGE_SIZE and 4 * len(outside) >= len(self._rows)
             notes.append(
                 f"{count(len(outside), 'box', 'boxes')} of {self.path} wholly outside the image "
                 f"left out, the first at {self._place} {outside.min()}"
+                f"{': were they made for a larger image?' if many else ''}"
             )
         if source_frames is not None:
             notes += beyond_the_end(self.path, self._frames, source_frames, self._first_frame)
@@ -340,9 +347,10 @@ def beyond_the_end(path: Path, frames: IntArray, source_frames: int, first_frame
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 as Windows' tools write it.
+    """A text file in UTF-8, or in UTF-16, UTF-32 or code page 1252 as Windows' tools write it.
 
-    UTF-16 is recognised by its byte order mark, or by every second byte being zero.
+    UTF-16 is recognised by its byte order mark, or by every second byte being zero, and UTF-32 by
+    its mark; what is no UTF-8, and holds no control characters, is of the code page.
 
     Raises:
         OSError: It cannot be read.
@@ -350,7 +358,9 @@ def read_text(path: Path) -> str:
     """
     check_regular(path)
     data = path.read_bytes()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return data.decode("utf-32")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return data.decode("utf-16")
     head = data[:64]
     if len(head) > 3 and not len(data) % 2:
@@ -358,7 +368,12 @@ def read_text(path: Path) -> str:
             return data.decode("utf-16-le")
         if not any(head[::2]) and all(head[1::2]):
             return data.decode("utf-16-be")
-    return data.decode("utf-8-sig")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if _CONTROL.search(data):
+            raise
+        return data.decode("cp1252")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

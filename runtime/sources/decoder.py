@@ -41,6 +41,13 @@ _DEEP_GREY = {"gray16le": "gray16le", "gray16be": "gray16le"} | {
 # Formats whose packets have no time of being shown, but only their place among all packets.
 _IN_ORDER = frozenset({"avi"})
 
+_MOST_PIXELS, _USUAL_PIXELS = 1 << 27, 1 << 25  # more than 15360x8640, and than 7680x4320
+
+
+def _most_pixels(announced: int) -> int:
+    """How many pixels an image may have in a stream that announces so many, 0 where it does not."""
+    return min(max(4 * announced, _USUAL_PIXELS), _MOST_PIXELS) if announced else _MOST_PIXELS
+
 
 class VideoDecoder:
     """The images of the best video stream of a file or URL, upright, with their timestamps.
@@ -53,6 +60,7 @@ class VideoDecoder:
         is_images: Whether what is read are image files, such as the one of a snapshot camera.
         has_times: Whether the container has timestamps; FFmpeg makes some up for bare streams.
         packets: Packets read so far that are to be shown.
+        damaged: Packets so far that could not be decoded.
         failure: Why reading stopped before the end of the file, or None.
 
     Raises:
@@ -85,12 +93,14 @@ class VideoDecoder:
             codec.flags |= Flags.low_delay
         else:
             codec.thread_type = "AUTO"
+        # A damaged packet may say that its image has any size.
+        codec.options = {"max_pixels": str(_most_pixels(codec.width * codec.height))}
         self.is_images = self._container.format.name.endswith(("_pipe", "image2"))
         self.has_times = not self._container.format.flags & _NO_TIMES
         self.fps = self._rate()
         self.counted: int | None = self._stream.frames or None
         self.end_s = self._announced_end()
-        self.packets = 0
+        self.packets = self.damaged = 0
         self.failure: str | None = None
         self._reformatter = VideoReformatter()
         in_order = not _IN_ORDER.isdisjoint(self._container.format.name.split(","))
@@ -137,7 +147,8 @@ class VideoDecoder:
         except av.FFmpegError:
             if waiting:
                 waiting.pop()
-            return  # damaged; the next one may be whole
+            self.damaged += 1
+            return  # the next one may be whole
         for frame in frames:
             stamp = frame.dts if frame.pts is None else frame.pts
             if waiting is not None:

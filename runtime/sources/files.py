@@ -81,9 +81,20 @@ def open_video(
 
     def notes() -> list[str]:
         of_times = times.notes() if fps is None else times.replaced(fps)
-        return [*of_times, *scaling.notes(), *one_size.notes()]
+        return [*_damage(decoder, name), *of_times, *scaling.notes(), *one_size.notes()]
 
     return FileSource(info, frames, decoder.close, notes)
+
+
+def _damage(decoder: VideoDecoder, name: str) -> list[str]:
+    """One line where frames are missing between others."""
+    if not decoder.damaged:
+        return []
+    what = count(decoder.damaged, "packet", "packets")
+    return [
+        f"{what} of {name} could not be decoded (damaged) and left out: the frames behind are "
+        "numbered without them"
+    ]
 
 
 def _check_readable(path: Path, name: str) -> None:

@@ -242,7 +242,10 @@ def test_what_is_lost_and_what_never_started_is_noted():
     graphs = ColourGraphs()
     for masks, line in (
         (clip[0][1], "lost, and not found again up to frame 2: object 1 after frame 0"),
-        (lambda _: None, "task vos never started: no mask of --init belongs to a frame"),
+        (
+            lambda _: None,
+            "task vos never started: no mask of --init that belongs to a frame of the source",
+        ),
     ):
         head = VosHead(graphs, masks, VosConfig())
         viewer = Viewer(graphs, [head])

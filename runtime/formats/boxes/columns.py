@@ -1,4 +1,5 @@
-"""Boxes in named columns: CSV with a header, and JSON lists of objects, as supervision writes them.
+"""Boxes in named columns: CSV with a header, JSON lists of objects, as supervision writes them, and
+JSON lines.
 
 Which column is which says its name, in any order: supervision's `x_min`, `y_min`, `x_max`, `y_max`,
 `class_id`, `confidence`, `tracker_id`, and what others call them (`left`, `bb_width`, `x_center`,
@@ -112,8 +113,9 @@ def read_columns(path: Path, options: ReadOptions | None = None) -> TableFile:
         text = read_text(path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    is_json = text.lstrip().startswith("[")
-    header, rows = _json_rows(path, text) if is_json else _csv_rows(path, text)
+    kind = text.lstrip()[:1]
+    read = {"[": _json_rows, "{": _json_lines}.get(kind, _csv_rows)
+    header, rows = read(path, text)
     columns = columns_of(header)
     geometry = _geometry(columns)
     if geometry is None:
@@ -126,9 +128,9 @@ def read_columns(path: Path, options: ReadOptions | None = None) -> TableFile:
             f"{path}: no column says the frame: expected frame, frame_index, filename or image "
             "(supervision's sinks: append(detections, custom_data={'frame_index': i}))"
         )
-    kind = tuple(next((k for k in _MOT if k and columns.get(k) == n), None) for n in header[:6])
-    reader = _Reader(path, columns, geometry, 1.0 if kind == _MOT else 0.0)
-    damaged = DamagedRows(path, "entry" if is_json else "line", options.strict)
+    first = tuple(next((k for k in _MOT if k and columns.get(k) == n), None) for n in header[:6])
+    reader = _Reader(path, columns, geometry, 1.0 if first == _MOT else 0.0)
+    damaged = DamagedRows(path, "entry" if kind == "[" else "line", options.strict)
     return reader.table(rows, damaged, options)
 
 
@@ -165,6 +167,19 @@ def _json_rows(path: Path, text: str) -> tuple[list[str], Iterator[tuple[int, Ma
         raise DetectionError(f"{path}: expected a list of objects with the corners of boxes")
     header = list(dict.fromkeys(str(name) for row in data for name in row))
     return header, iter(enumerate(data, 1))
+
+
+def _json_lines(_: Path, text: str) -> tuple[list[str], Iterator[tuple[int, Mapping[str, Any]]]]:
+    rows: list[tuple[int, Mapping[str, Any]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            # One that is no object is a damaged row: it has no frame.
+            rows.append((number, row if isinstance(row, dict) else {"": line}))
+    return list(dict.fromkeys(str(name) for _, row in rows for name in row)), iter(rows)
 
 
 class _Reader:

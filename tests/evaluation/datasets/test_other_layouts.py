@@ -12,6 +12,7 @@ from unitrack_edge.evaluation.runner.jobs import (
     run_job,
     score_results,
 )
+from unitrack_edge.evaluation.runner.report import combined_rows
 from unitrack_edge.heads.config import VosConfig
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
@@ -169,6 +170,85 @@ def test_youtube_vos(tmp_path):
     assert record.notes == ()
 
 
+def write_youtube_vos(root):
+    """Two videos of two objects each, of which a tracker finds the first alone."""
+    kinds = {"a": {1: "cow", 2: "ape"}, "b": {1: "ape", 2: "yak"}}
+    for name in kinds:
+        write_images(root / "valid" / "JPEGImages" / name, (0, 5), digits=5)
+        for number in (0, 5):
+            write_mask(root / "valid" / "Annotations" / name / f"{number:05d}.png", 1, 2)
+            write_mask(root / "out" / name / f"{number:05d}.png", 1)
+    videos = {
+        name: {"objects": {str(k): {"category": kind} for k, kind in objects.items()}}
+        for name, objects in kinds.items()
+    }
+    write_json(root / "valid" / "meta.json", {"videos": videos})
+    return root
+
+
+def write_train(root, *kinds):
+    objects = {str(k): {"category": kind} for k, kind in enumerate(kinds, 1)}
+    write_json(root / "train" / "meta.json", {"videos": {"t": {"objects": objects}}})
+
+
+def youtube_rows(root, sequences):
+    records = [score_results(sequence, "youtube-vos", root / "out") for sequence in sequences]
+    rows = combined_rows(FORMATS["youtube-vos"], records)
+    return {line.group: line.score.values for line in rows}, records
+
+
+def test_youtube_vos_of_seen_and_unseen_categories(tmp_path):
+    """G is the mean of J and F of both, whatever the number of their objects."""
+    root = write_youtube_vos(tmp_path)
+    write_train(root, "cow", "yak", "cow")
+    for sequences in (
+        read_sequences("vos", None, root, "valid"),
+        read_sequences("vos", "youtube-vos", root / "valid", None),
+    ):
+        rows, records = youtube_rows(root, sequences)
+        # Seen are a's first object, which is found, and b's second, which is not.
+        assert {name: values["J"] for name, values in rows.items()} == {
+            "seen": 0.5, "unseen": 0.5, "overall": 0.5
+        }  # fmt: skip
+        assert [score.group for score in records[0].scores] == ["seen", "unseen"]
+    write_train(root, "cow", "ape")
+    sequences = read_sequences("vos", None, root, "valid")
+    rows, _ = youtube_rows(root, sequences)
+    # Of three objects seen two are found, the one that is unseen is not.
+    assert rows["seen"]["J"] == rows["seen"]["F"] == pytest.approx(2 / 3)
+    assert rows["unseen"]["J"] == 0
+    assert rows["overall"]["J&F"] == pytest.approx(1 / 3)
+
+
+def test_youtube_vos_without_the_categories_of_training_has_one_group_and_says_so(tmp_path):
+    root = write_youtube_vos(tmp_path)
+    rows, records = youtube_rows(root, read_sequences("vos", None, root, "valid"))
+    assert {name: values["J"] for name, values in rows.items()} == {"": 0.5}
+    (note,) = {note for record in records for note in record.notes}
+    assert note.endswith("meta.json is not there: seen and unseen categories are not told apart")
+    (root / "valid" / "meta.json").unlink()
+    write_train(root, "cow")
+    rows, records = youtube_rows(root, read_sequences("vos", None, root, "valid"))
+    assert list(rows) == [""]
+    assert "valid/meta.json is not there" in records[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ([], "expected 'videos'"),
+        ({"videos": {"t": {"objects": {"1": {"category": 3}}}}}, "expected 'videos'"),
+        ({"videos": {"a": {"objects": {"1": {"category": "cow"}}}}}, "category of object 2 of 'a'"),
+    ],
+)
+def test_youtube_vos_with_broken_categories(tmp_path, data, problem):
+    root = write_youtube_vos(tmp_path)
+    write_train(root, "cow")
+    write_json(root / "valid" / "meta.json", data)
+    with pytest.raises(DetectionError, match=f"valid/meta.json.*{problem}"):
+        youtube_rows(root, read_sequences("vos", None, root, "valid"))
+
+
 def test_youtube_vos_tracks_objects_from_their_first_mask(quick_bundle, tmp_path):
     """As a test split has it: a mask where an object starts, and the first of frame 1."""
     write_images(tmp_path / "JPEGImages" / "cow", range(0, 25, 5), (48, 64), digits=5)
@@ -292,6 +372,8 @@ def test_posetrack21(tmp_path):
     write_json(tmp_path / "out" / f"{sequence.name}.json", data)
     (found, *_) = score_results(sequence, "posetrack", tmp_path / "out").scores
     assert found.values["IDF1"] == pytest.approx(1)
+    # The truth of this file has nine of the 15 joints; the others count 0.
+    assert found.values["mAP@PCKh"] == pytest.approx(9 / 15)
 
 
 # Layouts that are not read.

@@ -322,6 +322,7 @@ def test_posetrack_counts_are_added_over_sequences(tmp_path):
     )
     assert values["MOTA"] == pytest.approx(35 / 40)
     assert values["MOTA@PCKh"] == pytest.approx(35 / 40)
+    assert values["mAP@PCKh"] == pytest.approx(9 / 15 * 35 / 40)
 
 
 def test_posetrack_regions_to_ignore_and_unlabelled_images(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from unitrack_edge.evaluation.datasets.posetrack import Poses, labelled_frames
 from unitrack_edge.evaluation.datasets.registry import FORMATS
+from unitrack_edge.evaluation.metrics.keypoint_ap import keypoint_counts, keypoint_map
 from unitrack_edge.evaluation.metrics.keypoint_hota import (
     LIMITS,
     combined_hota,
@@ -23,6 +24,7 @@ from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png
 from unitrack_edge.runtime.formats.keypoints import POSETRACK_JOINTS
 
+from ...reference.keypoint_ap_plain import mean_ap
 from ...support.eval_data import pose_file, pose_images, write_images, write_json, write_rows
 
 # Masks: vos-benchmark (which says of itself that it equals davis2017-evaluation) and TrackEval.
@@ -308,3 +310,86 @@ def test_keypoint_hota_of_several_sequences_weighs_associations_by_what_is_found
     counts = [keypoint_hota(frames)[1] for frames in (right * 4, missed * 2, split)]
     # Found 6 of 8; the associations of four are whole, and of two a half.
     assert combined_hota(counts) == pytest.approx(np.sqrt(6 / 8 * (4 * 1 + 2 * 0.5) / 6))
+
+
+# PoseTrack21's mAP of keypoints, by its definition.
+
+
+def map_of(*sequences):
+    return keypoint_map([keypoint_counts(frames) for frames in sequences])
+
+
+def test_keypoint_map_by_hand():
+    """Two people, one found surely, one not found, and a pose of nobody that is surer still."""
+    true = poses([1, 2], [(50, 50, 1), (200, 50, 1)])
+    found = poses([7, 8], [(52, 50, 0.6), (400, 50, 0.9)])
+    # From 0.9 on: nothing right. From 0.6 on: half of the joints, half of what was found.
+    assert map_of([(true, found)]) == pytest.approx(0.5 * 0.5)
+    less_sure = poses([7, 8], [(52, 50, 0.6), (400, 50, 0.5)])
+    assert map_of([(true, less_sure)]) == pytest.approx(0.5)
+    assert map_of([(true, true)]) == 1
+    assert map_of([(true, poses([], []))]) == 0
+
+
+@pytest.mark.parametrize(("off", "right"), [(4.99, 1), (5, 1), (5.01, 0)])
+def test_keypoint_map_is_within_half_a_head(off, right):
+    frames = [(poses([1], [(50, 50, 1)]), poses([7], [(50 + off, 50, 1)]))]
+    assert map_of(frames) == right
+
+
+def test_keypoint_map_gives_a_true_pose_one_found_pose_and_knows_no_identity():
+    true = poses([1], [(50, 50, 1)])
+    twice = poses([7, 8], [(51, 50, 0.5), (52, 50, 0.9)])
+    # Both agree in all joints; the first one is it, the surer one is wrong.
+    assert map_of([(true, twice)]) == pytest.approx(0.5)
+    changing = [(true, poses([n], [(50, 50, 1)])) for n in range(9)]
+    assert map_of(changing) == 1
+
+
+def test_keypoint_map_does_not_depend_on_the_order_of_equal_confidences():
+    true = poses([1, 2], [(50, 50, 1), (200, 50, 1)])
+    places = [(50, 50, 1), (400, 50, 1), (200, 50, 1)]
+    for order in ([0, 1, 2], [1, 0, 2], [0, 2, 1]):
+        found = poses([7, 8, 9], [places[k] for k in order])
+        assert map_of([(true, found)]) == pytest.approx(2 / 3)
+
+
+def test_keypoint_map_of_several_sequences_is_one_curve():
+    """A wrong joint of one sequence stands before a right one of the other."""
+    right = [(poses([1], [(50, 50, 1)]), poses([7], [(50, 50, 0.5)]))]
+    wrong = [(poses([1], [(50, 50, 1)]), poses([7], [(90, 50, 0.9)]))]
+    assert map_of(right) == 1
+    assert map_of(right, wrong) == pytest.approx(0.5 * 0.5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_keypoint_map_against_the_definition(seed):
+    """Crowds in which poses and joints lack, lie at another's, and are sure by a tenth alone."""
+    rng = np.random.default_rng(seed)
+
+    def crowd(people, off=0.0):
+        keypoints = np.zeros((len(people), 17, 3), np.float32)
+        for row, place in enumerate(people):
+            joints = place + np.arange(17)[:, None] * [3, 5] + rng.normal(0, off, (17, 2))
+            keypoints[row, :, :2] = np.maximum(joints, 1)
+            keypoints[row, :, 2] = rng.integers(0, 11, 17) / 10
+            keypoints[row, rng.random(17) < 0.2] = 0
+        return Poses(np.arange(len(people)), keypoints, rng.uniform(8, 20, len(people)))
+
+    frames = []
+    for _ in range(6):
+        places = rng.uniform(10, 60, (rng.integers(0, 4), 2))
+        kept = places[rng.random(len(places)) < 0.8]
+        found = [*kept, *rng.uniform(10, 60, (rng.integers(0, 3), 2))]
+        frames.append((crowd(places), crowd(found, 3)))
+    plain = [
+        (
+            list(zip(a.keypoints.tolist(), a.head_sizes.tolist(), strict=True)),
+            b.keypoints.tolist(),
+        )
+        for a, b in frames
+    ]
+    expected = mean_ap(plain)
+    assert map_of(frames) == pytest.approx(expected, abs=1e-12)
+    assert map_of(frames[:3], frames[3:]) == pytest.approx(expected, abs=1e-12)
+    assert seed > 3 or 0.01 < expected < 0.9

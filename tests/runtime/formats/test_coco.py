@@ -30,6 +30,17 @@ def test_classes_have_names(opened):
     assert file.notes(4) == []
 
 
+def test_classes_without_names_are_no_people(opened):
+    """PoseTrack's files of boxes alone, which are of people, look the same but for the numbers."""
+    for label, expected in ((3, (3, "")), (1, (0, "person"))):
+        images = [{"id": 1, "file_name": "a1.jpg"}]
+        entries = [{"image_id": 1, "category_id": label, "bbox": [1, 2, 10, 12]}]
+        data = {"images": images, "annotations": entries}
+        seen = opened(data, "det.json").detect(frame())
+        number = int(seen.classes[0])
+        assert (number, seen.name_of(number)) == expected
+
+
 def test_images_are_found_by_name_by_number_or_in_their_order(opened):
     by_name = opened(full(), "det.json")
     names = ("img_0002.png", "img_0007.png")

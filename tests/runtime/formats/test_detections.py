@@ -49,6 +49,16 @@ def test_files_that_cannot_be_read(tmp_path, name):
         open_detections(tmp_path / name)
 
 
+def test_a_folder_whose_folder_has_detections_names_it(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DetectionError, match=r"OpenPose's files \(_keypoints.json\)$"):
+        open_detections(tmp_path)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a_1.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DetectionError, match=r"labels has some$"):
+        open_detections(tmp_path)
+
+
 def test_binary_files_and_unknown_formats(opened):
     with pytest.raises(DetectionError, match="not a text file"):
         opened(b"\x89PNG\r\n\x1a\n\xff\xff")

@@ -222,6 +222,32 @@ def test_real_truth_files() -> None:
 # What people's files look like.
 
 ROWS = ("1,-1,11,21,5,6,0.5", "2,-1,12,21,5,6,0.5")
+
+
+def test_many_boxes_outside_ask_for_the_size_they_were_made_for(opened):
+    inside = [f"1,-1,{k},1,9,9,1" for k in range(1, 13)]
+    for far, said in ((3, False), (4, True)):
+        file = opened("\n".join([*inside, *(f"2,-1,{90 + k},1,9,9,1" for k in range(far))]))
+        assert len(file.detect(frame(0))) == 12
+        assert file.notes(2)[0].endswith(": were they made for a larger image?") is said
+
+
+def test_rows_without_an_id_are_refused(opened):
+    """Read as frame,id,x,y,w,h they would be boxes less high than a pixel."""
+    rows = [f"{k},{10 * k},20,30,40,0.9" for k in range(1, 5)]
+    with pytest.raises(DetectionError, match=r"the height, is nowhere above 1.*lack the id"):
+        opened("\n".join(rows))
+    flat = [f"{k},-1,{k / 50},0.2,0.3,0.4" for k in range(1, 5)]
+    assert "shares of the image" in noted(opened("\n".join(flat)))
+    assert len(opened("\n".join(rows), strict=True).detect(frame(1))) == 1
+
+
+def noted(file):
+    file.detect(frame())
+    return " ".join(file.notes())
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 HEADER = "frame,id,bb_left,bb_top,bb_width,bb_height,conf,x,y,z"
 
 
@@ -237,7 +263,7 @@ def test_six_to_ten_columns_and_a_comma_at_the_end(opened, columns, end):
 
 
 @pytest.mark.parametrize("header", [HEADER, f"# {HEADER}", "% made by hand", "", f"\n\n{HEADER}"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_headers_comments_and_encodings(opened, header, encoding):
     text = "\r\n".join((header, ROWS[0], "# between", "", ROWS[1], ""))
     file = opened(text.encode(encoding))
@@ -246,6 +272,14 @@ def test_headers_comments_and_encodings(opened, header, encoding):
         [[11, 20, 16, 26]],
     ]
     assert file.notes(2) == []
+
+
+def test_names_in_the_code_page_of_windows(opened):
+    file = opened("# Boxen für Köln\n1,-1,11,21,5,6\n".encode("cp1252"))
+    assert file.detect(frame()).boxes_xyxy.tolist() == [[10, 20, 15, 26]]
+    header = "frame,x1,y1,x2,y2,class_name\n0,1,2,9,9,Rentier – Kälbchen\n"
+    seen = opened(header.encode("cp1252")).detect(frame())
+    assert seen.name_of(0) == "Rentier – Kälbchen"
 
 
 def test_a_header_of_another_language_is_passed_over(opened):

@@ -33,7 +33,7 @@ def test_numbers_on_the_command_line_count_pixels_from_zero():
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
-        (b"1,2,3\n", r"line 1: got '1,2,3', expected x,y,w,h"),
+        (b"1,2,3\n", r"line 1: got '1,2,3', expected the numbers x,y,w,h"),
         (b"1,2,3,4,5\n", "line 1"),
         (b"a,b,c,d\n", "line 1"),
         (b"1,2,3,4\n1,2,x,4\n", "line 2"),

@@ -144,6 +144,44 @@ def test_audio_before_the_video(tmp_path):
         assert source.ended_early is None
 
 
+def test_a_damaged_packet_is_left_out_and_said(tmp_path):
+    video = write_video(tmp_path / "whole.avi", grey_levels(6), "mjpeg", "yuvj420p")
+
+    def spoilt(packets):
+        broken = av.Packet(bytes(len(bytes(packets[2]))))
+        broken.pts, broken.dts, broken.time_base = 2, 2, packets[2].time_base
+        return [*packets[:2], broken, *packets[3:]]
+
+    path = copy_packets(video, tmp_path / "a.avi", spoilt)
+    with open_source(str(path)) as source:
+        frames = list(source)
+        assert [level_of(frame.image) for frame in frames] == [0, 1, 3, 4, 5]
+        assert frames[2].time_s == pytest.approx(0.3)
+        (note,) = source.notes()
+        assert note.startswith(f"1 packet of {path} could not be decoded (damaged) and left out")
+
+
+def test_a_damaged_packet_cannot_ask_for_an_image_of_any_size(tmp_path):
+    """The second one says 20000x12000: 720 MB."""
+    video = write_video(tmp_path / "whole.flv", grey_levels(3, (32, 32)), "flv", g=1)
+
+    def grown(packets):
+        bits = "".join(f"{byte:08b}" for byte in bytes(packets[1]))
+        assert bits[30:49] == f"000{32:08b}{32:08b}", "a size of two bytes"
+        bits = f"{bits[:30]}001{20000:016b}{12000:016b}{bits[49:]}"
+        bits += "0" * (-len(bits) % 8)
+        packet = av.Packet(bytes(int(bits[k : k + 8], 2) for k in range(0, len(bits), 8)))
+        packet.pts, packet.dts = packets[1].pts, packets[1].dts
+        packet.time_base, packet.is_keyframe = packets[1].time_base, True
+        return [packets[0], packet, packets[2]]
+
+    path = copy_packets(video, tmp_path / "a.flv", grown)
+    with open_source(str(path)) as source:
+        assert [level_of(frame.image) for frame in source] == [0, 2]
+        (note,) = source.notes()
+        assert "1 packet of" in note
+
+
 def test_h264_that_changes_size(tmp_path):
     bare = [
         write_video(tmp_path / f"{n}.h264", grey_levels(6, size)).read_bytes()
