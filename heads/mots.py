@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from ..errors import DetectionError
@@ -15,9 +14,9 @@ from ..runtime.boxes import mask_boxes, nms, valid_rows
 from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.mask_points import describe_looks, describe_masks, masks_on_tile
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.tracklets import ObjectFeatures
 from .config import MotsConfig
-from .tracked import TrackedHead, matched
+from .tracked import TrackedHead
 
 if TYPE_CHECKING:
     from .association.look_memory import Look
@@ -40,7 +39,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         return {"gate": False, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True, "start_overlap": 1.0}
+        return {"confirm_at_once": True, "start_overlap": 1.0, "coast_s": 0.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if not len(seen):
@@ -82,10 +81,9 @@ class MotsHead(TrackedHead[MotsConfig]):
         """See the base class."""
         return describe_looks(self._graphs, features, looks, places, self._config.max_area)
 
-    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        return self._apart(frame, *matched(tracklets, seen))
-
-    def _apart(self, frame: Frame, ids: IntArray, found: Detections) -> Tracks:
+    def _report(
+        self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
+    ) -> Tracks:
         """Tracks whose masks are disjoint."""
         if found.masks is None:
             return Tracks(frame.index, np.zeros(0, np.int64))
@@ -97,17 +95,8 @@ class MotsHead(TrackedHead[MotsConfig]):
         rows = Detections(
             boxes[left], found.scores[left], found.classes[left], masks[left], class_names=names
         )
-        return Tracks(frame.index, ids[left], rows)
-
-    def _moved(
-        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
-    ) -> Tracks:
-        if found.masks is None:
-            return Tracks(frame.index, ids[:0])
-        moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
-        masks = np.array(moved, np.bool_).reshape(-1, *frame.size_hw)
-        # The boxes are not looked at: masks have their own.
-        return self._apart(frame, ids, replace(found, masks=masks))
+        shown = None if predicted is None else predicted[left]
+        return Tracks(frame.index, ids[left], rows, predicted=shown)
 
     def _drop_reasons(self) -> dict[str, str]:
         limit = self._config.overlap_removal
@@ -118,26 +107,6 @@ class MotsHead(TrackedHead[MotsConfig]):
             f"--mots-overlap-removal {limit:g}",
             "hidden": "masks not reported: wholly covered by better ones",
         }
-
-
-def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArray:
-    """A mask that moves and grows with a box.
-
-    Args:
-        mask: (H, W) bool.
-        before: (4,) the box it is in, in its pixels: left, top, right, bottom.
-        now: (4,) where that goes.
-
-    Returns:
-        (H, W) bool; what leaves the image is cut off.
-    """
-    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
-    # Centres of pixels, which OpenCV counts from, lie half a pixel within them.
-    shift = now[:2] - before[:2] * scale + (scale - 1) / 2
-    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
-    size_wh = mask.shape[1], mask.shape[0]
-    moved = cv2.warpAffine(mask.astype(np.uint8), matrix, size_wh, flags=cv2.INTER_NEAREST)
-    return np.asarray(moved > 0, np.bool_)
 
 
 def disjoint_masks(masks: BoolArray, scores: FloatArray) -> BoolArray:
