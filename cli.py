@@ -28,7 +28,7 @@ GROUPS = {
     "Prepare models": {
         "export": "Export a backbone and the tracking graphs, or a detector, to ONNX.",
         "build": "Build TensorRT engines from the graphs of a bundle.",
-        "calibrate": "Make the backbone of a bundle int8, and report what that costs.",
+        "calibrate": "Make the backbone or detector of a bundle int8, and report what that costs.",
         "models": "List all models: detectors, poses, masks and backbones.",
         "backbones": "List the backbones that can be exported.",
     },

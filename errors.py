@@ -66,7 +66,7 @@ class BuildError(UnitrackError):
 
 
 class CalibrationError(UnitrackError):
-    """A backbone could not be made int8: unusable frames or layers, or it lost too much by it."""
+    """A model could not be made int8: unusable frames or layers, or it lost too much by it."""
 
 
 class OutputError(UnitrackError):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import onnx
 
-from ..calibration.frames import FEWEST, sample_frames
+from ..calibration.frames import FEWEST, backbone_images, sample_frames
 from ..calibration.probe import latencies_ms
-from ..calibration.search import Judge
+from ..calibration.search import FeatureJudge
 from ..errors import UnitrackError
 from ..runtime.bundle.bundle import Bundle
 from .timing import limit_threads
@@ -47,8 +47,8 @@ def _compare(options: argparse.Namespace) -> int:
     print(f"file {graphs[0].size_bytes} -> {graphs[1].size_bytes} bytes ({share:.1%})")
     missed = share > bound
     for source in options.frames:
-        sample = sample_frames([source], options.count, bundles[0].spec.sizes_hw)
-        cosines = Judge(models[0], sample.images).cosines(models[1])
+        sample = sample_frames([source], options.count, backbone_images(bundles[0].spec.sizes_hw))
+        cosines = FeatureJudge(models[0], sample.images).scores(models[1])
         before, after = latencies_ms(models, sample.images[0])
         height, width = sample.images[0].shape[:2]
         print(

@@ -1,8 +1,9 @@
-"""From a float bundle and frames to an int8 backbone: every step, in order."""
+"""From a float bundle and frames to an int8 backbone or detector: every step, in order."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,15 +12,25 @@ import onnx
 from ..errors import CalibrationError
 from ..records import UInt8Array
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.detectors.decoded import DetectorFacts
 from ..version import __version__
-from .frames import Sample, sample_frames, shrunk
+from .frames import Prepare, Sample, backbone_images, detector_images, sample_frames, shrunk
 from .histograms import Histogram
-from .layers import Layer, check_names, layers_of
+from .int8_bundle import int8_graph
+from .layers import Layer, check_names, layers_of, with_own_names
 from .outcome import Calibration, CalibrationRequest, LayerFacts
 from .probe import Probe, latencies_ms, layer_drift
 from .progress import SavedProgress
 from .quantisation import channel_means
-from .search import Judge, Quantiser, float_layers, nothing_left, sensitivity_of
+from .search import (
+    DetectionJudge,
+    FeatureJudge,
+    Judge,
+    Quantiser,
+    float_layers,
+    nothing_left,
+    sensitivity_of,
+)
 
 SEARCH_SHORT_SIDE = 240
 """Layers are tried out on smaller images, which order them alike at a quarter of the time."""
@@ -32,19 +43,19 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def load_float_bundle(path: Path) -> tuple[Bundle, onnx.ModelProto]:
-    """A bundle that can be quantised, and its backbone graph.
+    """A bundle that can be quantised, and the graph of its backbone or detector.
 
     Raises:
         BundleError: No bundle, or a damaged one.
-        CalibrationError: It is not fp32, or already int8.
+        CalibrationError: It is not fp32, already int8, or of a pose or mask model.
     """
     bundle = Bundle.load(path)
-    if bundle.spec.kind != "backbone":
+    if bundle.spec.kind == "person":
         raise CalibrationError(
-            f"bundle {path} is of the {bundle.spec.kind} model {bundle.spec.backbone}, and "
-            "backbones alone are made int8: use `cli export --detector … --precision fp16`"
+            f"bundle {path} is of the pose or mask model {bundle.spec.backbone}, and backbones and "
+            "detectors alone are made int8: use `cli export --detector … --precision fp16`"
         )
-    model = onnx.load(path / bundle.spec.graphs["backbone"].file)
+    model = with_own_names(onnx.load(path / int8_graph(bundle.spec).file))
     quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     if bundle.spec.precision == "int8" or bundle.spec.quantization or quantised:
         raise CalibrationError(
@@ -53,7 +64,7 @@ def load_float_bundle(path: Path) -> tuple[Bundle, onnx.ModelProto]:
     if bundle.spec.precision != "fp32":
         raise CalibrationError(
             f"bundle {path} is {bundle.spec.precision}, expected fp32: write one with "
-            f"`cli export --backbone {bundle.spec.backbone} --precision fp32`"
+            f"`cli export --{bundle.spec.kind} {bundle.spec.backbone} --precision fp32`"
         )
     return bundle, model
 
@@ -64,12 +75,12 @@ def calibrate(
     model: onnx.ModelProto,
     progress: Progress = lambda _step, _done, _of: None,
 ) -> tuple[Calibration, SavedProgress]:
-    """Make the backbone int8.
+    """Make the backbone or detector int8.
 
     Args:
         request: What to do.
         bundle: See `load_float_bundle`.
-        model: Its backbone graph.
+        model: The graph.
         progress: Called at every step.
 
     Returns:
@@ -84,7 +95,7 @@ def calibrate(
     sample = sample_frames(
         request.frames,
         request.count,
-        bundle.spec.sizes_hw,
+        _prepare(bundle),
         lambda done, of: progress("looking at frames", done, of),
     )
     saved = SavedProgress(request.output, _key(request, bundle, sample.images))
@@ -95,23 +106,50 @@ def calibrate(
     progress("correcting biases", 0, len(some))
     means = channel_means(model, cut_offs, some, _counter(progress, "correcting biases", len(some)))
     quantiser = Quantiser(model, layers[1:], cut_offs, means)
-    small = sample.held_out if bundle.spec.sizes_hw else shrunk(sample.held_out, SEARCH_SHORT_SIDE)
-    judge = Judge(model, small)
+    bound = request.bound(bundle.spec.kind)
+    full = _judge(bundle, model, sample.held_out)
+    judge = full
+    if bundle.spec.kind == "backbone" and not bundle.spec.sizes_hw:
+        judge = FeatureJudge(model, shrunk(sample.held_out, SEARCH_SHORT_SIDE))
     sensitivities = _sensitivities(quantiser, judge, saved, progress)
-    kept = _search(request, quantiser, judge, sensitivities, progress)
-    full = judge if bundle.spec.sizes_hw else Judge(model, sample.held_out)
-    kept, quantised, cosines = _until_it_holds(request, quantiser, full, sensitivities, kept)
+    kept = _search(request, quantiser, judge, bound, sensitivities, progress)
+    kept, quantised, scores = _until_it_holds(quantiser, full, bound, sensitivities, kept)
     facts = _facts(layers, quantiser, kept, sensitivities, quantised, sample, progress)
     float_ms, int8_ms = latencies_ms([model, quantised], sample.images[0])
     height, width = sample.images[0].shape[:2]
     result = Calibration(
-        quantised, layers, facts, tuple(cosines), float_ms, int8_ms, (height, width), sample
+        quantised,
+        layers,
+        facts,
+        tuple(scores),
+        float_ms,
+        int8_ms,
+        (height, width),
+        sample,
+        full.compare(quantised) if isinstance(full, DetectionJudge) else None,
     )
     return result, saved
 
 
+def _detector_facts(bundle: Bundle) -> DetectorFacts:
+    return DetectorFacts.from_json(json.dumps(dict(bundle.spec.detector)), f"bundle {bundle.path}")
+
+
+def _prepare(bundle: Bundle) -> Prepare:
+    sizes_hw = bundle.spec.sizes_hw
+    if bundle.spec.kind == "detector":
+        return detector_images(_detector_facts(bundle), sizes_hw)
+    return backbone_images(sizes_hw)
+
+
+def _judge(bundle: Bundle, model: onnx.ModelProto, images: Sequence[UInt8Array]) -> Judge:
+    if bundle.spec.kind == "detector":
+        return DetectionJudge(model, images, _detector_facts(bundle))
+    return FeatureJudge(model, images)
+
+
 def _key(request: CalibrationRequest, bundle: Bundle, images: Sequence[UInt8Array]) -> str:
-    digest = hashlib.sha256(bundle.spec.graphs["backbone"].sha256.encode())
+    digest = hashlib.sha256(int8_graph(bundle.spec).sha256.encode())
     for image in images:
         digest.update(str(image.shape).encode() + image.tobytes())
     return f"{__version__} {request.method} {digest.hexdigest()}"
@@ -170,6 +208,7 @@ def _search(
     request: CalibrationRequest,
     quantiser: Quantiser,
     judge: Judge,
+    bound: float,
     sensitivities: Mapping[str, float],
     progress: Progress,
 ) -> tuple[str, ...]:
@@ -181,13 +220,13 @@ def _search(
         progress("searching layers to keep in float", trials, None)
 
     forced = [layer.name for layer in quantiser.layers if layer.name in request.keep_float]
-    return float_layers(quantiser, judge, sensitivities, request.min_cosine, forced, tick)
+    return float_layers(quantiser, judge, sensitivities, bound, forced, tick)
 
 
 def _until_it_holds(
-    request: CalibrationRequest,
     quantiser: Quantiser,
     judge: Judge,
+    bound: float,
     sensitivities: Mapping[str, float],
     kept: Sequence[str],
 ) -> tuple[tuple[str, ...], onnx.ModelProto, list[float]]:
@@ -199,11 +238,11 @@ def _until_it_holds(
     )
     while True:
         variant = quantiser.variant(names)
-        cosines = judge.cosines(variant)
-        if min(cosines) >= request.min_cosine:
-            return tuple(names), variant, cosines
+        scores = judge.scores(variant)
+        if min(scores) >= bound:
+            return tuple(names), variant, scores
         if len(others) == 1:
-            raise nothing_left(request.min_cosine)
+            raise nothing_left(judge, bound)
         names.append(others.pop(0))
 
 

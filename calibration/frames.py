@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from ..errors import CalibrationError, RequestError, SourceError
 from ..records import Frame, UInt8Array
+from ..runtime.detectors.decoded import DetectorFacts
+from ..runtime.detectors.decoded import network_size as detector_size
+from ..runtime.detectors.image import Canvas, ImageRule
 from ..runtime.preprocessing import Letterbox, network_size
 from ..runtime.sources.base import Source
 from ..runtime.sources.open import open_source
@@ -39,6 +42,9 @@ ONE_COLOUR = 2.0
 _SMALL_WH = (48, 27)
 _HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
 Float32 = npt.NDArray[np.float32]
+
+Prepare = Callable[[UInt8Array], UInt8Array]
+"""From a source's image to the network's, both (H, W, 3) uint8 BGR."""
 
 Tick = Callable[[int, int | None], None]
 """Called with how much is done, and of how much, where that is known."""
@@ -102,7 +108,7 @@ class Sample:
 def sample_frames(
     sources: Sequence[str],
     count: int,
-    sizes_hw: tuple[tuple[int, int], ...] = (),
+    prepare: Prepare | None = None,
     tick: Tick = lambda _done, _of: None,
 ) -> Sample:
     """Choose frames, evenly and from every scene, and read them.
@@ -110,7 +116,7 @@ def sample_frames(
     Args:
         sources: As on the command line; files only.
         count: How many frames at most.
-        sizes_hw: Image sizes that the bundle takes; empty: any.
+        prepare: Makes the network's image of a frame; None: as for a backbone of any image size.
         tick: Called after every frame that was read.
 
     Raises:
@@ -129,7 +135,7 @@ def sample_frames(
             f"are of one colour and {len(chosen)} of those chosen differ, expected {FEWEST} or "
             "more: record what the camera will really see, at different moments"
         )
-    images, names = _read(sources, lengths, chosen, sizes_hw)
+    images, names = _read(sources, lengths, chosen, prepare or backbone_images(()))
     return Sample(
         tuple(images),
         tuple(names),
@@ -222,7 +228,7 @@ def _read(
     sources: Sequence[str],
     lengths: list[int],
     chosen: list[int],
-    sizes: tuple[tuple[int, int], ...],
+    prepare: Prepare,
 ) -> tuple[list[UInt8Array], list[str]]:
     wanted = set(chosen)
     images, names = [], []
@@ -235,20 +241,45 @@ def _read(
         with open_source(text) as source:
             for frame in source:
                 if frame.index in mine:
-                    images.append(_prepared(frame.image, sizes))
+                    images.append(prepare(frame.image))
                     names.append(f"{source.info.name}#{frame.index}")
                 if frame.index >= max(mine):
                     break
     return images, names
 
 
-def _prepared(image: UInt8Array, sizes: tuple[tuple[int, int], ...]) -> UInt8Array:
-    """The network's image of a frame, as the heads would make it."""
-    height, width = image.shape[:2]
-    ratio = min(1.0, SHORT_SIDE / min(height, width))
-    wanted = round(height * ratio), round(width * ratio)
-    size = network_size(sizes, wanted, (height, width))
-    return np.ascontiguousarray(Letterbox.fit((height, width), size).apply(image))
+def backbone_images(sizes_hw: tuple[tuple[int, int], ...]) -> Prepare:
+    """Images as the heads would make them.
+
+    Args:
+        sizes_hw: Image sizes that the bundle takes; empty: any.
+    """
+
+    def prepare(image: UInt8Array) -> UInt8Array:
+        height, width = image.shape[:2]
+        ratio = min(1.0, SHORT_SIDE / min(height, width))
+        wanted = round(height * ratio), round(width * ratio)
+        size = network_size(sizes_hw, wanted, (height, width))
+        return np.ascontiguousarray(Letterbox.fit((height, width), size).apply(image))
+
+    return prepare
+
+
+def detector_images(facts: DetectorFacts, sizes_hw: tuple[tuple[int, int], ...]) -> Prepare:
+    """Images as the detector would make them.
+
+    Args:
+        facts: Of the detector.
+        sizes_hw: The image size that its graph takes; empty: it follows the source.
+    """
+    canvas = Canvas(ImageRule("bgr-255", facts.fit, facts.pad, facts.smooth))
+
+    def prepare(image: UInt8Array) -> UInt8Array:
+        height, width = image.shape[:2]
+        size = sizes_hw[0] if sizes_hw else detector_size((height, width), facts)
+        return canvas.put(image, size)[0].copy()
+
+    return prepare
 
 
 def shrunk(images: Sequence[UInt8Array], short_side: int) -> tuple[UInt8Array, ...]:

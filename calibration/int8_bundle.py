@@ -1,4 +1,4 @@
-"""The int8 bundle: every graph of the float one, with another backbone."""
+"""The int8 bundle: every graph of the float one, with another backbone or detector."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ import onnx
 import onnxruntime
 
 from ..runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
-from ..runtime.bundle.spec import GraphSpec
+from ..runtime.bundle.spec import INT8_GRAPHS, BundleSpec, GraphSpec
 from ..version import __version__
+from .layers import products_in_float
 from .outcome import Calibration
 
 REPORT_FILES = ("report.md", "report.json", "drift.png")
+
+
+def int8_graph(spec: BundleSpec) -> GraphSpec:
+    """The graph of a backbone's or detector's bundle that is made int8."""
+    return next(graph for name, graph in spec.graphs.items() if name in INT8_GRAPHS)
 
 
 def write_int8_bundle(
@@ -26,11 +32,11 @@ def write_int8_bundle(
 ) -> Bundle:
     """Write a bundle that runs and checks like any other.
 
-    Engines of the float bundle are left behind, since they hold the float backbone.
+    Engines of the float bundle are left behind, since they hold the float graph.
 
     Args:
         bundle: The float bundle.
-        result: The int8 backbone.
+        result: The int8 graph.
         quantization: For `bundle.json`; plain data.
         folder: An empty folder.
 
@@ -38,10 +44,11 @@ def write_int8_bundle(
         OSError: It cannot be written.
     """
     graphs = dict(bundle.spec.graphs)
+    own = int8_graph(bundle.spec)
     for name, graph in graphs.items():
-        if name != "backbone":
+        if name != own.name:
             shutil.copyfile(bundle.path / graph.file, folder / graph.file)
-    graphs["backbone"] = _write_backbone(result, graphs["backbone"], folder)
+    graphs[own.name] = _write_graph(result, own, folder)
     spec = replace(
         bundle.spec,
         precision="int8",
@@ -55,19 +62,22 @@ def write_int8_bundle(
     return Bundle.load(folder)
 
 
-def _write_backbone(result: Calibration, graph: GraphSpec, folder: Path) -> GraphSpec:
+def _write_graph(result: Calibration, graph: GraphSpec, folder: Path) -> GraphSpec:
     path = folder / graph.file
     onnx.save(result.model, path)
     return replace(
         graph,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
-        # How far the float graph was from PyTorch says nothing of this one; the report does.
+        # How far the float graph was from its original says nothing of this one; the report does.
         max_abs_error=None,
-        fp32_nodes=tuple(
-            layer.node
-            for layer, fact in zip(result.layers, result.facts, strict=True)
-            if fact.in_float
+        fp32_nodes=products_in_float(
+            result.model,
+            [
+                layer.node
+                for layer, fact in zip(result.layers, result.facts, strict=True)
+                if not fact.in_float
+            ],
         ),
     )
 

@@ -12,6 +12,7 @@ from ..errors import RequestError
 from .frames import FEWEST, Sample
 from .histograms import METHODS
 from .layers import Layer
+from .search import DetectionAgreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class CalibrationRequest:
         count: Frames at most.
         method: One of `histograms.METHODS`.
         keep_float: Layers that stay in float whatever the search says.
-        min_cosine: Lowest feature cosine that a held-out frame may have.
+        min_cosine: Lowest feature cosine that a held-out frame may have, of a backbone.
+        min_agreement: Lowest agreement of detections, of a detector.
 
     Raises:
         RequestError: A value is out of range.
@@ -38,6 +40,7 @@ class CalibrationRequest:
     method: str = "percentile"
     keep_float: tuple[str, ...] = ()
     min_cosine: float = 0.998
+    min_agreement: float = 0.9
 
     def __post_init__(self) -> None:
         if self.count < FEWEST:
@@ -46,6 +49,12 @@ class CalibrationRequest:
             raise RequestError(f"--method {self.method}: choose one of {', '.join(METHODS)}")
         if not 0.0 <= self.min_cosine < 1.0:
             raise RequestError(f"--min-cosine {self.min_cosine:g}: expected 0 to less than 1")
+        if not 0.0 <= self.min_agreement < 1.0:
+            raise RequestError(f"--min-agreement {self.min_agreement:g}: expected 0 to less than 1")
+
+    def bound(self, kind: str) -> float:
+        """What the judge of a bundle's kind must find at least."""
+        return self.min_agreement if kind == "detector" else self.min_cosine
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,8 @@ class LayerFacts:
         parameters: Number of weights.
         in_float: Whether it stayed in float.
         cut_off: The absolute input value that became 127; None for the first layer.
-        sensitivity: Drop of the feature cosine when it alone is int8; None for the first layer.
+        sensitivity: Drop of the feature cosine, or of the agreement of detections, when it alone is
+            int8; None for the first layer.
         drift: One minus the cosine of its results, float against int8.
     """
 
@@ -71,27 +81,30 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """An int8 backbone and what it cost.
+    """An int8 graph and what it cost.
 
     Attributes:
         model: The graph.
         layers: All convolutions.
         facts: Of each, in the same order.
-        cosines: Mean feature cosine of every held-out frame, at full size.
-        float_ms: Median latency of the float backbone on this CPU, at `image_hw`.
+        scores: Of a backbone, the mean feature cosine of every held-out frame, at full size; of a
+            detector, the one agreement of all held-out frames.
+        float_ms: Median latency of the float graph on this CPU, at `image_hw`.
         int8_ms: That of the int8 one, in the same run.
         image_hw: Height and width of the image that latencies were taken on.
         sample: The frames.
+        detections: Of a detector, what changed in the held-out frames.
     """
 
     model: onnx.ModelProto
     layers: tuple[Layer, ...]
     facts: tuple[LayerFacts, ...]
-    cosines: tuple[float, ...]
+    scores: tuple[float, ...]
     float_ms: float
     int8_ms: float
     image_hw: tuple[int, int]
     sample: Sample = field(repr=False)
+    detections: DetectionAgreement | None = None
 
 
 def worst_layers(facts: Sequence[LayerFacts], most: int = 3) -> list[str]:

@@ -1,10 +1,11 @@
-"""Variants of a backbone graph side by side: what happens inside, drift, and latency."""
+"""Variants of a graph side by side: what happens inside, drift, and latency."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,10 @@ Float32 = npt.NDArray[np.float32]
 
 
 class Probe:
-    """A backbone graph in ONNX Runtime on the CPU.
+    """A graph in ONNX Runtime on the CPU.
 
     Args:
-        model: The graph; its one input is (1, H, W, 3) uint8, its first output (1, rows, cols, C)
-            unit features.
+        model: The graph; its one input is (1, H, W, 3) uint8.
         inner: Tensors inside the graph to hand out as well.
     """
 
@@ -41,12 +41,12 @@ class Probe:
         )
         self._input = model.graph.input[0].name
         self._inner = list(inner)
-        self._output = model.graph.output[0].name
+        self._outputs = [tensor.name for tensor in model.graph.output]
 
-    def features(self, image: UInt8Array) -> Float32:
-        """(1, rows, cols, C) float32 features of an image (H, W, 3) uint8."""
-        (features,) = self._session.run([self._output], {self._input: image[None]})
-        return np.asarray(features, np.float32)
+    def outputs(self, image: UInt8Array) -> dict[str, npt.NDArray[Any]]:
+        """What the graph gives for an image (H, W, 3) uint8, by name."""
+        values = self._session.run(self._outputs, {self._input: image[None]})
+        return dict(zip(self._outputs, values, strict=True))
 
     def inside(self, image: UInt8Array) -> Iterator[tuple[str, Float32]]:
         """Name and value, (1, C, rows, cols) float32, of every tensor of `inner`."""
@@ -112,17 +112,17 @@ def latencies_ms(
     """Median milliseconds of each graph on the CPU, taken in turns after one run for warming up.
 
     Args:
-        models: Backbone graphs.
+        models: Graphs.
         image: (H, W, 3) uint8.
         rounds: How often each is run.
     """
     probes = [Probe(model) for model in models]
     times: list[list[float]] = [[] for _ in probes]
     for probe in probes:
-        probe.features(image)
+        probe.outputs(image)
     for _ in range(rounds):
         for probe, taken in zip(probes, times, strict=True):
             start = time.perf_counter()
-            probe.features(image)
+            probe.outputs(image)
             taken.append((time.perf_counter() - start) * 1e3)
     return [statistics.median(taken) for taken in times]

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import CalibrationError
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.tables import TextTable, markdown
-from .int8_bundle import REPORT_FILES
+from .int8_bundle import REPORT_FILES, int8_graph
 from .outcome import Calibration, CalibrationRequest, LayerFacts
 from .quantisation import LEVELS
 
@@ -31,14 +31,15 @@ def report_data(
         request: What was asked for.
         bundle: The float bundle.
         result: What it came to.
-        int8_bytes: Size of the int8 backbone's file.
-        comparisons: Of tracks, where sequences were given.
+        int8_bytes: Size of the int8 graph's file.
+        comparisons: Of tracks or detections, where sequences were given.
     """
-    backbone = bundle.spec.graphs["backbone"]
+    graph, kind = int8_graph(bundle.spec), bundle.spec.kind
     sample = result.sample
     return {
-        "backbone": bundle.spec.backbone,
-        "float_backbone_sha256": backbone.sha256,
+        "kind": kind,
+        kind: bundle.spec.backbone,
+        f"float_{kind}_sha256": graph.sha256,
         "method": request.method,
         "frames": {
             "used": len(sample.images),
@@ -50,18 +51,14 @@ def report_data(
         },
         "float_layers": [fact.name for fact in result.facts if fact.in_float],
         "asked_float_layers": list(request.keep_float),
-        "min_cosine": request.min_cosine,
-        "cosine": {
-            "lowest": min(result.cosines),
-            "mean": sum(result.cosines) / len(result.cosines),
-        },
+        **_kept(request, result),
         "layers": [
             {**asdict(fact), "scale": None if fact.in_float else _scale(fact.cut_off)}
             for fact in result.facts
         ],
         "drift": {fact.name: fact.drift for fact in result.facts},
         "sensitivity": {f.name: f.sensitivity for f in result.facts if f.sensitivity is not None},
-        "size_bytes": {"float": backbone.size_bytes, "int8": int8_bytes},
+        "size_bytes": {"float": graph.size_bytes, "int8": int8_bytes},
         "cpu_latency_ms": {
             "float": result.float_ms,
             "int8": result.int8_ms,
@@ -71,14 +68,32 @@ def report_data(
     }
 
 
+def _kept(request: CalibrationRequest, result: Calibration) -> dict[str, Any]:
+    """What is left of the float graph, and the bound that was asked for."""
+    if result.detections is not None:
+        return {
+            "min_agreement": request.min_agreement,
+            "detections": asdict(result.detections),
+        }
+    mean = sum(result.scores) / len(result.scores)
+    return {
+        "min_cosine": request.min_cosine,
+        "cosine": {"lowest": min(result.scores), "mean": mean},
+    }
+
+
 def quantization_facts(request: CalibrationRequest, result: Calibration) -> dict[str, Any]:
     """What `bundle.json` says of it: enough to know the bundle by without its report."""
+    if result.detections is None:
+        kept = {"min_cosine": request.min_cosine, "cosine": min(result.scores)}
+    else:
+        agreement = result.detections.agreement
+        kept = {"min_agreement": request.min_agreement, "agreement": agreement}
     return {
         "method": request.method,
         "frames": len(result.sample.images),
         "float_layers": [fact.name for fact in result.facts if fact.in_float],
-        "min_cosine": request.min_cosine,
-        "cosine": min(result.cosines),
+        **kept,
         "drift": {fact.name: fact.drift for fact in result.facts},
         "sensitivity": {f.name: f.sensitivity for f in result.facts if f.sensitivity is not None},
         "reports": list(REPORT_FILES),
@@ -95,31 +110,45 @@ def report_text(data: Mapping[str, Any]) -> str:
     Args:
         data: Of `report_data`, with `max_drop`, `min_agreement` and `calibration_s` besides.
     """
+    backbone = data["kind"] == "backbone"
+    measure = "feature cosine" if backbone else "agreement of detections"
     parts = [
-        f"# INT8 calibration of {data['backbone']}\n",
+        f"# INT8 calibration of {data[data['kind']]}\n",
         _summary(data),
-        "## Tracks\n",
+        "" if backbone else _AGREEMENT,
+        "## Tracks\n" if backbone else "## Detections\n",
         _validation(data),
         "## Layers\n",
         "Drift: 1 − cosine between the float and the int8 results of a layer, everything before it "
-        "int8 as well. Hurts alone: how far the feature cosine falls when only this layer is "
+        f"int8 as well. Hurts alone: how far the {measure} falls when only this layer is "
         "int8.\n",
         _layers(data),
         "![drift per layer](drift.png)\n",
         "## What runs in int8\n",
-        _ABOUT,
+        _ABOUT.format(graph=data["kind"].capitalize(), rest=_REST[data["kind"]]),
     ]
     return "\n".join(parts)
 
 
-_ABOUT = """\
-The backbone holds explicit QuantizeLinear and DequantizeLinear pairs, symmetric, around both
-inputs of every int8 convolution; weights are stored as int8, by output channel. The first
-convolution, biases, residual sums, normalisation and the graphs of all heads are float. TensorRT
-and TensorRT-RTX read every such convolution as quantised; which kernel an engine then takes is for
-its GPU to say. ONNX Runtime on a CPU computes these graphs in float arithmetic on the rounded
-values: the accuracy is that of int8, the time is not.
+_AGREEMENT = """
+Agreement: every object that the float or the int8 detector reports counts with its score. Of one
+that both find (IoU 0.5 or more, the same class), the lower of the two scores is kept, times the IoU
+of the boxes and the likeness of the joints; of one that a single detector finds, nothing is.
 """
+
+_ABOUT = """\
+{graph} graph: explicit QuantizeLinear and DequantizeLinear pairs, symmetric, around both inputs of
+every int8 convolution; weights are stored as int8, by output channel. The first convolution,
+biases, residual sums, {rest} are float. TensorRT and TensorRT-RTX read every such convolution as
+quantised; which kernel an engine then takes is for its GPU to say. ONNX Runtime on a CPU computes
+these graphs in float arithmetic on the rounded values: the accuracy is that of int8, the time is
+not.
+"""
+
+_REST = {
+    "backbone": "normalisation and the graphs of all heads",
+    "detector": "normalisation, matrix products, decoding and the choice of the best rows",
+}
 
 
 def _summary(data: Mapping[str, Any]) -> str:
@@ -127,14 +156,13 @@ def _summary(data: Mapping[str, Any]) -> str:
     height, width = latency["image_hw"]
     share = size["int8"] / size["float"]
     rows = [
-        ("feature cosine, lowest held-out frame", f"{data['cosine']['lowest']:.4f}"),
-        ("feature cosine, mean of held-out frames", f"{data['cosine']['mean']:.4f}"),
+        *_kept_rows(data),
         ("frames", f"{frames['used']} of {frames['seen']}, {frames['held_out']} of them held out"),
         ("method", data["method"]),
         ("layers in float", ", ".join(data["float_layers"])),
-        ("backbone file", f"{size['float']:,} → {size['int8']:,} bytes ({share:.1%})"),
+        (f"{data['kind']} file", f"{size['float']:,} → {size['int8']:,} bytes ({share:.1%})"),
         (
-            f"backbone on this CPU, {width}×{height}",
+            f"{data['kind']} on this CPU, {width}×{height}",
             f"{latency['float']:.0f} → {latency['int8']:.0f} ms",
         ),
     ]
@@ -143,26 +171,49 @@ def _summary(data: Mapping[str, Any]) -> str:
     return _table(("", ""), rows) + notes
 
 
+def _kept_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if data["kind"] == "backbone":
+        return [
+            ("feature cosine, lowest held-out frame", f"{data['cosine']['lowest']:.4f}"),
+            ("feature cosine, mean of held-out frames", f"{data['cosine']['mean']:.4f}"),
+        ]
+    seen = data["detections"]
+    return [
+        ("agreement of detections, held-out frames", f"{seen['agreement']:.4f}"),
+        (
+            "objects of the float detector",
+            f"{seen['objects']}; {seen['lost']} of them lost, {seen['added']} added",
+        ),
+        ("mean IoU of the two boxes of an object", f"{seen['iou']:.4f}"),
+        ("mean change of its score", f"{seen['score']:+.4f}"),
+    ]
+
+
 def _validation(data: Mapping[str, Any]) -> str:
+    backbone = data["kind"] == "backbone"
     if not data["validation"]:
+        lacking, known = ("tracks", "features") if backbone else ("accuracy", "detections")
         return (
-            "No sequence was given with `--validate`: the effect on tracks was not measured, only "
-            "the features were compared.\n"
+            f"No sequence was given with `--validate`: the effect on {lacking} was not measured, "
+            f"only the {known} were compared.\n"
         )
     rows = []
     for row in data["validation"]:
         what = scores_text(row["before"], row["after"]) or "no ground truth"
         alike = "–" if row["agreement"] is None else f"{row['agreement']:.3f}"
         rows.append((row["name"], str(row["frames"]), what, alike))
-    bound = (
-        f"A score with truth may fall by {data['max_drop']:g}; without truth, tracks agree to "
-        f"{data['min_agreement']:g} or more.\n"
-    )
+    bound = f"A score with truth may fall by {data['max_drop']:g}"
+    if backbone:
+        bound += f"; without truth, tracks agree to {data['min_agreement']:g} or more"
+    bound += ".\n"
     head = ("sequence", "frames", "float → int8", "int8 tracks against float ones")
+    if not backbone:
+        head, rows = head[:3], [row[:3] for row in rows]
     return _table(head, rows) + "\n" + bound
 
 
 _SHOWN = ("AUC", "J", "F", "IDF1", "HOTA", "MOTA", "sMOTSA", "IDs")
+_SHOWN += ("AP50", "recall", "precision", "PCKh")
 
 
 def scores_text(before: Mapping[str, float], after: Mapping[str, float]) -> str:
@@ -247,7 +298,7 @@ def plot_drift(facts: Sequence[LayerFacts], title: str, path: Path) -> None:
         handles=[
             axes.barh(0, 0, color=_INT8, label="drift of an int8 layer's results"),
             axes.barh(0, 0, color=_FLOAT, label="drift behind a layer left in float"),
-            *axes.plot([], [], "o", color=_ALONE, ms=4, label="feature drop if int8 alone"),
+            *axes.plot([], [], "o", color=_ALONE, ms=4, label="what it costs if int8 alone"),
         ],
         loc="outside lower center",
         ncols=3,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
 from ..errors import CalibrationError
-from ..records import UInt8Array
+from ..records import Detections, IntArray, UInt8Array
+from ..runtime.boxes import box_areas, iou_matrix, nms, valid_rows
+from ..runtime.detectors.decoded import DetectorFacts
 from .layers import Layer
 from .probe import Float32, Probe, cosine
 from .quantisation import Means, correct_biases, insert_qdq
@@ -40,33 +44,197 @@ class Quantiser:
         return quantised
 
 
-class Judge:
+class Judge(ABC):
     """Compares variants with the float graph on frames that no range was taken from.
 
+    Attributes:
+        measure: What is compared, for messages.
+        flag: The option that bounds it.
+    """
+
+    measure: str
+    flag: str
+
+    @abstractmethod
+    def scores(self, variant: onnx.ModelProto) -> list[float]:
+        """How much of the float graph a variant keeps, 1 is all; the lowest of them is judged."""
+
+
+class FeatureJudge(Judge):
+    """Compares the features of a backbone.
+
     Args:
-        model: The float graph.
+        model: The float graph, whose first output is (1, rows, cols, C) unit features.
         images: (H, W, 3) uint8 each.
     """
 
-    def __init__(self, model: onnx.ModelProto, images: Sequence[UInt8Array]) -> None:
-        self._images = images
-        probe = Probe(model)
-        self._features: list[Float32] = [probe.features(image) for image in images]
+    measure, flag = "a feature cosine", "--min-cosine"
 
-    def cosines(self, variant: onnx.ModelProto) -> list[float]:
+    def __init__(self, model: onnx.ModelProto, images: Sequence[UInt8Array]) -> None:
+        self._images, self._name = images, model.graph.output[0].name
+        self._features = self._run(model)
+
+    def scores(self, variant: onnx.ModelProto) -> list[float]:
         """Mean feature cosine of every frame."""
-        probe = Probe(variant)
-        return [
-            cosine(features, probe.features(image))
-            for features, image in zip(self._features, self._images, strict=True)
-        ]
+        return [cosine(*pair) for pair in zip(self._features, self._run(variant), strict=True)]
+
+    def _run(self, model: onnx.ModelProto) -> list[Float32]:
+        probe = Probe(model)
+        return [np.asarray(probe.outputs(image)[self._name], np.float32) for image in self._images]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionAgreement:
+    """What a variant finds beside what the float detector finds, over all held-out frames.
+
+    Every object that either finds counts with its score.  A pair of boxes counts with the lower
+    score times how well the two lie over one another, out of the higher score; an object that one
+    alone finds counts for nothing out of its score.
+
+    Attributes:
+        agreement: Those sums divided, 0 to 1; 1: the same objects, boxes, scores and joints.
+        objects: That the float detector reports.
+        lost: Of them, those that the variant does not find.
+        added: That the variant alone reports.
+        iou: Mean of the pairs' boxes.
+        score: Mean difference of the pairs' scores, variant less float.
+    """
+
+    agreement: float
+    objects: int
+    lost: int
+    added: int
+    iou: float
+    score: float
+
+
+class DetectionJudge(Judge):
+    """Compares the detections of a detector.
+
+    Args:
+        model: The float graph, as `runtime.detectors.decoded` says.
+        images: (H, W, 3) uint8 each.
+        facts: Of the detector.
+
+    Raises:
+        CalibrationError: The float detector finds nothing, so that there is nothing to compare.
+    """
+
+    measure, flag = "an agreement of detections", "--min-agreement"
+
+    def __init__(
+        self, model: onnx.ModelProto, images: Sequence[UInt8Array], facts: DetectorFacts
+    ) -> None:
+        self._images, self._facts = images, facts
+        self._expected = self._run(model)
+        if not any((seen.scores >= facts.confidence).any() for seen in self._expected):
+            raise CalibrationError(
+                f"--frames: the float detector finds nothing in the {len(images)} held-out frames, "
+                "so that int8 cannot be judged: give footage that shows what it detects"
+            )
+
+    def scores(self, variant: onnx.ModelProto) -> list[float]:
+        """One number of all frames, since few objects are in each."""
+        return [self.compare(variant).agreement]
+
+    def compare(self, variant: onnx.ModelProto) -> DetectionAgreement:
+        """All that is known of a variant's detections."""
+        least = self._facts.confidence
+        kept = of = 0.0
+        ious: list[float] = []
+        differences: list[float] = []
+        objects = lost = added = 0
+        for one, other in zip(self._expected, self._run(variant), strict=True):
+            pairs, alone = _paired(one, other)
+            for row, column, iou in pairs:
+                scores = float(one.scores[row]), float(other.scores[column])
+                if max(scores) >= least:
+                    objects += scores[0] >= least
+                    kept += min(scores) * iou * _joints_alike(one, other, row, column)
+                    of += max(scores)
+                    ious.append(iou)
+                    differences.append(scores[1] - scores[0])
+            for seen, rows in zip((one, other), alone, strict=True):
+                single = seen.scores[rows]
+                single = single[single >= least]
+                of += float(single.sum())
+                lost += len(single) if seen is one else 0
+                added += len(single) if seen is other else 0
+        return DetectionAgreement(
+            kept / of if of else 1.0,
+            objects + lost,
+            lost,
+            added,
+            float(np.mean(ious)) if ious else 0.0,
+            float(np.mean(differences)) if differences else 0.0,
+        )
+
+    def _run(self, model: onnx.ModelProto) -> list[Detections]:
+        """Down to half the detector's threshold: what falls just below it is still the same."""
+        probe, facts, found = Probe(model), self._facts, []
+        for image in self._images:
+            seen = probe.outputs(image)
+            scores = facts.probability(seen["scores"])
+            good = np.isfinite(scores) & (scores >= facts.confidence / 2) & (seen["scores"] > 0)
+            rows = np.flatnonzero(good & valid_rows(seen["boxes"]))
+            boxes, classes = seen["boxes"][rows], seen["classes"][rows]
+            rows = rows[nms(boxes, scores[rows], facts.nms_limit, classes)]
+            joints = seen["keypoints"][rows] if "keypoints" in seen else None
+            found.append(
+                Detections(
+                    seen["boxes"][rows],
+                    np.asarray(scores[rows], np.float32),
+                    seen["classes"][rows],
+                    keypoints=joints,
+                )
+            )
+        return found
+
+
+_SAME = 0.5
+"""Least IoU of two boxes of one object."""
+
+_JOINT_SIZE = 0.1
+"""Distance of a joint at which exp(-1/2) of it agrees, in square roots of the box's area; COCO's
+object keypoint similarity takes 0.05 for eyes to 0.21 for hips."""
+
+
+def _paired(
+    one: Detections, other: Detections
+) -> tuple[list[tuple[int, int, float]], tuple[IntArray, IntArray]]:
+    """Rows of both that are one object with their IoU, the best of `one` first; and other rows."""
+    overlap = iou_matrix(one.boxes_xyxy, other.boxes_xyxy)
+    overlap = np.where(one.classes[:, None] == other.classes[None], overlap, 0.0)
+    pairs: list[tuple[int, int, float]] = []
+    for row in range(len(one)):
+        column = int(overlap[row].argmax()) if len(other) else -1
+        if column >= 0 and overlap[row, column] >= _SAME:
+            pairs.append((row, column, float(overlap[row, column])))
+            overlap[:, column] = 0.0
+    alone = [
+        np.setdiff1d(np.arange(len(seen)), [pair[side] for pair in pairs]).astype(np.int64)
+        for side, seen in enumerate((one, other))
+    ]
+    return pairs, (alone[0], alone[1])
+
+
+def _joints_alike(one: Detections, other: Detections, row: int, column: int) -> float:
+    """exp(-d² / (2 k² area)) of the joints of two people, weighed by `one`'s scores; or 1."""
+    if one.keypoints is None or other.keypoints is None:
+        return 1.0
+    joints, moved = one.keypoints[row], other.keypoints[column]
+    squared = np.square(joints[:, :2] - moved[:, :2]).sum(axis=1)
+    area = float(box_areas(one.boxes_xyxy[row : row + 1])[0])
+    alike = np.exp(-squared / (2 * _JOINT_SIZE**2 * area))
+    weights = np.maximum(joints[:, 2], 1e-6)
+    return float((alike * weights).sum() / weights.sum())
 
 
 def sensitivity_of(quantiser: Quantiser, judge: Judge, layer: Layer) -> float:
-    """Drop of the mean feature cosine when this layer alone is int8."""
+    """Drop of the judge's mean score when this layer alone is int8."""
     others = {other.name for other in quantiser.layers} - {layer.name}
-    cosines = judge.cosines(quantiser.variant(others))
-    return 1.0 - sum(cosines) / len(cosines)
+    scores = judge.scores(quantiser.variant(others))
+    return 1.0 - sum(scores) / len(scores)
 
 
 def float_layers(
@@ -75,9 +243,9 @@ def float_layers(
     sensitivities: Mapping[str, float],
     bound: float,
     forced: Collection[str] = (),
-    tick: Callable[[int, float], None] = lambda _kept, _cosine: None,
+    tick: Callable[[int, float], None] = lambda _kept, _score: None,
 ) -> tuple[str, ...]:
-    """The fewest layers in float with which every frame's feature cosine reaches the bound.
+    """The fewest layers in float with which every score of the judge reaches the bound.
 
     Layers are taken by how much they hurt alone; how many of them are needed is found by halving,
     which supposes that another float layer never makes things worse, and each one that turns out
@@ -87,9 +255,9 @@ def float_layers(
         quantiser: Makes the variants.
         judge: Says what they lost.
         sensitivities: Of every layer, by name.
-        bound: Lowest feature cosine that a frame may have.
+        bound: Lowest score.
         forced: Layers that stay in float anyway.
-        tick: Called after every trial with: layers in float, lowest cosine.
+        tick: Called after every trial with: layers in float, lowest score.
 
     Returns:
         Names, `forced` among them, in the order of the graph.
@@ -102,7 +270,7 @@ def float_layers(
 
     def reaches(chosen: Sequence[str]) -> bool:
         kept = {*forced, *chosen}
-        lowest = min(judge.cosines(quantiser.variant(kept)))
+        lowest = min(judge.scores(quantiser.variant(kept)))
         tick(len(kept), lowest)
         return lowest >= bound
 
@@ -119,13 +287,13 @@ def float_layers(
         if reaches(without):
             chosen = without
     if len(chosen) == len(free):
-        raise nothing_left(bound)
+        raise nothing_left(judge, bound)
     return tuple(layer.name for layer in quantiser.layers if layer.name in {*forced, *chosen})
 
 
-def nothing_left(bound: float) -> CalibrationError:
+def nothing_left(judge: Judge, bound: float) -> CalibrationError:
     """The error for a bound that leaves no layer to be int8."""
     return CalibrationError(
-        f"no layer can be int8 with a feature cosine of {bound:g} or more on every frame: "
-        "lower --min-cosine, or give more --frames"
+        f"no layer can be int8 with {judge.measure} of {bound:g} or more on held-out frames: lower "
+        f"{judge.flag}, or give more --frames"
     )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .console.steps import Progress
 
 
+_MIN_AGREEMENT = 0.85
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The allowed loss of the tracks; see the options of the same names."""
@@ -62,27 +65,31 @@ class Bounds:
     "--min-cosine",
     default=0.998,
     show_default=True,
-    help="Feature cosine that every held-out frame must reach; layers stay in float until it does.",
+    help="Feature cosine of a backbone that every held-out frame must reach; layers stay in float "
+    "until it does.",
 )
 @click.option(
     "--validate",
     multiple=True,
     metavar="[FORMAT:]PATH",
     help="Sequences to track with both bundles: a layout of `cli eval` (otb, davis, mot, mots, "
-    "posetrack), or a video from a camera that stands still; repeatable.",
+    "posetrack), or a video from a camera that stands still; of a detector, images with true boxes "
+    "(mot, coco, posetrack), on which its AP50 is measured; repeatable.",
 )
 @click.option("--validate-frames", type=click.IntRange(min=3), help="Frames to use of each.")
 @click.option(
     "--max-drop",
     default=0.01,
     show_default=True,
-    help="Largest fall of J, AUC, IDF1 or HOTA on a validated sequence.",
+    help="Largest fall of J, AUC, IDF1 or HOTA, or a detector's AP50 or PCKh, on a validated "
+    "sequence.",
 )
 @click.option(
     "--min-agreement",
-    default=0.85,
-    show_default=True,
-    help="Without truth: lowest IDF1 or mask IoU of the int8 tracks against the float ones.",
+    type=float,
+    help="Without truth: lowest IDF1 or mask IoU of the int8 tracks against the float ones; of a "
+    "detector, how far its detections agree with the float ones on held-out frames; layers stay in "
+    f"float until they do.  [default: {_MIN_AGREEMENT} of tracks, 0.9 of detections]",
 )
 @output_option("Folder of the int8 bundle.  [default: BUNDLE-int8]")
 @force_option
@@ -97,24 +104,26 @@ def command(
     validate: tuple[str, ...],
     validate_frames: int | None,
     max_drop: float,
-    min_agreement: float,
+    min_agreement: float | None,
     output: Path | None,
     force: bool,
     report_to: ReportOutput,
 ) -> None:
-    """Make the backbone of BUNDLE int8, and say what that costs.
+    """Make the backbone or the detector of BUNDLE int8, and say what that costs.
 
     Ranges come from real frames; layers that hurt too much stay in float. The new bundle holds a
-    report (report.md, report.json, drift.png), and is only written where the features, and the
-    tracks of --validate, stay within the bounds. An interrupted run continues where it stopped.
+    report (report.md, report.json, drift.png), and is only written where the features or
+    detections, and the tracks or scores of --validate, stay within the bounds. An interrupted run
+    continues where it stopped.
 
     \b
     Examples:
       cli calibrate bundles/imagenet-r18 --frames street.mp4
       cli calibrate bundles/efficientnet-lite0 --frames 'clips/*/*.jpg' --validate davis:DAVIS \\
           --validate mot:MOT17/train --validate-frames 50
+      cli calibrate bundles/detectors/yolox-s --frames street.mp4 --validate coco:val.json
     """
-    bounds = Bounds(max_drop, min_agreement)
+    bounds = Bounds(max_drop, _MIN_AGREEMENT if min_agreement is None else min_agreement)
     try:
         from ..calibration.calibration import load_float_bundle
         from ..calibration.outcome import CalibrationRequest
@@ -124,16 +133,20 @@ def command(
             f"calibrating needs {error.name}, which is not installed: "
             "pip install 'unitrack-edge[calibrate]'"
         ) from error
-    from ..evaluation.runner.validation import validation_items
+    from ..evaluation.runner.validation import detection_items, validation_items
     from ..runtime.bundle.staging import check_replaceable
     from .console.steps import progress_bar
 
     output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
-    request = CalibrationRequest(bundle, frames, output, count, method, keep_float, min_cosine)
+    request = CalibrationRequest(
+        *(bundle, frames, output, count, method, keep_float, min_cosine),
+        **({} if min_agreement is None else {"min_agreement": min_agreement}),
+    )
     check_replaceable(output, CalibrationError, force=force)
     check_plotting()
     loaded, model = load_float_bundle(bundle)
-    items = validation_items(validate, validate_frames)
+    items_of = detection_items if loaded.spec.kind == "detector" else validation_items
+    items = items_of(validate, validate_frames)
     with progress_bar(lambda: "run the same command again to continue") as progress:
         result, comparisons, data = _run(request, loaded, model, items, bounds, progress)
     report_to.show(_report(request, result, comparisons, data))
@@ -148,7 +161,7 @@ def _run(
     progress: Progress,
 ) -> tuple[Calibration, list[Comparison], dict[str, Any]]:
     from ..calibration.calibration import calibrate
-    from ..calibration.int8_bundle import write_int8_bundle
+    from ..calibration.int8_bundle import int8_graph, write_int8_bundle
     from ..calibration.report import quantization_facts, report_data
     from ..evaluation.runner.validation import compare_all
     from ..runtime.bundle.staging import move_into_place, partial_folder
@@ -160,15 +173,15 @@ def _run(
         written = write_int8_bundle(bundle, result, quantization_facts(request, result), folder)
 
         def tick(done: int, name: str) -> None:
-            progress(f"tracking {name}", done, len(items))
+            progress(f"comparing on {name}", done, len(items))
 
         work = saved.folder / "validation"
         comparisons = compare_all(items, bundle.path, folder, work, tick)
         check_bounds(comparisons, result, bounds, request.output)
-        int8_bytes = written.spec.graphs["backbone"].size_bytes
+        int8_bytes = int8_graph(written.spec).size_bytes
         rows = [comparison.to_json() for comparison in comparisons]
         data = report_data(request, bundle, result, int8_bytes, rows)
-        data |= {**asdict(bounds), "calibration_s": seconds}
+        data = {**asdict(bounds), "calibration_s": seconds, **data}
         _write_report(folder, data, result)
         move_into_place(folder, request.output)
     saved.discard()
@@ -178,7 +191,7 @@ def _run(
 def check_bounds(
     comparisons: list[Comparison], result: Calibration, bounds: Bounds, output: Path
 ) -> None:
-    """Refuse an int8 bundle whose tracks lost too much.
+    """Refuse an int8 bundle whose tracks or detections lost too much.
 
     Raises:
         CalibrationError: Names the sequence, the loss and the three layers that hurt most.
@@ -205,8 +218,11 @@ def _write_report(folder: Path, data: dict[str, Any], result: Calibration) -> No
     text, plain, plot = (folder / name for name in REPORT_FILES)
     write_atomic(text, report_text(data).encode(errors="replace"))
     write_json_atomic(plain, data)
-    lowest = data["cosine"]["lowest"]
-    plot_drift(result.facts, f"{data['backbone']}, int8: feature cosine {lowest:.4f}", plot)
+    if result.detections is None:
+        kept = f"feature cosine {min(result.scores):.4f}"
+    else:
+        kept = f"agreement of detections {result.detections.agreement:.4f}"
+    plot_drift(result.facts, f"{data[data['kind']]}, int8: {kept}", plot)
 
 
 def _report(
@@ -218,17 +234,26 @@ def _report(
     from ..calibration.report import report_text, scores_text
 
     size, latency = data["size_bytes"], data["cpu_latency_ms"]
+    frames = data["frames"]
+    if result.detections is None:
+        kept = f"features: cosine {min(result.scores):.4f} on the worst of {frames['held_out']}"
+    else:
+        seen = result.detections
+        kept = (
+            f"detections: agreement {seen.agreement:.4f}, {seen.lost} of {seen.objects} objects "
+            f"lost and {seen.added} added in {frames['held_out']}"
+        )
     heading = [
-        f"features: cosine {data['cosine']['lowest']:.4f} on the worst of {len(result.cosines)} "
-        f"held-out frames, {data['frames']['used']} frames used",
+        f"{kept} held-out frames, {frames['used']} frames used",
         f"in float: {', '.join(data['float_layers'])}",
-        f"backbone: {size['float'] / 1e6:.2f} → {size['int8'] / 1e6:.2f} MB "
+        f"{data['kind']}: {size['float'] / 1e6:.2f} → {size['int8'] / 1e6:.2f} MB "
         f"({size['int8'] / size['float']:.0%}), {latency['float']:.0f} → {latency['int8']:.0f} ms "
         "on this CPU, which does not compute in int8: measure on the device",
     ]
-    notes = list(data["frames"]["notes"])
+    notes = list(frames["notes"])
     if not comparisons:
-        notes.append("without --validate, the effect on tracks was not measured")
+        lacking = "tracks" if result.detections is None else "accuracy"
+        notes.append(f"without --validate, the effect on {lacking} was not measured")
     rows = [
         (
             row.name,

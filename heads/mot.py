@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
+from ..records import BoolArray, Detections, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.tracklets import ObjectFeatures, Tracklet, points_of
 from .config import MotConfig
-from .tracked import TrackedHead
+from .tracked import Shown, TrackedHead
 
 if TYPE_CHECKING:
     from .association.look_memory import Look
@@ -84,46 +84,40 @@ class MotHead(TrackedHead[MotConfig]):
         present = inside_y[:, :, None] & inside_x[:, None, :]
         return ObjectFeatures(points, present.reshape(len(looks), -1).astype(np.float32))
 
-    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        missed = self._coasting(frame.size_hw)
+    def _shown(
+        self,
+        frame: Frame,
+        tracklets: Sequence[Tracklet],
+        seen: Detections,
+        missed: Sequence[Tracklet],
+    ) -> Shown:
+        """See the base class; of objects, the boxes of the motion filters are all that is kept."""
+        every = (*tracklets, *missed)
+        boxes = np.array([t.box for t in every], np.float32).reshape(-1, 4)
         rows = np.array([t.detection for t in tracklets], np.int64)
-        predicted = np.arange(len(tracklets) + len(missed)) >= len(tracklets) if missed else None
-        ids = np.array([t.id for t in (*tracklets, *missed)], np.int64)
         scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
-        classes = np.array([t.class_id for t in (*tracklets, *missed)], np.int64)
-        boxes = np.array([t.box for t in (*tracklets, *missed)], np.float32).reshape(-1, 4)
-        return self._reported(frame, ids, boxes, scores, classes, predicted)
+        classes = np.array([t.class_id for t in every], np.int64)
+        count, valid = len(tracklets), valid_rows(boxes)
+        if not valid.all():
+            count = int(valid[:count].sum())
+            every = tuple(t for t, good in zip(every, valid, strict=True) if good)
+            boxes, scores, classes = boxes[valid], scores[valid], classes[valid]
+        return Shown(frame, every, count, Detections(boxes, scores, classes), boxes)
 
-    def _moved(
-        self,
-        frame: Frame,
-        ids: IntArray,
-        found: Detections,
-        before: FloatArray,  # noqa: ARG002
-        now: FloatArray,
-    ) -> Tracks:
-        return self._reported(frame, ids, now, found.scores, found.classes, None)
-
-    def _reported(
-        self,
-        frame: Frame,
-        ids: IntArray,
-        boxes: FloatArray,
-        scores: FloatArray,
-        classes: IntArray,
-        predicted: BoolArray | None,
+    def _report(
+        self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
         """The rows of boxes that are large enough and, of people, upright."""
-        valid = valid_rows(boxes)
+        boxes, scores, classes = found.boxes_xyxy, found.scores, found.classes
         large = box_areas(boxes) > self._config.min_area
         size = boxes[:, 2:] - boxes[:, :2]
         # What people's boxes look like says nothing of other classes.
         wide = size[:, 0] > (self._config.max_aspect or np.inf) * size[:, 1]
         upright = ~(wide & np.isin(classes, self._people))
-        wanted = valid & large & upright
+        wanted = large & upright
         if not wanted.all():
-            self._count_dropped("min_area", large | ~valid)
-            self._count_dropped("max_aspect", upright | ~large | ~valid)
+            self._count_dropped("min_area", large)
+            self._count_dropped("max_aspect", upright | ~large)
         rows = Detections(
             *(boxes[wanted], scores[wanted], classes[wanted]), class_names=self._class_names
         )
@@ -138,14 +132,6 @@ class MotHead(TrackedHead[MotConfig]):
             "max_aspect": f"boxes not reported: people wider than --mot-max-aspect "
             f"{config.max_aspect:g}",
         }
-
-    def _coasting(self, size_hw: tuple[int, int]) -> list[Tracklet]:
-        """Missed tracklets that are reported all the same.
-
-        Only those wholly in the image: an object at its border is likelier to leave.
-        """
-        coasting = [] if self._fused is None else self._fused.coasting
-        return [t for t in coasting if t.box[0] > 0 and t.box[2] < size_hw[1]]
 
 
 def _centres_inside(ends: npt.NDArray[np.float32], bins: int) -> BoolArray:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from ..errors import DetectionError
@@ -15,9 +14,9 @@ from ..runtime.boxes import mask_boxes, nms, valid_rows
 from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.mask_points import describe_looks, describe_masks, masks_on_tile
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.tracklets import ObjectFeatures
 from .config import MotsConfig
-from .tracked import TrackedHead, matched
+from .tracked import TrackedHead
 
 if TYPE_CHECKING:
     from .association.look_memory import Look
@@ -40,7 +39,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         return {"gate": False, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True, "start_overlap": 1.0}
+        return {"confirm_at_once": True, "start_overlap": 1.0, "coast_s": 0.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if not len(seen):
@@ -82,18 +81,13 @@ class MotsHead(TrackedHead[MotsConfig]):
         """See the base class."""
         return describe_looks(self._graphs, features, looks, places, self._config.max_area)
 
-    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        ids, found = matched(tracklets, seen)
+    def _report(
+        self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
+    ) -> Tracks:
+        """Tracks whose masks are disjoint."""
         if found.masks is None:
             return Tracks(frame.index, np.zeros(0, np.int64))
-        # `matched` has copied the masks, and `_usable` has made the boxes theirs.
-        return self._apart(frame, ids, found, found.masks, found.boxes_xyxy)
-
-    def _apart(
-        self, frame: Frame, ids: IntArray, found: Detections, masks: BoolArray, boxes: FloatArray
-    ) -> Tracks:
-        """Tracks of masks, which become disjoint in place, and of their tight boxes."""
-        boxes = make_disjoint(masks, boxes, found.scores)
+        masks, boxes = disjoint_masks(found.masks, found.scores)
         left = valid_rows(boxes)
         self._count_dropped("hidden", left)
         # All of them are a view: a copy is megabytes.
@@ -105,16 +99,8 @@ class MotsHead(TrackedHead[MotsConfig]):
             masks[rows],
             class_names=found.class_names,
         )
-        return Tracks(frame.index, ids[rows], shown)
-
-    def _moved(
-        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
-    ) -> Tracks:
-        if found.masks is None:
-            return Tracks(frame.index, ids[:0])
-        moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
-        masks = np.array(moved, np.bool_).reshape(-1, *frame.size_hw)
-        return self._apart(frame, ids, found, masks, mask_boxes(masks))
+        carried = None if predicted is None else predicted[rows]
+        return Tracks(frame.index, ids[rows], shown, predicted=carried)
 
     def _drop_reasons(self) -> dict[str, str]:
         limit = self._config.overlap_removal
@@ -127,45 +113,25 @@ class MotsHead(TrackedHead[MotsConfig]):
         }
 
 
-def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArray:
-    """A mask that moves and grows with a box.
-
-    Args:
-        mask: (H, W) bool.
-        before: (4,) the box it is in, in its pixels: left, top, right, bottom.
-        now: (4,) where that goes.
-
-    Returns:
-        (H, W) bool; what leaves the image is cut off.
-    """
-    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
-    # Centres of pixels, which OpenCV counts from, lie half a pixel within them.
-    shift = now[:2] - before[:2] * scale + (scale - 1) / 2
-    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
-    size_wh = mask.shape[1], mask.shape[0]
-    moved = cv2.warpAffine(mask.astype(np.uint8), matrix, size_wh, flags=cv2.INTER_NEAREST)
-    return np.asarray(moved > 0, np.bool_)
-
-
-def make_disjoint(masks: BoolArray, boxes_xyxy: FloatArray, scores: FloatArray) -> FloatArray:
+def disjoint_masks(masks: BoolArray, scores: FloatArray) -> tuple[BoolArray, FloatArray]:
     """Give every pixel to one mask: that of the highest score, or else of the first row.
 
     Args:
-        masks: (N, H, W) bool, changed in place.
-        boxes_xyxy: (N, 4) their tight boxes in pixels; all zero where a mask is empty.
+        masks: (N, H, W) bool; left as it is.
         scores: (N,).
 
     Returns:
-        (N, 4) float32, the tight boxes of what is left.
+        (N, H, W) bool, disjoint, `masks` itself where they are; and (N, 4) float32 their tight
+        boxes, all zero where nothing is left.
     """
-    boxes = boxes_xyxy.copy()
+    apart, boxes = masks, mask_boxes(masks)
     taken = np.zeros(masks.shape[1:], np.bool_)
     for row in np.argsort(-scores.astype(np.float64), kind="stable"):
-        left, top, right, bottom = boxes_xyxy[row].astype(np.int64)
-        mask = masks[row, top:bottom, left:right]
-        others = taken[top:bottom, left:right]
-        if (mask & others).any():
-            mask &= ~others
-            boxes[row] = mask_boxes(masks[row : row + 1])[0]
-        others |= mask
-    return boxes
+        left, top, right, bottom = boxes[row].astype(np.int64)
+        inside = slice(top, bottom), slice(left, right)
+        if (masks[row][inside] & taken[inside]).any():
+            apart = masks.copy() if apart is masks else apart
+            apart[row][inside] &= ~taken[inside]
+            boxes[row] = mask_boxes(apart[row : row + 1])[0]
+        taken[inside] |= apart[row][inside]
+    return apart, boxes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.mask_points import describe_grid, describe_looks
 from .association.skeleton import pose_mask
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.tracklets import ObjectFeatures
 from .config import PosetrackConfig
-from .tracked import TrackedHead, matched, moved_points
+from .tracked import TrackedHead
 
 if TYPE_CHECKING:
     from .association.look_memory import Look
@@ -36,7 +35,7 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         return {"gate": False, "position_only": True, "confirm_at_once": True}
 
     def _own_fused_numbers(self) -> dict[str, Any]:
-        return {"confirm_at_once": True, "start_overlap": 1.0}
+        return {"confirm_at_once": True, "start_overlap": 1.0, "coast_s": 0.0}
 
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         if len(seen) and seen.keypoints is None:
@@ -70,26 +69,10 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
         """See the base class."""
         return describe_looks(self._graphs, features, looks, places, self._config.max_area)
 
-    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        return Tracks(frame.index, *matched(tracklets, seen))
-
-    def _moved(
-        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
+    def _report(
+        self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
-        boxes, joints = found.boxes_xyxy.copy(), None
-        if found.keypoints is not None:
-            joints = found.keypoints.copy()
-        for row, ends in enumerate(zip(before, now, strict=True)):
-            boxes[row] = moved_points(boxes[row].reshape(2, 2), *ends).ravel()
-            if joints is not None:
-                joints[row, :, :2] = moved_points(joints[row, :, :2], *ends)
-        valid = valid_rows(boxes)
-        moved = replace(found[valid], boxes_xyxy=boxes[valid])
-        return Tracks(
-            frame.index,
-            ids[valid],
-            replace(moved, masks=None, keypoints=None if joints is None else joints[valid]),
-        )
+        return Tracks(frame.index, ids, found, predicted=predicted)
 
 
 def poses_on_grid(

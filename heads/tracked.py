@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +25,7 @@ from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
-from .association.kalman import boxes_of, moved_boxes
+from .association.kalman import moved_boxes
 from .association.tracklets import ObjectFeatures, Tracklet
 from .config import TrackedConfig
 
@@ -34,6 +35,30 @@ if TYPE_CHECKING:
     from .association.matching import Associator
 
 Config = TypeVar("Config", bound=TrackedConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The objects of the last frame with detections, which motion can carry on.
+
+    Attributes:
+        frame: That frame.
+        tracklets: N of them: those that were matched, then those that were missed and are reported.
+        matched: How many were matched.
+        found: (N,) objects as the detector last saw them.
+        boxes: (N, 4) float32 boxes of the motion filters at that time, in source pixels.
+    """
+
+    frame: Frame
+    tracklets: Sequence[Tracklet]
+    matched: int
+    found: Detections
+    boxes: FloatArray
+
+    @property
+    def ids(self) -> IntArray:
+        """(N,)."""
+        return np.array([t.id for t in self.tracklets], np.int64)
 
 
 class TrackedHead(Head, Generic[Config]):
@@ -56,7 +81,7 @@ class TrackedHead(Head, Generic[Config]):
         self._class_names: Sequence[str] | None = None
         self._people: tuple[int, ...] = ()
         self._fps = fps
-        self._last: tuple[Frame, Sequence[Tracklet], Detections] | None = None
+        self._last: Shown | None = None
         self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
         self._looks = False
@@ -190,23 +215,55 @@ class TrackedHead(Head, Generic[Config]):
             weak = left & (seen.scores < (self._config.start_confidence or 0.0))
             self._count_dropped("start", ~weak)
             self._count_dropped("unmatched", ~left | weak)
-        self._last = frame, tracklets, seen
-        return self._report(frame, tracklets, seen)
+        self._last = shown = self._shown(frame, tracklets, seen, self._missed(frame.size_hw))
+        ids, found, first = shown.ids, shown.found, shown.matched
+        if first == len(found):
+            return self._report(frame, ids, found, None)
+        now = np.array([t.box for t in shown.tracklets[first:]], np.float32)
+        moved, kept = carried(found[first:], shown.boxes[first:], now)
+        ids = np.concatenate([ids[:first], ids[first:][kept]])
+        predicted = np.arange(len(ids)) >= first
+        return self._report(frame, ids, joined(found[:first], moved), predicted)
 
     def predict(self, frame: Frame) -> Tracks:
         """The tracks of the last frame with detections, where their motion takes them."""
-        if self._last is None:
+        last = self._last
+        if last is None:
             return super().predict(frame)
-        last, tracklets, seen = self._last
-        elapsed = float(frame.index - last.index)
-        if self._fused is not None and frame.time_s > last.time_s:
-            elapsed = (frame.time_s - last.time_s) * self._fps
-        filters = [t.filter for t in tracklets]
-        before, now = boxes_of(filters), moved_boxes(filters, elapsed)
-        shown = valid_rows(clip_boxes(now, frame.size_hw))
-        ids, found = matched(tracklets, seen)
-        tracks = self._moved(frame, ids[shown], found[shown], before[shown], now[shown])
-        return replace(tracks, predicted=np.ones(len(tracks), np.bool_))
+        elapsed = float(frame.index - last.frame.index)
+        if self._fused is not None and frame.time_s > last.frame.time_s:
+            elapsed = (frame.time_s - last.frame.time_s) * self._fps
+        now = moved_boxes([t.filter for t in last.tracklets], elapsed)
+        inside = valid_rows(clip_boxes(now, frame.size_hw))
+        moved, kept = carried(last.found[inside], last.boxes[inside], now[inside])
+        return self._report(frame, last.ids[inside][kept], moved, np.ones(len(moved), np.bool_))
+
+    def _missed(self, size_hw: tuple[int, int]) -> list[Tracklet]:
+        """Tracklets without a match in this frame that are reported all the same.
+
+        Only those wholly in the image: an object at its border is likelier to leave.
+        """
+        coasting = [] if self._fused is None else self._fused.coasting
+        return [t for t in coasting if t.box[0] > 0 and t.box[2] < size_hw[1]]
+
+    def _shown(
+        self,
+        frame: Frame,
+        tracklets: Sequence[Tracklet],
+        seen: Detections,
+        missed: Sequence[Tracklet],
+    ) -> Shown:
+        """The objects of a frame; those missed are as they were seen last."""
+        found, count = matched(tracklets, seen), len(tracklets)
+        boxes = np.array([t.box for t in tracklets], np.float32).reshape(-1, 4)
+        last = self._last
+        if last is not None and missed:
+            places = {t.id: row for row, t in enumerate(last.tracklets)}
+            missed = [t for t in missed if t.id in places]
+            rows = np.array([places[t.id] for t in missed], np.int64)
+            boxes = np.concatenate([boxes, last.boxes[rows]])
+            found, tracklets = joined(found, last.found[rows]), (*tracklets, *missed)
+        return Shown(frame, tracklets, count, found, boxes)
 
     def dropped(self) -> dict[str, int]:
         """How many detections and boxes are in no result, by reason."""
@@ -285,45 +342,104 @@ class TrackedHead(Head, Generic[Config]):
         """
 
     @abstractmethod
-    def _moved(
-        self, frame: Frame, ids: IntArray, found: Detections, before: FloatArray, now: FloatArray
+    def _report(
+        self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
-        """Tracks some frames after their last detections.
+        """What is reported of N objects.
 
         Args:
-            frame: The later one.
-            ids: (N,).
-            found: (N,) the last detections.
-            before: (N, 4) float32 boxes of the motion filters then, in source pixels.
-            now: (N, 4) where they are now, partly in the image.
+            frame: Where they are.
+            ids: (N,), of those that were matched oldest first.
+            found: (N,).
+            predicted: (N,) bool: put there by motion; None: none is.
         """
 
-    @abstractmethod
-    def _report(self, frame: Frame, tracklets: Sequence[Tracklet], seen: Detections) -> Tracks:
-        """The matched tracklets, oldest first; each has its row of what was seen."""
 
-
-def matched(tracklets: Sequence[Tracklet], seen: Detections) -> tuple[IntArray, Detections]:
-    """Ids (N,) int64 of matched tracklets, and the N objects that they were matched to.
-
-    The objects are of the tracklets' classes.
-    """
-    ids = np.array([t.id for t in tracklets], np.int64)
+def matched(tracklets: Sequence[Tracklet], seen: Detections) -> Detections:
+    """The N objects that tracklets were matched to, of the tracklets' classes."""
     found = seen[np.array([t.detection for t in tracklets], np.int64)]
     classes = np.array([t.class_id for t in tracklets], np.int64)
-    return ids, found if (classes == found.classes).all() else replace(found, classes=classes)
+    return found if (classes == found.classes).all() else replace(found, classes=classes)
 
 
-_SINGULAR = {"detections": "detection", "boxes": "box", "masks": "mask"}
+def joined(one: Detections, other: Detections) -> Detections:
+    """The rows of both, which are of one kind."""
+    if not (len(one) and len(other)):
+        return one if len(one) else other
+    masks = joints = None
+    if one.masks is not None and other.masks is not None:
+        masks = np.concatenate([one.masks, other.masks])
+    if one.keypoints is not None and other.keypoints is not None:
+        joints = np.concatenate([one.keypoints, other.keypoints])
+    return Detections(
+        np.concatenate([one.boxes_xyxy, other.boxes_xyxy]),
+        np.concatenate([one.scores, other.scores]),
+        np.concatenate([one.classes, other.classes]),
+        masks,
+        joints,
+        one.class_names,
+    )
+
+
+def carried(found: Detections, before: FloatArray, now: FloatArray) -> tuple[Detections, BoolArray]:
+    """Objects that move and grow with boxes.
+
+    Args:
+        found: N objects.
+        before: (N, 4) float32 the boxes they are in: left, top, right, bottom.
+        now: (N, 4) where those go.
+
+    Returns:
+        Those that still have a box, and which those are, (N,) bool.
+    """
+    kept = valid_rows(before) & valid_rows(now)
+    found, before, now = found[kept], before[kept], now[kept]
+    boxes = moved_points(found.boxes_xyxy.reshape(-1, 2, 2), before, now).reshape(-1, 4)
+    valid = valid_rows(boxes)
+    if not valid.all():
+        kept[kept] = valid
+        found, boxes, before, now = found[valid], boxes[valid], before[valid], now[valid]
+    joints = masks = None
+    if found.keypoints is not None:
+        joints = found.keypoints.copy()
+        joints[..., :2] = moved_points(joints[..., :2], before, now)
+    if found.masks is not None:
+        moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
+        masks = np.array(moved, np.bool_).reshape(found.masks.shape)
+    return replace(found, boxes_xyxy=boxes, masks=masks, keypoints=joints), kept
 
 
 def moved_points(points_xy: FloatArray, before: FloatArray, now: FloatArray) -> FloatArray:
-    """Points that move and grow with a box.
+    """Points that move and grow with boxes.
 
     Args:
-        points_xy: (…, 2) x, y.
-        before: (4,) the box they are in: left, top, right, bottom.
-        now: (4,) where it goes.
+        points_xy: (N, P, 2) x, y.
+        before: (N, 4) the boxes they are in: left, top, right, bottom.
+        now: (N, 4) where those go.
+    """
+    scale = (now[:, 2:] - now[:, :2]) / (before[:, 2:] - before[:, :2])
+    offsets = (points_xy - before[:, None, :2]) * scale[:, None]
+    return np.asarray(offsets + now[:, None, :2], np.float32)
+
+
+def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArray:
+    """A mask that moves and grows with a box.
+
+    Args:
+        mask: (H, W) bool.
+        before: (4,) the box it is in, in its pixels: left, top, right, bottom.
+        now: (4,) where that goes.
+
+    Returns:
+        (H, W) bool; what leaves the image is cut off.
     """
     scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
-    return np.asarray((points_xy - before[:2]) * scale + now[:2], np.float32)
+    # Centres of pixels, which OpenCV counts from, lie half a pixel within them.
+    shift = now[:2] - before[:2] * scale + (scale - 1) / 2
+    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
+    size_wh = mask.shape[1], mask.shape[0]
+    moved = cv2.warpAffine(mask.astype(np.uint8), matrix, size_wh, flags=cv2.INTER_NEAREST)
+    return np.asarray(moved > 0, np.bool_)
+
+
+_SINGULAR = {"detections": "detection", "boxes": "box", "masks": "mask"}

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import RequestError, UnitrackError
+from ...errors import DetectionError, RequestError, UnitrackError
 from ...heads.config import MotConfig
+from ...runtime.bundle.bundle import Bundle
 from ...runtime.formats.detections import find_format
 from ...runtime.formats.mot import read_mot_results
 from ...runtime.sources.open import open_source
@@ -16,9 +17,11 @@ from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackCon
 from ...tracking.registry import TASKS
 from ...tracking.session import track
 from ..datasets.base import Sequence, check_trackable, first_frames
+from ..datasets.detection import DETECTION_FORMATS
 from ..datasets.mot import is_challenge_folder
 from ..datasets.registry import FORMATS
 from ..metrics.agreement import agreement, box_agreement
+from .detection import DetectorChoice, measure
 from .jobs import SequenceJob, SequenceRecord, run_job
 
 BOUNDED = {
@@ -27,8 +30,9 @@ BOUNDED = {
     "mot": ("IDF1", "HOTA"),
     "mots": ("IDF1", "HOTA"),
     "posetrack": ("IDF1", "HOTA"),
+    "detect": ("AP50", "PCKh"),
 }
-"""The scores that may not fall, by format."""
+"""The scores that may not fall, by format; `detect`: of a detector alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Comparison:
 
     Attributes:
         name: Of the sequence.
-        format: A key of `datasets.registry.FORMATS`, or `video`.
+        format: A key of `datasets.registry.FORMATS`, `video`, or `detect`.
         frames: How many were tracked.
         before: Scores of the reference; empty where there is no truth.
         after: Scores of the other bundle, under the same names.
@@ -228,6 +232,51 @@ def _track_video(
     return output, report.data
 
 
+def detection_items(texts: tuple[str, ...], max_frames: int | None) -> list[ValidationItem]:
+    """What `--validate` names, of a detector: sequences with true boxes.
+
+    Args:
+        texts: `[FORMAT:]PATH` each, in a layout of `cli eval --task detect`.
+        max_frames: First frames of every sequence; None: all.
+
+    Raises:
+        UnitrackError: Nothing there, or no truth.
+    """
+    items = []
+    for text in texts:
+        name, colon, rest = text.partition(":")
+        if not colon or name not in DETECTION_FORMATS:
+            name, rest = "coco" if text.endswith(".json") else "mot", text
+        for sequence in DETECTION_FORMATS[name].read(Path(rest), None):
+            if sequence.truth is None or not sequence.images:
+                lacking = "images" if sequence.truth is not None else "true boxes"
+                known = ", ".join(f"{one}:PATH" for one in DETECTION_FORMATS)
+                raise DetectionError(
+                    f"--validate {text}: {sequence.name} has no {lacking} to measure a detector "
+                    f"with: give {known}"
+                )
+            items.append(ValidationItem(name, sequence.name, first_frames(sequence, max_frames)))
+    return items
+
+
+def compare_detectors(item: ValidationItem, reference: Path, other: Path) -> Comparison:
+    """Measure the detectors of two bundles on one sequence with true boxes.
+
+    Raises:
+        UnitrackError: A detector fails, or an image cannot be read.
+    """
+    if item.sequence is None:
+        raise RequestError(f"{item.name}: a detector is compared on true boxes")
+    objects = DETECTION_FORMATS[item.format].objects(item.sequence)
+    before, after = (
+        measure(DetectorChoice(DetectorConfig(str(bundle))), objects).values()
+        for bundle in (reference, other)
+    )
+    names = [name for name in ("AP50", "recall", "precision", "PCKh") if before[name] is not None]
+    scores = [{name: float(side[name] or 0) for name in names} for side in (before, after)]
+    return Comparison(item.name, "detect", len(objects), scores[0], scores[1], None)
+
+
 Tick = Callable[[int, str], None]
 """Called with the number of sequences that are done, and the name of the next."""
 
@@ -235,10 +284,17 @@ Tick = Callable[[int, str], None]
 def compare_all(
     items: list[ValidationItem], reference: Path, other: Path, work: Path, tick: Tick
 ) -> list[Comparison]:
-    """Compare on every sequence, one after the other; see `compare_bundles`."""
+    """Compare on every sequence, one after the other; see `compare_bundles`.
+
+    Bundles of detectors: see `compare_detectors`.
+    """
+    detectors = Bundle.load(reference).spec.kind == "detector"
     comparisons = []
     for number, item in enumerate(items):
         tick(number, item.name)
-        comparisons.append(compare_bundles(item, reference, other, work))
+        if detectors:
+            comparisons.append(compare_detectors(item, reference, other))
+        else:
+            comparisons.append(compare_bundles(item, reference, other, work))
     tick(len(items), "")
     return comparisons

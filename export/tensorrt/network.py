@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import BuildError
 from ...runtime.bundle.spec import GraphSpec
 from ...runtime.inference.tensorrt.library import TensorrtLibrary
-from ...runtime.inference.tensorrt.precision import PROMISED
+from ...runtime.inference.tensorrt.precision import promised_type
 
 if TYPE_CHECKING:
     import tensorrt
@@ -73,8 +73,7 @@ def check_precision(
     trt = library.trt
     types = {trt.float32: "float32", trt.float16: "float16", trt.int8: "int8"}
     quantised = _dequantised_tensors(trt, network)
-    # Only the backbone of a calibrated bundle is int8; its other graphs promise nothing.
-    promised = PROMISED[precision] if precision != "int8" or graph.name == "backbone" else "float32"
+    promised = promised_type(graph, precision)
     found: Counter[str] = Counter()
     for layer in _products(trt, network):
         inputs = [layer.get_input(i) for i in range(min(2, layer.num_inputs))]

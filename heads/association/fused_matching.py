@@ -87,7 +87,8 @@ class FusedConfig:
         confirm_at_once: Whether new tracklets count without a second match.
         duplicate_limit: A tracked and a lost tracklet nearer than this (1 - IoU) are one.
         buffer_s: How long a lost tracklet is remembered, in seconds.
-        coast_s: How long a lost tracklet is still given as `coasting`, in seconds.
+        coast_s: How long a lost tracklet is still given as `coasting`, in seconds. Where frames in
+            between had no detections, one miss is bridged however long these frames lasted.
         memory: Features a tracklet.
         memory_interval_s: Time between two of them, in seconds.
         clear_overlap: A tracklet seen in the last frame and a detection of at least this IoU are
@@ -190,6 +191,7 @@ class FusedAssociator:
         """
         c = self._config
         first = self._frame is None
+        sparse = self._frame is not None and frame_index - self._frame > 1
         self._advance(frame_index, time_s)
         self._boxes = xyxy_to_xyah(detections.boxes_xyxy)
         # Of a crowd, few pairs can be at all, and the others are not looked at.
@@ -220,18 +222,18 @@ class FusedAssociator:
         for tracklet, box in zip(self._tracklets, boxes_of(filters), strict=True):
             tracklet.box = box
         self._merge_duplicates()
-        self.coasting = self._missed_for_a_moment()
+        self.coasting = self._missed_for_a_moment(max(c.coast_s, self._step_s * sparse))
         matched = [t for t in self._tracklets if t.state is State.TRACKED]
         self._memory.update(self._tracklets, features, self._time_s)
         return matched
 
-    def _missed_for_a_moment(self) -> list[Tracklet]:
+    def _missed_for_a_moment(self, longest_s: float) -> list[Tracklet]:
         """Only those matched three times or more: what was seen once is likelier no object."""
-        longest = self._config.coast_s + EPSILON_S
+        oldest_s = self._time_s - longest_s - EPSILON_S
         return [
             t
             for t in self._tracklets
-            if t.state is State.LOST and t.matches >= 3 and self._time_s - t.last_s <= longest
+            if t.state is State.LOST and t.matches >= 3 and t.last_s >= oldest_s
         ]
 
     def _advance(self, frame_index: int, time_s: float) -> None:

@@ -22,6 +22,9 @@ DETECTOR_GRAPH = "detector"
 POSE_GRAPH, MASK_GRAPH = "pose", "mask"
 """Graphs of the bundle of a model that looks at crops of persons: one of them, or both."""
 
+INT8_GRAPHS = ("backbone", DETECTOR_GRAPH)
+"""The graph of a bundle that `cli calibrate` makes int8; all others stay float."""
+
 PRECISIONS = ("fp32", "fp16", "int8")
 
 DTYPES = ("float32", "float16", "float64", "uint8", "int32", "int64", "bool")
@@ -192,7 +195,7 @@ class BundleSpec:
         graphs: By graph name.
         versions: Of the toolkit, torch, onnx, onnxruntime and Python at export.
         parameters: Sizes baked into graphs (`top_k` of `propagate`, …).
-        quantization: How the backbone was made int8 (method, frames, layers left in float, drift);
+        quantization: How the bundle was made int8 (method, frames, layers left in float, drift);
             empty where it was not.
         engines: TensorRT engines in the bundle, for any number of targets.
         detector: What a detector's graph does not say itself (`detectors.decoded.DetectorFacts`);

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 
-from unitrack_edge.calibration.frames import FEWEST, sample_frames, shrunk
+from unitrack_edge.calibration.frames import FEWEST, backbone_images, sample_frames, shrunk
 from unitrack_edge.errors import CalibrationError, RequestError, SourceError
 
 from ..support.models.calibration_bundle import make_image, write_images
@@ -88,7 +88,7 @@ def test_some_frames_only_judge(tmp_path):
 def test_frames_become_what_the_network_takes(tmp_path):
     images = [make_image(seed, 100, 160) for seed in range(8)]
     source = str(write_images(tmp_path / "clip", images))
-    sample = sample_frames([source], 8, ((64, 96), (32, 32)))
+    sample = sample_frames([source], 8, backbone_images(((64, 96), (32, 32))))
     assert {image.shape for image in sample.images} == {(64, 96, 3)}
     large = [make_image(seed, 900, 1000) for seed in range(8)]
     sample = sample_frames([str(write_images(tmp_path / "large", large))], 8)

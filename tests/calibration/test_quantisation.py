@@ -20,7 +20,7 @@ from unitrack_edge.calibration.quantisation import (
     insert_qdq,
     weight_scales,
 )
-from unitrack_edge.calibration.search import Judge, Quantiser, float_layers, sensitivity_of
+from unitrack_edge.calibration.search import FeatureJudge, Quantiser, float_layers, sensitivity_of
 from unitrack_edge.errors import CalibrationError
 
 from ..reference.int8_plain import convolution, rounded, rounded_weights
@@ -74,7 +74,7 @@ def test_layers_have_the_names_of_the_checkpoint(layers):
 
 def test_the_float_graph_is_the_plain_network(model):
     plain = plain_features(IMAGES[0], small_weights())
-    assert_within(Probe(model).features(IMAGES[0])[0], plain, ERROR)
+    assert_within(Probe(model).outputs(IMAGES[0])["features"][0], plain, ERROR)
 
 
 @pytest.mark.parametrize("chosen", [NAMES[1:], ("depthwise",), ("wide", "last"), ("branch",)])
@@ -82,7 +82,7 @@ def test_int8_is_what_the_definition_says(model, layers, cut_offs, chosen):
     variant = insert_qdq(model, [layer for layer in layers if layer.name in chosen], cut_offs)
     limits = {layer.name: cut_offs[layer.source] for layer in layers if layer.name in chosen}
     plain = plain_features(IMAGES[1], small_weights(), limits)
-    got = Probe(variant).features(IMAGES[1])[0]
+    got = Probe(variant).outputs(IMAGES[1])["features"][0]
     # Between two levels a value may fall to either side in another order of summation, and what
     # follows is then off by a level; that must stay rare.
     assert cosine(got, plain) > 0.9999
@@ -128,7 +128,7 @@ def test_residual_sums_and_other_readers_stay_float(model, layers, cut_offs):
 
 def test_an_activation_that_is_always_zero_does_no_harm(model, layers, cut_offs):
     limits = dict.fromkeys(cut_offs, 0.0)
-    features = Probe(insert_qdq(model, layers[1:2], limits)).features(IMAGES[0])
+    features = Probe(insert_qdq(model, layers[1:2], limits)).outputs(IMAGES[0])["features"]
     assert np.isfinite(features).all()
 
 
@@ -167,12 +167,12 @@ def test_biases_take_the_mean_error_away(model, layers, cut_offs):
 
 
 def test_the_search_finds_the_fewest_layers(quantiser, model):
-    judge = Judge(model, IMAGES[:3])
+    judge = FeatureJudge(model, IMAGES[:3])
     sensitivities = {la.name: sensitivity_of(quantiser, judge, la) for la in quantiser.layers}
     assert max(sensitivities, key=sensitivities.get) == "depthwise"
 
     def lowest(kept):
-        return min(judge.cosines(quantiser.variant(kept)))
+        return min(judge.scores(quantiser.variant(kept)))
 
     all_int8, one_float = lowest(()), lowest(("depthwise",))
     assert all_int8 < one_float
@@ -193,7 +193,7 @@ def test_the_search_finds_the_fewest_layers(quantiser, model):
 
 
 def test_a_bound_that_nothing_reaches(quantiser, model):
-    judge = Judge(model, IMAGES[:2])
+    judge = FeatureJudge(model, IMAGES[:2])
     ranks = dict.fromkeys(NAMES[1:], 0.0)
     with pytest.raises(CalibrationError, match="no layer can be int8 with a feature cosine of 1"):
         float_layers(quantiser, judge, ranks, 1.0 - 1e-12)

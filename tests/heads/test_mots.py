@@ -13,7 +13,7 @@ from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.mots import score_mots
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotsConfig
-from unitrack_edge.heads.mots import MotsHead, make_disjoint
+from unitrack_edge.heads.mots import MotsHead, disjoint_masks
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.boxes import mask_boxes
 from unitrack_edge.runtime.detectors.open import open_detector
@@ -126,8 +126,9 @@ def test_disjoint_masks_keep_every_pixel_once(count, size, seed):
     rng = np.random.default_rng(seed)
     masks = rng.random((count, *size)) < 0.5
     scores = rng.integers(0, 3, count).astype(np.float32)
-    apart = masks.copy()
-    boxes = make_disjoint(apart, mask_boxes(masks), scores)
+    before = masks.copy()
+    apart, boxes = disjoint_masks(masks, scores)
+    assert (masks == before).all()
     np.testing.assert_array_equal(boxes, mask_boxes(apart))
     assert (apart.sum(axis=0) == masks.any(axis=0)).all()
     assert not (apart & ~masks).any()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig
 from unitrack_edge.heads.mot import MotHead
-from unitrack_edge.heads.mots import MotsHead, moved_mask
+from unitrack_edge.heads.mots import MotsHead
 from unitrack_edge.heads.posetrack import PosetrackHead
+from unitrack_edge.heads.tracked import moved_mask
 from unitrack_edge.records import Detections, Frame
 
 from ..support.people import noise_features, person
@@ -22,9 +23,9 @@ def frame(index):
     return Frame(index, index / 25, np.zeros((*SIZE, 3), np.uint8))
 
 
-def seen(index):
-    """A box, mask and pose of 30 × 80 that goes STEP pixels to the right a frame."""
-    left = 20 + STEP * index
+def seen(index, step=STEP):
+    """A box, mask and pose of 30 × 80 that goes `step` pixels to the right a frame."""
+    left = 20 + step * index
     mask = np.zeros((1, *SIZE), np.bool_)
     mask[0, 30:110, left : left + 30] = True
     return Detections(
@@ -84,7 +85,7 @@ def test_a_prediction_changes_nothing(make, features):
     assert (one.detections.boxes_xyxy == two.detections.boxes_xyxy).all()
 
 
-def test_only_what_was_seen_in_the_last_detections_is_predicted(make, features):
+def test_nothing_is_predicted_of_what_was_seen_twice(make, features):
     head = make()
     assert len(head.predict(frame(0))) == 0
     head.step(frame(1), features, seen(1))
@@ -94,6 +95,43 @@ def test_only_what_was_seen_in_the_last_detections_is_predicted(make, features):
     assert len(head.predict(frame(5))) == 0
     head.reset()
     assert len(head.predict(frame(6))) == 0
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+def test_a_track_that_is_missed_once_does_not_blink(make, features, every):
+    """Detections in every n-th frame, some of which miss the object: motion carries it to the next.
+
+    A second miss in a row ends it: where the object is, nobody knows any more.
+    """
+    head = make()
+    shown = {}
+    for index in range(10 * every):
+        true = seen(index, step=1)
+        turn, between = divmod(index, every)
+        given = true[:0] if turn in (4, 7, 8) else true
+        tracks = head.predict(frame(index)) if between else head.step(frame(index), features, given)
+        shown[index] = tracks
+        if len(tracks) and (between or turn in (4, 7)):
+            assert tracks.predicted.tolist() == [True]
+            if turn < 3:
+                continue  # The motion is not known yet.
+            assert tracks.detections.boxes_xyxy == pytest.approx(true.boxes_xyxy, abs=2)
+            if tracks.detections.keypoints is not None:
+                assert tracks.detections.keypoints == pytest.approx(true.keypoints, abs=2)
+            if tracks.detections.masks is not None:
+                both = tracks.detections.masks & true.masks
+                assert both.sum() > 0.75 * (tracks.detections.masks | true.masks).sum()
+    missing = [index for index, tracks in shown.items() if tracks.ids.tolist() != [1]]
+    assert missing == list(range(8 * every, 9 * every))
+
+
+def test_a_miss_is_not_bridged_where_every_frame_has_detections(tiny, features):
+    """Poses and masks are the detector's; only boxes go on for a moment (`--mot-coast`)."""
+    for head_class, config in HEADS[1:]:
+        head = head_class(tiny, config(), 25.0)
+        for index in range(6):
+            head.step(frame(index), features, seen(index))
+        assert len(head.step(frame(6), features, seen(6)[:0])) == 0
 
 
 def test_who_has_left_the_image_is_gone(make, features):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....errors import BackendError
-from ...bundle.spec import GraphSpec
+from ...bundle.spec import INT8_GRAPHS, GraphSpec
 
 UNSTATED = "unstated"
 
@@ -42,6 +42,12 @@ _TYPES = (
 _MADE_UP = re.compile(r"__my|\{ForeignNode|$", re.IGNORECASE)
 
 _ONNX_NAME = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+
+
+def promised_type(graph: GraphSpec, precision: str) -> str:
+    """Element type of a graph's products; of a calibrated bundle, one graph alone is int8."""
+    own = precision != "int8" or graph.name in INT8_GRAPHS
+    return PROMISED[precision] if own else "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +124,7 @@ def check_layers(
     Raises:
         BackendError: A product computes in another type than was promised; names it.
     """
-    # Only the backbone of a calibrated bundle is int8; its other graphs promise nothing.
-    promised = PROMISED[precision] if precision != "int8" or graph.name == "backbone" else "float32"
+    promised = promised_type(graph, precision)
     products = [layer for layer in layers if layer.product]
     islands = set(graph.fp32_nodes)
     nameless: list[Layer] = []

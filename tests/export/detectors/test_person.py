@@ -131,3 +131,5 @@ def test_doctor_parity_and_bench_take_them(tmp_path):
     arguments = ("--against", tmp_path / "half", "--rounds", "2", "--frames", "2", "--json")
     measured = json.loads(run_cli("bench", tmp_path / "p", *arguments))
     assert [one["name"] for one in measured["detectors"]] == ["p cpu", "half cpu"]
+    calibrate = ("calibrate", tmp_path / "p", "--frames", path)
+    assert "is of the pose or mask model p" in run_cli(*calibrate, status=1)
