@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import shutil
 import sys
@@ -242,6 +243,12 @@ def _shared_out(request: pytest.FixtureRequest) -> None:
         # Whoever needs it is told what went wrong.
         with contextlib.suppress(Exception, pytest.skip.Exception):
             request.getfixturevalue(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept(_shared_out: None) -> None:
+    """What was imported and exported until now is no garbage: nobody looks through it again."""
+    gc.freeze()
 
 
 def _runner(bundle: Bundle):
