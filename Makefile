@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Workers and the commands that tests start load what another has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 # What is imported is compiled then; most of what is installed never is.
 INSTALL := $(BIN)/python -m pip install -q --no-compile
 
@@ -23,14 +25,16 @@ demo: $(VENV)/.demo
 gallery: $(VENV)/.demo
 	@$(BIN)/cli demo --gallery docs/gallery
 
+# The files that hold such tests: others need not be imported for them.
+ALONE = $$(grep -rlE 'mark\.alone' tests --include='test_*.py')
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow and not alone" -n $(WORKERS) --dist worksteal
-	$(BIN)/python -m pytest -m "not slow and alone"
+	$(BIN)/python -m pytest -m "not slow and alone" $(ALONE)
 
 # With the long runs on real sequences, where those are at hand.
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not alone" -n $(WORKERS) --dist worksteal
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m alone $(ALONE)
 
 # The numeric part with libraries held back to what older processors can do.
 test-isa: $(VENV)/.dev

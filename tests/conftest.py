@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,12 +20,13 @@ from pathlib import Path
 
 # Before NumPy and ONNX Runtime start their pools: two cores are what the project promises to use,
 # and tests that run beside one another share them.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER_COUNT" in os.environ else "2")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 
 import cv2
 import numpy as np
 import pytest
+import unitrack_edge
 from unitrack_edge.errors import UnitrackError
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle
 from unitrack_edge.runtime.inference.runner import GraphRunner
@@ -33,6 +36,17 @@ THREADS = int(os.environ["OMP_NUM_THREADS"])
 DATA = Path(os.environ.get("UNITRACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 cv2.setNumThreads(THREADS)
+
+# pytest imports the repository's root, a package too, by its folder's name, and as `__init__` where
+# that is no name of Python's: `unitrack-edge`.
+sys.modules.setdefault("__init__", unitrack_edge)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs):
+    """Workers are given the environment of this process, and share its threads."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(max(1, int(os.environ[name]) // len(specs)))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -205,6 +219,17 @@ def _write_with_backbone(bundle: Bundle, name: str, network: object, folder: Pat
     write_json_atomic(folder / SPEC_FILE, changed.to_json())
 
 
+@pytest.fixture(autouse=True)
+def _own_threads():
+    """A test that sets the number of threads of this process sets it for itself alone."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
+    if cv2.getNumThreads() != THREADS:
+        cv2.setNumThreads(THREADS)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shared_out(request: pytest.FixtureRequest) -> None:
     """Every worker exports its share of the bundles first, so that none waits for another's."""
@@ -218,6 +243,12 @@ def _shared_out(request: pytest.FixtureRequest) -> None:
         # Whoever needs it is told what went wrong.
         with contextlib.suppress(Exception, pytest.skip.Exception):
             request.getfixturevalue(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kept(_shared_out: None) -> None:
+    """What was imported and exported until now is no garbage: nobody looks through it again."""
+    gc.freeze()
 
 
 def _runner(bundle: Bundle):

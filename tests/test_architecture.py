@@ -257,6 +257,22 @@ def test_the_wheel_says_what_it_is(wheel):
     assert "unitrack-edge = unitrack_edge.cli:main" in entries
 
 
+def test_tests_run_in_a_checkout_of_any_name(tmp_path):
+    """`git clone` calls the folder unitrack-edge, which is no name of Python's."""
+    checkout = tmp_path / "unitrack-edge"
+    checkout.symlink_to(ROOT)
+    test = checkout / "tests" / "runtime" / "test_boxes.py"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(test), "-k", "tight"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+        check=False,
+    )
+    assert "1 passed" in ran.stdout, ran.stdout
+
+
 # What a command costs.
 
 HELP = "import sys; sys.argv = ['cli', '--help']; from unitrack_edge.cli import main; main()"

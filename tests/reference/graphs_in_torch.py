@@ -6,12 +6,19 @@ engine checks them.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
-from unitrack_edge.export.graphs.table import Sizes, head_graphs
+from unitrack_edge.export.graphs.table import GraphDefinition, Sizes, head_graphs
 from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec
 from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.inference.runner import check_feeds
+
+
+@functools.cache
+def _graphs(channels: int, top_k: int, dtype: str) -> dict[str, GraphDefinition]:
+    return head_graphs(Sizes(channels, 8, (), top_k, dtype))
 
 
 class TorchRunner(Graphs):
@@ -24,7 +31,7 @@ class TorchRunner(Graphs):
     """
 
     def __init__(self, channels: int = 16, top_k: int = 10, dtype: str = "float32") -> None:
-        self._table = head_graphs(Sizes(channels, 8, (), top_k, dtype))
+        self._table = _graphs(channels, top_k, dtype)
         specs = {
             name: GraphSpec(name, "", "", 0, row.inputs, row.outputs)
             for name, row in self._table.items()

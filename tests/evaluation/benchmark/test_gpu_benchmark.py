@@ -59,7 +59,7 @@ def device(monkeypatch):
 
 @pytest.fixture(scope="module")
 def plan(graph_bundle):
-    setup = Setup("cpu", "random-r18", None, graph_bundle, 2, VosConfig())
+    setup = Setup("cpu", "random-r18", None, graph_bundle, 1, VosConfig())
     arms = ("eager", "half", "ort-cpu", "ort-cuda")
     return Plan(setup, Rounds(1, 2, 2, 1), arms, ("mot", "vos"), **SMALL)
 

@@ -56,7 +56,7 @@ def eager(bundle):
     pytest.importorskip("torch")
     from unitrack_edge.evaluation.parity.torch import TorchGraphs
 
-    return TorchGraphs(bundle, threads=2)
+    return TorchGraphs(bundle, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_every_graph_agrees_with_pytorch_at_several_sizes(name, request, images)
     bundle = request.getfixturevalue(name)
     right = eager(bundle)
     excesses = {}
-    with GraphRunner(bundle, "cpu", 2) as graphs:
+    with GraphRunner(bundle, "cpu", 1) as graphs:
         for graph in bundle.spec.graphs:
             feeds = feeds_of(bundle, graph, images, SHARES)
             halves = graph == "backbone" and bundle.spec.precision == "fp16"
@@ -365,7 +365,7 @@ FEW = tuple(task for task in TASKS if task != "sot")
 
 def test_all_tasks_come_out_alike_on_onnx_runtime(graph_bundle, workload, reference):
     pytest.importorskip("trackeval")
-    with GraphRunner(graph_bundle, "cpu", 2) as graphs:
+    with GraphRunner(graph_bundle, "cpu", 1) as graphs:
         right, decided = run_from_same_state(reference, {"cpu": graphs}, workload, SIZE, FEW)
         own = run_tasks(graphs, workload, SIZE, FEW)
     found = {row.task: row for row in compare_tasks(right, own, decided["cpu"], "cpu")}

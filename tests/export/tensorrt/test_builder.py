@@ -55,6 +55,10 @@ def build(bundle, *targets, **options):
 )
 def test_every_graph_is_built_for_every_target(which, request, tmp_path):
     bundle = copy_of(request.getfixturevalue(which), tmp_path / "bundle")
+    if which == "resnet_bundle":
+        # Its other graphs differ from those of lite_bundle in the number of channels alone.
+        alone = {"backbone": bundle.spec.graphs["backbone"]}
+        bundle = Bundle(bundle.path, replace(bundle.spec, graphs=alone))
     engines = build(bundle, *TARGETS)
     assert [(e.target, e.graph) for e in engines] == [
         (target, graph) for target in TARGETS for graph in bundle.spec.graphs
