@@ -241,6 +241,8 @@ def test_threads_default_to_the_cores_of_this_process(bundle, monkeypatch):
         asked.clear()
         open_mix(bundle, threads=threads).close()
         assert ("intra_op_num_threads", expected) in asked
+        # Or every number of objects that ever came would stay in memory.
+        assert ("enable_mem_pattern", False) in asked
 
 
 def test_a_runner_loads_each_graph_once_and_keeps_the_order_of_tensors(bundle):
