@@ -262,6 +262,11 @@ class JsonLinesFile(TableFile):
             raise DetectionError(f"{where}: {len(masks)} masks in a frame, expected at most {most}")
         return replace(seen, masks=np.stack([decode_rle(rle, size) for size, rle in masks]))
 
+    def _reinterpret(self, size_hw: tuple[int, int]) -> None:
+        # Masks say which image they belong to.
+        if not any(self._masks):
+            super()._reinterpret(size_hw)
+
 
 Mask = tuple[tuple[int, int], str]
 """Height and width, and run lengths."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ...errors import DetectionError
 from ...records import Detections, FloatArray, Frame, IntArray, Tracks
@@ -99,7 +100,7 @@ def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:
     )
 
 
-def _check_columns(path: Path, table: FloatArray) -> None:
+def _check_columns(path: Path, table: npt.NDArray[np.float64]) -> None:
     """Refuse rows of `frame,x,y,w,h,score`: boxes that are all less high than a pixel.
 
     Raises:

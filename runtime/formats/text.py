@@ -218,7 +218,7 @@ class TableFile(DetectionFile):
 
         kept = first_of_each(frames, rows.boxes_xyxy, rows.scores)
         if not kept.all():
-            what = count(np.count_nonzero(~kept), "duplicated box", "duplicated boxes")
+            what = count(int(np.count_nonzero(~kept)), "duplicated box", "duplicated boxes")
             self._remarks.append(
                 f"{what} of {self.path} merged: the same box stands in one frame several times"
             )

@@ -169,6 +169,14 @@ def test_tracks_made_for_another_size_are_refused(tmp_path):
         detector.detect(frame(0, (30, 40)))
 
 
+def test_masks_say_the_size_that_boxes_alone_leave_open(tmp_path):
+    for more, asked in (({}, True), ({"masks": np.ones((2, 96, 128), np.bool_)}, False)):
+        written = [(k, tracks(k, k + 1, k + 2, **more)) for k in range(8)]
+        with read(lines(tmp_path / "t.jsonl", *written)) as detector:
+            assert len(detector.detect(frame(0, (96, 128)))) == 2
+            assert any("made for a smaller one" in note for note in detector.notes()) is asked
+
+
 def test_no_tracks_are_no_detections_with_a_note(tmp_path):
     with read(lines(tmp_path / "t.jsonl", (0, tracks(0)), (1, tracks(1)))) as detector:
         assert len(detector.detect(frame(0, SIZE_HW))) == 0
