@@ -189,9 +189,8 @@ class TrackedHead(Head, Generic[Config]):
         found = []
         for row, box in enumerate(seen.boxes_xyxy.tolist()):
             letterbox = tile_of(box, frame.size_hw)
-            tile = letterbox.apply(letterbox.cut_out(frame.image))
             where = self._where(seen, row, letterbox)
-            found.append(Look(tile, letterbox, where, bool(where.any())))
+            found.append(Look(frame.image, letterbox, where, bool(where.any())))
         return found
 
     def associate(self, frame: Frame, seen: Detections, appearance: Appearance | None) -> Tracks:

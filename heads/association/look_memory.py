@@ -1,9 +1,10 @@
 """Appearance that is computed only where it decides.
 
-Of every object that may be remembered the tile is cut out of its frame, some kilobytes.  The
-backbone sees it when two objects are really compared, and never again; an object that is always
-matched by its place alone costs nothing.  Which features there are at a comparison does not depend
-on when they were computed: the memory holds the same looks as one that computes all at once.
+Of every object that is remembered the tile is cut out of its frame, some kilobytes; its newest look
+is only copied until the next frame, which mostly brings another one in its place.  The backbone
+sees a tile when two objects are really compared, and never again: an object that is always matched
+by its place alone costs nothing else.  Which features there are at a comparison does not depend on
+when they were computed: the memory holds the same looks as one that computes all at once.
 """
 
 from __future__ import annotations
@@ -27,20 +28,34 @@ class Look:
     """One object in one frame.
 
     Attributes:
-        tile: (h, w, 3) uint8, until the features are known.
-        letterbox: From source pixels to the tile's.
+        image: (H, W, 3) uint8: the frame's; then its part of it (`is_own`); then the tile
+            (`is_tile`); and nothing once the features are known.
+        letterbox: From the frame's pixels to the tile's.
         where: What of the tile is the object: as the head's `Describe` wants it.
         present: Whether it has any point.
         points: (P, C) unit points, once they were needed.
         mask: (P,) float32, 1 where there is a point; with them.
     """
 
-    tile: UInt8Array
+    image: UInt8Array
     letterbox: Letterbox
     where: npt.NDArray[np.generic]
     present: bool
     points: npt.NDArray[np.generic] | None = None
     mask: npt.NDArray[np.float32] | None = None
+    is_own: bool = False
+    is_tile: bool = False
+
+    def keep(self) -> None:
+        """Copy the tile's part of the frame, which belongs to others and may change."""
+        if not self.is_own:
+            self.image, self.is_own = self.letterbox.cut_out(self.image).copy(), True
+
+    def cut(self) -> None:
+        """Make the tile."""
+        if not self.is_tile:
+            self.keep()
+            self.image, self.is_tile = self.letterbox.apply(self.image), True
 
 
 Describe = Callable[[Array, Sequence[Look], Sequence[Place]], ObjectFeatures]
@@ -96,6 +111,8 @@ class LookMemory(Memory[Sequence[Look]]):
         self._next += len(looks)
         known = self._looks | {first + row: look for row, look in enumerate(looks)}
         self._looks = {row: known[row] for t in tracklets for row in t.memory}
+        for row, look in self._looks.items():
+            (look.keep if row >= first else look.cut)()
 
     def _remembered(self, rows: IntArray) -> ObjectFeatures:
         return self._stacked([self._looks[row] for row in rows.tolist()])
@@ -108,14 +125,16 @@ class LookMemory(Memory[Sequence[Look]]):
 
     def _compute(self, looks: Sequence[Look]) -> None:
         pending = list({id(look): look for look in looks if look.points is None}.values())
-        tiles = [look.tile for look in pending]
+        for look in pending:
+            look.cut()
+        tiles = [look.image for look in pending]
         for image, chosen, places in images_of(tiles, self._sizes):
             (features,) = self._graphs.run("backbone", image)
             some = [pending[k] for k in chosen]
             found = self._describe(features, some, places)
             points = found.host_points()
             for look, own, mask in zip(some, points, found.mask, strict=True):
-                look.points, look.mask, look.tile = own.copy(), mask, look.tile[:0].copy()
+                look.points, look.mask, look.image = own.copy(), mask, look.image[:0].copy()
             self._count(image.shape[1] * image.shape[2])
 
 

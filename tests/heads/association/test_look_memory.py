@@ -10,7 +10,7 @@ from unitrack_edge.errors import BundleError
 from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import Look, LookMemory
-from unitrack_edge.heads.association.tiles import FEW_SIZES, UPRIGHT
+from unitrack_edge.heads.association.tiles import FEW_SIZES, UPRIGHT, tile_of
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet
 from unitrack_edge.runtime.inference.base import Graphs, filled_count
 from unitrack_edge.runtime.preprocessing import Letterbox
@@ -85,7 +85,7 @@ def test_all_that_is_compared_is_seen_at_once_and_once(memory, graphs):
     assert new[1].points is None
     memory.prepare(people, new, rows, 3)
     assert len(graphs.images) == 1
-    assert new[0].tile.size == 0, "the tile has done its service"
+    assert new[0].image.size == 0, "the tile has done its service"
 
 
 def test_the_same_is_remembered_as_where_all_is_computed(graphs):
@@ -133,6 +133,27 @@ def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
         return
     memory.some([look(0)], np.array([0]))
     assert graphs.images == [(1, *seen, 3)]
+
+
+def test_a_look_that_the_next_frame_replaces_is_never_scaled(graphs):
+    """Of five frames within the interval the first is kept; and frames belong to others."""
+    memory = LookMemory(graphs, 3, 0.2, describe)
+    (person,) = tracklets(1)
+    rng = np.random.default_rng(0)
+    looks = []
+    for number in range(7):
+        image = rng.integers(1, 255, (200, 300, 3)).astype(np.uint8)
+        letterbox = tile_of((100, 50, 100 + 24, 50 + 48), image.shape[:2])
+        expected = letterbox.apply(letterbox.cut_out(image))
+        looks.append((Look(image, letterbox, np.ones(2, np.float32), present=True), expected))
+        memory.update([person], [looks[-1][0]], number / 25)
+        image[:] = 0
+    memory.update([person], None, 0.3)
+    cut = [number for number, (look, _) in enumerate(looks) if look.is_tile]
+    assert cut == [4, 6]
+    for number in cut:
+        np.testing.assert_array_equal(*(looks[number][0].image, looks[number][1]))
+    assert graphs.images == []
 
 
 def test_a_gpu_sees_few_image_sizes(graphs):
