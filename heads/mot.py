@@ -97,32 +97,33 @@ class MotHead(TrackedHead[MotConfig]):
         rows = np.array([t.detection for t in tracklets], np.int64)
         scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
         classes = np.array([t.class_id for t in every], np.int64)
-        count, valid = len(tracklets), valid_rows(boxes)
-        if not valid.all():
+        count = len(tracklets)
+        # A filter may have lost its object altogether.
+        if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
+            valid = valid_rows(boxes)
             count = int(valid[:count].sum())
             every = tuple(t for t, good in zip(every, valid, strict=True) if good)
             boxes, scores, classes = boxes[valid], scores[valid], classes[valid]
-        return Shown(frame, every, count, Detections(boxes, scores, classes), boxes)
+        found = Detections(boxes, scores, classes, class_names=self._class_names)
+        return Shown(frame, every, count, found, boxes)
 
     def _report(
         self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
         """The rows of boxes that are large enough and, of people, upright."""
-        boxes, scores, classes = found.boxes_xyxy, found.scores, found.classes
+        boxes = found.boxes_xyxy
         large = box_areas(boxes) > self._config.min_area
         size = boxes[:, 2:] - boxes[:, :2]
         # What people's boxes look like says nothing of other classes.
         wide = size[:, 0] > (self._config.max_aspect or np.inf) * size[:, 1]
-        upright = ~(wide & np.isin(classes, self._people))
+        upright = ~(wide & np.isin(found.classes, self._people))
         wanted = large & upright
-        if not wanted.all():
-            self._count_dropped("min_area", large)
-            self._count_dropped("max_aspect", upright | ~large)
-        rows = Detections(
-            *(boxes[wanted], scores[wanted], classes[wanted]), class_names=self._class_names
-        )
+        if wanted.all():
+            return Tracks(frame.index, ids, found, predicted=predicted)
+        self._count_dropped("min_area", large)
+        self._count_dropped("max_aspect", upright | ~large)
         shown = None if predicted is None else predicted[wanted]
-        return Tracks(frame.index, ids[wanted], rows, predicted=shown)
+        return Tracks(frame.index, ids[wanted], found[wanted], predicted=shown)
 
     def _drop_reasons(self) -> dict[str, str]:
         config = self._config

@@ -217,7 +217,7 @@ class TrackedHead(Head, Generic[Config]):
             self._count_dropped("unmatched", ~left | weak)
         self._last = shown = self._shown(frame, tracklets, seen, self._missed(frame.size_hw))
         ids, found, first = shown.ids, shown.found, shown.matched
-        if first == len(found):
+        if first == len(shown.tracklets):
             return self._report(frame, ids, found, None)
         now = np.array([t.box for t in shown.tracklets[first:]], np.float32)
         moved, kept = carried(found[first:], shown.boxes[first:], now)
