@@ -104,17 +104,19 @@ class MotHead(TrackedHead[MotConfig]):
             every = tuple(t for t, good in zip(every, valid, strict=True) if good)
             boxes, scores, classes = boxes[valid], scores[valid], classes[valid]
         wanted = self._wanted(boxes, classes)
-        found = Detections(boxes, scores, classes, class_names=self._class_names)
-        self._last = Shown(frame, every, count, found, boxes)
         predicted = np.arange(len(every)) >= count if count < len(every) else None
         ids = np.array([t.id for t in every], np.int64)
-        return _tracks(frame, ids, found, predicted, wanted)
+        found = Detections(boxes, scores, classes, class_names=self._class_names)
+        self._last = Shown(frame, every, count, found, boxes)
+        if wanted.all():
+            return Tracks(frame.index, ids, found, predicted=predicted)
+        return _chosen(frame, ids, found, predicted, wanted)
 
     def _report(
         self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
         wanted = self._wanted(found.boxes_xyxy, found.classes)
-        return _tracks(frame, ids, found, predicted, wanted)
+        return _chosen(frame, ids, found, predicted, wanted)
 
     def _wanted(self, boxes: FloatArray, classes: IntArray) -> BoolArray:
         """(N,) bool: boxes that are large enough and, of people, upright."""
@@ -139,12 +141,10 @@ class MotHead(TrackedHead[MotConfig]):
         }
 
 
-def _tracks(
+def _chosen(
     frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None, wanted: BoolArray
 ) -> Tracks:
     """The wanted ones of N objects."""
-    if wanted.all():
-        return Tracks(frame.index, ids, found, predicted=predicted)
     shown = None if predicted is None else predicted[wanted]
     return Tracks(frame.index, ids[wanted], found[wanted], predicted=shown)
 
