@@ -103,9 +103,9 @@ class MotHead(TrackedHead[MotConfig]):
             count = int(valid[:count].sum())
             every = tuple(t for t, good in zip(every, valid, strict=True) if good)
             boxes, scores, classes = boxes[valid], scores[valid], classes[valid]
-        wanted = self._wanted(boxes, classes)
         predicted = np.arange(len(every)) >= count if count < len(every) else None
         ids = np.array([t.id for t in every], np.int64)
+        wanted = self._wanted(boxes, classes)
         found = Detections(boxes, scores, classes, class_names=self._class_names)
         self._last = Shown(frame, every, count, found, boxes)
         if wanted.all():
