@@ -277,7 +277,8 @@ def detector_images(facts: DetectorFacts, sizes_hw: tuple[tuple[int, int], ...])
     def prepare(image: UInt8Array) -> UInt8Array:
         height, width = image.shape[:2]
         size = sizes_hw[0] if sizes_hw else detector_size((height, width), facts)
-        return canvas.put(image, size)[0].copy()
+        placed, _ = canvas.put(image, size)
+        return np.array(placed)
 
     return prepare
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx
 
 from ..errors import RequestError
+from ..runtime.agreement import DetectionAgreement
 from .frames import FEWEST, Sample
 from .histograms import METHODS
 from .layers import Layer
-from .search import DetectionAgreement
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,13 +207,14 @@ def _validation(data: Mapping[str, Any]) -> str:
         bound += f"; without truth, tracks agree to {data['min_agreement']:g} or more"
     bound += ".\n"
     head = ("sequence", "frames", "float → int8", "int8 tracks against float ones")
-    if not backbone:
-        head, rows = head[:3], [row[:3] for row in rows]
-    return _table(head, rows) + "\n" + bound
+    shown = len(head) if backbone else 3
+    return _table(head[:shown], [row[:shown] for row in rows]) + "\n" + bound
 
 
-_SHOWN = ("AUC", "J", "F", "IDF1", "HOTA", "MOTA", "sMOTSA", "IDs")
-_SHOWN += ("AP50", "recall", "precision", "PCKh")
+_SHOWN = (
+    *("AUC", "J", "F", "IDF1", "HOTA", "MOTA", "sMOTSA", "IDs"),
+    *("AP50", "recall", "precision", "PCKh"),
+)
 
 
 def scores_text(before: Mapping[str, float], after: Mapping[str, float]) -> str:

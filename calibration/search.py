@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from ..errors import CalibrationError
-from ..records import Detections, IntArray, UInt8Array
-from ..runtime.boxes import box_areas, iou_matrix, nms, valid_rows
+from ..records import Detections, UInt8Array
+from ..runtime.agreement import DetectionAgreement, compare_detections
+from ..runtime.boxes import nms, valid_rows
 from ..runtime.detectors.decoded import DetectorFacts
 from .layers import Layer
 from .probe import Float32, Probe, cosine
@@ -83,31 +84,6 @@ class FeatureJudge(Judge):
         return [np.asarray(probe.outputs(image)[self._name], np.float32) for image in self._images]
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionAgreement:
-    """What a variant finds beside what the float detector finds, over all held-out frames.
-
-    Every object that either finds counts with its score.  A pair of boxes counts with the lower
-    score times how well the two lie over one another, out of the higher score; an object that one
-    alone finds counts for nothing out of its score.
-
-    Attributes:
-        agreement: Those sums divided, 0 to 1; 1: the same objects, boxes, scores and joints.
-        objects: That the float detector reports.
-        lost: Of them, those that the variant does not find.
-        added: That the variant alone reports.
-        iou: Mean of the pairs' boxes.
-        score: Mean difference of the pairs' scores, variant less float.
-    """
-
-    agreement: float
-    objects: int
-    lost: int
-    added: int
-    iou: float
-    score: float
-
-
 class DetectionJudge(Judge):
     """Compares the detections of a detector.
 
@@ -139,35 +115,7 @@ class DetectionJudge(Judge):
 
     def compare(self, variant: onnx.ModelProto) -> DetectionAgreement:
         """All that is known of a variant's detections."""
-        least = self._facts.confidence
-        kept = of = 0.0
-        ious: list[float] = []
-        differences: list[float] = []
-        objects = lost = added = 0
-        for one, other in zip(self._expected, self._run(variant), strict=True):
-            pairs, alone = _paired(one, other)
-            for row, column, iou in pairs:
-                scores = float(one.scores[row]), float(other.scores[column])
-                if max(scores) >= least:
-                    objects += scores[0] >= least
-                    kept += min(scores) * iou * _joints_alike(one, other, row, column)
-                    of += max(scores)
-                    ious.append(iou)
-                    differences.append(scores[1] - scores[0])
-            for seen, rows in zip((one, other), alone, strict=True):
-                single = seen.scores[rows]
-                single = single[single >= least]
-                of += float(single.sum())
-                lost += len(single) if seen is one else 0
-                added += len(single) if seen is other else 0
-        return DetectionAgreement(
-            kept / of if of else 1.0,
-            objects + lost,
-            lost,
-            added,
-            float(np.mean(ious)) if ious else 0.0,
-            float(np.mean(differences)) if differences else 0.0,
-        )
+        return compare_detections(self._expected, self._run(variant), self._facts.confidence)
 
     def _run(self, model: onnx.ModelProto) -> list[Detections]:
         """Down to half the detector's threshold: what falls just below it is still the same."""
@@ -189,45 +137,6 @@ class DetectionJudge(Judge):
                 )
             )
         return found
-
-
-_SAME = 0.5
-"""Least IoU of two boxes of one object."""
-
-_JOINT_SIZE = 0.1
-"""Distance of a joint at which exp(-1/2) of it agrees, in square roots of the box's area; COCO's
-object keypoint similarity takes 0.05 for eyes to 0.21 for hips."""
-
-
-def _paired(
-    one: Detections, other: Detections
-) -> tuple[list[tuple[int, int, float]], tuple[IntArray, IntArray]]:
-    """Rows of both that are one object with their IoU, the best of `one` first; and other rows."""
-    overlap = iou_matrix(one.boxes_xyxy, other.boxes_xyxy)
-    overlap = np.where(one.classes[:, None] == other.classes[None], overlap, 0.0)
-    pairs: list[tuple[int, int, float]] = []
-    for row in range(len(one)):
-        column = int(overlap[row].argmax()) if len(other) else -1
-        if column >= 0 and overlap[row, column] >= _SAME:
-            pairs.append((row, column, float(overlap[row, column])))
-            overlap[:, column] = 0.0
-    alone = [
-        np.setdiff1d(np.arange(len(seen)), [pair[side] for pair in pairs]).astype(np.int64)
-        for side, seen in enumerate((one, other))
-    ]
-    return pairs, (alone[0], alone[1])
-
-
-def _joints_alike(one: Detections, other: Detections, row: int, column: int) -> float:
-    """exp(-d² / (2 k² area)) of the joints of two people, weighed by `one`'s scores; or 1."""
-    if one.keypoints is None or other.keypoints is None:
-        return 1.0
-    joints, moved = one.keypoints[row], other.keypoints[column]
-    squared = np.square(joints[:, :2] - moved[:, :2]).sum(axis=1)
-    area = float(box_areas(one.boxes_xyxy[row : row + 1])[0])
-    alike = np.exp(-squared / (2 * _JOINT_SIZE**2 * area))
-    weights = np.maximum(joints[:, 2], 1e-6)
-    return float((alike * weights).sum() / weights.sum())
 
 
 def sensitivity_of(quantiser: Quantiser, judge: Judge, layer: Layer) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .console.steps import Progress
 
 
-_MIN_AGREEMENT = 0.85
+_MIN_AGREEMENT, _MIN_DETECTIONS = 0.85, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ class Bounds:
     type=float,
     help="Without truth: lowest IDF1 or mask IoU of the int8 tracks against the float ones; of a "
     "detector, how far its detections agree with the float ones on held-out frames; layers stay in "
-    f"float until they do.  [default: {_MIN_AGREEMENT} of tracks, 0.9 of detections]",
+    f"float until they do.  [default: {_MIN_AGREEMENT} of tracks, "
+    f"{_MIN_DETECTIONS} of detections]",
 )
 @output_option("Folder of the int8 bundle.  [default: BUNDLE-int8]")
 @force_option
@@ -138,9 +139,9 @@ def command(
     from .console.steps import progress_bar
 
     output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
+    least = _MIN_DETECTIONS if min_agreement is None else min_agreement
     request = CalibrationRequest(
-        *(bundle, frames, output, count, method, keep_float, min_cosine),
-        **({} if min_agreement is None else {"min_agreement": min_agreement}),
+        bundle, frames, output, count, method, keep_float, min_cosine, least
     )
     check_replaceable(output, CalibrationError, force=force)
     check_plotting()

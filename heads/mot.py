@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..records import BoolArray, Detections, Frame, IntArray, Tracks
+from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
 from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
@@ -84,45 +84,52 @@ class MotHead(TrackedHead[MotConfig]):
         present = inside_y[:, :, None] & inside_x[:, None, :]
         return ObjectFeatures(points, present.reshape(len(looks), -1).astype(np.float32))
 
-    def _shown(
+    def _present(
         self,
         frame: Frame,
         tracklets: Sequence[Tracklet],
         seen: Detections,
         missed: Sequence[Tracklet],
-    ) -> Shown:
+    ) -> Tracks:
         """See the base class; of objects, the boxes of the motion filters are all that is kept."""
-        every = (*tracklets, *missed)
+        every, count = (*tracklets, *missed), len(tracklets)
         boxes = np.array([t.box for t in every], np.float32).reshape(-1, 4)
         rows = np.array([t.detection for t in tracklets], np.int64)
         scores = np.append(seen.scores[rows], np.array([t.score for t in missed], np.float32))
         classes = np.array([t.class_id for t in every], np.int64)
-        count, valid = len(tracklets), valid_rows(boxes)
-        if not valid.all():
+        # A filter may have lost its object altogether.
+        if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
+            valid = valid_rows(boxes)
             count = int(valid[:count].sum())
             every = tuple(t for t, good in zip(every, valid, strict=True) if good)
             boxes, scores, classes = boxes[valid], scores[valid], classes[valid]
-        return Shown(frame, every, count, Detections(boxes, scores, classes), boxes)
+        predicted = np.arange(len(every)) >= count if count < len(every) else None
+        ids = np.array([t.id for t in every], np.int64)
+        wanted = self._wanted(boxes, classes)
+        found = Detections(boxes, scores, classes, class_names=self._class_names)
+        self._last = Shown(frame, every, count, found, boxes)
+        if wanted.all():
+            return Tracks(frame.index, ids, found, predicted=predicted)
+        return _chosen(frame, ids, found, predicted, wanted)
 
     def _report(
         self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
-        """The rows of boxes that are large enough and, of people, upright."""
-        boxes, scores, classes = found.boxes_xyxy, found.scores, found.classes
+        wanted = self._wanted(found.boxes_xyxy, found.classes)
+        return _chosen(frame, ids, found, predicted, wanted)
+
+    def _wanted(self, boxes: FloatArray, classes: IntArray) -> BoolArray:
+        """(N,) bool: boxes that are large enough and, of people, upright."""
         large = box_areas(boxes) > self._config.min_area
         size = boxes[:, 2:] - boxes[:, :2]
         # What people's boxes look like says nothing of other classes.
         wide = size[:, 0] > (self._config.max_aspect or np.inf) * size[:, 1]
         upright = ~(wide & np.isin(classes, self._people))
-        wanted = large & upright
+        wanted: BoolArray = large & upright
         if not wanted.all():
             self._count_dropped("min_area", large)
             self._count_dropped("max_aspect", upright | ~large)
-        rows = Detections(
-            *(boxes[wanted], scores[wanted], classes[wanted]), class_names=self._class_names
-        )
-        shown = None if predicted is None else predicted[wanted]
-        return Tracks(frame.index, ids[wanted], rows, predicted=shown)
+        return wanted
 
     def _drop_reasons(self) -> dict[str, str]:
         config = self._config
@@ -132,6 +139,14 @@ class MotHead(TrackedHead[MotConfig]):
             "max_aspect": f"boxes not reported: people wider than --mot-max-aspect "
             f"{config.max_aspect:g}",
         }
+
+
+def _chosen(
+    frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None, wanted: BoolArray
+) -> Tracks:
+    """The wanted ones of N objects."""
+    shown = None if predicted is None else predicted[wanted]
+    return Tracks(frame.index, ids[wanted], found[wanted], predicted=shown)
 
 
 def _centres_inside(ends: npt.NDArray[np.float32], bins: int) -> BoolArray:

@@ -214,9 +214,21 @@ class TrackedHead(Head, Generic[Config]):
             weak = left & (seen.scores < (self._config.start_confidence or 0.0))
             self._count_dropped("start", ~weak)
             self._count_dropped("unmatched", ~left | weak)
-        self._last = shown = self._shown(frame, tracklets, seen, self._missed(frame.size_hw))
+        coasting = self._fused is not None and self._fused.coasting
+        missed = self._missed(frame.size_hw) if coasting else []
+        return self._present(frame, tracklets, seen, missed)
+
+    def _present(
+        self,
+        frame: Frame,
+        tracklets: Sequence[Tracklet],
+        seen: Detections,
+        missed: Sequence[Tracklet],
+    ) -> Tracks:
+        """Remember and report the objects of a frame with detections."""
+        self._last = shown = self._shown(frame, tracklets, seen, missed)
         ids, found, first = shown.ids, shown.found, shown.matched
-        if first == len(found):
+        if first == len(shown.tracklets):
             return self._report(frame, ids, found, None)
         now = np.array([t.box for t in shown.tracklets[first:]], np.float32)
         moved, kept = carried(found[first:], shown.boxes[first:], now)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...records import Detections, Frame
+from ...runtime.agreement import compare_detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.detectors.layouts.chosen import OWN_LAYOUT
@@ -28,18 +29,21 @@ class DetectorBounds:
         score: Of an object that both find; one that only one finds may be so much above the
             threshold.
         iou: Least overlap of the two boxes of an object.
+        agreement: Of all objects, see `runtime.agreement`.
     """
 
     score: float
     iou: float
+    agreement: float
 
 
 BOUNDS = {
     # Sums of float32 in another order.
-    "fp32": DetectorBounds(1e-3, 0.999),
+    "fp32": DetectorBounds(1e-3, 0.999, 0.998),
     # Numbers of 11 bits, and of 8, through a network.
-    "fp16": DetectorBounds(0.03, 0.95),
-    "int8": DetectorBounds(0.15, 0.8),
+    "fp16": DetectorBounds(0.03, 0.95, 0.9),
+    # The worst object says little of int8, by which weak ones come and go: all are judged together.
+    "int8": DetectorBounds(1.0, 0.0, 0.8),
 }
 
 
@@ -54,6 +58,7 @@ class DetectorParity:
         iou: Least overlap of its two boxes; 1 without objects.
         unmatched: By how much the best object that only one of the two finds is above the
             threshold; 0 where there is none.
+        agreement: Of all objects of all frames, 1: the same.
     """
 
     backend: str
@@ -61,6 +66,7 @@ class DetectorParity:
     score: float
     iou: float
     unmatched: float
+    agreement: float
 
     def excess(self, bounds: DetectorBounds) -> str | None:
         """The bound that is exceeded, in words; None where all hold."""
@@ -70,6 +76,8 @@ class DetectorParity:
             return f"scores differ by {self.score:.1e}, bound {bounds.score:.0e}"
         if self.iou < bounds.iou:
             return f"boxes overlap by {self.iou:.4f}, bound {bounds.iou}"
+        if self.agreement < bounds.agreement:
+            return f"detections agree to {self.agreement:.4f}, bound {bounds.agreement}"
         return None
 
 
@@ -95,11 +103,13 @@ def compare_detector(
     """
     size_hw = bundle.spec.sizes_hw[0] if bundle.spec.sizes_hw else None
     spec = bundle.spec.detector
-    settings = ModelSettings(confidence=spec["confidence"], nms_limit=spec["nms_limit"])
+    # What falls just below the threshold is still the same object.
+    lowest = spec["confidence"] / 2
+    settings = ModelSettings(confidence=lowest, nms_limit=spec["nms_limit"])
     raw = not reference.is_dir() and bundle.spec.arch != OWN_LAYOUT.name
     # The file knows neither the size nor the normalisation that the bundle was exported with.
     own = ModelSettings(
-        confidence=spec["confidence"],
+        confidence=lowest,
         nms_limit=spec["nms_limit"],
         size_hw=size_hw,
         layout=bundle.spec.arch if raw else None,
@@ -119,6 +129,7 @@ def _compared(
     backend: str, expected: Sequence[Detections], found: Sequence[Detections], least: float
 ) -> DetectorParity:
     score, iou, unmatched = 0.0, 1.0, 0.0
+    together = compare_detections(expected, found, least)
     for one, other in zip(expected, found, strict=True):
         overlap = iou_matrix(one.boxes_xyxy, other.boxes_xyxy)
         overlap = np.where(one.classes[:, None] == other.classes[None], overlap, 0)
@@ -129,10 +140,12 @@ def _compared(
                 unmatched = max(unmatched, float(one.scores[row]) - least)
                 continue
             left.discard(best)
+            if max(one.scores[row], other.scores[best]) < least:
+                continue
             score = max(score, abs(float(one.scores[row] - other.scores[best])))
             iou = min(iou, float(overlap[row, best]))
         unmatched = max([unmatched, *(float(other.scores[place]) - least for place in left)])
-    return DetectorParity(backend, sum(map(len, expected)), score, iou, unmatched)
+    return DetectorParity(backend, together.objects, score, iou, unmatched, together.agreement)
 
 
 def rows_data(bundle: Bundle, rows: Sequence[DetectorParity]) -> dict[str, Any]:
@@ -163,9 +176,15 @@ def parity_data(
 
 def parity_table(rows: Sequence[DetectorParity]) -> TextTable:
     """For the terminal."""
-    head = ("backend", "objects", "largest difference of scores", "least IoU", "found by one only")
+    head = (
+        *("backend", "objects", "largest difference of scores", "least IoU", "found by one only"),
+        "agreement",
+    )
     cells = [
-        (r.backend, str(r.objects), f"{r.score:.1e}", f"{r.iou:.5f}", f"{r.unmatched:.3f}")
+        (
+            *(r.backend, str(r.objects), f"{r.score:.1e}", f"{r.iou:.5f}", f"{r.unmatched:.3f}"),
+            f"{r.agreement:.4f}",
+        )
         for r in rows
     ]
     return TextTable(head, cells)

@@ -32,9 +32,10 @@ NO_RTX = importlib.util.find_spec("tensorrt_rtx_libs") is None
 TARGETS = ("sm86", "sm89", "sm120")
 
 
-def bundled(tmp_path, case, **changes):
+def bundled(tmp_path, case, precision="fp32", **changes):
     path = written(tmp_path, case, **changes)
-    return write_detector_bundle(DetectorRequest(str(path)), tmp_path / "bundle")
+    request = DetectorRequest(str(path), precision=precision)
+    return write_detector_bundle(request, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -191,6 +192,14 @@ def build(bundle, target):
 @pytest.mark.parametrize("case", CASES)
 def test_the_decoding_of_every_layout_builds_without_plugins(tmp_path, case):
     assert len(build(bundled(tmp_path, case), TARGETS[0]).plan) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_RTX, reason="tensorrt-rtx is not installed: extra 'dev'")
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_every_layout_builds_in_half_precision(tmp_path, case, target):
+    assert len(build(bundled(tmp_path, case, "fp16"), target).plan) > 1000
 
 
 @pytest.mark.slow
