@@ -54,7 +54,7 @@ def main():
         for name, (caps, threads) in RUNS.items():
             print(f"== {name}", flush=True)
             own = {"OMP_NUM_THREADS": str(threads), "UNITRACK_TEST_BUNDLES": bundles}
-            command = [sys.executable, "-m", "pytest", "-m", "not slow", *NUMERIC]
+            command = [sys.executable, "-m", "pytest", "-m", "not slow and not alone", *NUMERIC]
             command += sys.argv[1:]
             if subprocess.run(command, check=False, env={**free, **caps, **own}).returncode:
                 failed.append(name)
