@@ -80,7 +80,7 @@ class ParityReport:
 
     def to_json(self, bundle: Bundle) -> dict[str, Any]:
         """As plain data, with the files that it is true of."""
-        backbone, others = GRAPH_BOUNDS[self.precision]
+        backbone, features, others = GRAPH_BOUNDS[self.precision]
         excesses = self.excesses()
         return {
             "toolkit": __version__,
@@ -91,6 +91,7 @@ class ParityReport:
             "clip": dict(self.clip),
             "bounds": {
                 "backbone": asdict(backbone),
+                "features": asdict(features),
                 "other_graphs": asdict(others),
                 "tasks": asdict(TASK_BOUNDS[self.precision]),
             },

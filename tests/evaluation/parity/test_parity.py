@@ -158,6 +158,25 @@ def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, imag
         assert words in (found.excess(FULL) or "")
 
 
+@pytest.mark.parametrize(
+    ("graph", "number"), [("rsm", 4), ("rsm_masks", 4), ("propagate_labels", 3), ("dcf_update", 4)]
+)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_one_number_that_is_wrong_by_a_tenth_is_noticed(
+    graph, number, precision, graph_bundle, images, reference
+):
+    """The similarity's scale, propagation's temperature, the rate at which a filter learns."""
+
+    class Wrong(Bent):
+        def run(self, graph, *feeds):
+            bent = [f * np.float32(1.1) if k == number else f for k, f in enumerate(feeds)]
+            return self._inner.run(graph, *bent)
+
+    feeds = feeds_of(graph_bundle, graph, images)
+    found = compare_graph(graph, reference, Wrong(reference, graph, None), "cpu", feeds)
+    assert found.excess(bounds_of(precision, graph)) is not None
+
+
 def test_float16_is_judged_by_what_its_roundings_cost_this_network(half_lite, images):
     """Eight bits in place of eleven pass every fixed bound of a good network, and not this one."""
     torch = pytest.importorskip("torch")
