@@ -88,8 +88,9 @@ def best_labels(scores: Float32, letterbox: Letterbox) -> UInt8Array:
     rows, cols = np.nonzero(mixed)
     y, weight_y = down.pixels(rows)
     x, weight_x = across.pixels(cols)
+    before, behind = across.cells(cols)
     low, high = (
-        _between(*(scores[row, col][:, None] for col in across.cells(cols)), weight_x)
+        _between(scores[row, before][:, None], scores[row, behind][:, None], weight_x)
         for row in down.cells(rows)
     )
     values = _between(low[:, None], high[:, None], weight_y[:, :, None])
@@ -100,7 +101,7 @@ def best_labels(scores: Float32, letterbox: Letterbox) -> UInt8Array:
 def ids_in(labels: UInt8Array) -> UInt8Array:
     """(N,) uint8 the object ids of a label map, rising."""
     counts = cv2.calcHist([labels], [0], None, [256], [0, 256])
-    return np.flatnonzero(counts[1:]).astype(np.uint8) + np.uint8(1)
+    return np.asarray(np.flatnonzero(counts[1:]) + 1, np.uint8)
 
 
 class _Axis:
@@ -143,7 +144,10 @@ def _settled(scores: Float32, best: UInt8Array) -> BoolArray:
     alike = np.pad(np.where(clear, best.astype(np.int16), -1), 1, "edge")
     corner = alike[:-1, :-1]
     others = alike[1:, :-1], alike[:-1, 1:], alike[1:, 1:]
-    return np.logical_and.reduce([corner >= 0, *(corner == other for other in others)])
+    settled: BoolArray = corner >= 0
+    for other in others:
+        settled &= corner == other
+    return settled
 
 
 def _largest(scores: Float32) -> UInt8Array:
