@@ -239,8 +239,8 @@ def _open(
     # it also says of many convolutions that the first way to do them was not the one taken.
     options.log_severity_level = 4
     onnxruntime.set_default_logger_severity(4)
-    # A layout of memory would be kept for every set of shapes that ever came, megabytes for hundreds
-    # of them, and saves no time that could be measured.
+    # A layout of memory would be kept for every set of shapes that ever came, megabytes for
+    # hundreds of them, and saves no time that could be measured.
     options.enable_mem_pattern = False
     # Several graphs share the cores: a pool that spins after its run steals them from the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
