@@ -305,6 +305,7 @@ class Tracker:
             detector=None if detections is not None else chosen.detector,
             confidence=None if detections is not None else chosen.detector_confidence,
             classes=None if detections is not None else (label,) if label else chosen.classes(),
+            classes_from=f"init {self._init}" if label else None,
             names=chosen.detector_names,
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,

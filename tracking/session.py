@@ -596,11 +596,13 @@ class SourceRun:
 
         spec, run, chosen = TASKS[config.task], self._track.run, self._track.detector
         models = {f"{spec.person_model}_model": chosen.person_model(spec)}
+        classes, classes_from = self._classes(config.task)
         detector = open_detector(
             detections=self.config.detections,
             detector=chosen.detector,
             confidence=chosen.detector_confidence,
-            classes=self._classes(config.task),
+            classes=classes,
+            classes_from=classes_from,
             names=chosen.detector_names,
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,
@@ -616,12 +618,12 @@ class SourceRun:
         )
         return self._held.enter_context(detector)
 
-    def _classes(self, task: str) -> tuple[str, ...] | None:
-        """Names and numbers of the classes that a task's model is asked for; None: the default."""
+    def _classes(self, task: str) -> tuple[tuple[str, ...] | None, str | None]:
+        """Which classes a task's model is asked for, and by what; see `open_detector`."""
         label = class_to_start_from(self.config.init) if TASKS[task].prompt is not None else None
         if label is None or self.config.detections is not None:
-            return self._track.detector.classes()
-        return (label,)
+            return self._track.detector.classes(), None
+        return (label,), f"--init {self.config.init}"
 
     def _writers_of(self, task: str, info: SourceInfo, stop: StopRequest) -> list[Writer]:
         run, output, enter = self._track.run, self.task_output(task), self._writers.enter_context
@@ -677,7 +679,9 @@ class SourceRun:
         notes: list[str] = []
         for runner in self.task_runners:
             found = [] if runner.detector is None else runner.detector.drop_notes()
-            notes += [note for note in (*found, *runner.head.drop_notes()) if note not in notes]
+            notes += [note for note in found if note not in notes]
+            whose = f"{runner.task}: " if len(self.task_runners) > 1 else ""
+            notes += [f"{whose}{note}" for note in runner.head.drop_notes()]
         return tuple(notes)
 
     def _without_objects(self, runner: TaskRunner) -> list[str]:

@@ -21,6 +21,7 @@ def open_detector(
     detector: str | None = None,
     confidence: float | None = None,
     classes: Sequence[int | str] | None = None,
+    classes_from: str | None = None,
     names: Path | None = None,
     layout: str | None = None,
     normalise: str | None = None,
@@ -45,6 +46,7 @@ def open_detector(
         confidence: Lowest score that a model reports; None: the model's own.
         classes: Numbers from 0 or names of the classes that are reported; None: all, or people
             alone where a model of persons looks at what a detector with named classes finds.
+        classes_from: The option that named them, with its value; None: `--detector-classes`.
         names: File of the names of a model's classes; None: the model's own, or COCO's.
         layout: Of a model's outputs; None: recognised.
         normalise: How a model wants its image; None: as its layout does.
@@ -88,7 +90,7 @@ def open_detector(
                 size_hw=size_hw,
             )
             boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
-        boxes = _of_classes(boxes, classes, people=model is not None)
+        boxes = _of_classes(boxes, classes, classes_from, people=model is not None)
         if max_detections is not None and (boxes.most is None or boxes.most > max_detections):
             boxes = MostDetections(boxes, max_detections)
     except UnitrackError:
@@ -107,7 +109,9 @@ def open_detector(
     return TopDownDetector(boxes, model)
 
 
-def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people: bool) -> Detector:
+def _of_classes(
+    boxes: Detector, classes: Sequence[int | str] | None, option: str | None, *, people: bool
+) -> Detector:
     """A detector that reports the classes asked for; closed where they cannot be had."""
     if classes is None and not (people and boxes.class_names):
         return boxes
@@ -117,11 +121,13 @@ def _of_classes(boxes: Detector, classes: Sequence[int | str] | None, *, people:
         numbers = people_of(boxes.class_names)
         return ClassFilter(boxes, numbers, "person") if numbers else boxes
     try:
-        numbers = class_numbers(classes, boxes.class_names, "--detector-classes")
+        numbers = class_numbers(classes, boxes.class_names, option or "--detector-classes")
     except UnitrackError:
         boxes.close()
         raise
-    return ClassFilter(boxes, numbers, f"--detector-classes {','.join(map(str, classes))}")
+    return ClassFilter(
+        boxes, numbers, option or f"--detector-classes {','.join(map(str, classes))}"
+    )
 
 
 def _open_model(

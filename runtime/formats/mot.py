@@ -115,9 +115,18 @@ def _check_columns(path: Path, table: npt.NDArray[np.float64]) -> None:
 
 
 def is_header(text: str) -> bool:
-    """Whether a line of text is a header: it has several words and no number."""
+    """Whether a line of text is a header: it has several words and no number, nor NaN."""
     fields = split_row(text)
-    return len(fields) > 3 and all(parse_number(field) is None for field in fields)
+    return len(fields) > 3 and not any(map(_is_float, fields))
+
+
+def _is_float(text: str) -> bool:
+    """Whether Python reads a number in a text, also one that no row may hold, as nan and 1e999."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def split_row(text: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import DetectionError, OutputError
 from ...records import Frame
 from ..formats.otb import Box, read_otb_boxes
+from ..formats.text import parse_number
 from ..paths import exists
 from ..writers.window import has_display
 
@@ -92,10 +93,16 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     """`X,Y,W,H` as numbers; None where the text names a file.
 
     Raises:
-        DetectionError: Four values of which one is not a finite number.
+        DetectionError: Four values of which one is not a finite number, or more or fewer numbers.
     """
     parts = text.split(",")
-    if len(parts) != 4 or exists(Path(text)):
+    if exists(Path(text)):
+        return None
+    if len(parts) != 4:
+        if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
+            raise DetectionError(
+                f"--init {text}: got {len(parts)} numbers, expected four, X,Y,W,H, or a file"
+            )
         return None
     try:
         x, y, width, height = (float(part) for part in parts)

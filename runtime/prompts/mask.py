@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import DetectionError
 from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
+from ..paths import exists
 from .box import SELECT, draw_box, parse_box, require_display
 
 _VOID = 255
@@ -53,6 +54,11 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     """
     box = parse_box(text)
     if box is None:
+        if not exists(Path(text)):
+            raise DetectionError(
+                f"--init {text}: there is no such file; expected a PNG of the first frame's mask, "
+                "a folder of masks, or a box X,Y,W,H"
+            )
         labels = read_mask(Path(text), size_hw)
         if not labels.any():
             raise DetectionError(

@@ -64,3 +64,17 @@ def test_what_no_task_takes_is_refused(clip, lite_bundle):
         "track", clip.source, *words, "--detector", "motion", "--bundle", lite_bundle.path, status=2
     )
     assert "no detections" in str(message)
+
+
+def test_what_is_left_out_is_said_with_its_task(clip, quick_bundle, tmp_path):
+    words = ("--detections", clip.detections, "--bundle", quick_bundle.path)
+    few = ("--mot-confidence", "1", "--mot-start-confidence", "1", "--mot-low-confidence", "0.999")
+    said = run_cli("track", clip.source, "--task", "mot", *words, *few, "--output", tmp_path / "1")
+    assert "note: mot: " not in said
+    box = ("--task", "sot", "--init", "20,20,30,30")
+    both = run_cli(
+        "track", clip.source, "--task", "mot", *box, *words, *few, "--output", tmp_path / "2"
+    )
+    lines = [line for line in said.splitlines() if "--mot-low-confidence" in line]
+    assert lines
+    assert all(line.replace("note: ", "note: mot: ") in both for line in lines)

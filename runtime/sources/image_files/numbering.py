@@ -70,14 +70,14 @@ def numbered(
     if (indices == np.arange(len(indices))).all():
         return source
     spoken = np.unique(np.concatenate([frames for _, (frames, _) in files] or [indices]))
+    if way is None and not len(spoken):  # files without any row speak of neither
+        return source
     by_name = int(np.isin(spoken, indices).sum())
     by_order = int((spoken < len(indices)).sum())
     who = " and ".join(name for name, _ in files)
     span = f"{numbers[0]} to {numbers[-1]}"
     if way is None and by_name < max(by_order, 1):
-        said = (
-            f"{int(spoken.min()) + first} to {int(spoken.max()) + first}" if len(spoken) else "no"
-        )
+        said = f"{int(spoken.min()) + first} to {int(spoken.max()) + first}"
         note = (
             f"the names of the images go from {span}, and {who} has frames {said}: they were "
             "taken in order, the first image as the first frame; --frame-numbers name takes the "

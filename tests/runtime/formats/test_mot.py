@@ -282,6 +282,12 @@ def test_names_in_the_code_page_of_windows(opened):
     assert seen.name_of(0) == "Rentier – Kälbchen"
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "1e999"])
+def test_a_first_row_without_a_finite_number_is_damaged_and_no_header(opened, text):
+    with pytest.raises(DetectionError, match="line 1: expected finite numbers"):
+        opened(",".join([text] * 6) + "\n")
+
+
 def test_a_header_of_another_language_is_passed_over(opened):
     file = opened("bild,nummer,links,oben,breite,hoehe\n1,-1,11,21,5,6\n")
     assert file.detect(frame()).boxes_xyxy.tolist() == [[10, 20, 15, 26]]

@@ -8,7 +8,7 @@ from unitrack_edge.errors import DetectionError, OutputError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.formats.otb import read_otb_boxes
 from unitrack_edge.runtime.prompts import box as init_box
-from unitrack_edge.runtime.prompts.box import box_from_text
+from unitrack_edge.runtime.prompts.box import box_from_text, parse_box
 
 FRAME = Frame(0, 0.0, np.zeros((40, 60, 3), np.uint8))
 
@@ -60,6 +60,19 @@ def test_text_that_is_no_box(text):
     with pytest.raises(DetectionError) as caught:
         box_from_text(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "count"), [("1,2", 2), ("1,2,3", 3), ("1,2,3,4,5.5", 5)])
+def test_another_number_of_numbers_is_no_file(text, count):
+    for read in (box_from_text, parse_box):
+        with pytest.raises(DetectionError, match=f"got {count} numbers, expected four, X,Y,W,H"):
+            read(text)
+
+
+def test_a_file_may_be_called_like_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1,2,3").write_text("11,21,30,40\n")
+    assert box_from_text("1,2,3") == (10, 20, 30, 40)
 
 
 def test_without_a_display_nothing_is_drawn(monkeypatch):

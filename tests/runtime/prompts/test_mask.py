@@ -70,6 +70,11 @@ def test_a_mask_is_taken_as_it_is(tmp_path):
     assert find is None
 
 
+def test_a_mask_that_is_not_there_says_what_init_takes():
+    with pytest.raises(DetectionError, match=r"^--init nowhere\.png: there is no such file"):
+        labels_to_start("nowhere.png", SIZE_HW)
+
+
 @pytest.mark.parametrize("palette", [True, False])
 @pytest.mark.parametrize(
     ("values", "expected"),

@@ -109,6 +109,13 @@ def test_a_file_decides(tmp_path, name, images, spoken, found, said):
         assert said in notes[0]
 
 
+def test_files_without_detections_decide_nothing(tmp_path):
+    with open_source(str(folder_of(tmp_path / "frames", [4, 5, 6]))) as source:
+        nothing = [("none.jsonl", (np.zeros(0, np.int64), 0))]
+        assert numbered(source, None, nothing) is source
+        assert [frame.index for frame in numbered(source, "name", nothing)] == [4, 5, 6]
+
+
 def test_numbers_and_times_have_the_gaps(tmp_path):
     folder = folder_of(tmp_path / "frames", [2, 3, 6])
     (tmp_path / "det.txt").write_text(mot(range(1, 7)))
