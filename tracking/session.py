@@ -18,7 +18,7 @@ from ..errors import OutputError, SourceError, UnitrackError, count
 from ..heads.config import TaskConfig, TrackedConfig
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.detectors.base import Detector
+from ..runtime.detectors.base import Detector, OncePerFrame
 from ..runtime.events import RunListener, SourceLog, StopRequest
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
@@ -319,6 +319,7 @@ class SourceRun:
         self.task_runners: list[TaskRunner] = []
         self.wait: SourceWait | None = None
         self._opened_detectors: dict[str, Detector] = {}
+        self._detectors: list[tuple[dict[str, Any], Detector]] = []
         self._track = track
         self._listeners = listeners
         self._recordings: dict[str, Recording] = {}
@@ -597,7 +598,9 @@ class SourceRun:
         spec, run, chosen = TASKS[config.task], self._track.run, self._track.detector
         models = {f"{spec.person_model}_model": chosen.person_model(spec)}
         classes, classes_from = self._classes(config.task)
-        detector = open_detector(
+        file = self.config.detections is not None
+        calibrated = isinstance(config, TrackedConfig) and config.calibrates_scores
+        wanted: dict[str, Any] = dict(
             detections=self.config.detections,
             detector=chosen.detector,
             confidence=chosen.detector_confidence,
@@ -609,13 +612,21 @@ class SourceRun:
             size_hw=chosen.size_hw(),
             backend=chosen.detector_backend or run.backend,
             threads=run.threads,
-            calibrate_scores=isinstance(config, TrackedConfig) and config.calibrates_scores,
+            calibrate_scores=file and calibrated,
             default_class=self.config.detections_class,
             strict=self.config.strict,
-            source_frames=source_frames,
+            source_frames=source_frames if file else None,
             max_detections=chosen.max_detections,
-            **(models if spec.person_model else {}),
+            **({name: model for name, model in models.items() if model is not None}),
         )
+        # Tasks that want the same share a detector, which then looks at each frame once.
+        for known, detector in self._detectors:
+            if known == wanted:
+                return detector
+        detector = open_detector(**wanted)
+        if len(self._track.tasks) > 1:
+            detector = OncePerFrame(detector)
+            self._detectors.append((wanted, detector))
         return self._held.enter_context(detector)
 
     def _classes(self, task: str) -> tuple[tuple[str, ...] | None, str | None]:

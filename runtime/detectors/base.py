@@ -115,6 +115,36 @@ class PartOfDetector(Detector):
         self._detector.close()
 
 
+class OncePerFrame(PartOfDetector):
+    """All that a detector finds, for several tasks: it looks at each frame once.
+
+    Args:
+        detector: Closed with this one.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__(detector)
+        self._newest: tuple[Frame, Detections] | None = None
+
+    def detect(self, frame: Frame) -> Detections:
+        """What the detector finds, or has just found, in this frame.
+
+        Raises:
+            DetectionError: The detector does not fit the source, or failed.
+        """
+        if self._newest is None or self._newest[0] is not frame:
+            self._newest = frame, self._detector.detect(frame)
+        return self._newest[1]
+
+    def dropped(self) -> dict[str, int]:
+        """The detector's."""
+        return self._detector.dropped()
+
+    def drop_notes(self) -> list[str]:
+        """The detector's."""
+        return self._detector.drop_notes()
+
+
 class MostDetections(PartOfDetector):
     """The detections of highest score of another detector, so many in a frame at most.
 

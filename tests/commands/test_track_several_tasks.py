@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
+from unitrack_edge.runtime.detectors.motion import MotionDetector
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
 from ..support.command_line import report_of, run_cli
@@ -41,6 +42,26 @@ def test_two_tasks_run_the_backbone_once_a_frame(clip, lite_bundle, tmp_path, mo
     assert report["frames"] == FRAMES
     assert calls.count("backbone") == FRAMES
     assert {"box_features", "propagate_local"} <= set(calls)
+
+
+def test_tasks_that_want_the_same_share_a_detector(lite_bundle, tmp_path, monkeypatch):
+    config = SceneConfig(frames=16, height=160, width=288, objects=3)
+    clip = write_scene(Scene(config), tmp_path / "clip")
+    looked = []
+    detect = MotionDetector.detect
+    monkeypatch.setattr(
+        MotionDetector,
+        "detect",
+        lambda self, frame: looked.append(frame.index) or detect(self, frame),
+    )
+    options = {"init": None, "detections": None, "detector": "motion"}
+    track(clip, lite_bundle, tmp_path / "both", "mot", "mots", **options)
+    assert looked == list(range(16))
+    for task in ("mot", "mots"):
+        track(clip, lite_bundle, tmp_path / task, task, **options)
+        alone = (tmp_path / task / "tracks.txt").read_bytes()
+        assert alone
+        assert (tmp_path / "both" / task / "tracks.txt").read_bytes() == alone
 
 
 def test_two_tasks_give_what_each_gives_alone(clip, lite_bundle, tmp_path):
