@@ -245,7 +245,8 @@ def _report(
             f"lost and {seen.added} added in {frames['held_out']}"
         )
     heading = [
-        f"{kept} held-out frames, {frames['used']} frames used",
+        f"{kept} held-out {'frame' if frames['held_out'] == 1 else 'frames'}, "
+        f"{frames['used']} frames used",
         f"in float: {', '.join(data['float_layers'])}",
         f"{data['kind']}: {size['float'] / 1e6:.2f} → {size['int8'] / 1e6:.2f} MB "
         f"({size['int8'] / size['float']:.0%}), {latency['float']:.0f} → {latency['int8']:.0f} ms "

@@ -257,7 +257,10 @@ def _open(
             str(path), options, providers=providers, enable_fallback=False
         )
     except _failures() as error:
-        raise BackendError(f"{path} cannot be loaded: {one_line(error)}") from error
+        raise BackendError(
+            f"{path} cannot be loaded: {one_line(error)} (expected a whole ONNX file, of operators "
+            "that this ONNX Runtime knows: export or download it again)"
+        ) from error
     if session.get_providers()[0] != provider:
         raise BackendError(
             f"backend {device}: {provider} is listed but does not start (driver or CUDA libraries "
