@@ -392,7 +392,7 @@ def test_first_mask_without_an_object(vos, here):
 def test_first_masks_that_are_none(vos, here, images):
     jpeg = images.source / "000001.jpg"
     assert "not a PNG" in refused(vos, here, init=jpeg)
-    assert "cannot be read" in refused(vos, here, init=here / "none.png")
+    assert "there is no such file" in refused(vos, here, init=here / "none.png")
     cv2.imwrite(str(here / "colour.png"), cv2.imread(str(jpeg)))
     assert "expected palette or grey" in refused(vos, here, init=here / "colour.png")
     whole = encode_palette_png(np.ones((HEIGHT, WIDTH), np.uint8), davis_palette())
