@@ -79,12 +79,41 @@ _CALM = 50
 many the next time, where that was too much."""
 
 
+LATE_S = 0.5
+"""How far a file may fall behind the clock: frames with detections take longer than others."""
+
+
+class LateFrames:
+    """How many frames a source that waits would have dropped if it had not waited.
+
+    Args:
+        fps: Frames per second of the source.
+
+    Attributes:
+        count: Those of all frames so far.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self.count, self._fps = 0, fps
+        self._due_s: float | None = None
+
+    def take(self, now_s: float) -> int:
+        """The count when the next frame is taken, at a time of `time.perf_counter`."""
+        # A frame that comes early gives those that follow no more time than they would have had.
+        due_s = now_s if self._due_s is None else min(self._due_s, now_s)
+        if now_s - due_s > LATE_S:
+            self.count += max(1, round((now_s - due_s) * self._fps))
+            due_s = now_s
+        self._due_s = due_s + 1 / self._fps
+        return self.count
+
+
 class DetectionSchedule:
     """In which frames the detector runs: the first, and then every n-th.
 
     Args:
-        every: n; None: as many as a live source leaves time for, which is known by the frames that
-            it drops. A file, which waits, has all of its frames looked at.
+        every: n; None: as many as leave time to keep up with the source, which is known by the
+            frames that a live one drops, or by `LateFrames`.
 
     Attributes:
         every: n at present.
@@ -212,10 +241,11 @@ class Viewer:
     Args:
         graphs: Runs `backbone`.
         heads: Of them, the first that needs the whole frame decides its image size.
+        on_host: See `FeatureExtractor`.
     """
 
-    def __init__(self, graphs: Graphs, heads: Sequence[Head]) -> None:
-        self._extractor = FeatureExtractor(graphs)
+    def __init__(self, graphs: Graphs, heads: Sequence[Head], *, on_host: bool = False) -> None:
+        self._extractor = FeatureExtractor(graphs, on_host=on_host)
         self._graphs, self._spec = graphs, graphs.spec
         self._heads = heads
         self._whole: tuple[tuple[int, int], Letterbox] | None = None
@@ -368,13 +398,14 @@ class Pipeline:
         name: The source's short name, for `listeners`.
         listeners: Called after every frame.
         detect_every: See `DetectionSchedule`. In a frame without detections, the backbone runs for
-            tasks that need none.
+            tasks that need none. Of a source whose rate is not known, None looks at all frames.
         warn: Called with a line on a live source that shows nothing, or is too fast.
         degrade: Whether less is done for a live source that is too fast; see `health.PaceWatch`.
         overlap: Whether `run` may read, detect and letterbox frames in a second thread, `AHEAD` at
             most, while heads and writers have one before. Results are the same; where a head's
             request depends on the last frame, nothing overlaps. For graphs and detectors that run
             on the CPU.
+        together: Whether the caller sends images of several sources through the backbone at once.
 
     Attributes:
         frames: Number of frames done.
@@ -401,12 +432,17 @@ class Pipeline:
         warn: Callable[[str], None] = lambda _text: None,
         degrade: bool = False,
         overlap: bool = False,
+        together: bool = False,
     ) -> None:
         self._with_features, self._look_s = 0, -inf
         self._images, self._pace = ImageWatch(warn), PaceWatch(warn, self if degrade else None)
         self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
         self._schedule = DetectionSchedule(detect_every)
-        self._viewer = Viewer(graphs, [task_runner.head for task_runner in task_runners])
+        self._late: LateFrames | None = None
+        if detect_every is None and not source.info.live and source.info.fps:
+            self._late = LateFrames(source.info.fps)
+        heads = [task_runner.head for task_runner in task_runners]
+        self._viewer = Viewer(graphs, heads, on_host=together)
         self._source = source
         self._task_runners = task_runners
         self._name = name
@@ -466,7 +502,8 @@ class Pipeline:
         if frame is None:
             return None
         start = time.perf_counter()
-        detects = self._schedule.is_due(self._source.dropped)
+        dropped = self._source.dropped if self._late is None else self._late.take(start)
+        detects = self._schedule.is_due(dropped)
         seen = tuple(
             self._detect(runner, frame, stages_s) if detects else None
             for runner in self._task_runners

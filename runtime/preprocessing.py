@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -209,16 +210,69 @@ class FeatureMap:
         return self.array.shape[1], self.array.shape[2]
 
 
+def area_taps(
+    source: int, inner: int, before: int, network: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Of which source pixels an axis of a smaller image is made, as `Letterbox.apply` does it.
+
+    Args:
+        source: Pixels of the source.
+        inner: Of the scaled image, at most as many.
+        before: Of the padding before it.
+        network: Of the whole image.
+
+    Returns:
+        (network, taps) numbers of source pixels, and their shares, which are the lengths that a
+        scaled pixel covers of each, of sum 1; 0 in the padding.
+    """
+    ratio = source / inner
+    begin = np.arange(inner)[:, None] * ratio
+    pixels = np.floor(begin + _ALMOST).astype(np.int64) + np.arange(math.ceil(ratio - _ALMOST) + 1)
+    covered = np.minimum(pixels + 1, begin + ratio) - np.maximum(pixels, begin)
+    covered = np.where(covered > _ALMOST, covered, 0.0)
+    taps = int((covered > 0).sum(axis=1).max())
+    index = np.zeros((network, taps), np.int64)
+    shares = np.zeros((network, taps), np.float32)
+    index[before : before + inner] = np.minimum(pixels, source - 1)[:, :taps]
+    kept = covered[:, :taps]
+    shares[before : before + inner] = kept / kept.sum(axis=1, keepdims=True)
+    return index, shares
+
+
+_ALMOST = 1e-3
+"""Source pixels of which less is covered have no share, as in OpenCV: it may be rounding alone."""
+
+_PLACES = 64
+"""Transforms whose shares are kept where images are made."""
+
+
+def image_graphs(graphs: Graphs) -> tuple[str, ...]:
+    """The graphs that frames go through before any head's: of a device, `letterbox` too.
+
+    Bundles that were exported before there was such a graph have none.
+    """
+    sent = graphs.on_device and "letterbox" in graphs.spec.graphs
+    return ("letterbox", "backbone") if sent else ("backbone",)
+
+
 class FeatureExtractor:
     """Letterboxes frames and runs the backbone.
 
+    On a device that computes for itself frames are sent as they are and made smaller there, by the
+    bundle's graph `letterbox`; what that graph does not take, images that are made larger, and all
+    on a CPU, is OpenCV's. Images differ by one grey level at most, and in few pixels.
+
     Args:
-        graphs: Runs `backbone`.
+        graphs: Runs `backbone`, and `letterbox` where there is one.
+        on_host: Whether all images are made on the host, to be sent together.
     """
 
-    def __init__(self, graphs: Graphs) -> None:
+    def __init__(self, graphs: Graphs, *, on_host: bool = False) -> None:
         self._graphs = graphs
         self._stride = graphs.spec.stride
+        self._sends = not on_host and "letterbox" in image_graphs(graphs)
+        # In the order of use, the newest last; None: the graph does not take it.
+        self._taps: dict[Letterbox, tuple[Array, ...] | None] = {}
 
     def prepare(self, frame: Frame, network_hw: tuple[int, int]) -> tuple[Array, Letterbox]:
         """The network's image (1, height, width, 3) uint8 of a frame, and how it was made."""
@@ -227,13 +281,44 @@ class FeatureExtractor:
 
     def image_of(self, frame: Frame, letterbox: Letterbox) -> Array:
         """The network's image (1, height, width, 3) uint8 that a transform makes of a frame."""
-        image = letterbox.apply(letterbox.cut_out(frame.image))
-        return np.ascontiguousarray(image)[None]
+        part = letterbox.cut_out(frame.image)
+        taps = self._taps_of(letterbox) if self._sends else None
+        if taps is None:
+            return np.ascontiguousarray(letterbox.apply(part))[None]
+        (image,) = self._graphs.run("letterbox", np.ascontiguousarray(part), *taps)
+        return image
 
     def extract(self, image: Array, letterbox: Letterbox) -> FeatureMap:
         """Features of a prepared image."""
         (features,) = self._graphs.run("backbone", image)
         return FeatureMap(features, letterbox, self._stride)
+
+    def _taps_of(self, letterbox: Letterbox) -> tuple[Array, ...] | None:
+        """The other inputs of `letterbox`, where it computes; None where it does not take them."""
+        place = replace(letterbox, origin_xy=(0, 0))
+        if place in self._taps:
+            taps = self._taps.pop(place)
+        else:
+            taps = self._new_taps(place)
+            if len(self._taps) >= _PLACES:
+                del self._taps[next(iter(self._taps))]
+        self._taps[place] = taps
+        return taps
+
+    def _new_taps(self, place: Letterbox) -> tuple[Array, ...] | None:
+        (height, width), (rows, columns) = place.source_hw, place.inner_hw
+        if place.is_identity or rows > height or columns > width:
+            return None
+        down = area_taps(height, rows, place.top, place.network_hw[0])
+        across = area_taps(width, columns, place.left, place.network_hw[1])
+        shapes = (height, width), down[0].shape, across[0].shape
+        for feed, shape in zip((0, 1, 3), shapes, strict=True):
+            for axis, size in enumerate(shape):
+                most = self._graphs.limit("letterbox", feed, axis)
+                least = self._graphs.least("letterbox", feed, axis)
+                if size < least or (most is not None and size > most):
+                    return None
+        return tuple(self._graphs.place(array) for array in (*down, *across))
 
 
 def network_size(

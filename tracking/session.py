@@ -24,6 +24,7 @@ from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
 from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
+from ..runtime.preprocessing import image_graphs
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
 from ..runtime.sources.redact import short_names
@@ -409,7 +410,7 @@ class SourceRun:
             self.task_runners.append(TaskRunner(config.task, head, detector, []))
         self._number_frames()
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
-        for graph in ("backbone", *used):
+        for graph in (*image_graphs(graphs), *used):
             graphs.engine(graph)
         graphs.warm_up()
         self.pipeline = Pipeline(
@@ -422,6 +423,7 @@ class SourceRun:
             warn=self.log.warn,
             degrade=self._track.run.degrade,
             overlap=self._overlaps,
+            together=self._track.run.batch > 1,
         )
         self.log.opened(self.source.info)
 
@@ -720,6 +722,13 @@ class SourceRun:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]
             notes += self._without_objects(runner)
+        every = self._track.detector.detect_every
+        if every == "auto" and self.pipeline.predicted and not source.info.live:
+            looked = self.pipeline.frames - self.pipeline.predicted
+            notes.append(
+                f"--detect-every auto: the detector ran in {looked} of {self.pipeline.frames} "
+                f"frames, to keep up with {source.info.fps:g} FPS"
+            )
         notes += self.log.notes()
         for name, lost in self.lost_frames.items():
             notes.append(f"{lost} frames are not in {name}, which could not be written")

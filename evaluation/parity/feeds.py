@@ -41,6 +41,8 @@ _NUMBERS: dict[str, float] = {
 }
 
 _INDEX_BELOW = {
+    "row_index": ("frame_height",),
+    "column_index": ("frame_width",),
     "index": ("rows", "cols"),
     "chosen": ("old",),
     "query_index": ("rows", "cols"),
@@ -150,6 +152,9 @@ def _values(
         mask = rng.random(shape) < 0.8
         mask[:, 0] = True
         return mask
+    if name.endswith("_share"):
+        # Sums of these are exact in any order: how they are rounded depends on nothing.
+        return rng.integers(0, 3, shape) / 16.0
     if name == "best":
         return -np.sort(-rng.random(shape) * 0.1, axis=1)
     if name == "bias":
@@ -176,7 +181,8 @@ def _seen_again(
 
 
 def _images(images: Sequence[UInt8Array], shape: tuple[int, ...]) -> UInt8Array:
-    count, height, width, _ = shape
+    *batch, height, width, _ = shape
+    count = batch[0] if batch else 1
     chosen = [images[(i * len(images)) // count] for i in range(count)]
     resized = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in chosen]
-    return np.stack(resized).astype(np.uint8)
+    return np.stack(resized).astype(np.uint8).reshape(shape)

@@ -61,6 +61,13 @@ def dimension_ranges(sizes_hw: tuple[tuple[int, int], ...], stride: int) -> dict
         "batch": (1, 1, 8),
         "height": height,
         "width": width,
+        # A part of the frame may be small.  Memory goes with the product of the last five: 100 MB.
+        "frame_height": (16, 1080, 1088),
+        "frame_width": (16, 1920, 1920),
+        "image_height": height,
+        "image_width": width,
+        "row_taps": (1, 3, 6),
+        "column_taps": (1, 3, 6),
         "rows": rows,
         "cols": cols,
         "boxes": (1, 32, 128),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...runtime.bundle.spec import TensorSpec
 from . import appearance as graphs
 from .correlation import GRID, DcfResponse, DcfUpdate, XCorr, inner_cells
+from .letterbox import LetterboxImage
 from .profiles import Sizes
 from .propagation import PropagateGlobal, PropagateLabels, PropagateLocal
 from .rsm import Rsm
@@ -61,6 +62,17 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
     )
     rsm = Rsm()
     rows: dict[str, Row] = {
+        "letterbox": (
+            LetterboxImage(),
+            _specs(
+                ("frame", "uint8", ("frame_height", "frame_width", 3)),
+                ("row_index", "int64", ("image_height", "row_taps")),
+                ("row_share", "float32", ("image_height", "row_taps")),
+                ("column_index", "int64", ("image_width", "column_taps")),
+                ("column_share", "float32", ("image_width", "column_taps")),
+            ),
+            _specs(("image", "uint8", (1, "image_height", "image_width", 3))),
+        ),
         "box_features": (
             graphs.BoxFeatures(),
             _specs(
@@ -172,6 +184,8 @@ def _specs(*rows: tuple[str, str, tuple[int | str, ...]]) -> tuple[TensorSpec, .
 
 # How far an index input may reach, as the dimensions whose product it stays below.
 _INDEX_BELOW = {
+    "row_index": ("frame_height",),
+    "column_index": ("frame_width",),
     "index": ("rows", "cols"),
     "chosen": ("old",),
     "query_index": ("rows", "cols"),
@@ -211,6 +225,9 @@ def _tensor(spec: TensorSpec, sizes: Mapping[str, int], generator: torch.Generat
         mask = (torch.rand(shape, generator=generator) < 0.8).float()
         mask[:, 0] = 1.0
         return mask
+    if spec.name.endswith("_share"):
+        # Sums of these are exact in any order, so that nothing depends on it how they are rounded.
+        return torch.randint(0, 3, shape, generator=generator) / 16.0
     if spec.name == "best":
         return torch.rand(shape, generator=generator).sort(dim=1, descending=True).values * 0.1
     if spec.name in ("weights_y", "weights_x", "weight", "labels", "best_labels"):

@@ -151,6 +151,11 @@ class Graphs(Protocol):
         """
         return array
 
+    @property
+    def on_device(self) -> bool:
+        """Whether they compute in a memory of their own, to which arrays have a way to go."""
+        return False
+
     def limit(self, graph: str, input_index: int, axis: int) -> int | None:  # noqa: ARG002
         """The largest size that a graph takes along an axis of an input; None: any.
 

@@ -76,27 +76,30 @@ class GraphRunner(Graphs):
         names = [tensor.name for tensor in engine.spec.inputs]
         return tuple(engine.run(dict(zip(names, feeds, strict=True))).values())
 
+    @property
+    def on_device(self) -> bool:
+        """See `Graphs`."""
+        return self._backend.name != "cpu"
+
     def place(self, array: Array) -> Array:
         """See `Graphs`."""
-        return array if self._backend.name == "cpu" else self._backend.place(array)
+        return self._backend.place(array) if self.on_device else array
 
     def limit(self, graph: str, input_index: int, axis: int) -> int | None:
         """See `Graphs`."""
-        if self._backend.name == "cpu":
-            return None
-        return self.engine(graph).limit(input_index, axis)
+        return self.engine(graph).limit(input_index, axis) if self.on_device else None
 
     def least(self, graph: str, input_index: int, axis: int) -> int:
         """See `Graphs`."""
-        return 1 if self._backend.name == "cpu" else self.engine(graph).least(input_index, axis)
+        return self.engine(graph).least(input_index, axis) if self.on_device else 1
 
     def filled(self, count: int) -> int:
         """See `Graphs`."""
-        return count if self._backend.name == "cpu" else filled_count(count)
+        return filled_count(count) if self.on_device else count
 
     def values_at_once(self) -> int:
         """See `Graphs`."""
-        return HOST_VALUES if self._backend.name == "cpu" else DEVICE_VALUES
+        return DEVICE_VALUES if self.on_device else HOST_VALUES
 
     @property
     def backends_in_use(self) -> dict[str, str]:

@@ -42,6 +42,8 @@ class FakeGraphs:
         self.spec = SimpleNamespace(stride=8, sizes_hw=(), graphs=graphs)
         self.batches = []
 
+    on_device = False
+
     def place(self, array):
         return array
 

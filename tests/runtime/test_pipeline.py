@@ -20,8 +20,10 @@ from unitrack_edge.runtime.detectors.base import Detector
 from unitrack_edge.runtime.events import StopRequest
 from unitrack_edge.runtime.head import NOTHING, WHOLE, FeatureRequest, Head
 from unitrack_edge.runtime.pipeline import (
+    LATE_S,
     MOST_BETWEEN,
     DetectionSchedule,
+    LateFrames,
     Pipeline,
     StageTimes,
     TaskRunner,
@@ -91,6 +93,8 @@ class FakeGraphs:
     def __init__(self, sizes_hw=()):
         self.spec = SimpleNamespace(stride=8, sizes_hw=sizes_hw)
         self.images = []
+
+    on_device = False
 
     def least(self, _graph, _input_index, _axis):
         return 1
@@ -235,8 +239,57 @@ def test_a_schedule_begins_with_the_first_frame():
     assert due_frames(DetectionSchedule(4), 10) == [0, 4, 8]
 
 
-def test_a_schedule_that_adapts_looks_at_all_frames_of_a_file():
+def test_a_schedule_that_adapts_looks_at_all_frames_while_none_is_late():
     assert due_frames(DetectionSchedule(None), 300) == list(range(300))
+
+
+def late_frames(times_s, fps=25.0):
+    late = LateFrames(fps)
+    return [late.take(time_s) for time_s in times_s]
+
+
+def test_a_file_is_late_once_it_is_half_a_second_behind():
+    assert set(late_frames(np.arange(500) / 25)) == {0}
+    # Frames that take twice their time: 0.04 s more behind with every one of them.
+    late = late_frames(np.arange(40) * 0.08)
+    assert [late.index(count) for count in sorted(set(late))] == [0, 13, 26, 39]
+    assert late[-1] == 39, "every other frame could not have been taken"
+    # One slow frame among quick ones is made up for.
+    assert set(late_frames(np.cumsum([0.4 if i % 20 == 0 else 0.02 for i in range(200)]))) == {0}
+    # But not in advance.
+    assert late_frames([0.0, 0.01, 0.02, 0.03, 0.6])[-1] > 0
+
+
+class Clock:
+    """`time.perf_counter` of a run whose work takes as long as it says."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.mark.parametrize(("detect_s", "every"), [(0.02, 1), (0.05, 2), (0.08, 3)])
+def test_auto_keeps_up_with_the_rate_of_a_file(monkeypatch, detect_s, every):
+    """25 FPS leave 0.04 s a frame, of which 0.01 s are the head's."""
+    clock = Clock()
+    monkeypatch.setattr(stages.time, "perf_counter", clock)
+
+    class Slow(FakeDetector):
+        def detect(self, frame):
+            clock.now_s += detect_s
+            return super().detect(frame)
+
+    pipeline, _, _ = make(FakeSource(range(1000)), detector=Slow(), detect_every=None)
+    for _ in range(1000):
+        prepared = pipeline.take()
+        clock.now_s += 0.01
+        pipeline.finish(prepared, pipeline._extract(prepared))
+    assert pipeline.detect_every == every
+    assert clock.now_s < 1000 / 25 + 3 * LATE_S
+    looked_at = 1000 - pipeline.predicted
+    assert looked_at >= 1000 / (every + 0.2), "no more frames are left out than have to be"
 
 
 @pytest.mark.parametrize("affordable", [2, 4])

@@ -47,6 +47,8 @@ class NoGraphs:
         self.spec = SimpleNamespace(stride=8, sizes_hw=())
         self.backends_in_use, self.reports = {}, {}
 
+    on_device = False
+
     def engine(self, _name):
         return None
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.heads.mot import roi_weights
+from unitrack_edge.records import Frame
+from unitrack_edge.runtime.preprocessing import FeatureExtractor, Letterbox, Region, area_taps
 
 from ...reference.propagation_plain import propagate
 from ...reference.roi_align_plain import roi_align
@@ -287,6 +289,119 @@ def test_box_features_far_outside_are_zero(runner):
     assert_within(np.linalg.norm(got[1], axis=-1), np.ones(40), unit_norm_error())
 
 
+# --- letterbox
+
+
+class Sent:
+    """The heads' graphs as if they computed in a memory of their own; what they take is bounded.
+
+    Args:
+        graphs: They.
+        most: Of `letterbox`: the largest size by input and axis.
+    """
+
+    on_device = True
+
+    def __init__(self, graphs, most=None):
+        self.spec = graphs.spec
+        self.sent, self._graphs, self._most = [], graphs, most or {}
+
+    def run(self, graph, *feeds):
+        self.sent.append((graph, feeds[0].shape))
+        return self._graphs.run(graph, *feeds)
+
+    def place(self, array):
+        return array
+
+    def limit(self, _graph, input_index, axis):
+        return self._most.get((input_index, axis))
+
+    def least(self, _graph, _input_index, _axis):
+        return 1
+
+
+def scene(height, width):
+    """Edges, gradients and noise."""
+    rng = np.random.default_rng(height * width)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), np.uint8), (5, 5), 0)
+    cv2.rectangle(image, (width // 4, height // 4), (width // 2, height // 2), (0, 128, 255), -1)
+    return Frame(0, 0.0, image)
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        ((270, 480), (152, 272)),  # 1.78 of a pixel: 1080p in the paper's size, a quarter each
+        ((240, 320), (120, 160)),  # whole pixels: OpenCV sums integers here
+        ((240, 360), (80, 120)),
+        ((300, 200), (64, 96)),  # grey left and right
+        ((100, 400), (96, 96)),  # grey above and below
+        ((97, 131), (89, 131)),  # one axis only
+    ],
+)
+def test_a_device_makes_the_image_that_opencv_makes(runner, source, network):
+    frame, device = scene(*source), Sent(runner)
+    letterbox = Letterbox.fit(source, network)
+    got = FeatureExtractor(device).image_of(frame, letterbox)
+    want = FeatureExtractor(runner).image_of(frame, letterbox)
+    assert device.sent == [("letterbox", (*source, 3))]
+    assert (got.shape, got.dtype) == (want.shape, np.uint8)
+    apart = np.abs(got.astype(int) - want)
+    # Sums in another order end on the other side of a half now and then.
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-3
+
+
+def test_of_a_region_a_device_is_sent_that_part_only(runner):
+    frame, device = scene(240, 320), Sent(runner)
+    letterbox = Region(top=2, left=3, rows=6, cols=9, pitch=20).letterbox((240, 320), 8)
+    got = FeatureExtractor(device).image_of(frame, letterbox)
+    want = FeatureExtractor(runner).image_of(frame, letterbox)
+    assert device.sent == [("letterbox", (120, 180, 3))]
+    assert np.abs(got.astype(int) - want).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "most"),
+    [
+        ((96, 160), (96, 160), {}),  # nothing to do
+        ((60, 80), (96, 160), {}),  # larger
+        ((240, 320), (120, 160), {(0, 0): 200}),  # a frame higher than the graph takes
+        ((240, 320), (120, 160), {(3, 1): 1}),  # more columns to one than it takes
+    ],
+)
+def test_what_the_graph_does_not_take_is_made_on_the_host(runner, source, network, most):
+    frame, device = scene(*source), Sent(runner, most)
+    letterbox = Letterbox.fit(source, network)
+    got = FeatureExtractor(device).image_of(frame, letterbox)
+    assert not device.sent
+    np.testing.assert_array_equal(got, FeatureExtractor(runner).image_of(frame, letterbox))
+
+
+def test_images_that_are_sent_together_are_made_on_the_host(runner):
+    device = Sent(runner)
+    letterbox = Letterbox.fit((240, 320), (120, 160))
+    FeatureExtractor(device, on_host=True).image_of(scene(240, 320), letterbox)
+    assert not device.sent
+
+
+@pytest.mark.parametrize(("source", "inner"), [(1080, 608), (1920, 1081), (9, 3), (10, 9), (7, 7)])
+def test_shares_of_pixels_are_the_lengths_that_are_covered(source, inner):
+    index, shares = area_taps(source, inner, 2, inner + 5)
+    assert not np.delete(shares, np.arange(2, inner + 2), axis=0).any()
+    assert (index.min(), index.max()) == (0, source - 1)
+    dense = np.zeros((inner, source))
+    rows = np.arange(inner)
+    for tap in range(index.shape[1]):
+        np.add.at(dense, (rows, index[2 : inner + 2, tap]), shares[2 : inner + 2, tap])
+    edges = np.arange(inner + 1) * source / inner
+    pixels = np.arange(source)
+    covered = np.minimum(pixels + 1, edges[1:, None]) - np.maximum(pixels, edges[:-1, None])
+    # What is covered less than a thousandth of a pixel counts as nothing.
+    np.testing.assert_allclose(dense, np.clip(covered, 0, None) * inner / source, atol=2e-3)
+    np.testing.assert_allclose(dense.sum(axis=1), 1, rtol=1e-6)
+
+
 # --- point_features, select
 
 
@@ -469,9 +584,9 @@ def test_backbone_of_one_size_and_half_precision(tmp_path: Path):
 # --- the files
 
 ALLOWED = {
-    "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Gather", "GatherND", "Less",
-    "Log", "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceMax", "ReduceSum", "Relu",
-    "Reshape", "Shape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose",
+    "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Floor", "Gather", "GatherND",
+    "Less", "Log", "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceMax", "ReduceSum",
+    "Relu", "Reshape", "Shape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose",
     "Unsqueeze", "Where",
 }  # fmt: skip
 """All that TensorRT's parsers are known to take; no RoiAlign, DFT, GridSample, Loop or If."""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from unitrack_edge.export.graphs.profiles import dimension_ranges, profiled
@@ -184,6 +185,25 @@ def test_a_frame_of_masks_sends_the_image_and_fetches_the_labels(device):
             head.step(frame, extractor.extract(*extractor.prepare(frame, SIZE)))
             spent.append(device.spent())
     assert set(spent[1:]) == {(8, 1, 1, 1)}
+
+
+def test_a_larger_frame_is_sent_once_and_made_smaller_there(device):
+    """One launch more and no copy more than an image that fits; the shares are sent once."""
+    picture = cv2.GaussianBlur(frame_of(0).image, (3, 3), 0)
+    frame = Frame(0, 0.0, cv2.resize(picture, (SIZE[1] * 2, SIZE[0] * 2)))
+    spent, images = [], []
+    with GraphRunner(device.bundle, device) as graphs:
+        extractor = FeatureExtractor(graphs)
+        for _ in range(4):
+            image, letterbox = extractor.prepare(frame, SIZE)
+            extractor.extract(image, letterbox)
+            spent.append(device.spent())
+            images.append(to_host(image))
+            device.spent()
+    assert spent[0][1] == 5
+    assert set(spent[1:]) == {(2, 1, 0, 0)}
+    for image in images:
+        np.testing.assert_array_equal(image[0], letterbox.apply(frame.image))
 
 
 def test_all_numbers_of_objects_are_met_before_the_first_frame(device):
