@@ -35,11 +35,18 @@ Size = tuple[int, int]
 Place = tuple[int, int]
 """Of a tile in an image: top, left."""
 
-_COUNTS = ((1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (2, 4), (3, 4), (3, 5), (4, 6))
-IMAGE_SIZES = tuple((rows * UPRIGHT[0], columns * UPRIGHT[1]) for rows, columns in _COUNTS)
-"""Height and width of the images that tiles are put into, by rising area."""
 
-FEW_SIZES = IMAGE_SIZES[3], IMAGE_SIZES[-1]
+def _sizes(*counts: tuple[int, int]) -> tuple[Size, ...]:
+    return tuple((rows * UPRIGHT[0], columns * UPRIGHT[1]) for rows, columns in counts)
+
+
+IMAGE_SIZES = _sizes((1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (2, 4))
+"""Height and width of the images that tiles are put into, by rising area.
+
+A larger one costs a CPU as much as several of these, and memory that the run keeps once so many
+objects had to be compared at once, which may happen after days."""
+
+FEW_SIZES = _sizes((2, 2), (4, 6))
 """Those for a GPU, which plans its work for every new size (on an H200 with ONNX Runtime and
 ResNet-18 a tenth of a second, twice) and sees a larger image in as much time as a small one."""
 

@@ -15,6 +15,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -40,6 +41,10 @@ _DEEP_GREY = {"gray16le": "gray16le", "gray16be": "gray16le"} | {
 
 # Formats whose packets have no time of being shown, but only their place among all packets.
 _IN_ORDER = frozenset({"avi"})
+
+# Of a frame. `VideoFrame.side_data` would be kept by the frame and itself keep the frame: such a
+# circle is left to Python's collector, which may not come for hundreds of images.
+_side_data: Any = SideDataContainer
 
 _MOST_PIXELS, _USUAL_PIXELS = 1 << 27, 1 << 25  # more than 15360x8640, and than 7680x4320
 
@@ -194,7 +199,7 @@ class VideoDecoder:
             frame, format=deep or "bgr24", interpolation=Interpolation.BICUBIC
         )
         image = converted.to_ndarray()
-        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+        matrix = _side_data(frame).get("DISPLAYMATRIX")
         if matrix is not None:
             # The place of a pixel (x, y) on the display: (a x + c y, b x + d y).
             a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]

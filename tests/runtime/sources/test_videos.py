@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 
 import av
@@ -46,6 +47,25 @@ def test_every_frame_of_every_kind(tmp_path, name, codec, pix_fmt, options):
     assert [level_of(frame.image) for frame in frames] == list(range(12))
     assert [frame.time_s for frame in frames] == pytest.approx([n / 10 for n in range(12)])
     assert all(frame.image.shape == (96, 128, 3) for frame in frames)
+
+
+def test_decoded_frames_are_freed_at_once(tmp_path):
+    path = write_video(tmp_path / "a.mp4", grey_levels(60, (48, 64)))
+    decoder = VideoDecoder(str(path), live=False)
+    gc.collect()
+    gc.disable()  # it would free circles of references in the end, after hundreds of large frames
+    try:
+        before = frames_alive()
+        counts = [frames_alive() - before for _ in decoder.images()]
+    finally:
+        gc.enable()
+        decoder.close()
+    assert len(counts) == 60
+    assert max(counts) <= 20  # those that the decoder gives at once: some a thread
+
+
+def frames_alive():
+    return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
 
 
 def test_odd_sizes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -50,6 +51,27 @@ def images_of(path):
         images.append(read[1])
         times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
     return images, times
+
+
+STATM = Path("/proc/self/statm")
+TRIMS = os.name == "posix" and hasattr(ctypes.CDLL(None), "malloc_trim")
+
+
+@pytest.mark.skipif(not (STATM.exists() and TRIMS), reason="memory is given back with glibc only")
+def test_a_segment_that_ends_gives_back_the_memory_that_is_free(tmp_path):
+    segments = Segments(tmp_path / "video.mp4", lambda path: VideoWriter(path, FPS, drawn), 0.02)
+    segments.write(frame_at(0), track_at(0))
+    # Too small for mappings of their own; the last one keeps the heap from shrinking at its end.
+    arrays = [np.ones(60_000, np.uint8) for _ in range(1000)]
+    del arrays[:-1]
+    before = resident_mb()
+    segments.write(frame_at(13), track_at(13))
+    segments.close()
+    assert before - resident_mb() > 40
+
+
+def resident_mb():
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 # A video that may be killed.
