@@ -40,6 +40,8 @@ PRESETS = ("memory", "unitrack")
 
 
 APPEARANCES = ("auto", "always")
+
+CAMERA_MOTIONS = ("off", "flow")
 """When features are computed: of what is compared, or of every object in every frame."""
 
 NETWORK_HW = 608, 1088
@@ -135,12 +137,30 @@ class TrackedConfig(TaskConfig):
             "choices": APPEARANCES,
         },
     )
+    camera_motion: str = field(
+        default="off",
+        metadata={
+            "help": "flow: tracks follow a camera that moves, seen from what stands still (preset "
+            "memory); off: the camera stands still.",
+            "choices": CAMERA_MOTIONS,
+        },
+    )
     height: int = field(default=NETWORK_HW[0], metadata={"help": "Height of the network's image."})
     width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
     def __post_init__(self) -> None:
         self._take_preset()
         self._check_appearance()
+        if self.camera_motion not in CAMERA_MOTIONS:
+            raise RequestError(
+                f"{self.task}: got camera motion {self.camera_motion!r}, expected one of "
+                f"{', '.join(CAMERA_MOTIONS)}"
+            )
+        if self.camera_motion != "off" and self.preset != "memory":
+            raise RequestError(
+                f"{self.task}: camera motion {self.camera_motion} belongs to preset memory, got "
+                f"preset {self.preset}"
+            )
         for name in ("height", "width"):
             if not 32 <= getattr(self, name) <= 8192:
                 raise RequestError(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .association.fused_matching import Appearance, FusedAssociator, FusedConfig
     from .association.look_memory import Look, LookMemory
     from .association.matching import Associator
+    from .camera.motion import CameraMotion
 
 Config = TypeVar("Config", bound=TrackedConfig)
 
@@ -85,6 +86,7 @@ class TrackedHead(Head, Generic[Config]):
         self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
         self._looks = False
+        self._camera: CameraMotion | None = None
         # One of the two is used, and only that one is imported.
         if config.preset == "unitrack":
             self._paper = self._paper_associator(fps)
@@ -94,6 +96,7 @@ class TrackedHead(Head, Generic[Config]):
             self._looks = config.looks_when_needed
             make = self._look_memory if self._looks else None
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
+        self._start_camera()
         self.needs_features = not self._looks
 
     def _paper_associator(self, fps: float) -> Associator:
@@ -149,9 +152,17 @@ class TrackedHead(Head, Generic[Config]):
         """One size for all sources, as in the authors' code."""
         return self._config.height, self._config.width
 
+    def _start_camera(self) -> None:
+        """Know nothing of the camera, if it may move."""
+        if self._config.camera_motion != "off":
+            from .camera.motion import CameraMotion
+
+            self._camera = CameraMotion()
+
     def reset(self) -> None:
         """Forget all tracks; ids start again from 1."""
         self._dropped.clear()
+        self._start_camera()
         self._last = None
         for associator in (self._paper, self._fused):
             if associator is not None:
@@ -175,6 +186,9 @@ class TrackedHead(Head, Generic[Config]):
         if given.class_names not in (None, self._class_names):
             self._class_names, self._people = given.class_names, people_of(given.class_names)
         seen = self._usable(given, frame.size_hw)
+        if self._camera is not None and self._fused is not None:
+            self._camera.watch(frame.image, seen.boxes_xyxy)
+            self._fused.follow_camera(self._camera.take())
         if not seen.scores.size:
             return self.associate(frame, seen, None)
         if self._looks:
@@ -245,6 +259,9 @@ class TrackedHead(Head, Generic[Config]):
         if self._fused is not None and frame.time_s > last.frame.time_s:
             elapsed = (frame.time_s - last.frame.time_s) * self._fps
         now = moved_boxes([t.filter for t in last.tracklets], elapsed)
+        if self._camera is not None:
+            self._camera.watch(frame.image, now)
+            now = self._camera.moved(now)
         inside = valid_rows(clip_boxes(now, frame.size_hw))
         moved, kept = carried(last.found[inside], last.boxes[inside], now[inside])
         return self._report(frame, last.ids[inside][kept], moved, np.ones(len(moved), np.bool_))
@@ -287,6 +304,11 @@ class TrackedHead(Head, Generic[Config]):
         for reason, count in self.dropped().items():
             noun, rest = reasons[reason].split(" ", 1)
             lines.append(f"{count} {_SINGULAR[noun] if count == 1 else noun} {rest}")
+        if self._camera is not None and self._camera.unknown:
+            lines.append(
+                f"camera motion not seen in {self._camera.unknown} frames, and taken for none: too "
+                "few corners that go one way"
+            )
         return lines
 
     def _probable(self, seen: Detections, reason: str, good: BoolArray) -> BoolArray:

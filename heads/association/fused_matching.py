@@ -38,6 +38,7 @@ from .kalman import (
     BoxFilter,
     advance_filters,
     boxes_of,
+    move_filters,
     update_filters,
     xyxy_to_xyah,
 )
@@ -226,6 +227,18 @@ class FusedAssociator:
         matched = [t for t in self._tracklets if t.state is State.TRACKED]
         self._memory.update(self._tracklets, features, self._time_s)
         return matched
+
+    def follow_camera(self, motion: Cost) -> None:
+        """Move all tracklets to where a camera's motion has put them; before `step`.
+
+        Args:
+            motion: (2, 3) similarity from the last frame's pixels to those of the next.
+        """
+        move_filters([t.filter for t in self._tracklets], motion)
+        for t in self._tracklets:
+            times, *places = zip(*t.path, strict=True)
+            x, y = motion @ np.array([*places, [1.0] * len(times)])
+            t.path = list(zip(times, x.tolist(), y.tolist(), strict=True))
 
     def _missed_for_a_moment(self, longest_s: float) -> list[Tracklet]:
         """Only those matched three times or more: what was seen once is likelier no object."""

@@ -163,6 +163,27 @@ def advance_filters(
     _set_states(filters, means, covariances)
 
 
+def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
+    """Move N filters with the image, as a camera's motion moves that.
+
+    Args:
+        filters: They keep upright boxes of their proportions: a turn moves centres alone.
+        motion: (2, 3) similarity in source pixels.
+    """
+    if not filters:
+        return
+    turn = motion[:, :2]
+    zoom = np.sqrt(abs(np.linalg.det(turn)))
+    move = np.eye(8)
+    for first in (0, 4):
+        move[first : first + 2, first : first + 2] = turn
+        move[first + 3, first + 3] = zoom
+    means, covariances = _states(filters)
+    means = means @ move.T
+    means[:, :2] += motion[:, 2]
+    _set_states(filters, means, move @ covariances @ move.T)
+
+
 def update_filters(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> None:
     """`BoxFilter.update` of N filters at once by (N, 4) measurements."""
     if not filters:

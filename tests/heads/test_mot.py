@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import UnitrackError
@@ -258,3 +259,57 @@ def test_one_network_size_for_all_sources(tiny):
 def test_nonsense_is_refused(wrong):
     with pytest.raises(UnitrackError, match="expected"):
         MotConfig(**wrong)
+
+
+def shaken_scene(steps):
+    """Frames of a texture that jumps by as many pixels along x, and four boxes that jump with it.
+
+    A jump is as long as the boxes are apart, so that place alone takes each for its neighbour.
+    """
+    rng, boxes = np.random.default_rng(3), []
+    texture = cv2.resize(
+        rng.integers(0, 256, (12, 32, 3), np.uint8), (640, 240), interpolation=cv2.INTER_CUBIC
+    )
+    frames, x = [], 160
+    for index, step in enumerate(steps):
+        x += step
+        image = np.ascontiguousarray(texture[:, 320 - x : 640 - x])
+        frames.append(Frame(index, index / 25, image))
+        left = x - 40 + 24.0 * np.arange(4)
+        corners = np.stack([left, np.full(4, 60.0)], axis=1)
+        rows = np.concatenate([corners, corners + np.array([20, 60])], axis=1).astype(np.float32)
+        boxes.append(Detections(rows, np.full(4, 0.9, np.float32), np.zeros(4, np.int64)))
+    return frames, boxes
+
+
+@pytest.mark.parametrize("motion", ["off", "flow"])
+def test_identities_go_with_a_camera_that_is_said_to_move(lite_runner, motion):
+    frames, boxes = shaken_scene([0, 0, 24, -24, 24, 0, -24])
+    config = MotConfig(appearance_weight=0.0, camera_motion=motion)
+    head = MotHead(lite_runner, config, fps=25)
+    pairs = list(zip(frames, boxes, strict=True))
+    ids = [head.step(frame, None, seen).ids.tolist() for frame, seen in pairs]
+    assert (ids == [[1, 2, 3, 4]] * len(frames)) == (motion == "flow")
+    # The next video has another first frame.
+    head.reset()
+    assert [head.step(frame, None, seen).ids.tolist() for frame, seen in pairs] == ids
+
+
+def test_between_detections_boxes_go_with_the_camera(lite_runner):
+    frames, boxes = shaken_scene([0, 0, 24, -12, 0])
+    head = MotHead(lite_runner, MotConfig(appearance_weight=0.0, camera_motion="flow"), fps=25)
+    for frame, seen in zip(frames[:2], boxes[:2], strict=True):
+        head.step(frame, None, seen)
+    for frame, seen in zip(frames[2:4], boxes[2:4], strict=True):
+        carried = head.predict(frame)
+        assert np.abs(carried.detections.boxes_xyxy - seen.boxes_xyxy).max() < 1
+    assert head.step(frames[4], None, boxes[4]).ids.tolist() == [1, 2, 3, 4]
+
+
+def test_a_camera_whose_motion_cannot_be_seen_is_noted(lite_runner):
+    head = MotHead(lite_runner, MotConfig(camera_motion="flow"), fps=25)
+    for index in range(3):
+        head.step(Frame(index, index / 25, np.zeros((60, 80, 3), np.uint8)), None, None)
+    assert head.drop_notes() == [
+        "camera motion not seen in 2 frames, and taken for none: too few corners that go one way"
+    ]

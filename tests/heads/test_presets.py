@@ -86,6 +86,11 @@ def test_numbers_of_a_preset_survive_copies():
         ({"preset": "memory", "memory": 1000}, "expected 1 to 100 features"),
         ({"preset": "memory", "cost_limit": float("nan")}, "expected a finite number"),
         ({"appearance": "never"}, "appearance 'never', expected one of auto, always"),
+        ({"camera_motion": "gyro"}, "camera motion 'gyro', expected one of off, flow"),
+        (
+            {"preset": "unitrack", "camera_motion": "flow"},
+            "camera motion flow belongs to preset memory",
+        ),
         ({"preset": "unitrack", "appearance": "auto"}, "appearance auto belongs to preset memory"),
         ({"confidence": 7.0}, r"--mot-confidence 7: expected 0 to 1; preset memory takes scores"),
         ({"start_confidence": -0.1}, r"--mot-start-confidence -0\.1: expected 0 to 1"),
