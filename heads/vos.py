@@ -55,6 +55,13 @@ DIMINISHED, AGAIN = 0.5, 5
 MORE = 1.5
 """What is found must then be larger than what was followed by this factor."""
 
+STRETCHED = 1.4
+"""After it was hidden, an object that has become so much longer along one axis than along the other
+has not grown: its mask reaches onto what hid it, or is a web between the two."""
+
+WARY = 50
+"""Frames for which a mask is so watched after its object was hidden."""
+
 SETTLED = 0.8
 """An object of at least this share of its usual area shows how it resembles the first frame."""
 
@@ -220,7 +227,8 @@ class FocusedVos:
     """Carries a label map on, object by object.
 
     Each object has a region, a pitch and a memory of its own; a pixel belongs to the object that is
-    surest of it, where one is surer than of the background.
+    surest of it, where one is surer than of the background.  What one has won, the others do not
+    remember as theirs; what was lost is found again only where no other object is.
 
     Args:
         graphs: Runs `backbone` and the `propagate_*` graphs.
@@ -265,20 +273,29 @@ class FocusedVos:
         surest = np.zeros(frame.size_hw, np.float32)
         every = iter(features)
         looked = [[next(every) for _ in follower.regions] for follower in self._followers]
-        for identity, follower, found in zip(self._ids, self._followers, looked, strict=True):
-            look = follower.search if follower.lost else follower.look
-            (x, y), score = look(found[0], frame.size_hw)
+        every_one = list(zip(self._ids, self._followers, looked, strict=True))
+        for identity, follower, found in sorted(every_one, key=lambda one: one[1].lost):
+            if follower.lost:
+                (x, y), score = follower.search(found[0], labels == 0)
+            else:
+                (x, y), score = follower.look(found[0], frame.size_hw)
             place = slice(y, y + score.shape[0]), slice(x, x + score.shape[1])
             better = score > np.maximum(surest[place], 0.5)
             labels[place][better] = identity
             surest[place][better] = score[better]
         if given is not None:
             np.copyto(labels, given, where=given > 0)
-        for identity, follower, found in zip(self._ids, self._followers, looked, strict=True):
+        for identity, follower, found in every_one:
             mask = labels == identity
             more = follower.more(found[1], mask, labels == 0) if len(found) > 1 else None
             if more is not None:
                 labels[mask], labels[more], mask = 0, identity, more
+            elif not follower.lost:
+                others = (labels != 0) & ~mask
+                stretched = follower.stretched(mask)
+                labels[stretched] = 0
+                mask &= ~stretched
+                follower.give_up(others | stretched)
             follower.follow(frame, mask.view(np.uint8), anew=more is not None)
         if given is not None:
             self._add(frame, given)
@@ -339,6 +356,7 @@ class Follower:
         self._box, self._area = measured(mask)
         self._move = np.zeros(4)
         self._usual = self._first_area = self._area
+        self._sides, self._wary = self._box[2:] - self._box[:2], 0
         self._alike, self._agreement = 1.0, 0.0
         self._turn = 0
         self._everywhere: KeyList | None = None
@@ -383,6 +401,7 @@ class Follower:
         Of cells that are its background for sure; and of pieces with which it agrees far less than
         it did with the object.
         """
+        self._by_first = by_first[:, :, 1]
         sure = (by_first[:, :, 1] < SURE) & (alike > max(self._alike, STILL))
         cells[sure & (cells[:, :, 1] > SEEN)] = (1, 0)
         inside = cells[:, :, 1] > 0.5
@@ -392,11 +411,15 @@ class Follower:
             self._agreement += share * (agreement - self._agreement)
         without_specks(cells, by_first[:, :, 1], ASTRAY * self._agreement)
 
-    def search(
-        self, features: FeatureMap, size_hw: tuple[int, int]
-    ) -> tuple[tuple[int, int], Float32]:
-        """The same of the whole frame, from the first frame alone; 0 where it is not found."""
-        score, piece, alike = self._elsewhere(features, size_hw)
+    def search(self, features: FeatureMap, free: BoolArray) -> tuple[tuple[int, int], Float32]:
+        """The same of the whole frame, from the first frame alone; 0 where it is not found.
+
+        Args:
+            features: Of the whole frame.
+            free: (H, W) what is no object's.
+        """
+        score, piece, alike = self._elsewhere(features, free.shape)
+        piece &= free
         if np.count_nonzero(piece) < FOUND * self._usual or alike < ALIKE * self._alike:
             piece[:] = False
         return (0, 0), np.where(piece, score, np.float32(0))
@@ -429,6 +452,48 @@ class Follower:
         likeness = float(alike[inside].mean()) if inside.any() else 0.0
         return score, largest_piece(score > 0.5), likeness
 
+    def stretched(self, mask: BoolArray) -> BoolArray:
+        """What of the mask (H, W) reaches too far for the shape that the object had.
+
+        Of the stretch along each axis that is as long as the object may be, what is kept is the one
+        that holds most of what the first frame's labels agree with.
+        """
+        beyond = np.zeros_like(mask)
+        box, area = measured(mask.view(np.uint8))
+        hidden = area < DIMINISHED * self._usual
+        self._wary = WARY if hidden else max(0, self._wary - 1)
+        if area < LOST * self._usual:
+            return beyond
+        grown = (box[2:] - box[:2]) / self._sides
+        over = (grown > STRETCHED) & (grown > STRETCHED * grown[::-1])
+        if not self._wary:
+            self._sides += _NEWEST * (box[2:] - box[:2] - self._sides)
+        elif over.any():
+            axis = int(np.flatnonzero(over)[0])
+            most = int(STRETCHED * self._sides[axis] * max(1.0, grown[1 - axis]))
+            places = np.nonzero(mask)[1 - axis]
+            weights = np.bincount(places, self._agreed(mask), minlength=mask.shape[1 - axis])
+            held = np.convolve(weights, np.ones(most), "valid")
+            start = int(np.flatnonzero(held >= held.max() - 1e-6).mean())
+            inside = slice(start, start + most)
+            beyond |= mask
+            beyond[(slice(None), inside) if axis == 0 else inside] = False
+        return beyond
+
+    def _agreed(self, mask: BoolArray) -> Float32:
+        """How far the first frame's labels agree with each of a mask's pixels."""
+        y, x = np.nonzero(mask)
+        region = self.region
+        row = np.clip(y // region.pitch - region.top, 0, region.rows - 1)
+        col = np.clip(x // region.pitch - region.left, 0, region.cols - 1)
+        return self._by_first[row, col]
+
+    def give_up(self, others: BoolArray) -> None:
+        """Remember nothing as the object's where others are, (H, W), in the last frame."""
+        taken = labels_of_cells(others.view(np.uint8), self.region)[:, :, 1]
+        if taken.any():
+            self._memory.give_up(taken)
+
     def follow(self, frame: Frame, mask: UInt8Array, *, anew: bool = False) -> None:
         """Take place, motion and area from the object's mask (H, W) uint8, and look ahead.
 
@@ -445,6 +510,8 @@ class Follower:
             return
         self._move = np.zeros(4) if anew else box - self._box
         self._box = box
+        if anew:
+            self._usual = max(self._usual, area)
         rate = _NEWEST if area >= DIMINISHED * self._usual else _LESS
         self._usual += rate * (area - self._usual)
         ahead = box + self._move
@@ -457,7 +524,19 @@ class Follower:
             if pitch != self._first_pitch:
                 self._first_pitch = pitch
                 self._start()
-            self._memory.restart(*self._look(frame, mask, self.region))
+            patch, cells = self._look(frame, mask, self.region)
+            self._memory.restart(patch, self._seen_again(patch, cells) if anew else cells)
+
+    def _seen_again(self, patch: Patch, cells: Float32) -> Float32:
+        """Labels of an object that was found in the whole frame's cells, in its own.
+
+        Those are (rows, cols, 2), coarse where it is small; around them the first frame is asked.
+        """
+        near = cv2.dilate((cells[:, :, 1] > SEEN).astype(np.uint8), np.ones((5, 5), np.uint8))
+        labels = self._memory.search(patch)[0]
+        labels[near == 0] = (1, 0)
+        without_specks(labels, labels[:, :, 1], 0.0)
+        return labels
 
     def _start(self) -> None:
         """See the first frame at its pitch."""

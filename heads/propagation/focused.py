@@ -23,6 +23,12 @@ from .tiles import MASKED, QUERY_INDEX, TilePlan, best_tile, reach_of
 AnyArray: TypeAlias = npt.NDArray[Any]
 """Features of any float type, or labels, on the host."""
 
+FAVOUR, OUTDATED, FRESH = 0.2, 0.57, 0.84
+"""The first frame's labels are true, those of the recent frames were found: what resembles it by
+`FRESH` or more is taken to do so by `FAVOUR` more, what does by `OUTDATED` or less is not (the
+object looks otherwise by now), and in between in proportion.  On a scale on which 0 is how much the
+object resembles its background in the mean, which differs between backbones, and 1 is the same."""
+
 _LIST_COLS = 64
 """A list of cells is given to the graphs as a grid of so many columns."""
 
@@ -47,6 +53,9 @@ class KeyList:
         graphs: Runs `propagate_global`.
         patch: What was looked at.
         labels: (rows, cols, L) float32 of it.
+
+    Attributes:
+        chance: Mean similarity of a cell of the background, label 0, and one that is not.
     """
 
     def __init__(self, graphs: Graphs, patch: Patch, labels: FloatArray) -> None:
@@ -55,6 +64,10 @@ class KeyList:
         self._cells: AnyArray = features.reshape(-1, features.shape[3])
         self._labels = labels.reshape(-1, labels.shape[2])
         self._placed: tuple[Array, Array] | None = None
+        behind = self._labels[:, 0]
+        totals = [share @ self._cells.astype(np.float32) for share in (behind, 1 - behind)]
+        pairs = float(behind.sum() * (1 - behind).sum())
+        self.chance = float(totals[0] @ totals[1]) / pairs if pairs > 0 else 0.0
 
     def merge(
         self, features: Array, cells: npt.NDArray[np.int64], best: Array, best_labels: Array
@@ -103,6 +116,7 @@ class FocusedPropagator:
         temperature: τ of the softmax over the kept similarities.
         radius: Of the neighbourhood in recent frames, in cells, strict.
         memory: How many recent frames are kept besides the first.
+        favour: How much the first frame is favoured; see `FAVOUR`.
     """
 
     def __init__(
@@ -114,8 +128,10 @@ class FocusedPropagator:
         temperature: float,
         radius: float,
         memory: int,
+        favour: float = FAVOUR,
     ) -> None:
         self._graphs = graphs
+        self._favour = favour
         self._outside = outside
         self._kept = graphs.spec.parameters["top_k"]
         self._top_k = graphs.place(np.array([top_k], np.int64))
@@ -179,8 +195,28 @@ class FocusedPropagator:
         self._recent.append(_Known(patch, self._graphs.place(labels)))
         return cells, self._likeness.reshape(region.rows, region.cols)
 
-    def search(self, patch: Patch, first: KeyList) -> tuple[FloatArray, FloatArray]:
-        """Labels (rows, cols, L) of all cells of a frame, from another one's alone; as `step`."""
+    def give_up(self, taken: FloatArray) -> None:
+        """Make background, in the last frame that is remembered, of what is not the object's.
+
+        Args:
+            taken: (rows, cols) the share of each cell; what is left is at most the object's.
+        """
+        last = self._recent[-1]
+        labels = np.array(to_host(last.labels))
+        mine = np.minimum(labels[:, 1], 1 - taken.reshape(-1))
+        placed = self._graphs.place(np.stack([1 - mine, mine], axis=1))
+        self._recent[-1] = _Known(last.patch, placed)
+
+    def search(self, patch: Patch, first: KeyList | None = None) -> tuple[FloatArray, FloatArray]:
+        """Labels (rows, cols, L) of all cells of a frame, from another one's alone; as `step`.
+
+        Args:
+            patch: What was looked at.
+            first: The other one; None: the first frame as it was given to `start`.
+        """
+        first = first or self._first
+        if first is None:
+            raise RuntimeError("FocusedPropagator.search before FocusedPropagator.start")
         rows, cols = _shape(patch.region)
         found = first.merge(patch.features, np.arange(rows * cols), *self._nothing(rows * cols))
         labels = to_host(self._weighted(*found, rows * cols)).reshape(rows, cols, -1)
@@ -218,6 +254,10 @@ class FocusedPropagator:
         best, best_labels = (np.array(to_host(one)) for one in self._nothing(index.size))
         best[chosen], best_labels[chosen] = (to_host(one) for one in merged)
         self._likeness[cells] = best[chosen, 0]
+        chance = self._first.chance
+        beyond = (best[chosen] - chance) / max(1 - chance, 1e-6)
+        fresh = np.clip((beyond - OUTDATED) / (FRESH - OUTDATED), 0, 1)
+        best[chosen] += np.float32(self._favour) * fresh
         self._by_first[cells] = to_host(self._weighted(*merged, len(cells)))
         windows = self._graphs.place(plan.window_index[tiles])
         bias = self._graphs.place(plan.bias[tiles])

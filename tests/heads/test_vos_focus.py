@@ -87,6 +87,12 @@ def overlaps(found, clip, identity=1):
     return [jaccard(a == identity, b == identity) for a, (_, b) in zip(found, clip, strict=True)]
 
 
+def features_of(head, frame):
+    viewer = Viewer(head._graphs, [head])
+    views = viewer.views(frame, [head.request(frame)])
+    return views.given(viewer.features(views))[0]
+
+
 def pixels(sizes):
     return sum(height * width for height, width in sizes)
 
@@ -302,6 +308,38 @@ def test_specks_and_what_the_first_frame_contradicts_are_background_and_parts_st
     assert (cells[9:13, 22:28] == (1, 0)).all()
     assert (cells[2:12, 2:12, 1] > 0.5).all()
     assert (cells[2:6, 14:20, 1] > 0.5).all()
+
+
+def test_what_is_lost_is_not_found_on_another_object():
+    """A red object leaves, a red one that is followed as another stays."""
+    there = [scene((RED, 120, 120, 50, 70), (RED, 480, 260, 50, 70))] * 2
+    gone = []
+    for image, labels in [scene((RED, 480, 260, 50, 70))] * 4:
+        gone.append((image, labels * 2))
+    found, _ = run([*there, *gone])
+    assert min(overlaps(found[3:], gone[1:], 2)) > 0.7
+    assert not any((labels == 1).any() for labels in found[3:])
+
+
+def test_a_mask_that_was_hidden_is_cut_where_it_stretches_and_may_grow():
+    follower = VosHead(ColourGraphs(), scene((RED, 320, 180, 60, 100))[1], VosConfig())
+    image, labels = scene((RED, 320, 180, 60, 100))
+    frame = Frame(0, 0.0, image)
+    follower.step(frame, None)
+    one = follower._focused._followers[0]
+    follower.step(Frame(1, 0.04, image), features_of(follower, Frame(1, 0.04, image)))
+    mask = labels > 0
+    web = mask.copy()
+    web[170:190, 200:320] = True  # reaches twice as far to the left
+    assert not one.stretched(web).any(), "nothing hid it"
+    hidden = mask.copy()
+    hidden[:, 305:] = False
+    assert not one.stretched(hidden).any()
+    cut = one.stretched(web)
+    assert cut[180, 205]
+    assert not (cut & mask).any()
+    larger = scene((RED, 320, 180, 110, 180))[1] > 0
+    assert not one.stretched(larger).any(), "it came nearer"
 
 
 def test_what_is_left_of_an_object_is_kept_and_the_rest_is_looked_for():

@@ -13,6 +13,8 @@ from ...support.tolerance import assert_within
 ROWS, COLS, CHANNELS = 14, 18, 16
 WHOLE = Region(0, 0, ROWS, COLS, 8)
 SETTINGS = {"top_k": 5, "temperature": 0.05, "radius": 4.0, "memory": 2}
+# Without favour of the first frame, this is the paper's propagation.
+PLAIN = {**SETTINGS, "favour": 0.0}
 BACKGROUND = np.array([1, 0], np.float32)
 # Sums of float32 in other orders, where the fifth key is hardly nearer than the sixth.
 ERROR = 1e-3
@@ -49,7 +51,7 @@ def part(cells, region):
 
 
 def started(tiny, patch, labels):
-    focused = FocusedPropagator(tiny, BACKGROUND, **SETTINGS)
+    focused = FocusedPropagator(tiny, BACKGROUND, **PLAIN)
     focused.start(patch, labels)
     focused.restart(patch, labels)
     return focused
@@ -104,6 +106,35 @@ def test_cells_that_memory_does_not_know_are_background(tiny):
     cells, _ = focused.step(cut(shown[1], right), np.ones((ROWS, 8), np.bool_))
     assert (cells.argmax(axis=2) == 0).all()
     assert (focused.last_labels(left) == BACKGROUND).all()
+
+
+@pytest.mark.parametrize(("likeness", "kept"), [(0.95, False), (0.5, True)])
+def test_the_first_frame_overrules_recent_ones_while_it_is_up_to_date(tiny, likeness, kept):
+    """Recent labels say object where the first frame's say background; which are believed?"""
+    (now,) = frames(1)
+    off = np.roll(now, 1, axis=3) - now * (np.roll(now, 1, axis=3) * now).sum(axis=3, keepdims=True)
+    off /= np.linalg.norm(off, axis=3, keepdims=True)
+    first = (likeness * now + np.sqrt(1 - likeness**2) * off).astype(np.float32)
+    nothing, everything = (np.tile(np.float32(one), (ROWS, COLS, 1)) for one in ((1, 0), (0, 1)))
+    focused = FocusedPropagator(tiny, BACKGROUND, **SETTINGS)
+    focused.start(Patch(WHOLE, first), nothing)
+    focused.restart(Patch(WHOLE, now), everything)
+    cells, _ = focused.step(Patch(WHOLE, now), np.ones((ROWS, COLS), np.bool_))
+    assert ((cells[..., 1] > 0.5) == kept).mean() > 0.95
+
+
+def test_what_another_object_won_is_not_remembered(tiny):
+    shown, labels = frames(2), first_labels()
+    focused = started(tiny, Patch(WHOLE, shown[0]), labels)
+    before, _ = focused.step(Patch(WHOLE, shown[1]), np.ones((ROWS, COLS), np.bool_))
+    taken = np.zeros((ROWS, COLS), np.float32)
+    taken[4:9, 5:8] = 1
+    taken[6, 9] = 0.75
+    assert min(before[6, 6, 1], before[6, 9, 1]) > 0.5
+    focused.give_up(taken)
+    after = focused.last_labels(WHOLE)
+    assert_within(after[..., 1], np.minimum(before[..., 1], 1 - taken), 1e-6)
+    assert_within(after.sum(axis=2), np.ones((ROWS, COLS)), 1e-6)
 
 
 def test_a_search_finds_the_first_frames_cells_anywhere(tiny):
