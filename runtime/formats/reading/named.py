@@ -61,14 +61,18 @@ class NamedFrames:
 
     def find(self, frame: Frame) -> int | None:
         """The place of a frame's image among the names; None where it has none."""
-        name = stem_of(frame.name)
+        return self.place_of(frame.name, frame.index)
+
+    def place_of(self, image: str, index: int) -> int | None:
+        """The same of the image called so, empty where it has no name, of the frame from 0."""
+        name = stem_of(image)
         if self.by_name is None:
             self.by_name = bool(name) and (name in self._places or _shape(name) in self._shapes)
         if self.by_name:
             return self._places.get(name)
         if self._numbers is not None:
-            return self._numbers.get(frame.index + self.first)
-        return frame.index if frame.index < len(self.names) else None
+            return self._numbers.get(index + self.first)
+        return index if index < len(self.names) else None
 
 
 def stem_of(name: str) -> str:
