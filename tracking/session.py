@@ -320,6 +320,7 @@ class SourceRun:
         self.wait: SourceWait | None = None
         self._opened_detectors: dict[str, Detector] = {}
         self._detectors: list[tuple[dict[str, Any], Detector]] = []
+        self._boxes: dict[tuple[Any, ...], Detector] = {}
         self._track = track
         self._listeners = listeners
         self._recordings: dict[str, Recording] = {}
@@ -619,12 +620,14 @@ class SourceRun:
             max_detections=chosen.max_detections,
             **({name: model for name, model in models.items() if model is not None}),
         )
-        # Tasks that want the same share a detector, which then looks at each frame once.
+        # Tasks that want the same share a detector, which then looks at each frame once; or what
+        # finds the boxes, where a model looks at them for one of the tasks alone.
         for known, detector in self._detectors:
             if known == wanted:
                 return detector
-        detector = open_detector(**wanted)
-        if len(self._track.tasks) > 1:
+        several = len(self._track.tasks) > 1
+        detector = open_detector(**wanted, shared=self._boxes if several else None)
+        if several:
             detector = OncePerFrame(detector)
             self._detectors.append((wanted, detector))
         return self._held.enter_context(detector)
