@@ -708,11 +708,14 @@ class SourceRun:
         origin = self.config.detections or self._track.detector.detector
         shown = count(frames, "frame", "frames")
         spoken = detector.numbered_frames()
-        where = ""
+        of_score, where, least = "", "", self._track.detector.detector_confidence
+        if self.config.detections is None and least is not None:
+            of_score = f" of score {least:g} (--detector-confidence) or more"
         if spoken is not None and len(spoken[0]):
             first, last = (int(spoken[0][k]) + spoken[1] for k in (0, -1))
-            where = f": it is about frames {first} to {last}"
-        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}{where}"]
+            frames_of = f"frame {first}" if first == last else f"frames {first} to {last}"
+            where = f": it is about {frames_of}"
+        return [f"{runner.task}: 0 objects, because {origin} gave none{of_score} in {shown}{where}"]
 
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline

@@ -56,12 +56,14 @@ class MaskFolder:
         left = [path.name for place, path in enumerate(self._files) if place not in used]
         if not left:
             return []
-        expected = f"{count} frames, whose masks are called 00000.png to {count - 1:05d}.png"
+        first, last = "00000.png", f"{count - 1:05d}.png"
         if names is not None:
             first, last = (Path(names[k]).with_suffix(".png").name for k in (0, -1))
-            expected = f"{count} images, whose masks are called {first} to {last}"
-        many = f"{left[0]} to {left[-1]}" if len(left) > 1 else left[0]
-        text = f"{self._folder}: got {many}, expected masks of the source's {expected}"
+        frames = number_of(count, "frame", "frames")
+        text = (
+            f"{self._folder}: got {_from_to(left[0], left[-1])}, expected {_from_to(first, last)} "
+            f"as the source has {frames}"
+        )
         if len(left) == len(self._files):
             raise DetectionError(f"--init {text}: no mask belongs to a frame")
         return [f"{number_of(len(left), 'mask', 'masks')} of --init {text}: not used"]
@@ -74,3 +76,7 @@ class MaskFolder:
         """
         place = self._frames.find(frame)
         return None if place is None else read_mask(self._files[place], frame.size_hw)
+
+
+def _from_to(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"

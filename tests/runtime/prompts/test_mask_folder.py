@@ -70,7 +70,7 @@ def test_masks_of_no_frame_are_refused(tmp_path, info, masks, expected):
     with pytest.raises(DetectionError) as caught:
         folder.check(info)
     assert f"--init {tmp_path}: got {got}, expected" in str(caught.value)
-    assert f"{expected}: no mask belongs to a frame" in str(caught.value)
+    assert f"expected {expected} as the source has 3 frames: no mask" in str(caught.value)
 
 
 def test_masks_that_are_left_over_are_said(tmp_path):
