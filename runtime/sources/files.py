@@ -57,7 +57,9 @@ def open_video(
     except (av.FFmpegError, LookupError) as error:
         if remote and isinstance(error, (OSError, *_REFUSALS)):
             raise SourceError(f"{name}: cannot be fetched: {error.strerror}") from None
-        raise SourceError(_not_a_video(location, name)) from None
+        silent = isinstance(error, LookupError)
+        kind = "" if remote else _kind_of(Path(location), without_image=silent)
+        raise SourceError(_not_a_video(name, kind)) from None
     scaling = Scaling(levels)
     images = scaling.apply(decoder.images())
     first = next(images, None)
@@ -129,13 +131,45 @@ def _check_readable(path: Path, name: str) -> None:
         raise SourceError(f"{name}: a text file; expected a video, an image or a folder of images")
 
 
-def _not_a_video(location: str, name: str) -> str:
-    if Path(location).suffix.lower() in _AUDIO_SUFFIXES:
-        return f"{name}: an audio file; expected a video, an image or a folder of images"
+def _not_a_video(name: str, kind: str) -> str:
+    if kind:
+        return f"{name}: {kind}; expected a video, an image or a folder of images"
     return (
         f"{name}: cannot be decoded as a video (damaged, cut off before its index, of an unknown "
         "codec, without any image, or not a video at all)"
     )
+
+
+# How files begin that are given in place of a video.
+_BEGINNINGS = (
+    (rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ", "an archive: unpack it"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "an image in HEIF: convert it to JPEG or PNG"),
+    (rb"version https://git-lfs", "a pointer of Git LFS: fetch the file with `git lfs pull`"),
+    (rb"\s*(<!doctype html|<html)", "a web page, perhaps in place of a download that failed"),
+    (rb"\s*<(\?xml|svg)", "a text in XML, such as a drawing in SVG"),
+)
+
+
+def _kind_of(path: Path, *, without_image: bool) -> str:
+    """What a file is that is no video, as far as that can be seen; else empty.
+
+    Args:
+        path: The file.
+        without_image: Whether it can be opened, and holds no image.
+    """
+    if path.suffix.lower() in _AUDIO_SUFFIXES:
+        return "an audio file"
+    with path.open("rb") as file:
+        head = file.read(1024)
+    for beginning, kind in _BEGINNINGS:
+        if re.match(beginning, head, re.IGNORECASE | re.DOTALL):
+            return kind
+    if without_image:
+        return "it holds no video of a known codec, perhaps sound alone"
+    if head[4:8] in _BOXES:
+        return "" if _end_of(path)[1] else "its index (moov) is missing: it was cut off"
+    is_text = not re.search(rb"[\x00-\x08\x0e-\x1f]", head)
+    return "a text file" if is_text else ""
 
 
 class FrameTimes:
