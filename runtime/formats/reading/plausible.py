@@ -171,7 +171,7 @@ def perhaps_corners(frames: IntArray, boxes_xyxy: FloatArray, size_hw: tuple[int
         return False
     places, sides = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     away = (places > np.array(size_hw[::-1], np.float32) / 4).any(axis=1)
-    return bool((sides > places).all() and 2 * int(np.count_nonzero(away)) >= len(away))
+    return bool((sides > places).all() and 2 * int(np.count_nonzero(away)) >= len(boxes_xyxy))
 
 
 def boxes_from_shares(
