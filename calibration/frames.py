@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CalibrationError, RequestError, SourceError
+from ..errors import count as count_of
 from ..records import Frame, UInt8Array
 from ..runtime.detectors.decoded import DetectorFacts
 from ..runtime.detectors.decoded import network_size as detector_size
@@ -40,7 +41,7 @@ ONE_COLOUR = 2.0
 """Standard deviation, in grey levels, up to which a frame shows nothing."""
 
 _SMALL_WH = (48, 27)
-_HELD_OUT_EVERY, _MOST_HELD_OUT = 8, 8
+_HELD_OUT_EVERY, _MOST_HELD_OUT, _FEW_HELD_OUT = 8, 8, 4
 Float32 = npt.NDArray[np.float32]
 
 Prepare = Callable[[UInt8Array], UInt8Array]
@@ -101,6 +102,13 @@ class Sample:
             notes.append(
                 f"{len(self.images)} different frames were found where --count {asked} were "
                 "wanted: more footage of what the camera will see makes the ranges safer"
+            )
+        held = len(self._held_rows())
+        if held < _FEW_HELD_OUT:
+            least = _HELD_OUT_EVERY * (_FEW_HELD_OUT - 1) + _HELD_OUT_EVERY // 2 + 1
+            notes.append(
+                f"{count_of(held, 'frame', 'frames')} of {len(self.images)} held out to judge the "
+                f"result, which is a guess: --count {least} or more holds out {_FEW_HELD_OUT}"
             )
         return tuple(notes)
 

@@ -225,7 +225,7 @@ class TrackedHead(Head, Generic[Config]):
         if len(tracklets) < seen.scores.size:
             left = np.ones(seen.scores.size, np.bool_)
             left[[t.detection for t in tracklets]] = False
-            weak = left & (seen.scores < (self._config.start_confidence or 0.0))
+            weak = left & (seen.scores < self._least_to_start[1])
             self._count_dropped("start", ~weak)
             self._count_dropped("unmatched", ~left | weak)
         coasting = self._fused is not None and self._fused.coasting
@@ -328,16 +328,25 @@ class TrackedHead(Head, Generic[Config]):
         """Count the rows that are not kept."""
         self._dropped[reason] += len(kept) - int(np.count_nonzero(kept))
 
+    @property
+    def _least_to_start(self) -> tuple[str, float]:
+        """The parameter that decides from which score on a track starts, and the score."""
+        start, compared = self._config.start_confidence or 0.0, self._config.confidence
+        if self._fused is not None and compared > start:
+            return "confidence", compared
+        return "start-confidence", start
+
     def _drop_reasons(self) -> dict[str, str]:
         """What a line says after the number, by reason."""
         flag = f"--{self._config.task}-"
+        option, least = self._least_to_start
         lowest = "confidence" if self._fused is None else "low-confidence"
         return {
             "outside": "detections not tracked: wholly outside the image",
             "confidence": f"detections not tracked: score below {flag}{lowest} "
             f"{self._lowest_confidence:g}",
-            "start": f"detections not reported: score below {flag}start-confidence "
-            f"{self._config.start_confidence or 0.0:g}, and on no track",
+            "start": f"detections not reported: score below {flag}{option} {least:g}, and on no "
+            "track",
             "unmatched": "detections not reported: in no confirmed track (a new one needs a "
             "second match)",
         }

@@ -66,6 +66,9 @@ SETTLED = 0.8
 """An object of at least this share of its usual area shows how it resembles the first frame."""
 
 
+MOST_NAMED = 10
+"""Objects that a note names one by one."""
+
 Masks = Callable[[Frame], UInt8Array | None]
 """Gives the (H, W) uint8 labels of a frame that has a mask, else None; the first time that a label
 appears, its object starts."""
@@ -84,6 +87,7 @@ class VosHead(PropagatedHead[VosConfig]):
         config: Parameters.
         refine: Makes better labels of the first frame's image and `labels`, where those are only
             a box around the object.
+        notes: What is to be said of `labels` in the end, one line each.
 
     Raises:
         DetectionError: No object in `labels`, or more top-k than the bundle was exported for.
@@ -95,8 +99,11 @@ class VosHead(PropagatedHead[VosConfig]):
         labels: UInt8Array | Masks,
         config: VosConfig,
         refine: Callable[[UInt8Array, UInt8Array], UInt8Array] | None = None,
+        *,
+        notes: Sequence[str] = (),
     ) -> None:
         super().__init__(graphs, config)
+        self._notes = list(notes)
         if not callable(labels) and not labels.any():
             raise DetectionError("the first frame's mask holds no object: every pixel is 0")
         self._given = labels
@@ -148,17 +155,23 @@ class VosHead(PropagatedHead[VosConfig]):
         """Which objects were lost and not found again; or that there was never one."""
         if self._newest >= 0 and not self._shown:
             return [
+                *self._notes,
                 "task vos never started: no mask of --init that belongs to a frame of the source, "
-                "by name or number, shows an object"
+                "by name or number, shows an object",
             ]
         lost = [
             f"object {identity} after frame {last}"
             for identity, last in sorted(self._shown.items())
             if last < self._newest
         ]
+        if len(lost) > MOST_NAMED:
+            lost[MOST_NAMED:] = [f"and {len(lost) - MOST_NAMED} more"]
         if not lost:
-            return []
-        return [f"vos: lost, and not found again up to frame {self._newest}: {', '.join(lost)}"]
+            return self._notes
+        return [
+            *self._notes,
+            f"vos: lost, and not found again up to frame {self._newest}: {', '.join(lost)}",
+        ]
 
     def _starting(self, frame: Frame) -> UInt8Array | None:
         """(H, W) uint8 labels of the objects that start in a frame; None where none does."""

@@ -147,7 +147,8 @@ def _vos(graphs: Graphs, config: VosConfig, init: Init, info: SourceInfo) -> Hea
     if is_folder(Path(text)):
         from ..runtime.prompts.mask_folder import MaskFolder
 
-        return VosHead(graphs, MaskFolder(Path(text)), config)
+        masks = MaskFolder(Path(text))
+        return VosHead(graphs, masks, config, notes=masks.check(info))
     # Who opens a source reads its first frame.
     labels, refine = labels_to_start(text, info.size_hw or (0, 0))
     return VosHead(graphs, labels, config, refine)

@@ -51,7 +51,11 @@ def run_report(
         "toolkit": __version__,
         "task": "+".join(track.task_names),
         "source": {
-            **{k: v for k, v in asdict(source.info).items() if k not in ("numbers", "counted")},
+            **{
+                k: v
+                for k, v in asdict(source.info).items()
+                if k not in ("numbers", "counted", "names")
+            },
             "dropped": source.dropped,
             "outages": log.outages,
             "ended_early": source.ended_early,

@@ -321,6 +321,7 @@ class SourceRun:
         self.wait: SourceWait | None = None
         self._opened_detectors: dict[str, Detector] = {}
         self._detectors: list[tuple[dict[str, Any], Detector]] = []
+        self._boxes: dict[tuple[Any, ...], Detector] = {}
         self._track = track
         self._listeners = listeners
         self._recordings: dict[str, Recording] = {}
@@ -621,12 +622,14 @@ class SourceRun:
             max_detections=chosen.max_detections,
             **({name: model for name, model in models.items() if model is not None}),
         )
-        # Tasks that want the same share a detector, which then looks at each frame once.
+        # Tasks that want the same share a detector, which then looks at each frame once; or what
+        # finds the boxes, where a model looks at them for one of the tasks alone.
         for known, detector in self._detectors:
             if known == wanted:
                 return detector
-        detector = open_detector(**wanted)
-        if len(self._track.tasks) > 1:
+        several = len(self._track.tasks) > 1
+        detector = open_detector(**wanted, shared=self._boxes if several else None)
+        if several:
             detector = OncePerFrame(detector)
             self._detectors.append((wanted, detector))
         return self._held.enter_context(detector)
@@ -707,11 +710,14 @@ class SourceRun:
         origin = self.config.detections or self._track.detector.detector
         shown = count(frames, "frame", "frames")
         spoken = detector.numbered_frames()
-        where = ""
+        of_score, where, least = "", "", self._track.detector.detector_confidence
+        if self.config.detections is None and least is not None:
+            of_score = f" of score {least:g} (--detector-confidence) or more"
         if spoken is not None and len(spoken[0]):
             first, last = (int(spoken[0][k]) + spoken[1] for k in (0, -1))
-            where = f": it is about frames {first} to {last}"
-        return [f"{runner.task}: 0 objects, because {origin} gave none in {shown}{where}"]
+            frames_of = f"frame {first}" if first == last else f"frames {first} to {last}"
+            where = f": it is about {frames_of}"
+        return [f"{runner.task}: 0 objects, because {origin} gave none{of_score} in {shown}{where}"]
 
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline

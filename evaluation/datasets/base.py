@@ -89,7 +89,8 @@ def split_folder(root: Path, split: str | None, holds: Callable[[Path], bool]) -
     """
     folder = root / split if split else root
     if not folder.is_dir():
-        raise DetectionError(f"--data {folder}: there is no such folder")
+        what = "a file, expected a folder" if folder.exists() else "there is no such folder"
+        raise DetectionError(f"--data {folder}: {what}")
     if holds(folder):
         return [folder]
     found = sorted(path for path in folder.iterdir() if path.is_dir() and holds(path))

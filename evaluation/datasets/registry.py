@@ -295,6 +295,7 @@ def _holds_kitti(root: Path, split: str | None) -> bool:
 UNSUPPORTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("VOT", ("list.txt", "*/color")),
     ("VOT", ("list.txt", "sequences")),
+    ("VisDrone", ("sequences/*/*.jpg", "annotations/*.txt")),
     ("BDD100K", ("labels/box_track_20",)),
     ("TAO or BURST", ("annotations/validation.json", "frames")),
     ("UAV123", ("anno/UAV123",)),

@@ -218,6 +218,11 @@ def _record(
     fps: float | None = None,
 ) -> SequenceRecord:
     warnings = [*sequence.notes, *notes, *(note for score in scores for note in score.notes)]
+    clear = [score.counts["CLEAR"] for score in scores if "CLEAR" in score.counts]
+    if clear and not any(c["CLR_TP"] + c["CLR_FN"] for c in clear):
+        warnings.append(f"{sequence.name}: the truth holds no object, so that nothing is measured")
+    elif clear and not any(c["CLR_TP"] + c["CLR_FP"] for c in clear):
+        warnings.append(f"{sequence.name}: the results hold no object")
     if sequence.truth is None:
         warnings.append(f"{sequence.name}: no ground truth, not scored")
     return SequenceRecord(

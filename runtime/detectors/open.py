@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import DetectionError, UnitrackError
 from ...records import people_of
 from ..paths import is_model, model_file, model_name
-from .base import BUILT_IN, Detector, MostDetections
+from .base import BUILT_IN, Detector, MostDetections, OncePerFrame
 
 if TYPE_CHECKING:
     from .topdown import PersonModel
@@ -35,6 +35,7 @@ def open_detector(
     strict: bool = False,
     source_frames: int | None = None,
     max_detections: int | None = None,
+    shared: dict[tuple[Any, ...], Detector] | None = None,
 ) -> Detector:
     """Open what `--detections` or `--detector` names, and the model that looks at its boxes.
 
@@ -63,6 +64,8 @@ def open_detector(
         strict: Whether a file is taken at its word, see `formats.text.ReadOptions`.
         source_frames: How many frames the source has; None where that is not certain.
         max_detections: How many in a frame at most, the highest scores; None: any number.
+        shared: What finds boxes for other tasks of the source, by its settings: with the same ones
+            it looks at each frame once for all of them. None: there are none.
 
     Raises:
         DetectionError: Not one of detections and detector is given, or both models of persons; a
@@ -75,21 +78,30 @@ def open_detector(
         )
     model = _open_model(pose_model, mask_model, backend, threads)
     try:
-        if detector is None or detector in BUILT_IN or detections is not None:
-            boxes = _open_boxes(
-                detections, detector, calibrate_scores, default_class, strict, source_frames
-            )
+        file = detections, detector, calibrate_scores, default_class, strict, source_frames
+        settings = confidence, names, layout, normalise, size_hw, backend, threads
+        known = None if shared is None else shared.get((file, settings))
+        if known is not None:
+            boxes = known
+        elif detector is None or detector in BUILT_IN or detections is not None:
+            boxes = _open_boxes(*file)
         else:
             from .model import ModelSettings, open_model
 
-            settings = ModelSettings(
-                confidence=confidence,
-                names=names,
-                layout=layout,
-                normalise=normalise,
-                size_hw=size_hw,
+            boxes = open_model(
+                _model_of(detector),
+                ModelSettings(
+                    confidence=confidence,
+                    names=names,
+                    layout=layout,
+                    normalise=normalise,
+                    size_hw=size_hw,
+                ),
+                backend=backend,
+                threads=threads,
             )
-            boxes = open_model(_model_of(detector), settings, backend=backend, threads=threads)
+        if shared is not None and known is None:
+            boxes = shared[file, settings] = OncePerFrame(boxes)
         boxes = _of_classes(boxes, classes, classes_from, people=model is not None)
         if max_detections is not None and (boxes.most is None or boxes.most > max_detections):
             boxes = MostDetections(boxes, max_detections)

@@ -291,7 +291,12 @@ class TableFile(DetectionFile):
 
     def _reinterpret(self, size_hw: tuple[int, int]) -> None:
         """Read the boxes as what they must be if they belong to images of this size."""
-        from .reading.plausible import boxes_from_corners, boxes_from_shares, small_corner
+        from .reading.plausible import (
+            boxes_from_corners,
+            boxes_from_shares,
+            perhaps_corners,
+            small_corner,
+        )
 
         boxes, image = self._rows.boxes_xyxy, f"{size_hw[1]}x{size_hw[0]}"
         shares = boxes_from_shares(boxes, size_hw, self._origin)
@@ -308,6 +313,11 @@ class TableFile(DetectionFile):
                 f"the boxes of {self.path} are read as left, top, right, bottom: as left, top, "
                 f"width, height many of them reach beyond the {image} image (--strict: as width "
                 "and height)"
+            )
+        elif self._sizes_given and perhaps_corners(self._frames, boxes, size_hw):
+            self._remarks.append(
+                f"every box of {self.path} is wider than its left edge is far, and higher than its "
+                "top edge: is it left, top, right, bottom in place of left, top, width, height?"
             )
         elif (reach := small_corner(self._frames, boxes, size_hw)) is not None:
             self._remarks.append(

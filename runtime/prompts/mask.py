@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ...errors import DetectionError
-from ...records import Frame, UInt8Array
+from ...records import BoolArray, Frame, UInt8Array
 from ..formats.davis import read_label_png
 from ..paths import exists
 from .box import SELECT, draw_box, parse_box, require_display
@@ -73,7 +73,8 @@ def read_mask(path: Path, size_hw: tuple[int, int]) -> UInt8Array:
     """The labels of a file without DAVIS' void.
 
     Raises:
-        DetectionError: Not readable, or of another size than (height, width) `size_hw`.
+        DetectionError: Not readable, of another size than (height, width) `size_hw`, or an image
+            that is no map of objects.
     """
     labels = without_void(read_label_png(path))
     if labels.shape != size_hw:
@@ -81,7 +82,31 @@ def read_mask(path: Path, size_hw: tuple[int, int]) -> UInt8Array:
             f"--init {path}: the mask is {labels.shape[1]}x{labels.shape[0]}, the source is "
             f"{size_hw[1]}x{size_hw[0]} (width x height): give a mask of the frame's size"
         )
+    values = np.unique(labels[labels > 0])
+    scattered = sum(_is_scattered(labels == value) for value in values) if len(values) > _FEW else 0
+    if 2 * scattered > len(values):
+        raise DetectionError(
+            f"--init {path}: got {len(values)} values, most of them scattered over single pixels, "
+            "expected one value for each object: this is a photograph, or a mask that was smoothed "
+            "or compressed; scale masks to the nearest neighbour and save them as PNG"
+        )
     return labels
+
+
+_FEW = 8
+"""Objects, each of which may have any shape."""
+
+
+def _is_scattered(mask: BoolArray) -> bool:
+    """Whether no connected piece is half of a mask (H, W), or whether that is a speck."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    inside = np.ascontiguousarray(mask[y : y + height, x : x + width]).view(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(inside)
+    largest = int(stats[1:, cv2.CC_STAT_AREA].max())
+    return largest < max(_SPECK, np.count_nonzero(inside) / 2)
+
+
+_SPECK = 4
 
 
 def filled_box(

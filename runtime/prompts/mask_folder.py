@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import DetectionError
+from ...errors import count as number_of
 from ...records import Frame, UInt8Array
 from ..formats.davis import read_label_png
 from ..formats.reading.named import NamedFrames
+from ..sources.base import SourceInfo
 from .mask import read_mask
 
 
@@ -32,6 +34,40 @@ class MaskFolder:
         read_label_png(self._files[0])  # what is no folder of masks is said before the first frame
         self._frames = NamedFrames(folder, [path.name for path in self._files], first=0)
 
+    def check(self, info: SourceInfo) -> list[str]:
+        """Compare the masks with the frames of a source.
+
+        Args:
+            info: The source; of cameras and streams nothing is known.
+
+        Returns:
+            One line where some masks belong to no frame.
+
+        Raises:
+            DetectionError: None does.
+        """
+        count, names = info.frame_count, info.names
+        if info.live or count is None:
+            return []
+        # A number of frames that was made of a duration may be wrong.
+        images = names or ("",) * (count if info.counted else 2 * count + 100)
+        known = list(enumerate(images)) + list(zip(info.numbers or (), images, strict=False))
+        used = {self._frames.place_of(name, index) for index, name in known}
+        left = [path.name for place, path in enumerate(self._files) if place not in used]
+        if not left:
+            return []
+        first, last = "00000.png", f"{count - 1:05d}.png"
+        if names is not None:
+            first, last = (Path(names[k]).with_suffix(".png").name for k in (0, -1))
+        frames = number_of(count, "frame", "frames")
+        text = (
+            f"{self._folder}: got {_from_to(left[0], left[-1])}, expected {_from_to(first, last)} "
+            f"as the source has {frames}"
+        )
+        if len(left) == len(self._files):
+            raise DetectionError(f"--init {text}: no mask belongs to a frame")
+        return [f"{number_of(len(left), 'mask', 'masks')} of --init {text}: not used"]
+
     def __call__(self, frame: Frame) -> UInt8Array | None:
         """(H, W) uint8 labels of a frame; None where it has no mask.
 
@@ -40,3 +76,7 @@ class MaskFolder:
         """
         place = self._frames.find(frame)
         return None if place is None else read_mask(self._files[place], frame.size_hw)
+
+
+def _from_to(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"

@@ -22,7 +22,7 @@ from ..formats.keypoints import (
     posetrack_from_coco,
     seen_joints,
 )
-from ..paths import is_file
+from ..paths import is_file, is_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,10 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
             has no joint in its first frame.
     """
     if not is_file(path):
+        what = "a folder" if is_folder(path) else "there is no such file"
         raise DetectionError(
-            f"--init {path}: there is no such file; expected PoseTrack18 JSON or COCO keypoint "
-            "results of the first frame"
+            f"--init {path}: {what}; expected PoseTrack18 JSON or COCO keypoint results of the "
+            "first frame"
         )
     keypoints, names = _coco(path) if is_coco_results(path) else _posetrack(path, size_hw)
     shown = np.asarray(seen_joints(keypoints).any(axis=1), np.bool_)

@@ -46,6 +46,7 @@ class SourceInfo:
         numbers: Of images in files: a rising number in each name, by which the names differ; None
             where there are none.
         counted: Whether `frame_count` was counted, and not made of a duration.
+        names: Of images in files, one each: the name of every frame; None where there are none.
     """
 
     name: str
@@ -56,6 +57,7 @@ class SourceInfo:
     live: bool
     numbers: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
     counted: bool = field(default=False, repr=False, compare=False)
+    names: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ _IN_ORDER = frozenset({"avi"})
 # circle is left to Python's collector, which may not come for hundreds of images.
 _side_data: Any = SideDataContainer
 
+_VP8 = frozenset({"vp8", "libvpx"})
+
 _MOST_PIXELS, _USUAL_PIXELS = 1 << 27, 1 << 25  # more than 15360x8640, and than 7680x4320
 
 
@@ -65,7 +67,8 @@ class VideoDecoder:
         is_images: Whether what is read are image files, such as the one of a snapshot camera.
         has_times: Whether the container has timestamps; FFmpeg makes some up for bare streams.
         packets: Packets read so far that are to be shown.
-        damaged: Packets so far that could not be decoded.
+        lost: Packets so far that could not be decoded; at the end, those that gave no image.
+        in_part: Images so far of which parts are missing or made up.
         failure: Why reading stopped before the end of the file, or None.
 
     Raises:
@@ -105,7 +108,9 @@ class VideoDecoder:
         self.fps = self._rate()
         self.counted: int | None = self._stream.frames or None
         self.end_s = self._announced_end()
-        self.packets = self.damaged = 0
+        self.packets = self.lost = self.in_part = 0
+        self._shown = 0
+        self._interlaced = False
         self.failure: str | None = None
         self._reformatter = VideoReformatter()
         in_order = not _IN_ORDER.isdisjoint(self._container.format.name.split(","))
@@ -130,16 +135,24 @@ class VideoDecoder:
         for packet in self._packets():
             yield from self._decoded(packet)
         yield from self._decoded(None)  # those that the decoder still holds
+        # Decoders skip what refers to a damaged image without a word. Each field of an interlaced
+        # video may have a packet of its own: there, packets do not count images.
+        if not self._interlaced:
+            self.lost = max(self.lost, self.packets - self._shown)
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         packets = self._container.demux(self._stream)
         try:
             for packet in packets:
                 if packet.size:  # an empty one would end the decoder
-                    self.packets += not packet.is_discard
+                    self.packets += not packet.is_discard and not self._hidden(packet)
                     yield packet
         except av.FFmpegError as error:
             self.failure = error.strerror
+
+    def _hidden(self, packet: Packet[VideoStream]) -> bool:
+        """Whether a packet of VP8 is only there for others to refer to (RFC 6386, 9.1)."""
+        return self._stream.codec_context.name in _VP8 and not bytes(packet)[0] & 0x10
 
     def _decoded(
         self, packet: Packet[VideoStream] | None
@@ -152,9 +165,12 @@ class VideoDecoder:
         except av.FFmpegError:
             if waiting:
                 waiting.pop()
-            self.damaged += 1
+            self.lost += 1
             return  # the next one may be whole
         for frame in frames:
+            self._shown += 1
+            self.in_part += frame.is_corrupt
+            self._interlaced |= frame.interlaced_frame
             stamp = frame.dts if frame.pts is None else frame.pts
             if waiting is not None:
                 stamp = waiting.popleft() if waiting else None

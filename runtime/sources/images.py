@@ -114,9 +114,13 @@ def open_images(
     )
     size_hw = (int(image.shape[0]), int(image.shape[1]))
     one_each = frames_known == len(paths)
-    numbers = numbers_in_names([path.name for path in paths]) if one_each else None
+    names = tuple(path.name for path in paths) if one_each else None
     info = SourceInfo(
-        name, "images", size_hw, rate, frames_known, live=False, numbers=numbers, counted=True
+        *(name, "images", size_hw, rate, frames_known),
+        live=False,
+        numbers=numbers_in_names(names) if names else None,
+        counted=True,
+        names=names,
     )
     own_times = bool(seconds) and fps is None
     one_size = OneSize(name, size_hw)

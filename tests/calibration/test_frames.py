@@ -7,7 +7,13 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 
-from unitrack_edge.calibration.frames import FEWEST, backbone_images, sample_frames, shrunk
+from unitrack_edge.calibration.frames import (
+    FEWEST,
+    Sample,
+    backbone_images,
+    sample_frames,
+    shrunk,
+)
 from unitrack_edge.errors import CalibrationError, RequestError, SourceError
 
 from ..support.models.calibration_bundle import make_image, write_images
@@ -73,7 +79,19 @@ def test_duplicates_and_frames_of_one_colour_are_left_out_and_told(tmp_path):
     assert "5 frames of one colour were left out" in notes
     assert any("4 frames were left out: they look like another one" in note for note in notes)
     assert any("9 different frames were found where --count 30" in note for note in notes)
-    assert sample.notes(9)[2:] == ()
+    (said,) = sample.notes(9)[2:]
+    assert said.startswith("1 frame of 9 held out to judge the result")
+    assert "--count 29 or more holds out 4" in said
+
+
+@pytest.mark.parametrize(("images", "held_out"), [(28, 3), (29, 4), (200, 8)])
+def test_few_frames_that_judge_are_said(images, held_out):
+    some = (np.zeros((8, 8, 3), np.uint8),) * images
+    sample = Sample(some, ("",) * images, seen=images, scenes=1, one_colour=0, duplicates=0)
+    assert len(sample.held_out) == held_out
+    assert [note.split(" held out")[0] for note in sample.notes(images)] == (
+        [f"{held_out} frames of {images}"] if held_out < 4 else []
+    )
 
 
 def test_some_frames_only_judge(tmp_path):

@@ -100,6 +100,14 @@ def test_what_is_not_reported_is_counted(tracked, file, preset, reason, count, l
     assert report["notes"] == []
 
 
+def test_what_is_not_sure_enough_to_start_a_track_names_the_option_that_decides(tracked):
+    said, output = tracked("small.mp4", "small_det.txt", "--mot-confidence", "0.99")
+    assert len(rows_of(output)) == 0
+    assert report_of(output)["tasks"]["mot"]["dropped"] == {"start": 12}
+    line = "12 detections not reported: score below --mot-confidence 0.99, and on no track"
+    assert f"note: {line}" in said.splitlines()
+
+
 def test_names_are_in_lines_of_json(tracked, tmp_path):
     lines = tmp_path / "tracks.jsonl"
     tracked("street.mp4", "street_det.txt", "--detections-class", "car", "--jsonl", lines)

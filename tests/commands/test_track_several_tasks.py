@@ -64,6 +64,31 @@ def test_tasks_that_want_the_same_share_a_detector(lite_bundle, tmp_path, monkey
         assert (tmp_path / "both" / task / "tracks.txt").read_bytes() == alone
 
 
+def test_a_model_of_masks_looks_at_the_boxes_of_the_other_task(lite_bundle, tmp_path, monkeypatch):
+    """The mask model is of `mots` alone: what finds the boxes is still shared."""
+    pytest.importorskip("onnx")
+    from ..support.models.person_networks import red_mask
+
+    config = SceneConfig(frames=16, height=160, width=288, objects=3)
+    clip = write_scene(Scene(config), tmp_path / "clip")
+    looked = []
+    detect = MotionDetector.detect
+    monkeypatch.setattr(
+        MotionDetector,
+        "detect",
+        lambda self, frame: looked.append(frame.index) or detect(self, frame),
+    )
+    options = {"init": None, "detections": None, "detector": "motion"}
+    models = {"mask-model": red_mask(tmp_path / "mask.onnx")}
+    both = track(clip, lite_bundle, tmp_path / "both", "mot", "mots", **options, **models)
+    assert looked == list(range(16))
+    for task, more in (("mot", {}), ("mots", models)):
+        alone = track(clip, lite_bundle, tmp_path / task, task, **options, **more)
+        rows = (tmp_path / task / "tracks.txt").read_bytes()
+        assert (tmp_path / "both" / task / "tracks.txt").read_bytes() == rows
+        assert both["tasks"][task]["dropped"] == alone["tasks"][task]["dropped"]
+
+
 def test_two_tasks_give_what_each_gives_alone(clip, lite_bundle, tmp_path):
     both = tmp_path / "both"
     track(clip, lite_bundle, both, "mot", "vos")

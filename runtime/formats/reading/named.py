@@ -42,7 +42,7 @@ class NamedFrames:
     def __init__(
         self, path: Path, names: Sequence[str], first: int | None = None, *, listed: bool = False
     ) -> None:
-        self._path = path
+        self._path, self._listed = path, listed
         self.names = [stem_of(name) for name in names]
         self._places = {name: place for place, name in enumerate(self.names)}
         if len(self._places) < len(self.names):
@@ -59,16 +59,25 @@ class NamedFrames:
         self.first = first if first is not None else int(0 not in known)
         self.by_name: bool | None = None
 
+    @property
+    def by_order(self) -> bool:
+        """Whether frames were found by nothing better than the order of the names."""
+        return self.by_name is False and self._numbers is None and not self._listed
+
     def find(self, frame: Frame) -> int | None:
         """The place of a frame's image among the names; None where it has none."""
-        name = stem_of(frame.name)
+        return self.place_of(frame.name, frame.index)
+
+    def place_of(self, image: str, index: int) -> int | None:
+        """The same of the image called so, empty where it has no name, of the frame from 0."""
+        name = stem_of(image)
         if self.by_name is None:
             self.by_name = bool(name) and (name in self._places or _shape(name) in self._shapes)
         if self.by_name:
             return self._places.get(name)
         if self._numbers is not None:
-            return self._numbers.get(frame.index + self.first)
-        return frame.index if frame.index < len(self.names) else None
+            return self._numbers.get(index + self.first)
+        return index if index < len(self.names) else None
 
 
 def stem_of(name: str) -> str:
@@ -139,6 +148,11 @@ class NamedTable(TableFile):
     def notes(self, source_frames: int | None = None) -> list[str]:
         """Notes on what was left out; see `TableFile.notes`."""
         notes = super().notes()
+        if self._images.by_order:
+            notes.append(
+                f"the names in {self.path} are not those of the source and have no numbers: they "
+                f"were taken in order, {self._images.names[0]!r} as the first frame"
+            )
         if source_frames is None:
             return notes
         unused = sorted(set(self._frames.tolist()) - self._looked)

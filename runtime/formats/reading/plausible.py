@@ -108,7 +108,10 @@ def scores_as_probabilities(scores: FloatArray, calibrate: bool) -> tuple[FloatA
         (N,) float32, and None where nothing is to be said.
     """
     if not (scores > 1).any():
-        return scores, None
+        if not (scores < 0).any():
+            return scores, None
+        span = f"({scores.min():g} to {scores.max():g})"
+        return scores, f"scores below 0 {span}, no probabilities: compared with limits as they are"
     span = f"({scores.min():g} to {scores.max():g})"
     if are_percent(scores):
         return scores / np.float32(100), f"scores in percent {span}, divided by 100"
@@ -151,6 +154,24 @@ def boxes_from_corners(
         return None
     # Those that make no box at all stay what they are: far outside, and left out as such.
     return np.asarray(np.where(fits[:, None], corners, boxes), np.float32)
+
+
+def perhaps_corners(frames: IntArray, boxes_xyxy: FloatArray, size_hw: tuple[int, int]) -> bool:
+    """Whether boxes with a width and height could have right and bottom in their place.
+
+    Then every width is larger than the left edge is far, and every height than the top edge, also
+    of boxes that are away from the upper left corner, where others hardly are so large.
+
+    Args:
+        frames: (M,) the boxes' frames.
+        boxes_xyxy: (M, 4) as the format says.
+        size_hw: Of the image.
+    """
+    if len(np.unique(frames)) < 4 or len(np.unique(np.round(boxes_xyxy), axis=0)) < 8:
+        return False
+    places, sides = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    away = (places > np.array(size_hw[::-1], np.float32) / 4).any(axis=1)
+    return bool((sides > places).all() and 2 * int(np.count_nonzero(away)) >= len(boxes_xyxy))
 
 
 def boxes_from_shares(

@@ -386,6 +386,12 @@ def test_unknown_and_unsupported_layouts_name_those_that_are(tmp_path):
         DetectionError, match=r"layout of VOT, which is not supported; .* otb, lasot"
     ):
         format_of("sot", tmp_path, None)
+    for name in ("sequences/a/0000001.jpg", "annotations/a.txt"):
+        path = tmp_path / "drone" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    with pytest.raises(DetectionError, match="layout of VisDrone, which is not supported"):
+        format_of("mot", tmp_path / "drone", None)
     (tmp_path / "other").mkdir()
     with pytest.raises(DetectionError, match=r"no sequence of this --format .* reads mot, kitti"):
         read_sequences("mot", None, tmp_path / "other", None)

@@ -279,6 +279,19 @@ def test_results_that_somebody_made(mot_results):
     assert data["failed"] == {}
 
 
+def test_scores_of_nothing_have_a_reason(mot_results):
+    args = ("eval", "--task", "mot", "--data", mot_results / "data", "--results",
+            mot_results / "results")  # fmt: skip
+    assert "hold" not in run_cli(*args)
+    (mot_results / "results" / "A0.txt").write_text("")
+    (mot_results / "data" / "A1" / "gt" / "gt.txt").write_text("")
+    said = run_cli(*args)
+    assert "A0: the results hold no object" in said
+    assert "A1: the truth holds no object" in said
+    said = run_cli(*args[:4], mot_results / "results" / "A0.txt", *args[5:], status=1)
+    assert "A0.txt: a file, expected a folder" in said
+
+
 def test_one_sequence_that_fails_does_not_hide_the_others(mot_results):
     (mot_results / "results" / "A1.txt").unlink()
     args = ("eval", "--task", "mot", "--data", mot_results / "data", "--results",

@@ -28,7 +28,8 @@ def test_mot_rows_become_zero_based_boxes(opened):
     assert (first.classes[0], second.classes[0]) == (-1, 3)
     assert first.class_names is None
     assert len(third) == 0
-    assert file.notes(2) == []
+    (note,) = file.notes(2)
+    assert "scores below 0 (-0.25 to 0.5), no probabilities" in note
 
 
 @pytest.mark.parametrize(

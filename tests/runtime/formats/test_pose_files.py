@@ -266,6 +266,8 @@ def test_files_that_cannot_start(written, content, problem):
 def test_an_absent_file_names_the_flag(tmp_path):
     with pytest.raises(DetectionError, match=r"--init .*absent\.json: there is no such file"):
         poses_from_file(tmp_path / "absent.json", SIZE)
+    with pytest.raises(DetectionError, match=r"--init .*: a folder; expected PoseTrack18 JSON"):
+        poses_from_file(tmp_path)
 
 
 # --- results

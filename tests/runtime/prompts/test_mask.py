@@ -9,7 +9,12 @@ from unitrack_edge.errors import DetectionError, OutputError
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png
 from unitrack_edge.runtime.prompts import box as init_box
-from unitrack_edge.runtime.prompts.mask import cut_out, filled_box, labels_to_start
+from unitrack_edge.runtime.prompts.mask import (
+    cut_out,
+    filled_box,
+    labels_from_text,
+    labels_to_start,
+)
 
 SIZE_HW = 60, 80
 OBJECT = np.s_[20:45, 30:50]
@@ -124,3 +129,42 @@ def test_a_box_is_cut_at_the_border_and_must_hold_a_pixel():
     assert filled_box((-5, 50, 10, 99), SIZE_HW).sum() == 5 * 10
     with pytest.raises(DetectionError, match=r"--init 80,0,5,5: .* no pixel .* 80x60"):
         filled_box((80, 0, 5, 5), SIZE_HW, "--init 80,0,5,5")
+
+
+def values_scaled_smoothly():
+    large = np.zeros((480, 640), np.uint8)
+    cv2.circle(large, (300, 200), 120, 255, -1)
+    return cv2.resize(large, (96, 72), interpolation=cv2.INTER_AREA)
+
+
+def values_of_a_photograph():
+    noise = np.random.default_rng(0).integers(0, 256, (72, 96), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (5, 5), 0)
+
+
+def values_after_jpeg():
+    large = np.zeros((72, 96), np.uint8)
+    cv2.circle(large, (40, 30), 20, 200, -1)
+    return cv2.imdecode(cv2.imencode(".jpg", large)[1], cv2.IMREAD_GRAYSCALE)
+
+
+@pytest.mark.parametrize(
+    "values", [values_scaled_smoothly, values_of_a_photograph, values_after_jpeg]
+)
+def test_what_is_no_map_of_objects_is_refused(tmp_path, values):
+    path = tmp_path / "mask.png"
+    cv2.imwrite(str(path), values())
+    with pytest.raises(DetectionError, match=r"got \d+ values, most of them scattered .* nearest"):
+        labels_from_text(str(path), (72, 96))
+
+
+def test_many_objects_and_one_in_many_pieces_are_maps(tmp_path):
+    path = tmp_path / "mask.png"
+    grid = np.zeros((72, 96), np.uint8)
+    for number in range(254):
+        row, column = divmod(number, 24)
+        grid[6 * row : 6 * row + 3, 4 * column : 4 * column + 3] = number + 1
+    few = np.random.default_rng(0).integers(0, 9, (72, 96), dtype=np.uint8)
+    for labels in (grid, few):
+        cv2.imwrite(str(path), labels)
+        assert np.array_equal(labels_from_text(str(path), (72, 96)), labels)

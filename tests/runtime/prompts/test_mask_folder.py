@@ -8,6 +8,7 @@ from unitrack_edge.errors import DetectionError
 from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png
 from unitrack_edge.runtime.prompts.mask_folder import MaskFolder
+from unitrack_edge.runtime.sources.base import SourceInfo
 
 from ...support.frames import frame
 
@@ -43,3 +44,50 @@ def test_another_size_and_other_files_are_refused(tmp_path):
     (tmp_path / "00000.png").write_bytes(b"no PNG")
     with pytest.raises(DetectionError, match="not a PNG"):
         MaskFolder(tmp_path)
+
+
+def source(count, names=None, *, live=False, counted=True):
+    return SourceInfo(
+        *("a", "images", (48, 64), 25.0, count), live=live, counted=counted, names=names
+    )
+
+
+NAMES = tuple(f"img_{number}.jpg" for number in (3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("info", "masks", "expected"),
+    [
+        (source(3, NAMES), ["_other_7", "_other_9"], "img_3.png to img_5.png"),
+        (source(3, NAMES), ["_img_6"], "img_3.png to img_5.png"),
+        (source(3), ["_00003", "_00007"], "00000.png to 00002.png"),
+        (source(3, counted=False), ["_00900"], "00000.png to 00002.png"),
+    ],
+)
+def test_masks_of_no_frame_are_refused(tmp_path, info, masks, expected):
+    folder = write(tmp_path, **dict.fromkeys(masks, 1))
+    got = " to ".join(f"{name[1:]}.png" for name in masks)
+    with pytest.raises(DetectionError) as caught:
+        folder.check(info)
+    assert f"--init {tmp_path}: got {got}, expected" in str(caught.value)
+    assert f"expected {expected} as the source has 3 frames: no mask" in str(caught.value)
+
+
+def test_masks_that_are_left_over_are_said(tmp_path):
+    folder = write(tmp_path, _img_4=1, _img_6=1, _img_8=1)
+    (note,) = folder.check(source(3, NAMES))
+    assert note.startswith(f"2 masks of --init {tmp_path}: got img_6.png to img_8.png, expected")
+
+
+@pytest.mark.parametrize(
+    ("info", "masks"),
+    [
+        (source(3, NAMES), ["_img_3", "_img_5"]),
+        (source(3, NAMES), ["_mask"]),  # by their order, where images have other names
+        (source(3), ["_00000"]),
+        (source(3, counted=False), ["_00004"]),
+        (source(None, live=True), ["_00900"]),
+    ],
+)
+def test_masks_of_frames_need_no_line(tmp_path, info, masks):
+    assert write(tmp_path, **dict.fromkeys(masks, 1)).check(info) == []

@@ -248,7 +248,7 @@ def test_mp4_cut_before_its_index(tmp_path):
     data = make_video(tmp_path / "a.mp4", 40, codec="mp4v").read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) * 7 // 10])
-    with pytest.raises(SourceError, match="cannot be decoded as a video") as caught:
+    with pytest.raises(SourceError, match=r"its index \(moov\) is missing") as caught:
         open_source(str(cut))
     assert str(cut) in one_line(caught)
 
@@ -393,6 +393,13 @@ def test_folder_without_images(tmp_path):
         ("a.mp4", b"", "the file is empty"),
         ("a.mp4", bytes(range(256)) * 20, "cannot be decoded as a video"),
         ("notes.txt", b"hello", "a text file; expected a video"),
+        ("a.mp4", b"hello\n" * 200, "a text file; expected a video"),
+        ("a.mkv", b"\n<!DOCTYPE HTML><html>404</html>", "a web page, perhaps in place of"),
+        ("a.mp4", b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a text in XML"),
+        ("a.zip", b"PK\x03\x04" + bytes(range(99)), "an archive: unpack it"),
+        ("a.tar.gz", b"\x1f\x8b" + bytes(range(99)), "an archive: unpack it"),
+        ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an image in HEIF: convert it"),
         ("a.jpg", b"hello", "damaged, or not an image"),
         ("a.jpg", b"", "the file is empty"),
     ],
@@ -420,7 +427,7 @@ def test_audio_only(tmp_path):
     with pytest.raises(SourceError, match="an audio file"):
         open_source(str(path))
     renamed = path.rename(tmp_path / "sound.mp4")
-    with pytest.raises(SourceError, match="without any image"):
+    with pytest.raises(SourceError, match="holds no video of a known codec, perhaps sound"):
         open_source(str(renamed))
 
 

@@ -290,6 +290,34 @@ def test_a_source_that_reconnects_is_closed_at_once(capture):
     assert source.ended_early is None
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("closed_s", [0.0, 0.01, 0.03])
+def test_a_source_is_closed_while_a_new_connection_begins_to_read(capture, monkeypatch, closed_s):
+    """The thread of the new connection is slow to start: nobody waits for one that has not."""
+    starting, second = threading.Event(), FakeCapture(first=100)
+    start = reconnection._Reader.start
+
+    def slow(reader):
+        if reader._capture is second:
+            starting.set()
+            time.sleep(0.02)
+        start(reader)
+
+    monkeypatch.setattr(reconnection._Reader, "start", slow)
+    source = camera(capture, reopen=lambda: second)
+    next(source)
+    capture.end()
+    assert starting.wait(WAIT_S)
+    time.sleep(closed_s)
+    source.close()
+    second.end()
+    ended = time.monotonic() + WAIT_S
+    while not second.released and time.monotonic() < ended:
+        time.sleep(0.005)
+    assert second.released
+    assert list(source) == []
+
+
 def test_close_stops_the_thread_and_frees_the_device(capture, monkeypatch):
     monkeypatch.setattr(reconnection, "_JOIN_S", WAIT_S)
     source = camera(capture)

@@ -178,7 +178,7 @@ def test_a_damaged_packet_is_left_out_and_said(tmp_path):
         assert [level_of(frame.image) for frame in frames] == [0, 1, 3, 4, 5]
         assert frames[2].time_s == pytest.approx(0.3)
         (note,) = source.notes()
-        assert note.startswith(f"1 packet of {path} could not be decoded (damaged) and left out")
+        assert note.startswith(f"1 packet of {path} gave no image (damaged, or lost")
 
 
 def test_a_damaged_packet_cannot_ask_for_an_image_of_any_size(tmp_path):
@@ -254,14 +254,111 @@ def test_a_damaged_video_in_a_whole_file(tmp_path):
         assert "ended after 7 of 16 announced frames" in (source.ended_early or "")
 
 
-def test_a_transport_stream_cut_in_a_packet(tmp_path):
-    path = write_video(tmp_path / "a.ts", grey_levels(12), bf=0)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) * 7 // 10 // 188 * 188 + 90])
+def test_images_lost_with_a_damaged_one_are_counted(tmp_path):
+    """HEVC's decoder skips all that refers to a lost image, and says nothing."""
+    gops = {"x265-params": "log-level=none:keyint=5:min-keyint=5:scenecut=0:bframes=0:open-gop=0"}
+    video = write_video(tmp_path / "whole.mp4", grey_levels(15), "libx265", **gops)
+
+    def without_key(packets):
+        return [*packets[:5], *packets[6:]]  # the second group's first image
+
+    path = copy_packets(video, tmp_path / "a.mp4", without_key)
     with open_source(str(path)) as source:
-        levels = [level_of(frame.image) for frame in source]
-    assert levels == list(range(len(levels)))
-    assert len(levels) >= 5
+        assert [level_of(frame.image) for frame in source] == [*range(5), *range(10, 15)]
+        (note,) = source.notes()
+    assert note.startswith(f"4 packets of {path} gave no image")
+
+
+def test_an_image_of_vp8_that_is_not_shown_is_not_missed(tmp_path):
+    video = write_video(tmp_path / "whole.webm", grey_levels(6), "libvpx", deadline="realtime")
+
+    def hide(packets):
+        data = bytearray(bytes(packets[2]))
+        data[0] &= ~0x10  # show_frame, RFC 6386, 9.1
+        hidden = av.Packet(bytes(data))
+        hidden.pts, hidden.dts = packets[2].pts, packets[2].dts
+        hidden.time_base = packets[2].time_base
+        return [*packets[:2], hidden, *packets[3:]]
+
+    path = copy_packets(video, tmp_path / "a.webm", hide)
+    with open_source(str(path)) as source:
+        assert [level_of(frame.image) for frame in source] == [0, 1, 3, 4, 5]
+        assert (source.ended_early, source.notes()) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.ts", "libx264", {"bf": 3}),
+        ("a.ts", "libx264", {"bf": 0}),
+        ("a.m2ts", "libx264", {"bf": 2}),
+        ("a.ts", "libx265", X265),
+        ("a.ts", "mpeg2video", {"bf": 2}),
+    ],
+)
+def test_a_transport_stream_cut_in_a_packet(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, grey_levels(16), codec, fps=25, **options)
+    size = 192 if name.endswith(".m2ts") else 188
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10 // size * size + 90])
+    with open_source(str(path)) as source:
+        frames = list(source)
+        assert source.ended_early is None
+        (said,) = [note for note in source.notes() if "midst of a packet" in note]
+    assert [level_of(f.image) for f in frames] == [round(25 * f.time_s) for f in frames]
+    assert len(frames) >= 5
+    holes = round(25 * frames[-1].time_s) + 1 - len(frames)
+    assert (f": {holes} frame" in said) if holes else said.endswith("(cut off)")
+
+
+def without_packets(path, kept):
+    """A transport stream of the first packets of another one: its file ends with a whole one."""
+    return copy_packets(path, path.with_name("short.ts"), lambda packets: packets[:kept])
+
+
+def test_frames_that_others_refer_to_ahead_are_missed_at_a_cut(tmp_path):
+    """In the order of their packets: 0, 4, 2, 1, 3, 8, 6, 5, 7, …"""
+    whole = write_video(tmp_path / "a.ts", grey_levels(16), bf=3, **{"x264-params": "b-adapt=0"})
+    with av.open(str(whole)) as container:
+        order = [p.pts // 9000 for p in container.demux(video=0) if p.size]
+    first = order[0]
+    for kept in range(6, 16):
+        times = sorted(stamp - first for stamp in order[:kept])
+        holes = times[-1] + 1 - len(times)
+        with open_source(str(without_packets(whole, kept))) as source:
+            assert [round(10 * frame.time_s) for frame in source] == times
+            assert source.ended_early is None
+            said = source.notes()
+        expected = f": {holes} {'frame' if holes == 1 else 'frames'} before the last"
+        assert (expected in said[-1]) if holes else (said == [])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container", "all_read"),
+    [
+        ("a.mp4", "mjpeg", {}, False),
+        ("a.mov", "mjpeg", {"movflags": "faststart"}, False),
+        ("a.mp4", "mjpeg", {"movflags": "frag_keyframe+empty_moov"}, False),
+        ("a.flv", "flv", {}, False),
+        ("a.avi", "mjpeg", {}, True),
+        ("a.ts", "mpeg2video", {}, True),
+        ("a.mkv", "mjpeg", {}, True),
+    ],
+)
+def test_videos_joined_end_to_end(tmp_path, name, codec, container, all_read):
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    one = write_video(
+        tmp_path / name, grey_levels(8), codec, pix_fmt, fps=25, container=container
+    ).read_bytes()
+    path = tmp_path / f"joined-{name}"
+    path.write_bytes(one + one)
+    with open_source(str(path)) as source:
+        count = len(list(source))
+        said = [note for note in source.notes() if "joined end to end" in note]
+    assert (count == 16) == all_read
+    assert [note.startswith(f"{path} is 2 videos joined end to end") for note in said] == (
+        [] if all_read else [True]
+    )
 
 
 def cut(path, share):
@@ -297,6 +394,14 @@ def test_a_cut_is_noticed_where_the_container_shows_it(tmp_path, name, codec, co
     else:
         assert ended is not None
         assert ended.startswith(f"{path} ended after {count}{announced}")
+
+
+def test_a_small_part_missing_from_an_flv_is_noticed(tmp_path):
+    path = write_video(tmp_path / "a.flv", grey_levels(16), "flv")
+    with open_source(str(cut(path, 0.9))) as source:
+        count = len(list(source))
+        assert 10 < count < 16
+        assert (source.ended_early or "").startswith(f"{path} ended after {count} frames (cut off")
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov"])

@@ -43,6 +43,23 @@ def test_a_list_of_all_images_counts_by_its_order_unless_it_has_gaps():
     assert found(["f_0", "f_2"], NO_NAMES, listed=True) == [0, None, 1]
 
 
+@pytest.mark.parametrize(
+    ("names", "frames", "listed", "by_order"),
+    [
+        (["one", "two"], NO_NAMES, False, True),
+        (["one", "two"], ("a.png", "b.png"), False, True),
+        (["one", "two"], ("one.png", "two.png"), False, False),
+        (["one_1", "two_2"], ("a.png", "b.png"), False, False),
+        (["one", "two"], NO_NAMES, True, False),
+    ],
+)
+def test_names_that_only_their_order_helps_to_place(names, frames, listed, by_order):
+    images = NamedFrames(Path("det"), names, listed=listed)
+    assert not images.by_order
+    images.find(frame(0, name=frames[0]))
+    assert images.by_order == by_order
+
+
 def test_two_images_of_one_name_are_refused():
     with pytest.raises(DetectionError, match="several images are called 'x'"):
         NamedFrames(Path("det"), ["a/x.jpg", "b/x.jpg"])

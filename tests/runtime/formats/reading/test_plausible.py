@@ -138,6 +138,30 @@ def test_percent_and_raw_scores_are_said(opened, calibrate):
     assert "raw scores" in raw.notes()[0]
 
 
+def test_scores_below_0_are_said_and_stay(opened):
+    file = opened(rows_of(BOXES[:2], score="-2.25") + rows_of(BOXES[2:], score="0.5"))
+    assert sorted(file.detect(frame(0, SIZE_HW)).scores.tolist()) == [-2.25, -2.25, 0.5, 0.5]
+    (note,) = file.notes()
+    assert (
+        "scores below 0 (-2.25 to 0.5), no probabilities: compared with limits as they are" in note
+    )
+    assert opened(rows_of(BOXES, score="-1")).notes() == []  # no score is given
+
+
+@pytest.mark.parametrize("corners", [True, False])
+def test_corners_that_stay_in_the_image_are_asked_about(opened, corners):
+    """Of objects in the upper left, right and bottom are a width and height that fit."""
+    walk = [(10 + 8 * k, 40, 20, 30) for k in range(10)]
+    boxes = corners_of(walk) if corners else walk
+    file = opened(
+        "".join(f"{k + 1},-1,{x},{y},{w},{h},0.9\n" for k, (x, y, w, h) in enumerate(boxes))
+    )
+    found = file.detect(frame(3, (150, 200))).boxes_xyxy[0]
+    assert (found[2:] - found[:2]).tolist() == list(boxes[3][2:])
+    asked = [note for note in file.notes() if "is it left, top, right, bottom in place of" in note]
+    assert len(asked) == corners
+
+
 def test_frames_from_zero_are_said(opened):
     file = opened("0,-1,11,21,30,40,0.9\n2,-1,13,21,30,40,0.9\n")
     assert [len(seen(file, k)) for k in range(4)] == [1, 0, 1, 0]
