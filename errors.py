@@ -70,7 +70,13 @@ class CalibrationError(UnitrackError):
 
 
 class OutputError(UnitrackError):
-    """Results could not be written."""
+    """Results could not be written.
+
+    Attributes:
+        lost: Frames that are in no result for it, mostly the one at hand.
+    """
+
+    lost = 1
 
 
 class RequestError(UnitrackError):

@@ -182,7 +182,7 @@ class Recording(WriterBase):
             self._say(str(error))
         except OutputError as error:
             self._stop(error, number)
-            self._lose()
+            self._lose(error.lost)
             with contextlib.suppress(OutputError):
                 self._writer.close()
             return
@@ -198,11 +198,11 @@ class Recording(WriterBase):
                 self._writer.close()
             except OutputError as error:
                 self._stop(error, -1)
-                self.lost += 1
+                self.lost += error.lost
 
-    def _lose(self) -> None:
-        self.lost += 1
-        self._lost_here += 1
+    def _lose(self, frames: int = 1) -> None:
+        self.lost += frames
+        self._lost_here += frames
 
     def _stop(self, error: OutputError, number: int) -> None:
         # Said once for a disk that stays full over several files.

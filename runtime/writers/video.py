@@ -70,6 +70,7 @@ class VideoWriter(WriterBase):
         self._draw = draw
         self._video: _FragmentedMp4 | None = None
         self._start_s = 0.0
+        self._frames = 0
         self._closed = False
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
@@ -81,6 +82,7 @@ class VideoWriter(WriterBase):
         if self._closed:
             raise OutputError(f"{self._path}: frame {frame.index} came after the video was closed")
         image = _even(self._draw(frame.image, tracks))
+        self._frames += 1
         try:
             with self._encoding():
                 if self._video is None:
@@ -100,14 +102,12 @@ class VideoWriter(WriterBase):
             OutputError: It cannot be written; what was written before stays playable.
         """
         already, self._closed = self._closed, True
-        video, self._video = self._video, None
-        if video is None:
-            return
-        if not already:
-            with self._encoding():
-                video.finish()
-        del video
-        _give_back_memory()
+        if self._video is not None:
+            if not already:
+                with self._encoding():
+                    self._video.finish()
+            self._video = None
+            _give_back_memory()
 
     @contextlib.contextmanager
     def _encoding(self) -> Iterator[None]:
@@ -116,15 +116,26 @@ class VideoWriter(WriterBase):
 
         try:
             yield
+            return
+        except OutputError as error:
+            failure = error
         except (av.FFmpegError, OSError, MemoryError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise OutputError(
+            failure = OutputError(
                 f"cannot encode {self._path}: {reason} (or leave out --save-video)"
-            ) from None
+            )
+        # The newest frame but this one was not on the disk yet.
+        failure.lost = self._frames - (0 if self._video is None else self._video.kept[0])
+        raise failure from None
 
 
 class _FragmentedMp4:
-    """A video of one size, encoded and appended to a file frame by frame."""
+    """A video of one size, encoded and appended to a file frame by frame.
+
+    Attributes:
+        size_hw: Of its images.
+        kept: Frames and bytes that are on the disk and playable.
+    """
 
     def __init__(self, path: Path, fps: Fraction, size_hw: tuple[int, int]) -> None:
         import av
@@ -142,7 +153,7 @@ class _FragmentedMp4:
         self._ticks = fps.numerator * math.ceil(_LEAST_TICKS / fps.numerator)  # a second
         self._duration = int(self._ticks / fps)
         self._frames = 0
-        self._kept = (0, 0)  # frames and bytes that are on the disk and playable
+        self.kept = (0, 0)
         self._pts, self._key_pts = -1, -self._ticks
         # FFmpeg writes to a file of ours, since its own does not say what part of a fragment a
         # full disk took.
@@ -187,9 +198,9 @@ class _FragmentedMp4:
     def _check(self, playable: int) -> None:
         """Note that so many frames are on the disk, or take away the part of one that is."""
         if self._file.error is None:
-            self._kept = (playable, self._file.length)
+            self.kept = (playable, self._file.length)
             return
-        frames, length = self._kept
+        frames, length = self.kept
         with contextlib.suppress(OSError):
             self._file.truncate(length)
         self._file.close()

@@ -3,6 +3,7 @@
 import errno
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 from unitrack_edge.errors import OutputError
@@ -147,6 +148,41 @@ def test_real_writers_leave_whole_segments(name, tmp_path):
     assert (tmp_path / f"{stem}-0003.{suffix}").stat().st_size > 0
 
 
+def test_every_frame_is_in_a_video_or_counted_as_lost(tmp_path, monkeypatch):
+    from unitrack_edge.runtime.writers import video
+
+    disk_is_full, real = [False], video._File.write
+
+    def write(file, data):
+        if disk_is_full[0]:
+            file.error = OSError(errno.ENOSPC, "No space left on device")
+        return real(file, data)
+
+    monkeypatch.setattr(video._File, "write", write)
+    said = []
+    segments = Segments(
+        tmp_path / "video.mp4", lambda path: VideoWriter(path, 1.0, lambda i, _: i), MINUTES
+    )
+    with Recording(segments, said.append, segments.number_of) as recording:
+        for number in range(36):
+            disk_is_full[0] = number in (3, 4, 14, 15, 16, 26)
+            recording.write(frame(number), tracks(number))
+    assert images_in(tmp_path) == 36 - recording.lost
+    assert sum(int(line.split()[-3]) for line in said if "goes on" in line) == recording.lost
+    # Of frames 0 to 5, 3 to 5 and the one that FFmpeg still had.
+    assert recording.lost == 4 + 5 + 5
+
+
+def images_in(folder):
+    """Of all videos."""
+    count = 0
+    for path in folder.glob("*.mp4"):
+        capture = cv2.VideoCapture(str(path))
+        while capture.read()[0]:
+            count += 1
+    return count
+
+
 @pytest.mark.parametrize("place", ["open", "encode", "finish"])
 def test_what_the_encoder_lacks_ends_a_segment_and_not_the_run(place, tmp_path, monkeypatch):
     """Descriptors or memory that others took: the error is FFmpeg's, and not of a file."""
@@ -170,8 +206,9 @@ def test_what_the_encoder_lacks_ends_a_segment_and_not_the_run(place, tmp_path, 
     with Recording(segments, said.append, segments.number_of) as recording:
         for number in range(18):
             recording.write(frame(number), tracks(number))
-    # What cannot be completed has lost its last frame only, and the next segment nothing.
-    assert recording.lost == {"open": 6, "encode": 4, "finish": 1}[place]
+    # What cannot be completed has lost its last frame, and the next segment nothing.
+    assert recording.lost == {"open": 6, "encode": 5, "finish": 1}[place]
+    assert images_in(tmp_path) == 18 - recording.lost
     assert "cannot encode" in said[0]
     assert "Too many open files" in said[0]
     assert (tmp_path / "video-0003.mp4").stat().st_size > 0
