@@ -39,9 +39,9 @@ class LetterboxImage(nn.Module):
         # TensorRT takes uint8 only where the next step is a cast, and gives it after one.
         rows = functional.embedding(row_index, frame.float().flatten(1))
         mixed = (rows * row_share.unsqueeze(2)).sum(dim=1)
-        columns = mixed.unflatten(1, (-1, 3)).transpose(0, 1).flatten(1)
+        columns = torch.unflatten(mixed, 1, (-1, 3)).transpose(0, 1).flatten(1)
         cells = functional.embedding(column_index, columns)
-        image = (cells * column_share.unsqueeze(2)).sum(dim=1).unflatten(1, (-1, 3)).transpose(0, 1)
+        image = torch.unflatten((cells * column_share.unsqueeze(2)).sum(dim=1), 1, (-1, 3))
         inside = row_share.sum(dim=1).unsqueeze(1) * column_share.sum(dim=1).unsqueeze(0)
-        padded = image + PAD_VALUE * (1.0 - inside.unsqueeze(2))
+        padded = image.transpose(0, 1) + PAD_VALUE * (1.0 - inside.unsqueeze(2))
         return torch.floor(padded + 0.5).clamp(0, 255).unsqueeze(0).to(torch.uint8)
