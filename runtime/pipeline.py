@@ -102,8 +102,9 @@ class LateFrames:
         # A frame that comes early gives those that follow no more time than they would have had.
         due_s = now_s if self._due_s is None else min(self._due_s, now_s)
         if now_s - due_s > LATE_S:
-            self.count += max(1, round((now_s - due_s) * self._fps))
-            due_s = now_s
+            # Not all of it, so that what goes on being too slow is known sooner the next time.
+            self.count += max(1, round((now_s - due_s - LATE_S / 2) * self._fps))
+            due_s = now_s - LATE_S / 2
         self._due_s = due_s + 1 / self._fps
         return self.count
 
