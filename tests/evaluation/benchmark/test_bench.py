@@ -248,7 +248,7 @@ class Asleep:
 
 
 def test_overlap_reaches_what_the_slower_stage_allows():
-    graphs = SimpleNamespace(spec=SimpleNamespace(stride=8, sizes_hw=()))
+    graphs = SimpleNamespace(on_device=False, spec=SimpleNamespace(stride=8, sizes_hw=()))
     workload = scene_workload(2, (64, 64), 2, ())
     request = BenchRequest("mot", (), rounds=2, frames=6, warm_up=0)
 
