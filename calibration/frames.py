@@ -108,7 +108,7 @@ class Sample:
             least = _HELD_OUT_EVERY * (_FEW_HELD_OUT - 1) + _HELD_OUT_EVERY // 2 + 1
             notes.append(
                 f"{count_of(held, 'frame', 'frames')} of {len(self.images)} held out to judge the "
-                f"result, which is a guess: --count {least} or more holds out {_FEW_HELD_OUT}"
+                f"result, which is a guess: {least} or more hold out {_FEW_HELD_OUT}"
             )
         return tuple(notes)
 

@@ -158,8 +158,8 @@ class TrackedConfig(TaskConfig):
             )
         if self.camera_motion != "off" and self.preset != "memory":
             raise RequestError(
-                f"{self.task}: camera motion {self.camera_motion} belongs to preset memory, got "
-                f"preset {self.preset}"
+                f"--{self.task}-camera-motion {self.camera_motion} belongs to "
+                f"--{self.task}-preset memory, got preset {self.preset}"
             )
         for name in ("height", "width"):
             if not 32 <= getattr(self, name) <= 8192:

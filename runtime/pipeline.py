@@ -83,6 +83,10 @@ LATE_S = 0.5
 """How far a file may fall behind the clock: frames with detections take longer than others."""
 
 
+WORTH_IT = 0.25
+"""Share of the time that detections take below which fewer of them would not save a late file."""
+
+
 class LateFrames:
     """How many frames a source that waits would have dropped if it had not waited.
 
@@ -91,16 +95,23 @@ class LateFrames:
 
     Attributes:
         count: Those of all frames so far.
+        interval_s: Mean time between frames so far.
     """
 
     def __init__(self, fps: float) -> None:
         self.count, self._fps = 0, fps
-        self._due_s: float | None = None
+        self.interval_s, self._taken = 0.0, 0
+        self._began_s = self._due_s = 0.0
 
     def take(self, now_s: float) -> int:
         """The count when the next frame is taken, at a time of `time.perf_counter`."""
         # A frame that comes early gives those that follow no more time than they would have had.
-        due_s = now_s if self._due_s is None else min(self._due_s, now_s)
+        if not self._taken:
+            self._began_s = self._due_s = now_s
+        else:
+            self.interval_s = (now_s - self._began_s) / self._taken
+        self._taken += 1
+        due_s = min(self._due_s, now_s)
         if now_s - due_s > LATE_S:
             # Not all of it, so that what goes on being too slow is known sooner the next time.
             self.count += max(1, round((now_s - due_s - LATE_S / 2) * self._fps))
@@ -442,6 +453,7 @@ class Pipeline:
         self._late: LateFrames | None = None
         if detect_every is None and not source.info.live and source.info.fps:
             self._late = LateFrames(source.info.fps)
+        self._late_frames, self._detect_s = 0, 0.0
         heads = [task_runner.head for task_runner in task_runners]
         self._viewer = Viewer(graphs, heads, on_host=together)
         self._source = source
@@ -503,12 +515,13 @@ class Pipeline:
         if frame is None:
             return None
         start = time.perf_counter()
-        dropped = self._source.dropped if self._late is None else self._late.take(start)
-        detects = self._schedule.is_due(dropped)
+        detects = self._schedule.is_due(self._lost(start))
         seen = tuple(
             self._detect(runner, frame, stages_s) if detects else None
             for runner in self._task_runners
         )
+        if detects:
+            self._detect_s = sum(s for stage, s in stages_s.items() if stage.endswith("detect"))
         requests = [
             NOTHING if self._predicts(runner, detects) else runner.head.request(frame, found)
             for runner, found in zip(self._task_runners, seen, strict=True)
@@ -519,6 +532,15 @@ class Pipeline:
         with self._measure("letterbox", stages_s):
             views = self._viewer.views(frame, requests)
         return Prepared(frame, start, views, seen, detects, stages_s)
+
+    def _lost(self, now_s: float) -> int:
+        """Frames that were dropped, or came too late for more detections than there are."""
+        if self._late is None:
+            return self._source.dropped
+        late = self._late.take(now_s)
+        if self._detect_s >= WORTH_IT * self._schedule.every * self._late.interval_s:
+            self._late_frames = late
+        return self._late_frames
 
     @staticmethod
     def _predicts(runner: TaskRunner, detects: bool) -> bool:

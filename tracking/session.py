@@ -32,7 +32,7 @@ from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_ato
 from ..runtime.writers.run_folder import OutputFolder
 from .config import SourceConfig, TrackConfig, earlier_outputs
 from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
-from .report import multi_source_report, run_report, source_summary
+from .report import frames_per_second, multi_source_report, run_report, source_summary
 
 if TYPE_CHECKING:
     from ..runtime.server.commands import Commands
@@ -48,6 +48,10 @@ Say = Callable[[str], None]
 
 Prepare = Callable[[], None]
 """Called once the sources are open, before any model is loaded: makes models that are missing."""
+
+
+_KEPT_UP = 0.95
+"""Share of a source's rate from which on a run came to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -730,10 +734,12 @@ class SourceRun:
             notes += self._without_objects(runner)
         every = self._track.detector.detect_every
         if every == "auto" and self.pipeline.predicted and not source.info.live:
-            looked = self.pipeline.frames - self.pipeline.predicted
+            frames, fps = self.pipeline.frames, frames_per_second(self.pipeline)
+            rate = source.info.fps or 0.0
             notes.append(
-                f"--detect-every auto: the detector ran in {looked} of {self.pipeline.frames} "
-                f"frames, to keep up with {source.info.fps:g} FPS"
+                f"--detect-every auto: the detector ran in {frames - self.pipeline.predicted} of "
+                f"{frames} frames, to keep up with {rate:g} FPS"
+                + (f"; the run came to {fps:g}" if fps < _KEPT_UP * rate else "")
             )
         notes += self.log.notes()
         for name, lost in self.lost_frames.items():

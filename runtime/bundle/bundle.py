@@ -49,6 +49,7 @@ class Bundle:
             what = "does not exist" if not exists(path) else f"holds no {SPEC_FILE}"
             raise BundleError(
                 f"bundle {path} {what}: write one with `cli export --backbone NAME --output {path}`"
+                " (of a detector: --detector NAME)"
             )
         try:
             data = json.loads(spec_path.read_text(encoding="utf-8"))

@@ -41,7 +41,7 @@ class MaskFolder:
             info: The source; of cameras and streams nothing is known.
 
         Returns:
-            One line where some masks belong to no frame.
+            A line where some masks belong to no frame, and where only their order says to which.
 
         Raises:
             DetectionError: None does.
@@ -54,8 +54,14 @@ class MaskFolder:
         known = list(enumerate(images)) + list(zip(info.numbers or (), images, strict=False))
         used = {self._frames.place_of(name, index) for index, name in known}
         left = [path.name for place, path in enumerate(self._files) if place not in used]
+        notes = []
+        if self._frames.by_order and len(self._files) > 1:
+            notes.append(
+                f"the names in --init {self._folder} are not those of the source and have no "
+                f"numbers: they were taken in order, {self._files[0].name!r} as the first frame"
+            )
         if not left:
-            return []
+            return notes
         first, last = "00000.png", f"{count - 1:05d}.png"
         if names is not None:
             first, last = (Path(names[k]).with_suffix(".png").name for k in (0, -1))
@@ -66,7 +72,7 @@ class MaskFolder:
         )
         if len(left) == len(self._files):
             raise DetectionError(f"--init {text}: no mask belongs to a frame")
-        return [f"{number_of(len(left), 'mask', 'masks')} of --init {text}: not used"]
+        return [*notes, f"{number_of(len(left), 'mask', 'masks')} of --init {text}: not used"]
 
     def __call__(self, frame: Frame) -> UInt8Array | None:
         """(H, W) uint8 labels of a frame; None where it has no mask.

@@ -81,7 +81,7 @@ def test_duplicates_and_frames_of_one_colour_are_left_out_and_told(tmp_path):
     assert any("9 different frames were found where --count 30" in note for note in notes)
     (said,) = sample.notes(9)[2:]
     assert said.startswith("1 frame of 9 held out to judge the result")
-    assert "--count 29 or more holds out 4" in said
+    assert "29 or more hold out 4" in said
 
 
 @pytest.mark.parametrize(("images", "held_out"), [(28, 3), (29, 4), (200, 8)])

@@ -89,7 +89,7 @@ def test_numbers_of_a_preset_survive_copies():
         ({"camera_motion": "gyro"}, "camera motion 'gyro', expected one of off, flow"),
         (
             {"preset": "unitrack", "camera_motion": "flow"},
-            "camera motion flow belongs to preset memory",
+            "-camera-motion flow belongs to --",
         ),
         ({"preset": "unitrack", "appearance": "auto"}, "appearance auto belongs to preset memory"),
         ({"confidence": 7.0}, r"--mot-confidence 7: expected 0 to 1; preset memory takes scores"),

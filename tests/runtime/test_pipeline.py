@@ -273,6 +273,20 @@ class Clock:
 @pytest.mark.parametrize(("detect_s", "every"), [(0.02, 1), (0.05, 2), (0.08, 3)])
 def test_auto_keeps_up_with_the_rate_of_a_file(monkeypatch, detect_s, every):
     """25 FPS leave 0.04 s a frame, of which 0.01 s are the head's."""
+    pipeline, clock = run_by_the_clock(monkeypatch, detect_s, 0.01)
+    assert pipeline.detect_every == every
+    assert clock.now_s < 1000 / 25 + 3 * LATE_S
+    looked_at = 1000 - pipeline.predicted
+    assert looked_at >= 1000 / (every + 0.2), "no more frames are left out than have to be"
+
+
+def test_auto_gives_up_no_detections_that_would_not_save_a_late_file(monkeypatch):
+    pipeline, clock = run_by_the_clock(monkeypatch, 0.02, 0.2)
+    assert clock.now_s > 1000 / 25 + 100
+    assert pipeline.predicted == 0
+
+
+def run_by_the_clock(monkeypatch, detect_s, head_s):
     clock = Clock()
     monkeypatch.setattr(stages.time, "perf_counter", clock)
 
@@ -284,12 +298,9 @@ def test_auto_keeps_up_with_the_rate_of_a_file(monkeypatch, detect_s, every):
     pipeline, _, _ = make(FakeSource(range(1000)), detector=Slow(), detect_every=None)
     for _ in range(1000):
         prepared = pipeline.take()
-        clock.now_s += 0.01
+        clock.now_s += head_s
         pipeline.finish(prepared, pipeline._extract(prepared))
-    assert pipeline.detect_every == every
-    assert clock.now_s < 1000 / 25 + 3 * LATE_S
-    looked_at = 1000 - pipeline.predicted
-    assert looked_at >= 1000 / (every + 0.2), "no more frames are left out than have to be"
+    return pipeline, clock
 
 
 @pytest.mark.parametrize("affordable", [2, 4])

@@ -91,3 +91,9 @@ def test_masks_that_are_left_over_are_said(tmp_path):
 )
 def test_masks_of_frames_need_no_line(tmp_path, info, masks):
     assert write(tmp_path, **dict.fromkeys(masks, 1)).check(info) == []
+
+
+def test_masks_that_go_by_their_order_are_said(tmp_path):
+    folder = write(tmp_path, _ball=1, _car=2)
+    (note,) = folder.check(source(3, NAMES))
+    assert "have no numbers: they were taken in order, 'ball.png' as the first frame" in note
