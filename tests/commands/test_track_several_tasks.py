@@ -44,46 +44,44 @@ def test_two_tasks_run_the_backbone_once_a_frame(clip, lite_bundle, tmp_path, mo
     assert {"box_features", "propagate_local"} <= set(calls)
 
 
-def test_tasks_that_want_the_same_share_a_detector(lite_bundle, tmp_path, monkeypatch):
-    config = SceneConfig(frames=16, height=160, width=288, objects=3)
-    clip = write_scene(Scene(config), tmp_path / "clip")
-    looked = []
-    detect = MotionDetector.detect
+MOVING = SceneConfig(frames=16, height=160, width=288, objects=3)
+BY_MOTION = {"init": None, "detections": None, "detector": "motion"}
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """The frames that the motion detector looks at, as often as it does."""
+    frames, detect = [], MotionDetector.detect
     monkeypatch.setattr(
         MotionDetector,
         "detect",
-        lambda self, frame: looked.append(frame.index) or detect(self, frame),
+        lambda self, frame: frames.append(frame.index) or detect(self, frame),
     )
-    options = {"init": None, "detections": None, "detector": "motion"}
-    track(clip, lite_bundle, tmp_path / "both", "mot", "mots", **options)
+    return frames
+
+
+def test_tasks_that_want_the_same_share_a_detector(lite_bundle, tmp_path, looked):
+    clip = write_scene(Scene(MOVING), tmp_path / "clip")
+    track(clip, lite_bundle, tmp_path / "both", "mot", "mots", **BY_MOTION)
     assert looked == list(range(16))
     for task in ("mot", "mots"):
-        track(clip, lite_bundle, tmp_path / task, task, **options)
+        track(clip, lite_bundle, tmp_path / task, task, **BY_MOTION)
         alone = (tmp_path / task / "tracks.txt").read_bytes()
         assert alone
         assert (tmp_path / "both" / task / "tracks.txt").read_bytes() == alone
 
 
-def test_a_model_of_masks_looks_at_the_boxes_of_the_other_task(lite_bundle, tmp_path, monkeypatch):
+def test_a_model_of_masks_looks_at_the_boxes_of_the_other_task(lite_bundle, tmp_path, looked):
     """The mask model is of `mots` alone: what finds the boxes is still shared."""
     pytest.importorskip("onnx")
     from ..support.models.person_networks import red_mask
 
-    config = SceneConfig(frames=16, height=160, width=288, objects=3)
-    clip = write_scene(Scene(config), tmp_path / "clip")
-    looked = []
-    detect = MotionDetector.detect
-    monkeypatch.setattr(
-        MotionDetector,
-        "detect",
-        lambda self, frame: looked.append(frame.index) or detect(self, frame),
-    )
-    options = {"init": None, "detections": None, "detector": "motion"}
+    clip = write_scene(Scene(MOVING), tmp_path / "clip")
     models = {"mask-model": red_mask(tmp_path / "mask.onnx")}
-    both = track(clip, lite_bundle, tmp_path / "both", "mot", "mots", **options, **models)
+    both = track(clip, lite_bundle, tmp_path / "both", "mot", "mots", **BY_MOTION, **models)
     assert looked == list(range(16))
     for task, more in (("mot", {}), ("mots", models)):
-        alone = track(clip, lite_bundle, tmp_path / task, task, **options, **more)
+        alone = track(clip, lite_bundle, tmp_path / task, task, **BY_MOTION, **more)
         rows = (tmp_path / task / "tracks.txt").read_bytes()
         assert (tmp_path / "both" / task / "tracks.txt").read_bytes() == rows
         assert both["tasks"][task]["dropped"] == alone["tasks"][task]["dropped"]
