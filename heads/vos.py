@@ -170,7 +170,7 @@ class VosHead(PropagatedHead[VosConfig]):
             return self._notes
         return [
             *self._notes,
-            f"lost, and not found again up to frame {self._newest}: {', '.join(lost)}",
+            f"objects lost, and not found again up to frame {self._newest}: {', '.join(lost)}",
         ]
 
     def _starting(self, frame: Frame) -> UInt8Array | None:

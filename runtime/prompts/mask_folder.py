@@ -12,6 +12,8 @@ from ..formats.reading.named import NamedFrames
 from ..sources.base import SourceInfo
 from .mask import read_mask
 
+_OTHER_IMAGES = frozenset({".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+
 
 class MaskFolder:
     """Masks of several frames, in files called like the images of the source, or by numbers from 0.
@@ -25,7 +27,9 @@ class MaskFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+        every = sorted(folder.iterdir())
+        self._files = [path for path in every if path.suffix.lower() == ".png"]
+        self._others = [path.name for path in every if path.suffix.lower() in _OTHER_IMAGES]
         if not self._files:
             raise DetectionError(
                 f"--init {folder}: a folder without masks, expected a PNG for each frame in which "
@@ -41,7 +45,8 @@ class MaskFolder:
             info: The source; of cameras and streams nothing is known.
 
         Returns:
-            A line where some masks belong to no frame, and where only their order says to which.
+            A line where some masks belong to no frame, where only their order says to which, and
+            where there are images that are no PNGs.
 
         Raises:
             DetectionError: None does.
@@ -55,6 +60,11 @@ class MaskFolder:
         used = {self._frames.place_of(name, index) for index, name in known}
         left = [path.name for place, path in enumerate(self._files) if place not in used]
         notes = []
+        if self._others:
+            notes.append(
+                f"{number_of(len(self._others), 'image', 'images')} of --init {self._folder}, from "
+                f"{self._others[0]} on: not used, masks are PNGs"
+            )
         if self._frames.by_order and len(self._files) > 1:
             notes.append(
                 f"the names in --init {self._folder} are not those of the source and have no "

@@ -97,3 +97,11 @@ def test_masks_that_go_by_their_order_are_said(tmp_path):
     folder = write(tmp_path, _ball=1, _car=2)
     (note,) = folder.check(source(3, NAMES))
     assert "have no numbers: they were taken in order, 'ball.png' as the first frame" in note
+
+
+def test_images_that_are_no_pngs_are_said(tmp_path):
+    folder = write(tmp_path, _img_3=1)
+    assert folder.check(source(3, NAMES)) == []
+    (tmp_path / "img_5.JPG").write_bytes(b"")
+    (note,) = MaskFolder(tmp_path).check(source(3, NAMES))
+    assert note == f"1 image of --init {tmp_path}, from img_5.JPG on: not used, masks are PNGs"
