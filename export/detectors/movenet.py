@@ -98,14 +98,11 @@ class MovenetOptions:
     Attributes:
         size_hw: Height and width of the image, multiples of 32; None leaves them open.
         candidates: People that are given, best centre first; at most a cell each.
-        window: Half the side of the windows in which joints are looked for, in cells, a multiple
-            of 4; None follows the size (`joint_window`), and is 12 where that is open.
         precision: Of the convolutions, `fp32` or `fp16`; all that follows the maps is float32.
     """
 
     size_hw: tuple[int, int] | None = None
     candidates: int = CANDIDATES
-    window: int | None = None
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
@@ -122,14 +119,15 @@ class MovenetOptions:
         most = (SMALLEST // STRIDE) ** 2
         if not 1 <= self.candidates <= most:
             raise ExportError(f"movenet: got {self.candidates} candidates, expected 1 to {most}")
-        if self.window is not None and (self.window < 4 or self.window % 4):
-            raise ExportError(f"movenet: got a window of {self.window}, expected 4, 8, 12, …")
 
 
-def joint_window(size_hw: tuple[int, int]) -> int:
-    """Cells from the middle of a window to its edge, a multiple of 4, that `_REACH` asks for."""
-    reach = math.sqrt(_REACH * _SPREAD * min(size_hw) / STRIDE)
-    return 4 * math.ceil(reach / 4)
+def joint_window(shorter: int) -> int:
+    """Cells from the middle of a window to its edge, a multiple of 4, that `_REACH` asks for.
+
+    Args:
+        shorter: Side of the maps, in cells.
+    """
+    return 4 * math.ceil(math.sqrt(_REACH * _SPREAD * shorter) / 4)
 
 
 def build_movenet(path: Path, options: MovenetOptions | None = None) -> onnx.ModelProto:
@@ -173,10 +171,7 @@ def build_movenet(path: Path, options: MovenetOptions | None = None) -> onnx.Mod
         name: target.cast(tensor.name, "float32", dtype)
         for name, tensor in zip(maps, found, strict=True)
     }
-    window = options.window
-    if window is None:
-        window = 12 if options.size_hw is None else joint_window(options.size_hw)
-    _Tail(target, tensors, options.candidates, window).write()
+    _Tail(target, tensors, options.candidates).write()
     return target.model({METADATA_KEY: FACTS.to_json()})
 
 
@@ -221,15 +216,12 @@ def _take_bgr(source: TfliteGraph) -> TfliteGraph:
 class _Tail:
     """Writes the nodes from the maps to people.
 
-    In the names below K are candidates, J joints, H × W cells of the maps, R the window; positions
-    are in cells, y before x as in the file.
+    In the names below K are candidates, J joints, H × W cells of the maps, R the window, which
+    follows from H and W; positions are in cells, y before x as in the file.
     """
 
-    def __init__(
-        self, target: OnnxGraph, maps: dict[str, str], candidates: int, window: int
-    ) -> None:
-        self._graph, self._maps = target, maps
-        self._candidates, self._window = candidates, window
+    def __init__(self, target: OnnxGraph, maps: dict[str, str], candidates: int) -> None:
+        self._graph, self._maps, self._candidates = target, maps, candidates
         shape = self._add("Shape", maps["center"])
         pick = self._graph.constant
         # (1,) int64 each.
@@ -262,6 +254,11 @@ class _Tail:
 
     def _reshape(self, tensor: str, *shape: int) -> str:
         return self._add("Reshape", tensor, self._const(shape, "int64"))
+
+    def _shape(self, *sides: int | str) -> str:
+        """A shape of numbers and of computed ones, (1,) int64 each."""
+        parts = [self._const([side], "int64") if isinstance(side, int) else side for side in sides]
+        return self._add("Concat", *parts, axis=0)
 
     def _along(self, tensor: str, *axes: int) -> str:
         return self._add("Unsqueeze", tensor, self._const(axes, "int64"))
@@ -352,20 +349,30 @@ class _Tail:
         self, edges: tuple[str, str, str, str], expected: tuple[str, str]
     ) -> tuple[str, str, str]:
         """The best cell of every joint: its score, row and column, (K, J) each; int64 cells."""
-        graph, radius, joints = self._graph, self._window, JOINTS
+        graph, joints = self._graph, JOINTS
         top, left, bottom, right = edges
-        rows, blocks = 2 * radius + 1, 2 * radius // _BLOCK + 1
-        columns = blocks * _BLOCK
-        # Heatmaps with a border as wide as a window reaches, cut into blocks of a row.
-        sides = self._add(
-            "Concat", self._const([joints], "int64"), self._height, self._width, axis=0
+        zero, one, block = (self._const([value], "int64") for value in (0, 1, _BLOCK))
+        windows = [joint_window(side) for side in range(LARGEST // STRIDE + 1)]
+        shorter = self._add("Min", self._height, self._width)
+        radius = self._add("Gather", self._const(windows, "int64"), shorter)
+        twice = self._add("Add", radius, radius)
+        rows = self._add("Add", twice, one)
+        blocks = self._add("Add", self._add("Div", twice, block), one)
+        columns = self._add("Mul", blocks, block)
+        each_row, each_block, each_column = (
+            self._add("Slice", self._const(np.arange(most), "int64"), zero, count)
+            for count, most in (
+                (rows, 2 * windows[-1] + 1),
+                (blocks, 2 * windows[-1] // _BLOCK + 1),
+                (columns, 2 * windows[-1] + _BLOCK),
+            )
         )
+        # Heatmaps with a border as wide as a window reaches, cut into blocks of a row.
+        sides = self._shape(joints, self._height, self._width)
         heat = self._add("Reshape", self._joint_heat, sides)
-        border = self._const([0, radius, radius, 0, radius, radius], "int64")
+        border = self._shape(0, radius, radius, 0, radius, radius)
         heat = self._reshape(self._add("Pad", heat, border), -1, _BLOCK)
 
-        twice = self._const([2 * radius], "int64")
-        block = self._const([_BLOCK], "int64")
         line = self._add("Div", self._add("Add", self._width, twice), block)  # blocks a row
         plane = self._add("Mul", self._add("Add", self._height, twice), line)  # blocks a joint
         # In the bordered map a window's first row has the number of its middle in the map.
@@ -375,21 +382,15 @@ class _Tail:
         start = self._add("Add", self._add("Mul", middle_y, line), first_block)
         joint = self._add("Mul", self._const(np.arange(joints), "int64"), plane)
         start = self._along(self._add("Add", start, joint), 2, 3)
-        down = self._add("Mul", self._const(np.arange(rows)[:, None], "int64"), line)
-        steps = self._add("Add", down, self._const(np.arange(blocks), "int64"))
-        windows = self._add("Gather", heat, self._add("Add", start, steps), axis=0)
-        windows = self._reshape(windows, -1, joints, rows, columns)
+        down = self._add("Mul", self._along(each_row, 1), line)
+        steps = self._add("Add", down, each_block)
+        taken = self._add("Gather", heat, self._add("Add", start, steps), axis=0)
+        taken = self._add("Reshape", taken, self._shape(-1, joints, rows, columns))
 
-        first_y = self._add("Sub", middle_y, self._const(radius, "int64"))
-        first_x = self._add(
-            "Sub", self._add("Mul", first_block, block), self._const(radius, "int64")
-        )
-        cell_y = self._float(
-            self._add("Add", self._along(first_y, 2), self._const(np.arange(rows), "int64"))
-        )
-        cell_x = self._float(
-            self._add("Add", self._along(first_x, 2), self._const(np.arange(columns), "int64"))
-        )
+        first_y = self._add("Sub", middle_y, radius)
+        first_x = self._add("Sub", self._add("Mul", first_block, block), radius)
+        cell_y = self._float(self._add("Add", self._along(first_y, 2), each_row))
+        cell_x = self._float(self._add("Add", self._along(first_x, 2), each_column))
         weight_y = self._weight(
             cell_y, self._along(expected[0], 2), self._along(top, 1, 2), self._along(bottom, 1, 2)
         )
@@ -397,13 +398,14 @@ class _Tail:
             cell_x, self._along(expected[1], 2), self._along(left, 1, 2), self._along(right, 1, 2)
         )
         # Best column of each row, then best row: the largest product, with one pass over windows.
-        products = self._add("Mul", windows, self._along(weight_x, 2))
+        products = self._add("Mul", taken, self._along(weight_x, 2))
         lines = self._add("Mul", self._add("ReduceMax", products, axes=[3], keepdims=0), weight_y)
         own = self._add("ReduceMax", lines, axes=[2], keepdims=0)
         row = self._add("ArgMax", lines, axis=2, keepdims=0)
-        count = self._const(np.arange(self._candidates * joints) * rows, "int64")
-        row_of_all = self._add("Add", count, self._reshape(row, -1))
-        best_rows = self._add("Gather", self._reshape(products, -1, columns), row_of_all, axis=0)
+        every = self._const(np.arange(self._candidates * joints), "int64")
+        row_of_all = self._add("Add", self._add("Mul", every, rows), self._reshape(row, -1))
+        lines = self._add("Reshape", products, self._shape(-1, columns))
+        best_rows = self._add("Gather", lines, row_of_all, axis=0)
         column = self._reshape(graph.add("ArgMax", best_rows, axis=1, keepdims=0), -1, joints)
         return own, self._add("Add", first_y, row), self._add("Add", first_x, column)
 

@@ -19,6 +19,7 @@ from unitrack_edge.export.detectors.movenet import (  # noqa: E402
     CANDIDATES,
     FACTS,
     JOINTS,
+    STRIDE,
     MovenetOptions,
     build_movenet,
     joint_window,
@@ -104,7 +105,6 @@ def test_any_multiple_of_32(open_graph):
         ({"size_hw": (100, 64)}, "expected multiples of 32 from 64 to 4096"),
         ({"size_hw": (32, 64)}, "expected multiples of 32"),
         ({"candidates": 0}, "expected 1 to 256"),
-        ({"window": 6}, "expected 4, 8, 12"),
         ({"precision": "int8"}, "expected fp32 or fp16"),
     ],
 )
@@ -114,7 +114,21 @@ def test_options_out_of_range(options, says):
 
 
 def test_windows_grow_with_the_image():
-    assert [joint_window((side, 2 * side)) for side in (64, 288, 544, 1088)] == [4, 8, 12, 16]
+    assert [joint_window(side // STRIDE) for side in (64, 288, 544, 1088)] == [4, 8, 12, 16]
+
+
+def test_an_open_graph_looks_into_windows_that_follow_its_image(movenet_file):
+    model = build_movenet(movenet_file, MovenetOptions(candidates=3))
+    (lines,) = (
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "ReduceMax" and node.attribute[0].ints == [3]
+    )
+    model.graph.output.add().name = lines
+    graph = session(model)
+    for size_hw in ((64, 96), (288, 384), (960, 896)):
+        (rows,) = graph.run([lines], {"image": np.zeros((1, *size_hw, 3), np.uint8)})
+        assert rows.shape == (3, JOINTS, 2 * joint_window(min(size_hw) // STRIDE) + 1)
 
 
 def test_few_candidates(movenet_file, golden):
