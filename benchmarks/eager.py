@@ -25,7 +25,7 @@ from ..export.backbones.efficientnet_lite import EfficientNetLite0
 from ..export.backbones.resnet import ResNet, ResNetArch, init_random
 from ..export.backbones.table import find_backbone
 from ..runtime.inference.base import Array, Graphs, to_host
-from .gpu_style import PLAIN, Style, as_array, as_tensor
+from .style import PLAIN, Style, as_array, as_tensor
 
 Float32 = npt.NDArray[np.float32]
 

@@ -1,6 +1,6 @@
 """Runs a benchmark, or `cli`, from a checkout that is not installed.
 
-For example: python benchmarks/run.py gpu --quick
+For example: python benchmarks/run.py gpu --quick, python benchmarks/run.py speed.vos
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ def main(arguments: list[str]) -> int:
     """Run the module that the first argument names with the others."""
     root = Path(__file__).resolve().parents[1]
     if not arguments:
-        names = sorted(path.stem for path in (root / "benchmarks").glob("[a-z]*.py"))
-        print(f"which one? cli, {', '.join(names)}", file=sys.stderr)
+        folder = root / "benchmarks"
+        files = [path.relative_to(folder) for path in folder.rglob("[a-z]*.py")]
+        names = sorted(".".join(path.with_suffix("").parts) for path in files)
+        print(f"which one? cli, gpu, {', '.join(names)}", file=sys.stderr)
         return 2
     name, *rest = arguments
     with TemporaryDirectory() as folder:
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> int:
         former = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([former] if former else [])])
         sys.argv = [f"{Path(__file__).name} {name}", *rest]
-        inner = "cli" if name == "cli" else f"benchmarks.{name}"
+        inner = {"cli": "cli", "gpu": "benchmarks.gpu.compare"}.get(name, f"benchmarks.{name}")
         return int(import_module(f"unitrack_edge.{inner}").main() or 0)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="extra 'calibrate'")
 
-from unitrack_edge.benchmarks.int8_backbone import main as compare
+from unitrack_edge.benchmarks.accuracy.int8_backbone import main as compare
 
 from ..support.command_line import run_cli
 from ..support.models.calibration_bundle import rewrite

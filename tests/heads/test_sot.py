@@ -538,7 +538,7 @@ def test_auc_of_jogging_with_xcorr(resnet_runner, shared_data):
 def test_auc_of_the_beginning_of_car4_with_dcf(resnet_runner, shared_data):
     """Measured 0.933 of 10 frames, and 0.88 of 24.
 
-    All four: `python -m unitrack_edge.benchmarks.sot_accuracy --bundle BUNDLE`.
+    All four: `python -m unitrack_edge.benchmarks.accuracy.sot --bundle BUNDLE`.
     """
     auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 10, "dcf")
     assert auc > 0.92

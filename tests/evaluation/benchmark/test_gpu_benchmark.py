@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from unitrack_edge.benchmarks import gpu, gpu_profile, gpu_timing
 from unitrack_edge.benchmarks.eager import EagerBackbone, EagerGraphs, EagerPropagator, roi_align
-from unitrack_edge.benchmarks.gpu_arms import ARMS, Setup
-from unitrack_edge.benchmarks.gpu_ceilings import backbone_flops
-from unitrack_edge.benchmarks.gpu_frames import EXACT, HALF, VosAgreement
-from unitrack_edge.benchmarks.gpu_report import provenance, record_of, result_name
-from unitrack_edge.benchmarks.gpu_style import PLAIN, Style, as_array
-from unitrack_edge.benchmarks.gpu_tasks import Plan, vos_task
-from unitrack_edge.benchmarks.gpu_timing import (
+from unitrack_edge.benchmarks.gpu import compare, profile, timing
+from unitrack_edge.benchmarks.gpu.arms import ARMS, Setup
+from unitrack_edge.benchmarks.gpu.ceilings import backbone_flops
+from unitrack_edge.benchmarks.gpu.frames import EXACT, HALF, VosAgreement
+from unitrack_edge.benchmarks.gpu.report import provenance, record_of, result_name
+from unitrack_edge.benchmarks.gpu.tasks import Plan, vos_task
+from unitrack_edge.benchmarks.gpu.timing import (
     FRAME,
     Contestant,
     DeviceStopwatch,
@@ -28,7 +27,8 @@ from unitrack_edge.benchmarks.gpu_timing import (
     percentiles_ms,
     race,
 )
-from unitrack_edge.benchmarks.mot_speed import cost_of_objects
+from unitrack_edge.benchmarks.speed.mot import cost_of_objects
+from unitrack_edge.benchmarks.style import PLAIN, Style, as_array
 from unitrack_edge.benchmarks.timing import machine
 from unitrack_edge.errors import BackendError
 from unitrack_edge.heads.config import VosConfig
@@ -52,7 +52,7 @@ class FakeDevice:
 def device(monkeypatch):
     fake = FakeDevice()
     clock = type("Clock", (), {"perf_counter": staticmethod(lambda: fake.now)})
-    monkeypatch.setattr(gpu_timing, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     monkeypatch.setattr("unitrack_edge.benchmarks.timing.time", clock)
     return fake
 
@@ -66,7 +66,7 @@ def plan(graph_bundle):
 
 @pytest.fixture(scope="module")
 def measured(plan):
-    return gpu.measure(plan)
+    return compare.measure(plan)
 
 
 def _frame(device, watch):
@@ -180,7 +180,7 @@ def test_an_arm_that_fails_in_one_task_is_absent_from_it_alone(plan, monkeypatch
     row = ARMS["ort-cpu"]
     monkeypatch.setitem(ARMS, "ort-cpu", replace(row, open=without_vos))
     rounds = Rounds(1, 1, 1, 1)
-    results, _ = gpu.measure(replace(plan, rounds=rounds, arms=("ort-cpu",)))
+    results, _ = compare.measure(replace(plan, rounds=rounds, arms=("ort-cpu",)))
     assert "ort-cpu" in results["mot"].samples
     assert results["vos"].absent["ort-cpu"] == "shape outside the profile"
 
@@ -196,7 +196,7 @@ def test_results_are_kept_after_every_arm(plan):
 
     quick = replace(plan, rounds=Rounds(1, 1, 1, 1), tasks=("mot",))
     with pytest.raises(KeyboardInterrupt):
-        gpu.measure(quick, keep)
+        compare.measure(quick, keep)
     assert [list(data["tasks"]["mot"]["arms"]) for data in kept] == [
         ["eager", "half"],
         ["eager", "half", "ort-cpu"],
@@ -209,7 +209,7 @@ def test_results_are_kept_after_every_arm(plan):
 )
 def test_the_other_tasks_are_measured_as_whole_pipelines(plan, task):
     quick = replace(plan, rounds=Rounds(1, 1, 1, 1), tasks=(task,), source_hw=(96, 160))
-    results, _ = gpu.measure(replace(quick, arms=("half", "ort-cpu")))
+    results, _ = compare.measure(replace(quick, arms=("half", "ort-cpu")))
     result = results[task]
     assert result.absent["half"] == "of this style only mot and vos are written"
     assert list(result.samples["ort-cpu"].stages[0]) == ["letterbox", "backbone", "head"]
@@ -220,7 +220,7 @@ def test_the_other_tasks_are_measured_as_whole_pipelines(plan, task):
 def test_all_six_tasks_are_on_the_table():
     from unitrack_edge.evaluation.benchmark.workload import TASKS
 
-    assert set(gpu.TASKS) == set(TASKS) == set(Plan.__dataclass_fields__["tasks"].default)
+    assert set(compare.TASKS) == set(TASKS) == set(Plan.__dataclass_fields__["tasks"].default)
 
 
 def test_a_profile_is_counted_by_what_cupti_calls_things():
@@ -243,16 +243,16 @@ def test_a_profile_is_counted_by_what_cupti_calls_things():
         "cudaDeviceSynchronize",
         "cudaMalloc",
     ]
-    found = gpu_profile.count(on_gpu, on_host, own_waits=1)
-    assert found == gpu_profile.FrameCounts(3, 2, 3, 1, 1)
+    found = profile.count(on_gpu, on_host, own_waits=1)
+    assert found == profile.FrameCounts(3, 2, 3, 1, 1)
     assert found.describe() == ("3 kernels (2 of float16 by name), 3 launches, 1 copies, 1 waits")
-    assert gpu_profile.profile(lambda: 1 / 0, "cpu") is None
+    assert profile.profile(lambda: 1 / 0, "cpu") is None
 
 
 def test_a_benchmark_runs_from_a_checkout_that_is_not_installed(tmp_path):
     """Its folder is called as it likes, and nothing is on Python's path."""
     checkout = tmp_path / "some-checkout"
-    checkout.symlink_to(Path(gpu.__file__).parents[1])
+    checkout.symlink_to(Path(compare.__file__).parents[2])
     run = [sys.executable, str(checkout / "benchmarks" / "run.py")]
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     said = subprocess.run(run, capture_output=True, text=True, env=clean, cwd=tmp_path, check=False)
@@ -291,7 +291,7 @@ def test_a_benchmark_runs_from_a_checkout_that_is_not_installed(tmp_path):
 
 def test_a_report_has_every_figure(measured):
     results, ceilings = measured
-    lines = gpu.report(results, ceilings, judged=True)
+    lines = compare.report(results, ceilings, judged=True)
     text = "\n".join(lines)
     for title in ("PyTorch eager FP32", "PyTorch FP32 channels-last", "ONNX Runtime CPU FP32"):
         assert f"backbone alone, {title}: " in text
@@ -314,7 +314,7 @@ def test_what_is_kept_says_where_it_was_measured(plan, measured):
 def test_without_a_gpu_it_says_so_in_one_line(capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    assert gpu.main(["--backbone", "random-r18"]) == 1
+    assert compare.main(["--backbone", "random-r18"]) == 1
     error = capsys.readouterr().err.strip()
     assert error.count("\n") == 0
     assert error.startswith("no CUDA GPU here")
@@ -325,7 +325,7 @@ def test_without_a_gpu_it_says_so_in_one_line(capsys):
 )
 def test_wrong_usage_is_refused(flags, capsys):
     with pytest.raises(SystemExit) as exit_info:
-        gpu.main(flags)
+        compare.main(flags)
     assert exit_info.value.code == 2
     assert "error:" in capsys.readouterr().err
 
@@ -333,7 +333,7 @@ def test_wrong_usage_is_refused(flags, capsys):
 def test_a_bundle_of_another_backbone_is_refused(graph_bundle, shared_models, capsys):
     weights = str(shared_models / "resnet18_imagenet_layer3.pth")
     flags = ["--device", "cpu", "--bundle", str(graph_bundle.path), "--weights", weights]
-    assert gpu.main(flags) == 1
+    assert compare.main(flags) == 1
     assert "give --backbone random-r18" in capsys.readouterr().err
 
 

@@ -19,7 +19,7 @@ from ...support.servers.live_server import TOKEN, Client, bearer, get, log_in, r
 for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")
 
-from unitrack_edge.benchmarks.flood import Attacker  # noqa: E402
+from unitrack_edge.benchmarks.endurance.flood import Attacker  # noqa: E402
 from unitrack_edge.runtime.server import gate  # noqa: E402
 from unitrack_edge.runtime.server.gate import Limits  # noqa: E402
 
@@ -208,7 +208,7 @@ def test_nobody_is_counted_where_everybody_may_look():
 
 
 def test_a_flood_takes_nothing_from_the_tracker_nor_from_viewers(caplog, capfd):
-    """The measured one, 2,000 and 200 for a minute, is `benchmarks/flood.py`."""
+    """The measured one, 2,000 and 200 for a minute, is `benchmarks/endurance/flood.py`."""
     said = []
     limits = Limits(header_s=1.0)
     with serving(token=TOKEN, limits=limits, say=said.append) as (hub, url):
@@ -236,6 +236,6 @@ def test_a_flood_takes_nothing_from_the_tracker_nor_from_viewers(caplog, capfd):
 @pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_flood_of_a_minute(graph_bundle):
-    from unitrack_edge.benchmarks.flood import main
+    from unitrack_edge.benchmarks.endurance.flood import main
 
     assert main(["--bundle", str(Path(graph_bundle.path))]) == 0

@@ -16,18 +16,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import UnitrackError
-from ..evaluation.datasets.davis import ONE_OBJECT, read_labels
-from ..evaluation.metrics.davis import vos_j_mean
-from ..evaluation.synthetic.scene import Scene, SceneConfig
-from ..heads.config import FOCUS, VosConfig
-from ..heads.vos import VosHead
-from ..records import Frame, UInt8Array
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.inference.base import Graphs
-from ..runtime.inference.runner import GraphRunner
-from ..runtime.pipeline import Viewer
-from ..runtime.sources.open import open_source
+from ...errors import UnitrackError
+from ...evaluation.datasets.davis import ONE_OBJECT, read_labels
+from ...evaluation.metrics.davis import vos_j_mean
+from ...evaluation.synthetic.scene import Scene, SceneConfig
+from ...heads.config import FOCUS, VosConfig
+from ...heads.vos import VosHead
+from ...records import Frame, UInt8Array
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.inference.base import Graphs
+from ...runtime.inference.runner import GraphRunner
+from ...runtime.pipeline import Viewer
+from ...runtime.sources.open import open_source
 from .tradeoff import keep
 
 MOST_FRAMES = 50

@@ -1,6 +1,6 @@
 """What each part of preset `memory` is worth: features once, then every variant on them.
 
-    python -m unitrack_edge.benchmarks.association --bundle bundles/efficientnet-lite0 \
+    python -m unitrack_edge.benchmarks.accuracy.association --bundle bundles/efficientnet-lite0 \
         --task mot --data MOT15/train [--detections FOLDER] [--sequence NAME] [--max-frames N]
 
 Backbone and object features are computed once a sequence, for all detections that any variant
@@ -20,23 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DetectionError
-from ..evaluation.datasets.base import Sequence, choose, first_frames
-from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
-from ..heads.association.fused_matching import FusedAssociator
-from ..heads.association.kalman import RIGID
-from ..heads.association.tracklets import ObjectFeatures
-from ..heads.mot import MotHead
-from ..heads.mots import MotsHead
-from ..heads.posetrack import PosetrackHead
-from ..heads.tracked import TrackedHead
-from ..records import Detections, Frame, Tracks
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.formats.detections import open_detections
-from ..runtime.inference.runner import GraphRunner
-from ..runtime.preprocessing import FeatureExtractor
-from ..runtime.sources.open import open_source
-from ..tracking.registry import DEFAULT_FPS, TASKS
+from ...errors import DetectionError
+from ...evaluation.datasets.base import Sequence, choose, first_frames
+from ...evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+from ...heads.association.fused_matching import FusedAssociator
+from ...heads.association.kalman import RIGID
+from ...heads.association.tracklets import ObjectFeatures
+from ...heads.mot import MotHead
+from ...heads.mots import MotsHead
+from ...heads.posetrack import PosetrackHead
+from ...heads.tracked import TrackedHead
+from ...records import Detections, Frame, Tracks
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.formats.detections import open_detections
+from ...runtime.inference.runner import GraphRunner
+from ...runtime.preprocessing import FeatureExtractor
+from ...runtime.sources.open import open_source
+from ...tracking.registry import DEFAULT_FPS, TASKS
 
 HEADS: dict[str, Callable[..., TrackedHead[Any]]] = {
     "mot": MotHead,

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import UnitrackError
-from ..evaluation.synthetic.files import write_scene
-from ..evaluation.synthetic.scene import Scene, SceneConfig
-from ..heads.config import MotConfig
-from ..runtime.events import SourceEvent
-from ..runtime.server.launch import LiveRequest, open_live
-from ..tracking.config import RunConfig, SourceConfig, TrackConfig
-from ..tracking.session import track
-from .timing import limit_threads, machine, save
+from ...errors import UnitrackError
+from ...evaluation.synthetic.files import write_scene
+from ...evaluation.synthetic.scene import Scene, SceneConfig
+from ...heads.config import MotConfig
+from ...runtime.events import SourceEvent
+from ...runtime.server.launch import LiveRequest, open_live
+from ...tracking.config import RunConfig, SourceConfig, TrackConfig
+from ...tracking.session import track
+from ..timing import limit_threads, machine, save
 
 FRAMES = 120
 SIZE_HW = 288, 512

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A GPU for a quarter of an hour: what is there, the host code on a real stream, parity, races, frames.
 #
-#   OUT=results PYTHON=python3 sh benchmarks/gpu_session.sh BUNDLE WEIGHTS.pth [cuda|cpu]
+#   OUT=results PYTHON=python3 sh benchmarks/gpu/session.sh BUNDLE WEIGHTS.pth [cuda|cpu]
 #
 # From a checkout; what must be installed is in benchmarks/README.md ("On a GPU").
 # Every step has a time limit (times SLOW) and writes into $OUT at once; one that fails stops no other.
@@ -17,7 +17,7 @@ step() {  # NAME SECONDS ARGUMENTS…
     name=$1 limit=$2
     shift 2
     echo "== $name"
-    timeout "$((limit * ${SLOW:-1}))" "$PYTHON" "$HERE/run.py" "$@" > "$OUT/$name.txt" 2>&1
+    timeout "$((limit * ${SLOW:-1}))" "$PYTHON" "$HERE/../run.py" "$@" > "$OUT/$name.txt" 2>&1
     status=$?
     tail -n 25 "$OUT/$name.txt"
     [ $status -eq 0 ] || { echo "== $name: exit status $status"; failed=1; }
@@ -25,7 +25,7 @@ step() {  # NAME SECONDS ARGUMENTS…
 
 [ "$DEVICE" = cpu ] || nvidia-smi > "$OUT/nvidia-smi.txt" 2>&1
 step doctor 60 cli doctor "$BUNDLE"
-[ "$DEVICE" = cpu ] || step device 60 gpu_device
+[ "$DEVICE" = cpu ] || step device 60 gpu.device
 step parity 240 cli parity "$BUNDLE" --weights "$WEIGHTS" --backend "$DEVICE" \
     ${PARITY_OPTIONS:---count 6} --json-file "$OUT/parity.json"
 if [ "$DEVICE" = cpu ]; then arm=ort-cpu; else arm=ort-cuda; fi

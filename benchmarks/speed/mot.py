@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UnitrackError
-from ..heads.association.matching import AssociationConfig, Associator
-from ..heads.association.tracklets import ObjectFeatures, points_of
-from ..heads.config import MotConfig
-from ..heads.mot import roi_weights
-from ..records import Detections, Frame
-from ..runtime.inference.base import Array, Graphs, to_host
-from ..runtime.preprocessing import FeatureExtractor, Letterbox
-from .clip import panning_crowd
-from .eager import EagerBackbone, EagerGraphs, roi_align
-from .timing import (
+from ...errors import UnitrackError
+from ...heads.association.matching import AssociationConfig, Associator
+from ...heads.association.tracklets import ObjectFeatures, points_of
+from ...heads.config import MotConfig
+from ...heads.mot import roi_weights
+from ...records import Detections, Frame
+from ...runtime.inference.base import Array, Graphs, to_host
+from ...runtime.preprocessing import FeatureExtractor, Letterbox
+from ..clip import panning_crowd
+from ..eager import EagerBackbone, EagerGraphs, roi_align
+from ..timing import (
     Stages,
     Stopwatch,
     interleave,
@@ -33,7 +33,7 @@ from .timing import (
     stage_table,
     summary,
 )
-from .weights import add_options, bundled, weights_of
+from ..weights import add_options, bundled, weights_of
 
 SOURCE_HW = 1080, 1920
 BOXES = 30

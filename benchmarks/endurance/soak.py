@@ -29,15 +29,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UnitrackError
-from ..heads.config import MotConfig
-from ..records import Frame, Tracks, UInt8Array
-from ..runtime.pipeline import OnFrame
-from ..runtime.server.launch import LiveRequest, open_live
-from ..runtime.sources.base import SourceInfo
-from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
-from ..tracking.session import track
-from .timing import machine, save
+from ...errors import UnitrackError
+from ...heads.config import MotConfig
+from ...records import Frame, Tracks, UInt8Array
+from ...runtime.pipeline import OnFrame
+from ...runtime.server.launch import LiveRequest, open_live
+from ...runtime.sources.base import SourceInfo
+from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
+from ...tracking.session import track
+from ..timing import machine, save
 
 SIZE_HW = 96, 128
 CAMERAS = 4

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import av
 
-from .clip import write_clip
-from .timing import machine, save
+from ..clip import write_clip
+from ..timing import machine, save
 
 TARGET = 0.9
 """Of the FPS alone, at least."""
@@ -257,7 +257,7 @@ def _attack(options: argparse.Namespace, port: int, seconds: float) -> subproces
     arguments += [str(options.half_open), "--slow", str(options.slow)]
     arguments += ["--addresses", str(options.addresses), "--pause", str(options.pause)]
     return subprocess.Popen(
-        [sys.executable, "-m", "unitrack_edge.benchmarks.flood", *arguments],
+        [sys.executable, "-m", "unitrack_edge.benchmarks.endurance.flood", *arguments],
         stdout=subprocess.PIPE,
         text=True,
     )

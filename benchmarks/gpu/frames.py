@@ -9,17 +9,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..heads.association.matching import AssociationConfig, Associator
-from ..heads.config import MotConfig
-from ..heads.propagation.label_maps import best_labels, downsample_labels
-from ..records import Frame, UInt8Array
-from ..runtime.inference.base import Array, Graphs
-from ..runtime.preprocessing import Letterbox
-from .eager import EagerBackbone, EagerGraphs, roi_align
-from .gpu_style import as_array
-from .gpu_timing import DeviceStopwatch
-from .mot_speed import STRIDE, OurMot, Side, WatchedGraphs, cost_of_objects
-from .timing import Stages
+from ...heads.association.matching import AssociationConfig, Associator
+from ...heads.config import MotConfig
+from ...heads.propagation.label_maps import best_labels, downsample_labels
+from ...records import Frame, UInt8Array
+from ...runtime.inference.base import Array, Graphs
+from ...runtime.preprocessing import Letterbox
+from ..eager import EagerBackbone, EagerGraphs, roi_align
+from ..speed.mot import STRIDE, OurMot, Side, WatchedGraphs, cost_of_objects
+from ..style import as_array
+from ..timing import Stages
+from .timing import DeviceStopwatch
 
 Float32 = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Tolerance:
 
     Attributes:
         features: Largest difference of a coordinate of a unit point.
-        costs: Of a cost, up to `mot_speed.COMPARED_COST`.
+        costs: Of a cost, up to `speed.mot.COMPARED_COST`.
         labels: Smallest share of pixels that get the same label.
     """
 

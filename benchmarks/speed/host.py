@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..heads.association.matching import AssociationConfig, Associator
-from ..heads.association.tracklets import ObjectFeatures
-from ..records import Detections
-from ..runtime.inference.base import Array, Graphs, to_host
-from .timing import machine, save
+from ...heads.association.matching import AssociationConfig, Associator
+from ...heads.association.tracklets import ObjectFeatures
+from ...records import Detections
+from ...runtime.inference.base import Array, Graphs, to_host
+from ..timing import machine, save
 
 OBJECTS = 50
 TARGET_MS = 5.0

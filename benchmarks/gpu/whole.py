@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..evaluation.benchmark.measure import Runner
-from ..records import Frame, Tracks
-from ..runtime.boxes import iou_matrix
-from ..runtime.events import StopRequest
-from ..runtime.writers.base import WriterBase
-from .gpu_timing import FRAME, DeviceStopwatch
-from .timing import Stages
+from ...evaluation.benchmark.measure import Runner
+from ...records import Frame, Tracks
+from ...runtime.boxes import iou_matrix
+from ...runtime.events import StopRequest
+from ...runtime.writers.base import WriterBase
+from ..timing import Stages
+from .timing import FRAME, DeviceStopwatch
 
 _STAGES = ("letterbox", "backbone", "head")
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import UnitrackError
-from ..heads.association.similarity import rsm_costs
-from ..heads.association.tracklets import ObjectFeatures
-from .timing import (
+from ...errors import UnitrackError
+from ...heads.association.similarity import rsm_costs
+from ...heads.association.tracklets import ObjectFeatures
+from ..timing import (
     Stages,
     Stopwatch,
     interleave,
@@ -30,7 +30,7 @@ from .timing import (
     stage_table,
     summary,
 )
-from .weights import bundled
+from ..weights import bundled
 
 OBJECTS = 30
 POINTS = 200

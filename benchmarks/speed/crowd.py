@@ -1,6 +1,6 @@
 """CPU time of preset `memory` for a frame, by the number of people and by how they stand.
 
-    python -m unitrack_edge.benchmarks.crowd_speed --bundle bundles/efficientnet-lite0
+    python -m unitrack_edge.benchmarks.speed.crowd --bundle bundles/efficientnet-lite0
 
 People of 40 × 90 px move and have looks of their own; one in seventeen is missed in every frame.
 `apart`: nobody touches; `scattered`: at random, 50 on 1500 × 1500 px; `shoulder to shoulder`: all
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..heads.association.fused_matching import FusedAssociator, FusedConfig
-from ..heads.association.tracklets import ObjectFeatures
-from ..records import Detections
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.inference.base import Array
-from ..runtime.inference.runner import GraphRunner
+from ...heads.association.fused_matching import FusedAssociator, FusedConfig
+from ...heads.association.tracklets import ObjectFeatures
+from ...records import Detections
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.inference.base import Array
+from ...runtime.inference.runner import GraphRunner
 
 Points = npt.NDArray[np.float64]
 SCENES = ("apart", "scattered", "shoulder to shoulder")

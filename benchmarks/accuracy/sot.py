@@ -23,17 +23,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import SourceError, UnitrackError
-from ..evaluation.metrics.sot import success_auc
-from ..heads.config import FOCUS, SOT_HEADS, SotConfig
-from ..heads.sot import Box, SotHead
-from ..records import FloatArray, Frame, UInt8Array
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.formats.otb import read_otb_boxes
-from ..runtime.inference.base import Graphs
-from ..runtime.inference.runner import GraphRunner
+from ...errors import SourceError, UnitrackError
+from ...evaluation.metrics.sot import success_auc
+from ...heads.config import FOCUS, SOT_HEADS, SotConfig
+from ...heads.sot import Box, SotHead
+from ...records import FloatArray, Frame, UInt8Array
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.formats.otb import read_otb_boxes
+from ...runtime.inference.base import Graphs
+from ...runtime.inference.runner import GraphRunner
 
-DATA = Path(__file__).parents[1].parent / "shared/data/sot"
+DATA = Path(__file__).parents[2].parent / "shared/data/sot"
 
 FRAMES = {"jogging": 90, "Car4": 120, "Bike": 120, "Drone1": 120}
 """From the first one, of every sequence; jogging is of its first target."""

@@ -16,17 +16,19 @@ from typing import Any
 
 import torch
 
-from ..errors import BackendError, UnitrackError
-from ..export.bundle_writer import ExportRequest, write_bundle
-from ..heads.config import VosConfig
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.inference.onnxruntime import available_cores
-from .eager import EagerBackbone
-from .gpu_arms import ARMS, REFERENCE, Arm, GraphArm, Setup
-from .gpu_ceilings import Ceilings, backbone_flops
-from .gpu_frames import EXACT, HALF, Tolerance
-from .gpu_profile import profile
-from .gpu_report import (
+from ...errors import BackendError, UnitrackError
+from ...export.bundle_writer import ExportRequest, write_bundle
+from ...heads.config import VosConfig
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.inference.onnxruntime import available_cores
+from ..eager import EagerBackbone
+from ..timing import RESULTS, limit_threads, machine, save
+from ..weights import DEFAULT, weights_of
+from .arms import ARMS, REFERENCE, Arm, GraphArm, Setup
+from .ceilings import Ceilings, backbone_flops
+from .frames import EXACT, HALF, Tolerance
+from .profile import profile
+from .report import (
     NO_GPU,
     TaskResult,
     describe_gpu,
@@ -35,10 +37,8 @@ from .gpu_report import (
     report,
     result_name,
 )
-from .gpu_tasks import TASKS, Plan, Task
-from .gpu_timing import Contestant, DeviceStopwatch, Rounds, race
-from .timing import RESULTS, limit_threads, machine, save
-from .weights import DEFAULT, weights_of
+from .tasks import TASKS, Plan, Task
+from .timing import Contestant, DeviceStopwatch, Rounds, race
 
 Keep = Callable[[Mapping[str, TaskResult], Ceilings], None]
 """Called with all results so far, after every arm of every task."""

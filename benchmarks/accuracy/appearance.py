@@ -1,6 +1,6 @@
 """Appearance where it decides against appearance of every frame: scores, times, work.
 
-    python -m unitrack_edge.benchmarks.appearance --bundle bundles/efficientnet-lite0 \
+    python -m unitrack_edge.benchmarks.accuracy.appearance --bundle bundles/efficientnet-lite0 \
         --task mot --data MOT15/train [--detections FOLDER] [--sequence NAME] [--max-frames N]
 
 Both take every frame in turn, so that whatever else the machine does slows both alike.  A time is
@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DetectionError
-from ..evaluation.datasets.base import Sequence as DataSequence
-from ..evaluation.datasets.base import choose, first_frames
-from ..evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
-from ..heads.tracked import TrackedHead
-from ..records import Detections, Frame, Tracks
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.formats.detections import open_detections
-from ..runtime.inference.base import Graphs
-from ..runtime.inference.runner import GraphRunner
-from ..runtime.preprocessing import FeatureExtractor
-from ..runtime.sources.open import open_source
-from ..tracking.registry import DEFAULT_FPS, TASKS
+from ...errors import DetectionError
+from ...evaluation.datasets.base import Sequence as DataSequence
+from ...evaluation.datasets.base import choose, first_frames
+from ...evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+from ...heads.tracked import TrackedHead
+from ...records import Detections, Frame, Tracks
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.formats.detections import open_detections
+from ...runtime.inference.base import Graphs
+from ...runtime.inference.runner import GraphRunner
+from ...runtime.preprocessing import FeatureExtractor
+from ...runtime.sources.open import open_source
+from ...tracking.registry import DEFAULT_FPS, TASKS
 from .association import HEADS, score
 from .tradeoff import keep
 

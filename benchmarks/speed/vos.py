@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UnitrackError
-from ..heads.config import VosConfig
-from ..heads.propagation.label_maps import best_labels, downsample_labels
-from ..heads.propagation.propagator import Propagator
-from ..records import Frame, UInt8Array
-from ..runtime.inference.base import Graphs, to_host
-from ..runtime.preprocessing import FeatureExtractor, Letterbox
-from .clip import clip_of_folder, walking_clip
-from .eager import EagerBackbone, EagerPropagator
-from .timing import (
+from ...errors import UnitrackError
+from ...heads.config import VosConfig
+from ...heads.propagation.label_maps import best_labels, downsample_labels
+from ...heads.propagation.propagator import Propagator
+from ...records import Frame, UInt8Array
+from ...runtime.inference.base import Graphs, to_host
+from ...runtime.preprocessing import FeatureExtractor, Letterbox
+from ..clip import clip_of_folder, walking_clip
+from ..eager import EagerBackbone, EagerPropagator
+from ..timing import (
     Stages,
     Stopwatch,
     interleave,
@@ -30,7 +30,7 @@ from .timing import (
     stage_table,
     summary,
 )
-from .weights import add_options, bundled, weights_of
+from ..weights import add_options, bundled, weights_of
 
 HEIGHT, WIDTH = 480, 854
 AGREEMENT = 0.999

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnitrackError
-from ..runtime.inference.tensorrt.cuda import CudaRuntime
-from ..runtime.inference.tensorrt.cuda_graphs import Launches
-from ..runtime.inference.tensorrt.memory import CudaArray, DeviceMemory
+from ...errors import UnitrackError
+from ...runtime.inference.tensorrt.cuda import CudaRuntime
+from ...runtime.inference.tensorrt.cuda_graphs import Launches
+from ...runtime.inference.tensorrt.memory import CudaArray, DeviceMemory
 
 _SOURCE = r"""
 extern "C" __global__ void scale_add(const float* a, const float* b, float* out, int n) {

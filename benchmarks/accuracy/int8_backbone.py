@@ -9,12 +9,12 @@ from pathlib import Path
 
 import onnx
 
-from ..calibration.frames import FEWEST, backbone_images, sample_frames
-from ..calibration.probe import latencies_ms
-from ..calibration.search import FeatureJudge
-from ..errors import UnitrackError
-from ..runtime.bundle.bundle import Bundle
-from .timing import limit_threads
+from ...calibration.frames import FEWEST, backbone_images, sample_frames
+from ...calibration.probe import latencies_ms
+from ...calibration.search import FeatureJudge
+from ...errors import UnitrackError
+from ...runtime.bundle.bundle import Bundle
+from ..timing import limit_threads
 
 LOWEST_COSINE = 0.98
 LARGEST_FILE = {"efficientnet-lite0": 0.45}

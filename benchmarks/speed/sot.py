@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnitrackError
-from ..heads.config import SOT_HEADS, SotConfig
-from ..heads.correlation.geometry import crop_window
-from ..heads.sot import Box, SotHead
-from ..records import Frame
-from ..runtime.inference.base import Graphs
-from .clip import walking_clip
-from .timing import (
+from ...errors import UnitrackError
+from ...heads.config import SOT_HEADS, SotConfig
+from ...heads.correlation.geometry import crop_window
+from ...heads.sot import Box, SotHead
+from ...records import Frame
+from ...runtime.inference.base import Graphs
+from ..clip import walking_clip
+from ..timing import (
     Stages,
     Stopwatch,
     interleave,
@@ -27,7 +27,7 @@ from .timing import (
     stage_table,
     summary,
 )
-from .weights import add_options, bundled, weights_of
+from ..weights import add_options, bundled, weights_of
 
 HEIGHT, WIDTH = 480, 854
 LIMIT = 1.15

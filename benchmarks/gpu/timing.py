@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .timing import Stages, Stopwatch
+from ..timing import Stages, Stopwatch
 
 PERCENTILES = 50, 95, 99
 

@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import BackendError
-from ..evaluation.parity.torch import TorchGraphs
-from ..heads.config import VosConfig
-from ..heads.propagation.propagator import Propagator
-from ..records import UInt8Array
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.inference.base import to_host
-from ..runtime.inference.runner import GraphRunner
-from .eager import EagerBackbone, EagerPropagator
-from .gpu_frames import VosParts, graph_mot, torch_mot
-from .gpu_style import BLOCK, Function, Style
-from .gpu_timing import DeviceStopwatch
-from .mot_speed import Side
+from ...errors import BackendError
+from ...evaluation.parity.torch import TorchGraphs
+from ...heads.config import VosConfig
+from ...heads.propagation.propagator import Propagator
+from ...records import UInt8Array
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.inference.base import to_host
+from ...runtime.inference.runner import GraphRunner
+from ..eager import EagerBackbone, EagerPropagator
+from ..speed.mot import Side
+from ..style import BLOCK, Function, Style
+from .frames import VosParts, graph_mot, torch_mot
+from .timing import DeviceStopwatch
 
 REFERENCE = "eager"
 """The arm that all others are compared with."""

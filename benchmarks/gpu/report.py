@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from .gpu_arms import ARMS, REFERENCE
-from .gpu_ceilings import Ceilings
-from .gpu_profile import FrameCounts
-from .gpu_timing import FRAME, PERCENTILES, Rounds, Samples, percentiles_ms
+from .arms import ARMS, REFERENCE
+from .ceilings import Ceilings
+from .profile import FrameCounts
+from .timing import FRAME, PERCENTILES, Rounds, Samples, percentiles_ms
 
 HOST_STAGES = "letterbox", "labels", "host"
 """Stages that run on the CPU, the same code in every arm."""

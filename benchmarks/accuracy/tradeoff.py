@@ -1,6 +1,6 @@
 """Draws processor time against accuracy, from what `focus` and `appearance` keep with `--json`.
 
-    python -m unitrack_edge.benchmarks.tradeoff results/tradeoff_*.json --output docs/tradeoff.png
+    python -m unitrack_edge.benchmarks.accuracy.tradeoff *.json --output tradeoff.png
 
 A panel a measure (J of masks, HOTA of boxes), a line a backbone from the full method to the one
 that looks only where it must; small marks are single clips, large ones their means.
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..evaluation.benchmark.report import describe_machine
+from ...evaluation.benchmark.report import describe_machine
 
 COLOURS = {"efficientnet-lite0": "#2f6db3", "imagenet-r18": "#d9822b"}
 MARKS = {"full": "s", "focus": "o", "auto": "o"}

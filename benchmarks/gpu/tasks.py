@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ..evaluation.benchmark.measure import Runner
-from ..evaluation.benchmark.workload import make_task_runner, scene_workload
-from ..records import Frame, UInt8Array
-from ..runtime.preprocessing import Letterbox
-from .clip import panning_crowd, walking_clip
-from .gpu_arms import ARMS, Arm, Setup
-from .gpu_frames import DeviceGraphs, Tolerance, VosAgreement, VosSide
-from .gpu_timing import DeviceStopwatch, Rounds
-from .gpu_whole import WholeAgreement, WholeSide
-from .mot_speed import Agreement, Side
-from .timing import Stages
+from ...evaluation.benchmark.measure import Runner
+from ...evaluation.benchmark.workload import make_task_runner, scene_workload
+from ...records import Frame, UInt8Array
+from ...runtime.preprocessing import Letterbox
+from ..clip import panning_crowd, walking_clip
+from ..speed.mot import Agreement, Side
+from ..timing import Stages
+from .arms import ARMS, Arm, Setup
+from .frames import DeviceGraphs, Tolerance, VosAgreement, VosSide
+from .timing import DeviceStopwatch, Rounds
+from .whole import WholeAgreement, WholeSide
 
 _FIGURES = 20
 

@@ -1,0 +1,1 @@
+"""Scores of settings on data with truth, in turns with their time."""

@@ -1,0 +1,1 @@
+"""Long runs, many viewers, and attacks on the view."""

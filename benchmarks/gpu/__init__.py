@@ -1,0 +1,1 @@
+"""Frames on an NVIDIA GPU, every arm in turns with PyTorch."""

@@ -1,0 +1,1 @@
+"""Times of parts beside plain PyTorch, in turns."""
