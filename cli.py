@@ -177,7 +177,9 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             # One line, as for all other errors.
             text = printable(" ".join(error.format_message().split()))
-            where = (error.ctx or ctx).command_path
+            # An option without its value is found before the command's context is known.
+            name = "" if error.ctx else f" {ctx.invoked_subcommand or ''}".rstrip()
+            where = f"{(error.ctx or ctx).command_path}{name}"
             raise WrongUsage(f"{text} (see `{where} --help`)") from error
         except UnitrackError as error:
             wrong_usage = isinstance(error, RequestError)

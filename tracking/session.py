@@ -375,12 +375,16 @@ class SourceRun:
         else:
             self.wait.wait_for_first_attempt()
             if not self.wait.done:
-                self.log.waiting(f"{self.wait.absent}; waiting for it")
+                self.log.waiting(f"{self._why_absent()}; waiting for it")
                 return False
             waited, self.wait = self.wait, None
             self.source = waited.take()
         self._held.callback(self.source.close)
         return True
+
+    def _why_absent(self) -> str:
+        """Without the source's name, which those who say it put before it."""
+        return str(self.wait and self.wait.absent).removeprefix(f"{self.config.shown}: ")
 
     def _open_source(self) -> PolledSource:
         config = self.config
@@ -545,7 +549,7 @@ class SourceRun:
             "error": None if self.error is None else str(self.error),
         }
         if self.wait is not None:
-            data["ended_early"] = f"{self.config.shown} never came: {self.wait.absent}"
+            data["ended_early"] = f"{self.config.shown} never came: {self._why_absent()}"
         if self.task_runners:
             data |= source_summary(self.source, self.pipeline, self.task_runners, self.log)
             data["lost_frames"] = self.lost_frames

@@ -103,6 +103,21 @@ def test_a_command_that_does_not_exist_is_told_from_the_nearest(typed, said):
     assert ran.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "where"),
+    [
+        (["track", "x", "--fps"], "track"),
+        (["track", "x", "--nothing"], "track"),
+        (["bench"], "bench"),
+        (["nothing"], ""),
+    ],
+)
+def test_wrong_usage_names_the_help_of_its_command(typed, where):
+    ran = CliRunner().invoke(cli.main, typed, prog_name="cli")
+    assert ran.exit_code == 2
+    assert ran.stderr.endswith(f"(see `{f'cli {where}'.strip()} --help`)\n")
+
+
 def test_help_shows_defaults_and_choices():
     said = CliRunner().invoke(cli.main, ["track", "--help"]).output
     assert "(memory" not in said

@@ -142,9 +142,13 @@ def test_a_stop_says_what_never_came(tmp_path, monkeypatch):
         report = session.track(asked, listeners=[events])
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert ("camera0", "waiting") in events.kinds
+    waiting = events.messages[events.kinds.index(("camera0", "waiting"))]
+    assert waiting.endswith("; waiting for it")
+    assert "camera0" not in waiting
     assert report.data["interrupted"]
-    assert "never came" in report.data["sources"]["camera0"]["ended_early"]
+    early = report.data["sources"]["camera0"]["ended_early"]
+    assert early.startswith("camera0 never came: ")
+    assert early.count("camera0") == 1
     assert report.data["sources"]["camera1"]["frames"] > 0
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == report.data
 
