@@ -9,7 +9,7 @@ from ..runtime.head import Head
 from ..runtime.inference.base import Graphs
 from ..runtime.preprocessing import FeatureMap
 from .config import PropagatedConfig
-from .propagation.propagator import Propagator
+from .propagation.propagator import RECENT, Propagator, recent_at_once
 
 Config = TypeVar("Config", bound=PropagatedConfig)
 
@@ -25,7 +25,7 @@ class PropagatedHead(Head, Generic[Config]):
         DetectionError: More top-k than the bundle was exported for.
     """
 
-    graphs_used = ("propagate_global", "propagate_local", "propagate_labels")
+    graphs_used: tuple[str, ...] = ("propagate_global", "propagate_local", "propagate_labels")
 
     def __init__(self, graphs: Graphs, config: Config) -> None:
         most = graphs.spec.parameters["top_k"]
@@ -36,6 +36,8 @@ class PropagatedHead(Head, Generic[Config]):
             )
         self._graphs = graphs
         self._config = config
+        if 1 < recent_at_once(graphs) <= config.memory:
+            self.graphs_used = (*self.graphs_used, RECENT)
 
     def network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """The source's ratio with the configured short side; small sources are not enlarged."""

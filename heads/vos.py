@@ -11,13 +11,19 @@ import numpy.typing as npt
 from ..errors import DetectionError
 from ..records import BoolArray, Detections, Frame, Tracks, UInt8Array
 from ..runtime.head import NOTHING, FeatureRequest
-from ..runtime.inference.base import Graphs
+from ..runtime.inference.base import Graphs, to_host
 from ..runtime.preprocessing import FeatureExtractor, FeatureMap, Region
 from .config import VosConfig
 from .propagated import PropagatedHead
 from .propagation.focus import Focus, FocusNumbers
 from .propagation.focused import FocusedPropagator, KeyList, Patch
-from .propagation.label_maps import best_labels, downsample_labels, ids_in, upsample_labels
+from .propagation.label_maps import (
+    LABEL_MAP,
+    LabelMapper,
+    downsample_labels,
+    ids_in,
+    upsample_labels,
+)
 from .propagation.propagator import Propagator
 
 Float32 = npt.NDArray[np.float32]
@@ -109,6 +115,7 @@ class VosHead(PropagatedHead[VosConfig]):
         self._given = labels
         self._refine = refine
         self._memories: list[tuple[npt.NDArray[np.uint8], Propagator]] = []
+        self._mapper = LabelMapper(graphs)
         self._focused: FocusedVos | None = None
         self._shown: dict[int, int] = {}
         self._newest = -1
@@ -116,6 +123,10 @@ class VosHead(PropagatedHead[VosConfig]):
         any_size = not graphs.spec.sizes_hw and graphs.limit("backbone", 0, 1) is None
         self._focuses = config.focus == "auto" and any_size
         self.needs_features = self.asks_ahead = not self._focuses
+        if self._focuses:
+            self.graphs_used = PropagatedHead.graphs_used
+        elif self._mapper.on_device:
+            self.graphs_used = (*self.graphs_used, LABEL_MAP)
 
     def request(
         self,
@@ -214,12 +225,12 @@ class VosHead(PropagatedHead[VosConfig]):
         labels = np.zeros(frame.size_hw, np.uint8)
         surest = np.zeros(frame.size_hw, np.float32)
         for ids, memory in self._memories:
-            cells = memory.step(features.array).reshape(rows, cols, -1)
+            cells = memory.propagate(features.array)
             names = np.concatenate([np.zeros(1, np.uint8), ids])
             if len(self._memories) == 1:
-                labels = names[best_labels(cells, features.letterbox)]
+                labels = names[self._mapper.labels_of(cells, (rows, cols), features.letterbox)]
                 break
-            scores = upsample_labels(cells, features.letterbox)
+            scores = upsample_labels(to_host(cells).reshape(rows, cols, -1), features.letterbox)
             which = scores.argmax(axis=2)
             found = names[which]
             sure = np.take_along_axis(scores, which[..., None], axis=2)[..., 0]

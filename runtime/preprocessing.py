@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import BundleError, SourceError
 from ..records import Frame, UInt8Array
-from .inference.base import Array, Graphs
+from .inference.base import Array, Graphs, takes
 
 # The method pads with 127.5, which a uint8 image cannot hold; OpenCV rounds it to the even
 # neighbour when it fills the border of a uint8 image, so 128 is what the authors' code pads.
@@ -313,11 +313,8 @@ class FeatureExtractor:
         across = area_taps(width, columns, place.left, place.network_hw[1])
         shapes = (height, width), down[0].shape, across[0].shape
         for feed, shape in zip((0, 1, 3), shapes, strict=True):
-            for axis, size in enumerate(shape):
-                most = self._graphs.limit("letterbox", feed, axis)
-                least = self._graphs.least("letterbox", feed, axis)
-                if size < least or (most is not None and size > most):
-                    return None
+            if not takes(self._graphs, "letterbox", feed, shape):
+                return None
         return tuple(self._graphs.place(array) for array in (*down, *across))
 
 

@@ -159,7 +159,8 @@ def _values(
         return -np.sort(-rng.random(shape) * 0.1, axis=1)
     if name == "bias":
         return np.where(rng.random(shape) < 0.5, _HIDDEN, 0.0)
-    return rng.random(shape) if name in _SHARED_OUT else _unit(rng.standard_normal(shape))
+    shared_out = name in _SHARED_OUT or name.startswith("labels_")
+    return rng.random(shape) if shared_out else _unit(rng.standard_normal(shape))
 
 
 def _unit(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

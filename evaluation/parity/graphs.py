@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BackendError
+from ...heads.propagation.label_maps import LABEL_MAP
 from ...runtime.inference.base import Graphs, to_host
 from .feeds import TEMPERATURE, Feeds
 
@@ -88,12 +89,16 @@ SINGLE = GraphBounds(max_error=1e-4, mean_error=1e-5, lowest_cosine=0.9999)
 Runtime on a CPU and on an H200 is within 1e-6 of PyTorch; a similarity whose scale is wrong by a
 tenth differs by 8e-4 where costs are low enough to decide anything."""
 
+LABELS = GraphBounds(mean_error=1e-3)
+"""Of a label map: pixels between two labels may get either, and these are few."""
+
 GRAPH_BOUNDS: dict[str, tuple[GraphBounds, GraphBounds, GraphBounds]] = {
     "fp32": (FULL, FULL, SINGLE),
     "fp16": (HALF_BACKBONE, HALF, SINGLE),
     "int8": (INT8_BACKBONE, FULL, SINGLE),
 }
-"""By a bundle's precision: of the backbone, of the graphs of `FEATURES`, and of every other one."""
+"""By a bundle's precision: of the backbone, of the graphs of `FEATURES`, and of every other one but
+`label_map`."""
 
 FEATURES = frozenset({"box_features", "point_features", "select"})
 """Graphs whose outputs are features in the bundle's precision."""
@@ -160,6 +165,8 @@ def finite(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def bounds_of(precision: str, graph: str) -> GraphBounds:
     """What a graph of a bundle of some precision may differ by."""
+    if graph == LABEL_MAP:
+        return LABELS
     backbone, features, others = GRAPH_BOUNDS[precision]
     return backbone if graph == "backbone" else features if graph in FEATURES else others
 
@@ -290,5 +297,6 @@ _COMPARED: Mapping[str, Callable[[Outputs], Outputs]] = {
     "rsm_masks": _matchable,
     "propagate_global": _propagated,
     "propagate_local": _propagated,
+    "propagate_recent": _propagated,
 }
 """Graphs whose outputs are compared as something that follows from them."""

@@ -82,6 +82,8 @@ def dimension_ranges(sizes_hw: tuple[tuple[int, int], ...], stride: int) -> dict
         "cells": cells,
         "ordered": (1, cells[1], cells[2]),
         "labels": (2, 2, 256),
+        # Of a label map; memory goes with their product with the frame's sides: 134 MB.
+        "shown_labels": (2, 2, 16),
         "tiles": tiles,
         "per_tile": _TILE,
         "window": (64, 832, 2704),

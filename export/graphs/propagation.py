@@ -1,6 +1,8 @@
-"""Label propagation as graphs: one memory frame a call, then the labels."""
+"""Label propagation as graphs: memory frames, one or several a call, then labels and label map."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,20 +86,80 @@ class PropagateLocal(nn.Module):
         Returns:
             The new `best` and `best_labels`.
         """
-        channels = keys.shape[3]
-        tiles, per_tile = query_index.shape
-        window = window_index.shape[1]
-        chosen = query.reshape(-1, channels).index_select(0, query_index.reshape(-1)).float()
-        around = keys.reshape(-1, channels).index_select(0, window_index.reshape(-1)).float()
-        affinity = chosen.reshape(tiles, per_tile, channels) @ around.reshape(
-            tiles, window, channels
-        ).transpose(1, 2)
-        values, places = torch.topk(affinity + bias, self.top_k, dim=2, sorted=False)
-        offsets = torch.arange(tiles, device=places.device).reshape(tiles, 1, 1) * window
-        cells = window_index.reshape(-1).index_select(0, (places + offsets).reshape(-1))
-        values = values.reshape(tiles * per_tile, self.top_k)
-        cells = cells.reshape(tiles * per_tile, self.top_k)
-        return _merge(best, best_labels, values, cells, labels, self.top_k)
+        where = query_index, window_index, bias
+        return _merge_near(query, [(keys, labels)], where, best, best_labels, self.top_k)
+
+
+RECENT = 5
+"""Frames that `PropagateRecent` takes: as many as the method keeps."""
+
+
+class PropagateRecent(nn.Module):
+    """`PropagateLocal` of several memory frames, one after the other in one graph.
+
+    On a GPU every call costs the host a launch.  Frames stay where the backbone left them: to lay
+    them into one array would copy each of them once more.
+    """
+
+    def __init__(self, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+
+    def forward(
+        self,
+        query: Tensor,
+        keys_1: Tensor,
+        keys_2: Tensor,
+        keys_3: Tensor,
+        keys_4: Tensor,
+        keys_5: Tensor,
+        labels_1: Tensor,
+        labels_2: Tensor,
+        labels_3: Tensor,
+        labels_4: Tensor,
+        labels_5: Tensor,
+        query_index: Tensor,
+        window_index: Tensor,
+        bias: Tensor,
+        best: Tensor,
+        best_labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Merge `RECENT` memory frames, the first one first; see `PropagateLocal`."""
+        keys = (keys_1, keys_2, keys_3, keys_4, keys_5)
+        labels = (labels_1, labels_2, labels_3, labels_4, labels_5)
+        where = query_index, window_index, bias
+        frames = list(zip(keys, labels, strict=True))
+        return _merge_near(query, frames, where, best, best_labels, self.top_k)
+
+
+def _merge_near(
+    query: Tensor,
+    frames: Sequence[tuple[Tensor, Tensor]],
+    where: tuple[Tensor, Tensor, Tensor],
+    best: Tensor,
+    best_labels: Tensor,
+    top_k: int,
+) -> tuple[Tensor, Tensor]:
+    query_index, window_index, bias = where
+    tiles, per_tile = query_index.shape
+    window, channels = window_index.shape[1], query.shape[3]
+    chosen = query.reshape(-1, channels).index_select(0, query_index.reshape(-1)).float()
+    chosen = chosen.reshape(tiles, per_tile, channels)
+    windows = window_index.reshape(-1)
+    offsets = torch.arange(tiles, device=query.device).reshape(tiles, 1, 1) * window
+    for number, (keys, labels) in enumerate(frames):
+        if number:
+            # Adds 0, which nobody knows but we: otherwise TensorRT does all frames side by side,
+            # in six times the memory.
+            windows = windows + (best[0, 0] < 2 * MASKED).long()
+        around = keys.reshape(-1, channels).index_select(0, windows).float()
+        affinity = chosen @ around.reshape(tiles, window, channels).transpose(1, 2)
+        values, places = torch.topk(affinity + bias, top_k, dim=2, sorted=False)
+        cells = windows.index_select(0, (places + offsets).reshape(-1))
+        values = values.reshape(tiles * per_tile, top_k)
+        cells = cells.reshape(tiles * per_tile, top_k)
+        best, best_labels = _merge(best, best_labels, values, cells, labels, top_k)
+    return best, best_labels
 
 
 def _merge(
@@ -136,3 +198,27 @@ class PropagateLabels(nn.Module):
         logits = best / temperature + torch.where(rank < top_k, 0.0, MASKED)
         share = torch.softmax(logits, dim=1).unsqueeze(1)
         return (share @ best_labels).squeeze(1).index_select(0, order)
+
+
+class LabelMap(nn.Module):
+    """The label of each pixel, interpolated between cells: `label_maps.best_labels` of the runtime.
+
+    Interpolation along an axis is a matrix, whatever paddings were put around and cut off between.
+    """
+
+    def forward(self, scores: Tensor, row_share: Tensor, column_share: Tensor) -> Tensor:
+        """The number of the largest score of every pixel, of equal ones the first.
+
+        Args:
+            scores: (rows * cols, L) float32 of cells.
+            row_share: (H, rows) float32: of which rows of cells a row of pixels is mixed.
+            column_share: (W, cols) float32, likewise.
+
+        Returns:
+            (H, W) uint8.
+        """
+        rows, cols = row_share.shape[1], column_share.shape[1]
+        cells = scores.transpose(0, 1).reshape(scores.shape[1], rows, cols)
+        pixels = row_share @ cells @ column_share.transpose(0, 1)
+        # TensorRT makes uint8 of floats alone.
+        return pixels.argmax(dim=0).float().to(torch.uint8)

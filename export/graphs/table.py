@@ -13,7 +13,14 @@ from . import appearance as graphs
 from .correlation import GRID, DcfResponse, DcfUpdate, XCorr, inner_cells
 from .letterbox import LetterboxImage
 from .profiles import Sizes
-from .propagation import PropagateGlobal, PropagateLabels, PropagateLocal
+from .propagation import (
+    RECENT,
+    LabelMap,
+    PropagateGlobal,
+    PropagateLabels,
+    PropagateLocal,
+    PropagateRecent,
+)
 from .rsm import Rsm
 
 FP32_PRODUCTS = {
@@ -21,7 +28,9 @@ FP32_PRODUCTS = {
     "rsm": "affinities, Gram matrices and norms: differences of 0.001 decide matches at scale 100",
     "propagate_global": "affinities, divided by a temperature of 0.05",
     "propagate_local": "affinities, divided by a temperature of 0.05",
+    "propagate_recent": "as propagate_local",
     "propagate_labels": "ten products a cell, after the softmax",
+    "label_map": "interpolation of shares that may be nearly equal",
     "xcorr": "sums of up to 50,000 products, beyond the resolution of float16",
     "dcf_update": "a division by a power spectrum of wide range",
     "dcf_response": "a spectrum of wide range and its inverse transform",
@@ -56,6 +65,12 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
     labels = ("labels", "float32", ("cells", "labels"))
     best = ("best", "float32", ("queries", k))
     best_labels = ("best_labels", "float32", ("queries", k, "labels"))
+    tiles = (
+        ("query_index", "int64", ("tiles", "per_tile")),
+        ("window_index", "int64", ("tiles", "window")),
+        ("bias", "float32", ("tiles", "per_tile", "window")),
+    )
+    recent = range(1, RECENT + 1)
     merged = _specs(
         ("merged", "float32", ("queries", k)),
         ("merged_labels", "float32", ("queries", k, "labels")),
@@ -109,13 +124,16 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ),
         "propagate_local": (
             PropagateLocal(k),
+            _specs(query, keys, labels, *tiles, best, best_labels),
+            merged,
+        ),
+        "propagate_recent": (
+            PropagateRecent(k),
             _specs(
                 query,
-                keys,
-                labels,
-                ("query_index", "int64", ("tiles", "per_tile")),
-                ("window_index", "int64", ("tiles", "window")),
-                ("bias", "float32", ("tiles", "per_tile", "window")),
+                *((f"keys_{number}", *keys[1:]) for number in recent),
+                *((f"labels_{number}", *labels[1:]) for number in recent),
+                *tiles,
                 best,
                 best_labels,
             ),
@@ -131,6 +149,15 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
                 ("top_k", "int64", (1,)),
             ),
             _specs(("propagated", "float32", ("ordered", "labels"))),
+        ),
+        "label_map": (
+            LabelMap(),
+            _specs(
+                ("scores", "float32", ("cells", "shown_labels")),
+                ("row_share", "float32", ("frame_height", "rows")),
+                ("column_share", "float32", ("frame_width", "cols")),
+            ),
+            _specs(("label_map", "uint8", ("frame_height", "frame_width"))),
         ),
         **sot_rows(c, f),
     }
@@ -194,6 +221,9 @@ _INDEX_BELOW = {
 }
 
 
+_SHARED_OUT = ("weights_y", "weights_x", "weight", "labels", "best_labels", "scores")
+
+
 def _example(
     specs: tuple[TensorSpec, ...],
 ) -> Callable[[Mapping[str, int], torch.Generator], tuple[Tensor, ...]]:
@@ -230,7 +260,7 @@ def _tensor(spec: TensorSpec, sizes: Mapping[str, int], generator: torch.Generat
         return torch.randint(0, 3, shape, generator=generator) / 16.0
     if spec.name == "best":
         return torch.rand(shape, generator=generator).sort(dim=1, descending=True).values * 0.1
-    if spec.name in ("weights_y", "weights_x", "weight", "labels", "best_labels"):
+    if spec.name.startswith("labels_") or spec.name in _SHARED_OUT:
         return torch.rand(shape, generator=generator)
     if spec.name == "bias":
         hidden = torch.rand(shape, generator=generator) < 0.5

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...records import BoolArray, UInt8Array
+from ...runtime.inference.base import Array, Graphs, takes, to_host
 from ...runtime.preprocessing import Letterbox
 
 Float32 = npt.NDArray[np.float32]
@@ -96,6 +97,76 @@ def best_labels(scores: Float32, letterbox: Letterbox) -> UInt8Array:
     values = _between(low[:, None], high[:, None], weight_y[:, :, None])
     labels[y[:, :, None], x[:, None]] = _largest(values)
     return np.asarray(labels, np.uint8)
+
+
+LABEL_MAP = "label_map"
+"""The graph that gives labels of pixels, which bundles of before do not have."""
+
+
+class LabelMapper:
+    """Labels of pixels from scores of cells, where these were computed.
+
+    On a device by the bundle's graph `label_map`, so that a byte a pixel is all that comes back;
+    what that graph does not take, and all on a CPU, by `best_labels`, which looks at few pixels.
+
+    Args:
+        graphs: Runs `label_map`, where there is one.
+
+    Attributes:
+        on_device: Whether that is where labels come from.
+    """
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self.on_device = graphs.on_device and LABEL_MAP in graphs.spec.graphs
+        self._known: tuple[Letterbox, tuple[int, int]] | None = None
+        self._shares: tuple[Array, Array] | None = None
+
+    def labels_of(
+        self, scores: Array, grid_hw: tuple[int, int], letterbox: Letterbox
+    ) -> UInt8Array:
+        """(H, W) uint8 numbers of labels, at source size, on the host; as `best_labels`.
+
+        Args:
+            scores: (rows * cols, L) float32 of cells.
+            grid_hw: Rows and columns.
+            letterbox: From source to network.
+        """
+        feeds = self._shares_of(grid_hw, letterbox) if self._takes(scores, letterbox) else None
+        if feeds is None:
+            return best_labels(to_host(scores).reshape(*grid_hw, -1), letterbox)
+        (labels,) = self._graphs.run(LABEL_MAP, scores, *feeds)
+        return np.asarray(to_host(labels), np.uint8)
+
+    def _takes(self, scores: Array, letterbox: Letterbox) -> bool:
+        """Whether the graph takes so many labels, and memory is granted for those of all pixels."""
+        if not self.on_device or not takes(self._graphs, LABEL_MAP, 0, scores.shape):
+            return False
+        height, width = letterbox.source_hw
+        return scores.shape[1] * height * width <= self._graphs.values_at_once()
+
+    def _shares_of(
+        self, grid_hw: tuple[int, int], letterbox: Letterbox
+    ) -> tuple[Array, Array] | None:
+        """(H, rows) and (W, cols) float32 of `upsample_labels`; None: the graph takes no such."""
+        if self._known != (letterbox, grid_hw):
+            self._known = letterbox, grid_hw
+            self._shares = None
+            shares = [_shares(letterbox, cells, axis) for axis, cells in enumerate(grid_hw)]
+            if all(takes(self._graphs, LABEL_MAP, 1 + k, a.shape) for k, a in enumerate(shares)):
+                down, across = (self._graphs.place(array) for array in shares)
+                self._shares = down, across
+        return self._shares
+
+
+def _shares(letterbox: Letterbox, cells: int, axis: int) -> Float32:
+    """(pixels, cells) float32: what of each pixel of an axis each cell is, as `upsample_labels`."""
+    alone = np.eye(cells, dtype=np.float32)[:, None]
+    if letterbox.inner_hw != letterbox.network_hw:
+        before = (letterbox.top, letterbox.left)[axis]
+        alone = _resize(alone, (letterbox.network_hw[axis], 1))
+        alone = alone[before : before + letterbox.inner_hw[axis]]
+    return np.ascontiguousarray(_resize(alone, (letterbox.source_hw[axis], 1))[:, 0])
 
 
 def ids_in(labels: UInt8Array) -> UInt8Array:

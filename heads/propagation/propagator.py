@@ -16,6 +16,15 @@ import numpy.typing as npt
 from ...runtime.inference.base import Array, Graphs, to_host
 from .tiles import MASKED, QUERY_INDEX, TilePlan, best_tile, reach_of
 
+RECENT = "propagate_recent"
+"""The graph of several memory frames, which bundles of before do not have."""
+
+
+def recent_at_once(graphs: Graphs) -> int:
+    """How many recent frames `RECENT` takes; 1 where there is no such graph."""
+    graph = graphs.spec.graphs.get(RECENT)
+    return 1 if graph is None else sum(t.name.startswith("keys_") for t in graph.inputs)
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryFrame:
@@ -57,7 +66,7 @@ class Propagator:
     """Carries labels of the feature grid from frame to frame.
 
     Args:
-        graphs: Runs `propagate_global`, `propagate_local` and `propagate_labels`.
+        graphs: Runs the `propagate_*` graphs.
         rows: Of the feature grid.
         cols: Of the feature grid.
         top_k: Keys kept per query cell.
@@ -82,6 +91,7 @@ class Propagator:
         self._graphs = graphs
         self._cells = rows * cols
         self._kept = graphs.spec.parameters["top_k"]
+        self._at_once = recent_at_once(graphs)
         self._top_k = graphs.place(np.array([top_k], np.int64))
         self._temperature = graphs.place(np.array([temperature], np.float32))
         # The first frame's candidates join those of the recent ones cell by cell: its windows may
@@ -110,12 +120,16 @@ class Propagator:
         self._chunks = self._lay_out(labels.shape[1])
 
     def step(self, features: Array) -> npt.NDArray[np.float32]:
+        """`propagate`, on the host."""
+        return np.asarray(to_host(self.propagate(features)), np.float32)
+
+    def propagate(self, features: Array) -> Array:
         """Labels (cells, L) float32 of the next frame, which joins the memory."""
         if self._first is None:
-            raise RuntimeError("Propagator.step before Propagator.start")
+            raise RuntimeError("Propagator.propagate before Propagator.start")
         labels = self._propagate(features, self._first)
         self._recent.append(MemoryFrame(features, labels))
-        return to_host(labels)
+        return labels
 
     def _lay_out(self, width: int) -> list[_Chunk]:
         """The work of a frame with `width` labels, in parts, placed where the graphs compute."""
@@ -169,9 +183,9 @@ class Propagator:
 
     def _labels_of(self, chunk: _Chunk, query: Array, first: MemoryFrame) -> Array:
         best, best_labels = chunk.best, chunk.best_labels
-        local = [(frame, chunk.window) for frame in self._recent]
+        near = [(chunk.window, frames) for frames in self._together()]
         if self._first_plan is not None:
-            local.insert(0, (first, chunk.first_window))
+            near.insert(0, (chunk.first_window, [first]))
         else:
             best, best_labels = self._graphs.run(
                 "propagate_global",
@@ -182,15 +196,14 @@ class Propagator:
                 best,
                 best_labels,
             )
-        for frame, (window_index, bias) in local:
+        for window, frames in near:
             best, best_labels = self._graphs.run(
-                "propagate_local",
+                "propagate_local" if len(frames) == 1 else RECENT,
                 query,
-                frame.features,
-                frame.labels,
+                *(frame.features for frame in frames),
+                *(frame.labels for frame in frames),
                 chunk.query_index,
-                window_index,
-                bias,
+                *window,
                 best,
                 best_labels,
             )
@@ -198,3 +211,9 @@ class Propagator:
             "propagate_labels", best, best_labels, chunk.order, self._temperature, self._top_k
         )
         return labels
+
+    def _together(self) -> list[list[MemoryFrame]]:
+        """The recent frames, oldest first, as calls take them."""
+        frames, size = list(self._recent), self._at_once
+        whole = len(frames) // size * size
+        return [frames[k : k + size] for k in range(0, whole, size)] + [[f] for f in frames[whole:]]

@@ -182,3 +182,12 @@ class Graphs(Protocol):
         further run costs launches and a wait, as many as engines are built for.
         """
         return HOST_VALUES
+
+
+def takes(graphs: Graphs, graph: str, input_index: int, shape: Sequence[int]) -> bool:
+    """Whether a graph takes an input of this shape."""
+    for axis, size in enumerate(shape):
+        most = graphs.limit(graph, input_index, axis)
+        if size < graphs.least(graph, input_index, axis) or (most is not None and size > most):
+            return False
+    return True

@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.heads.mot import roi_weights
+from unitrack_edge.heads.propagation.label_maps import LabelMapper, best_labels
+from unitrack_edge.heads.propagation.tiles import TilePlan
 from unitrack_edge.records import Frame
+from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.preprocessing import FeatureExtractor, Letterbox, Region, area_taps
 
 from ...reference.propagation_plain import propagate
@@ -292,12 +295,12 @@ def test_box_features_far_outside_are_zero(runner):
 # --- letterbox
 
 
-class Sent:
+class Sent(Graphs):
     """The heads' graphs as if they computed in a memory of their own; what they take is bounded.
 
     Args:
         graphs: They.
-        most: Of `letterbox`: the largest size by input and axis.
+        most: The largest size by input and axis.
     """
 
     on_device = True
@@ -310,14 +313,8 @@ class Sent:
         self.sent.append((graph, feeds[0].shape))
         return self._graphs.run(graph, *feeds)
 
-    def place(self, array):
-        return array
-
     def limit(self, _graph, input_index, axis):
         return self._most.get((input_index, axis))
-
-    def least(self, _graph, _input_index, _axis):
-        return 1
 
 
 def scene(height, width):
@@ -477,6 +474,84 @@ def test_propagation_step_by_step(runner):
         assert_within(got, want[order], propagation_error(C, 0.07, top_k))
 
 
+def test_recent_frames_in_one_call_are_those_one_by_one(runner):
+    """To the last bit: what a run gives must not depend on how many frames a call takes."""
+    rng = np.random.default_rng(8)
+    rows, cols, k, count = 7, 9, runner.spec.parameters["top_k"], 5
+    query, *keys = (points_of(rng, 1, rows, cols) for _ in range(1 + count))
+    # The public code repeats frames, whose similarities are then equal.
+    keys[2] = keys[1]
+    labels = [rng.dirichlet([1, 1, 1], rows * cols).astype(np.float32) for _ in keys]
+    plan = TilePlan.build(rows, cols, 3.0, keys=k)
+    where = plan.query_index, plan.window_index, plan.bias
+    best = np.full((plan.query_index.size, k), MASKED, np.float32)
+    begun = best, np.zeros((*best.shape, 3), np.float32)
+    together = runner.run("propagate_recent", query, *keys, *labels, *where, *begun)
+    for frame in zip(keys, labels, strict=True):
+        begun = runner.run("propagate_local", query, *frame, *where, *begun)
+    for one, other in zip(together, begun, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def interpolated(line, length):
+    """(length, …) float64 of (cells, …): linear between centres, the ends held (PyTorch's rule)."""
+    place = np.clip((np.arange(length) + 0.5) * len(line) / length - 0.5, 0, len(line) - 1)
+    low = np.minimum(np.floor(place).astype(int), len(line) - 1)
+    share = (place - low).reshape(-1, *[1] * (line.ndim - 1))
+    return line[low] * (1 - share) + line[np.minimum(low + 1, len(line) - 1)] * share
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "labels"),
+    [
+        ((96, 160), (96, 160), 2),
+        ((135, 240), (96, 160), 5),  # a row of padding above and three below
+        ((60, 200), (96, 160), 3),  # padding above and below
+        ((200, 60), (96, 160), 16),  # left and right
+        ((48, 80), (96, 160), 3),  # a source that was enlarged
+    ],
+)
+def test_label_map_is_the_largest_interpolated_score(runner, source, network, labels):
+    letterbox, grid = Letterbox.fit(source, network), (network[0] // 8, network[1] // 8)
+    scores = np.random.default_rng(labels).dirichlet(np.ones(labels), grid).astype(np.float32)
+    device = Sent(runner)
+    got = LabelMapper(device).labels_of(scores.reshape(-1, labels), grid, letterbox)
+    assert [graph for graph, _ in device.sent] == ["label_map"]
+    want = scores.astype(np.float64)
+    sizes = [source] if letterbox.inner_hw == network else [network, source]
+    for size in sizes:
+        want = interpolated(want, size[0])
+        want = interpolated(want.transpose(1, 0, 2), size[1]).transpose(1, 0, 2)
+        if size != source:
+            (height, width), top, left = letterbox.inner_hw, letterbox.top, letterbox.left
+            want = want[top : top + height, left : left + width]
+    assert (got.shape, got.dtype) == (source, np.uint8)
+    second, first = np.moveaxis(np.sort(want, axis=2)[..., -2:], 2, 0)
+    # Shares pass three roundings of a place along each axis of each scaling, and sums of cells.
+    clear = first - second > 4 * sum_error(3, max(network)) + 2 * sum_error(sum(grid))
+    assert clear.mean() > 0.99
+    assert (got == want.argmax(axis=2))[clear].all()
+    assert len(np.unique(got)) == labels
+
+
+@pytest.mark.parametrize("most", [{(0, 1): 3}, {(1, 0): 95}, {(2, 0): 159}])
+def test_what_label_map_does_not_take_is_interpolated_on_the_host(most):
+    runner = Sent(TorchRunner(channels=C), most)
+    scores = np.random.default_rng(0).dirichlet(np.ones(4), (12, 20)).astype(np.float32)
+    letterbox = Letterbox.fit((96, 160), (96, 160))
+    got = LabelMapper(runner).labels_of(scores.reshape(-1, 4), (12, 20), letterbox)
+    assert runner.sent == []
+    np.testing.assert_array_equal(got, best_labels(scores, letterbox))
+
+
+def test_of_equal_scores_the_first_label_is_shown(runner):
+    scores = np.full((6 * 8, 3), 1 / 4, np.float32)
+    scores[:, 1:] = 3 / 8
+    letterbox = Letterbox.fit((48, 64), (48, 64))
+    got = LabelMapper(Sent(runner)).labels_of(scores, (6, 8), letterbox)
+    assert (got == 1).all()
+
+
 # --- backbone
 
 
@@ -584,10 +659,10 @@ def test_backbone_of_one_size_and_half_precision(tmp_path: Path):
 # --- the files
 
 ALLOWED = {
-    "Add", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Floor", "Gather", "GatherND",
-    "Less", "Log", "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceMax", "ReduceSum",
-    "Relu", "Reshape", "Shape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose",
-    "Unsqueeze", "Where",
+    "Add", "ArgMax", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Expand", "Floor", "Gather",
+    "GatherND", "Less", "Log", "MatMul", "MaxPool", "Mul", "Range", "ReduceL2", "ReduceMax",
+    "ReduceSum", "Relu", "Reshape", "Shape", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "TopK",
+    "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """All that TensorRT's parsers are known to take; no RoiAlign, DFT, GridSample, Loop or If."""
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from unitrack_edge.errors import BuildError
+from unitrack_edge.export.graphs.profiles import dimension_ranges
 from unitrack_edge.export.tensorrt import builder as engine_builder
 from unitrack_edge.export.tensorrt import writer as engine_writer
+from unitrack_edge.export.tensorrt.builder import BuildOptions, build_engine
 from unitrack_edge.export.tensorrt.network import check_precision
 from unitrack_edge.export.tensorrt.writer import EngineRequest, build_engines
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
@@ -83,6 +85,27 @@ def test_engines_of_different_precision_differ_in_size(half_lite, lite_bundle, t
     full = build(copy_of(lite_bundle, tmp_path / "full"), "sm86", graphs=("backbone",))
     half = build(copy_of(half_lite, tmp_path / "half"), "sm86", graphs=("backbone",))
     assert half[0].size_bytes < 0.75 * full[0].size_bytes
+
+
+def test_recent_frames_are_worked_on_in_the_memory_of_one(library, graph_bundle, monkeypatch):
+    """A board has not six times as much; the order of frames must be one that engines keep."""
+    said, log = [], type(library.logger).log
+
+    def listen(self, severity, msg):
+        said.append(msg)
+        log(self, severity, msg)
+
+    monkeypatch.setattr(type(library.logger), "log", listen)
+    needed = []
+    for name in ("propagate_local", "propagate_recent"):
+        spec = graph_bundle.spec.graphs[name]
+        ranges = dimension_ranges((), graph_bundle.spec.stride)
+        options = BuildOptions("sm86")
+        build_engine(library, graph_bundle.path / spec.file, spec, "fp32", ranges, options)
+        line = next(msg for msg in reversed(said) if "Total Activation Memory" in msg)
+        needed.append(int(line.split(":")[1].split()[0]))
+    assert needed[0] > 100 << 20
+    assert needed[1] < 1.5 * needed[0]
 
 
 # Precision.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -191,14 +193,36 @@ def test_starting_again_forgets(tiny):
         assert (a == b).all()
 
 
-def test_memory_holds_no_more_than_asked(tiny):
+@pytest.mark.parametrize(("memory", "together", "alone"), [(2, 0, 2), (5, 1, 0), (12, 2, 2)])
+def test_memory_holds_no_more_than_asked_in_as_few_calls(tiny, memory, together, alone):
     frames, first = video(3, 4, 9, 2)
-    propagator = Propagator(tiny, 3, 4, **DEFAULTS | {"memory": 2})
+    propagator = Propagator(tiny, 3, 4, **DEFAULTS | {"memory": memory})
     propagator.start(frames[0], first)
+    near = ["propagate_recent"] * together + ["propagate_local"] * alone
     for frame in frames[1:]:
         tiny.calls.clear()
         propagator.step(frame)
-        assert tiny.calls == ["propagate_global", *["propagate_local"] * 2, "propagate_labels"]
+        assert tiny.calls == ["propagate_global", *near, "propagate_labels"]
+
+
+@pytest.mark.parametrize("memory", [5, 7])
+def test_a_bundle_of_before_gives_the_same(tiny, memory):
+    """It takes the recent frames one by one; not a bit is another."""
+    frames, first = video(19, 23, 9, 3)
+
+    def run():
+        propagator = Propagator(tiny, 19, 23, **DEFAULTS | {"memory": memory, "radius": 4.0})
+        propagator.start(frames[0], first)
+        return [propagator.step(frame) for frame in frames[1:]]
+
+    got = run()
+    assert "propagate_recent" in tiny.calls
+    graphs = {name: g for name, g in tiny.spec.graphs.items() if name != "propagate_recent"}
+    tiny.spec = replace(tiny.spec, graphs=graphs)
+    tiny.calls.clear()
+    for one, other in zip(got, run(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "propagate_recent" not in tiny.calls
 
 
 def test_inputs_are_left_alone(tiny):
