@@ -1,7 +1,8 @@
 """A TensorRT engine as a backend.
 
 Everything is queued on the one stream of a `DeviceMemory`: copies in, execution, copies out.  `run`
-returns before the device is done, and only `CudaArray.to_host` waits.  What may be written again
+returns before the device is done, and maybe before it has begun (`DeviceMemory.send`); only
+`CudaArray.to_host` waits.  What may be written again
 when, follows from the order of the stream: an output's memory serves another array only once the
 output is garbage, and then for work that is queued later.
 
@@ -119,14 +120,24 @@ class TensorrtEngine(Engine):
             return
         self._warm = True
         for shapes in self._usual_shapes():
-            feeds = {
-                tensor.name: np.zeros(shape, np.dtype(tensor.dtype))
-                for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
-            }
-            self.run(feeds)
+            self.run(
+                {
+                    tensor.name: self._something(shape, np.dtype(tensor.dtype))
+                    for tensor, shape in zip(self.spec.inputs, shapes, strict=True)
+                }
+            )
         self._memory.cuda.synchronize()
         while not self._library.row.records_itself and len(self._ready) < READY:
             self._ready.append(self._new_context())
+
+    def _something(self, shape: Shape, dtype: np.dtype[Any]) -> CudaArray:
+        """An input: zeros where they may be numbers of rows, else whatever is there.
+
+        To send all, a hundred MB of pinned memory would be taken from the system for good.
+        """
+        if dtype.kind in "iu" and dtype.itemsize > 1:
+            return self._memory.upload(np.zeros(shape, dtype))
+        return self._memory.empty(shape, dtype)
 
     def _usual_shapes(self) -> list[Shapes]:
         """The expected shapes, and those with all numbers of objects that stacks are filled up to.
@@ -199,22 +210,24 @@ class TensorrtEngine(Engine):
         if self._engine is None:
             raise BackendError(f"graph {self.spec.name} was closed and cannot run again")
         self._check_profile(feeds)
-        self._memory.cuda.note(self.spec.name)
-        # Copies of host arrays are garbage when this returns; the stream's order keeps them whole.
-        inputs = self._memory.hold_all([feeds[tensor.name] for tensor in self.spec.inputs])
+        # Copies of host arrays are garbage when all is queued; the stream's order keeps them whole.
+        fed = [feeds[tensor.name] for tensor in self.spec.inputs]
+        inputs = self._memory.send(self.spec.name, fed)
         shapes = tuple(tuple(array.shape) for array in inputs)
-        self._use_scratch()
         outputs = [
             self._memory.empty(shape, np.dtype(tensor.dtype))
             for tensor, shape in zip(
                 self.spec.outputs, self._shapes_of_outputs(shapes), strict=True
             )
         ]
-        self._launch(shapes, [*inputs, *outputs])
+        arrays = [*inputs, *outputs]
+        self._memory.when_sent(lambda: self._launch(shapes, arrays))
         return {t.name: array for t, array in zip(self.spec.outputs, outputs, strict=True)}
 
     def _launch(self, shapes: Shapes, arrays: list[CudaArray]) -> None:
         self._runs += 1
+        self._memory.cuda.note(self.spec.name)
+        self._use_scratch()
         addresses = tuple(array.address for array in arrays)
         key = (shapes, addresses)
         if self._launches.launch(key):
@@ -313,6 +326,9 @@ class TensorrtEngine(Engine):
         """Release contexts and engine; may be called twice.  Outputs stay readable."""
         if self._engine is not None:
             try:
+                # Outputs that wait for their inputs stay readable; what fails was not asked for.
+                with suppress(BackendError):
+                    self._memory.flush()
                 self._forget_contexts()
                 self._ready.clear()
                 if self._kernels is not None:

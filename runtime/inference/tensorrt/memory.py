@@ -4,15 +4,18 @@ Memory that an array gave back serves later arrays of its size, the lowest addre
 whatever order a frame's arrays became garbage, the next frame therefore meets the same addresses,
 which is what makes recorded launches (`launches`) fit again; the latest first would shuffle them.
 Reuse needs no waiting, because everything is queued on one stream in order.
+
+What a run is fed from the host need not go there at once: the device has to have done nothing
+before a result is read.  Small inputs are collected, with the runs that need them, and go there in
+one copy; an image goes at once, so that the device works on it while the host goes on.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -27,12 +30,20 @@ _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
 
 _ALIGNED = 512
-"""Arrays of one copy begin at multiples of so many bytes: TensorRT wants 256."""
+"""What runs are fed begins at multiples of so many bytes: TensorRT wants 256."""
 
 _PINNED_SMALLEST = 4096
 
 _PINNED_MOST = 128 * MIB
 """Pinned memory that may be kept: more is taken back from the system's other programs."""
+
+
+AT_ONCE = 1 << 20
+"""Bytes that do not wait: a network's image has 2 MB, all else of a frame some 200 kB.  Held back
+until the host had prepared what follows, it would keep the device idle for a millisecond."""
+
+MOST_WAITING = 64
+"""Runs that wait at most; a frame has six or so."""
 
 
 class CudaArray:
@@ -107,6 +118,8 @@ class DeviceMemory:
         self._closed = False
         self._pinned = _PinnedMemory(cuda)
         self._scratch: CudaArray | None = None
+        self._inbox = _Inbox(self, self._pinned)
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> CudaArray:
         """An array whose elements are whatever was there before.
@@ -124,45 +137,60 @@ class DeviceMemory:
 
     def upload(self, array: npt.NDArray[Any]) -> CudaArray:
         """Copy an array to the device; it may be changed as soon as this returns."""
-        return self.upload_all([array])[0]
-
-    def upload_all(self, arrays: Sequence[npt.NDArray[Any]]) -> list[CudaArray]:
-        """`upload` of several arrays in one copy."""
-        sizes = [_bytes_of(array.shape, array.dtype) for array in arrays]
-        starts = [0, *accumulate(-(-size // _ALIGNED) * _ALIGNED for size in sizes)]
-        whole = self.empty((starts[-1],), np.uint8)
-        if whole.nbytes:
-            pinned = self._pinned.take(whole.nbytes)
-            for array, start, size in zip(arrays, starts, sizes, strict=False):
-                place = pinned[start : start + size].view(array.dtype)
-                np.copyto(place.reshape(array.shape), array)
-            self.cuda.copy_in(whole.address, pinned[: whole.nbytes])
+        copy = self.empty(array.shape, array.dtype)
+        if copy.nbytes:
+            pinned = self._pinned.take(copy.nbytes)
+            host = pinned[: copy.nbytes]
+            np.copyto(host.view(array.dtype).reshape(array.shape), array)
+            self.cuda.copy_in(copy.address, host)
             self._pinned.give_back(pinned)
-        return [
-            whole.part(start, array.shape, array.dtype)
-            for array, start in zip(arrays, starts, strict=False)
-        ]
+        return copy
 
     def hold(self, array: Array) -> CudaArray:
         """The array itself where it lives here, a copy of it otherwise."""
-        return self.hold_all([array])[0]
+        if isinstance(array, CudaArray) and array.memory is self:
+            return array
+        return self.upload(to_host(array))
 
-    def hold_all(self, arrays: Sequence[Array]) -> list[CudaArray]:
-        """`hold` of several arrays: what is elsewhere comes here in one copy."""
+    def send(self, graph: str, arrays: Sequence[Array]) -> list[CudaArray]:
+        """What a run of a graph is fed, here: small arrays go there later, in one copy with others.
+
+        The run is given to `when_sent`; after it, the copies are overwritten.
+
+        Args:
+            graph: Its name.
+            arrays: Its inputs; they may be changed as soon as this returns.
+        """
         held = {
             row: array
             for row, array in enumerate(arrays)
             if isinstance(array, CudaArray) and array.memory is self
         }
-        absent = [row for row in range(len(arrays)) if row not in held]
-        if absent:
-            copies = self.upload_all([to_host(arrays[row]) for row in absent])
-            held |= dict(zip(absent, copies, strict=True))
+        absent = {row: to_host(array) for row, array in enumerate(arrays) if row not in held}
+        held |= self._inbox.put(graph, absent)
+        if self._inbox.nbytes >= AT_ONCE:
+            self.flush()
         return [held[row] for row in range(len(arrays))]
+
+    def when_sent(self, run: Callable[[], None]) -> None:
+        """Queue a run, once all was sent that it needs; what it raises is raised there and then."""
+        if not (self._waiting or self._inbox.nbytes):
+            run()
+            return
+        self._waiting.append(run)
+        if len(self._waiting) >= MOST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits to be sent, in one copy, and queue the runs that wait for it."""
+        self._inbox.send()
+        while self._waiting:
+            self._waiting.popleft()()
 
     def download(self, array: CudaArray) -> npt.NDArray[Any]:
         """A copy in ordinary host memory; waits for all that was queued before."""
         result = np.empty(array.shape, array.dtype)
+        self.flush()
         if result.nbytes:
             pinned = self._pinned.take(result.nbytes)
             host = pinned[: result.nbytes]
@@ -201,6 +229,11 @@ class DeviceMemory:
         """Free everything; arrays that are still held keep theirs, and stay readable."""
         if self._closed:
             return
+        # After a fault nothing is sent any more.
+        with suppress(BackendError):
+            self.flush()
+        self._waiting.clear()
+        self._inbox.close()
         self._scratch = None
         self._closed = True
         self.trim()
@@ -218,6 +251,98 @@ class DeviceMemory:
         if not self._live:
             self._pinned.close()
             self.cuda.close()
+
+
+class _Inbox:
+    """Where runs are fed from the host: every input of a graph has a place of its own.
+
+    Recorded launches fit again where addresses are the same, whatever else goes there in the same
+    copy and however large it is.  The places lie in one piece of memory, those of small inputs
+    downwards from a border and images upwards, and a copy reaches from the first to the last one
+    that was filled: an image takes the small inputs with it, which do not take an image.
+
+    Args:
+        memory: Where they lie.
+        pinned: What copies go through.
+
+    Attributes:
+        nbytes: Of all that was put here since the last copy.
+    """
+
+    def __init__(self, memory: DeviceMemory, pinned: _PinnedMemory) -> None:
+        self.nbytes = 0
+        self._memory, self._pinned = memory, pinned
+        # By graph, number of its run since the last copy, and input: first byte, counted from the
+        # border, and how many.
+        self._places: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self._runs: Counter[str] = Counter()
+        # Bytes that have places below and above the border, and for how many there is room.
+        self._used, self._room = [0, 0], [0, 0]
+        self._whole: CudaArray | None = None
+        self._filling: UInt8Array | None = None
+        self._span = (0, 0)
+
+    def put(self, graph: str, arrays: Mapping[int, npt.NDArray[Any]]) -> dict[int, CudaArray]:
+        """Arrays at the places of a graph's inputs, with the next copy; by the input's number."""
+        if not arrays:
+            return {}
+        if not self._placed(graph, arrays):
+            # What was put already stays where it is until it was sent.
+            self._memory.flush()
+            self._placed(graph, arrays)
+            self._lay_out()
+        whole = self._whole
+        assert whole is not None
+        if self._filling is None:
+            self._filling = self._pinned.take(whole.nbytes)
+            self._span = (whole.nbytes, 0)
+        run, put = self._runs[graph], {}
+        for row, array in arrays.items():
+            start = self._room[0] + self._places[graph, run, row][0]
+            end = start + array.nbytes
+            np.copyto(self._filling[start:end].view(array.dtype).reshape(array.shape), array)
+            self._span = min(self._span[0], start), max(self._span[1], end)
+            put[row] = whole.part(start, array.shape, array.dtype)
+            self.nbytes += array.nbytes
+        self._runs[graph] += 1
+        return put
+
+    def send(self) -> None:
+        """Queue the copy of all that was put here."""
+        if self._filling is not None and self._whole is not None:
+            start, end = self._span
+            if start < end:
+                self._memory.cuda.copy_in(self._whole.address + start, self._filling[start:end])
+            self._pinned.give_back(self._filling)
+        self._filling, self.nbytes = None, 0
+        self._runs.clear()
+
+    def close(self) -> None:
+        """Have no memory any more."""
+        self._whole = None
+
+    def _placed(self, graph: str, arrays: Mapping[int, npt.NDArray[Any]]) -> bool:
+        """Give arrays places that are large enough; whether there is room for all of them."""
+        for row, array in arrays.items():
+            key = graph, self._runs[graph], row
+            if key not in self._places or array.nbytes > self._places[key][1]:
+                # A crowd that grows is not placed anew in every frame.
+                size = 1 << (max(array.nbytes, _ALIGNED) - 1).bit_length()
+                self._places[key] = self._next_place(size)
+        return all(used <= room for used, room in zip(self._used, self._room, strict=True))
+
+    def _next_place(self, size: int) -> tuple[int, int]:
+        above = size >= AT_ONCE
+        self._used[above] += size
+        return self._used[1] - size if above else -self._used[0], size
+
+    def _lay_out(self) -> None:
+        """Lay all places anew, without those that became too small, and with room for more."""
+        self._used = [0, 0]
+        self._places = {key: self._next_place(size) for key, (_, size) in self._places.items()}
+        self._room = [max(AT_ONCE, 2 * self._used[0]), self._used[1]]
+        self._whole = None  # first, so that both need not be there at once
+        self._whole = self._memory.empty((sum(self._room),), np.uint8)
 
 
 class _PinnedMemory:

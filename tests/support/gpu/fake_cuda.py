@@ -26,6 +26,7 @@ class FakeCuda:
         live: Size and bytes of every device allocation, by address.
         pinned: Every pinned allocation that was not freed, by its host address.
         calls: Names of the methods that were called, in order.
+        fetched: Bytes of every copy out of the device.
     """
 
     def __init__(self, room=1 << 30, target="sm86"):
@@ -37,6 +38,7 @@ class FakeCuda:
         self.live = {}
         self.pinned = {}
         self.calls = []
+        self.fetched = []
         self.closed = False
         self._queue = []
         self._recording = None
@@ -114,6 +116,7 @@ class FakeCuda:
         self._is_pinned(host)
         assert self._recording is None, "a copy to the host has no place in a recording"
         host[:] = NOT_READ_YET
+        self.fetched.append(host.nbytes)
 
         def work():
             host[:] = self.view(address, host.nbytes)

@@ -108,6 +108,137 @@ def test_hold_copies_only_what_is_elsewhere(memory):
     np.testing.assert_array_equal(copy.to_host(), np.arange(5))
 
 
+class Runs:
+    """Runs that keep what they were fed, at the time when the device does them."""
+
+    def __init__(self, memory):
+        self.memory, self.queued, self.seen = memory, 0, []
+
+    def run(self, graph, *arrays):
+        """Where it is fed from."""
+        held = self.memory.send(graph, arrays)
+        self.memory.when_sent(lambda: self._queue(held))
+        return [array.address for array in held]
+
+    def _queue(self, held):
+        self.queued += 1
+
+        def work():
+            for one in held:
+                view = self.memory.cuda.view(one.address, one.nbytes)
+                self.seen.append(view.view(one.dtype).reshape(one.shape).copy())
+
+        self.memory.cuda.queue(work)
+
+
+def test_what_several_runs_are_fed_goes_there_in_one_copy():
+    """Runs wait with their inputs until a result is read, and are then done in their order."""
+    cuda = FakeCuda()
+    memory = DeviceMemory(cuda)
+    runs, result = Runs(memory), memory.upload(np.zeros(3))
+    fed = np.arange(5)
+    for frame in range(4):
+        cuda.calls.clear()
+        first = fed + frame, (fed - frame).astype(np.float32), np.zeros((2, 0, 3))
+        copies = [array.copy() for array in first]
+        addresses = [*runs.run("one", *first), *runs.run("two", result, np.full((3, 7), frame))]
+        addresses += runs.run("one", np.array([frame, frame]))
+        assert {address % 256 for address in addresses} == {0}
+        assert len(set(addresses)) == len(addresses)
+        for array in first:
+            array[...] = -1
+        if frame:
+            assert "copy_in" not in cuda.calls
+            assert runs.queued == 0
+        result.to_host()
+        assert runs.queued == 3
+        assert cuda.calls.count("copy_in") == 1
+        assert len(runs.seen) == 3 + 2 + 1
+        expected = [*copies, np.zeros(3), np.full((3, 7), frame), np.array([frame, frame])]
+        for got, want in zip(runs.seen, expected, strict=True):
+            np.testing.assert_array_equal(got, want, strict=True)
+        runs.queued, runs.seen = 0, []
+
+
+def test_a_run_is_fed_from_the_same_place_in_every_frame():
+    """Whatever else goes there, and however large it is: recorded launches fit addresses."""
+    memory = DeviceMemory(FakeCuda())
+    runs, rng = Runs(memory), np.random.default_rng(2)
+    result = memory.upload(np.zeros(3))
+    places, mallocs = [], []
+    for frame in range(60):
+        sizes = rng.integers(1, 4000, 3)
+        first, second = runs.run("one", *(np.zeros(size) for size in sizes[:2]))
+        other = runs.run("other", np.zeros(sizes[2], np.uint8)) if frame % 3 else [None]
+        places.append((first, second, *other))
+        result.to_host()
+        mallocs.append(memory.cuda.calls.count("malloc"))
+    assert len(set(mallocs[30:])) == 1
+    for place in zip(*places[30:], strict=True):
+        assert len(set(place) - {None}) == 1
+
+
+def test_an_image_goes_there_at_once_with_what_waits(monkeypatch):
+    """So that the device works while the host goes on."""
+    monkeypatch.setattr(device_memory, "AT_ONCE", 1000)
+    cuda = FakeCuda()
+    memory = DeviceMemory(cuda)
+    runs, result = Runs(memory), memory.upload(np.zeros(3))
+    for frame in range(3):
+        cuda.calls.clear()
+        runs.run("small", np.full(9, frame, np.uint8))
+        image = np.full(2000, frame, np.uint16)
+        runs.run("large", image)
+        image[:] = 77
+        if frame:
+            assert (runs.queued, cuda.calls.count("copy_in")) == (2, 1)
+        result.to_host()
+        small, large = runs.seen
+        assert set(small) == set(large) == {frame}
+        runs.queued, runs.seen = 0, []
+
+
+def test_no_more_runs_wait_than_a_frame_has():
+    """Who never reads a result must not collect runs, and the memory that they need, for ever."""
+    memory = DeviceMemory(FakeCuda())
+    runs = Runs(memory)
+    for number in range(1000):
+        runs.run("one", np.array([number]))
+        assert number - runs.queued < device_memory.MOST_WAITING
+    memory.flush()
+    memory.cuda.synchronize()
+    assert np.concatenate(runs.seen).tolist() == list(range(1000))
+
+
+def test_a_run_that_fails_is_said_once_and_does_not_stop_what_comes_later():
+    memory = DeviceMemory(FakeCuda())
+    runs, result = Runs(memory), memory.upload(np.arange(3))
+
+    def fail():
+        raise BackendError("no")
+
+    memory.send("one", [np.arange(3)])
+    memory.when_sent(fail)
+    runs.run("two", np.arange(2))
+    with pytest.raises(BackendError, match="no"):
+        result.to_host()
+    np.testing.assert_array_equal(result.to_host(), np.arange(3))
+    assert [array.tolist() for array in runs.seen] == [[0, 1]]
+
+
+def test_runs_that_wait_are_done_before_all_is_closed():
+    cuda = FakeCuda()
+    memory = DeviceMemory(cuda)
+    runs, result = Runs(memory), memory.upload(np.arange(3))
+    runs.run("one", np.arange(8))
+    memory.close()
+    result.to_host()
+    assert runs.seen[0].tolist() == list(range(8))
+    del result, runs
+    gc.collect()
+    cuda.check_all_given_back()
+
+
 def test_scratch_is_shared_and_grows(memory):
     small = memory.scratch(1000)
     assert memory.scratch(500) == small
