@@ -38,6 +38,7 @@ GRAPHS = (
     "select",
     "propagate_global",
     "propagate_local",
+    "propagate_recent",
     "propagate_labels",
 )
 
@@ -170,7 +171,8 @@ class GraphArm(Arm):
         self.title = f"{title} {setup.bundle.spec.precision.upper()}"
         self.runner = GraphRunner(setup.bundle, backend, setup.threads)
         self._config = setup.config
-        for graph in GRAPHS:
+        # Bundles of before have no propagate_recent.
+        for graph in setup.bundle.spec.graphs.keys() & set(GRAPHS):
             self.runner.engine(graph)
 
     def graphs(self) -> GraphRunner:
