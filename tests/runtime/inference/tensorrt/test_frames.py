@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.export.graphs.profiles import dimension_ranges, profiled
-from unitrack_edge.heads.config import MotConfig, VosConfig
+from unitrack_edge.heads.config import MotConfig, PoseConfig, VosConfig
 from unitrack_edge.heads.mot import MotHead
+from unitrack_edge.heads.pose import PoseHead
 from unitrack_edge.heads.vos import VosHead
 from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.inference.base import OBJECT_COUNTS, filled_count, to_host
@@ -235,6 +236,22 @@ def test_a_frame_of_masks_sends_the_image_and_fetches_the_label_map(device):
     assert np.count_nonzero(got == 7) > 100
     # Rounding may turn round what is as good as equal.
     assert (got != want).mean() < 1e-3
+
+
+def test_a_frame_of_poses_sends_the_image_and_fetches_the_maps(device):
+    """Backbone, the first frame, the recent ones, and the belief maps of joints."""
+    joints = np.zeros((2, 17, 3), np.float32)
+    joints[..., :2] = np.random.default_rng(3).uniform(20, 90, (2, 17, 2))
+    joints[..., 2] = 1
+    spent = []
+    with GraphRunner(device.bundle, device) as graphs:
+        head = PoseHead(graphs, joints, PoseConfig(short_side=96))
+        extractor = FeatureExtractor(graphs)
+        for index in range(8):
+            frame = frame_of(index)
+            head.step(frame, extractor.extract(*extractor.prepare(frame, SIZE)))
+            spent.append(device.spent())
+    assert set(spent[1:]) == {(4, 1, 1, 1)}
 
 
 def test_a_larger_frame_is_sent_once_and_made_smaller_there(device):
