@@ -46,7 +46,7 @@ class Memory(ABC, Generic[New]):
         detections: ObjectFeatures,
         similarity: str,
         scale: Array,
-        most: int,
+        looks: IntArray,
     ) -> npt.NDArray[np.float64]:
         """Appearance cost of every pair: the least over a tracklet's features.
 
@@ -55,25 +55,28 @@ class Memory(ABC, Generic[New]):
             detections: M objects.
             similarity: Key of `similarity.SIMILARITIES`.
             scale: (1,) float32, s of `softmax(s T Dᵀ)`.
-            most: How many features of each count at most, the newest ones.
+            looks: (N,) how many of its newest features each tracklet is compared by.
 
         Returns:
             (N, M) float64; infinite where either has no point.
         """
         costs = np.full((len(tracklets), len(detections.mask)), np.inf)
-        rows = np.array([row for tracklet in tracklets for row in tracklet.memory[:most]], np.int64)
+        chosen = [t.memory[:count] for t, count in zip(tracklets, looks.tolist(), strict=True)]
+        rows = np.array([row for some in chosen for row in some], np.int64)
         if not len(rows) or not len(detections.mask):
             return costs
         every = SIMILARITIES[similarity](self._graphs, self._remembered(rows), detections, scale)
-        counts = np.array([len(tracklet.memory[:most]) for tracklet in tracklets])
+        counts = np.array([len(some) for some in chosen])
         starts = np.cumsum(counts) - counts
         known = counts > 0
         costs[known] = np.minimum.reduceat(every, starts[known], axis=0)
         costs[:, ~detections.present] = np.inf
         return costs
 
-    def prepare(self, tracklets: Sequence[Tracklet], new: New, rows: IntArray, most: int) -> None:
-        """Learn what will be compared: the newest `most` of `tracklets` with `rows` of `new`."""
+    def prepare(
+        self, tracklets: Sequence[Tracklet], new: New, rows: IntArray, looks: IntArray
+    ) -> None:
+        """Learn what will be compared: see `costs`; and of the frame's objects `rows`."""
 
     @abstractmethod
     def some(self, new: New, rows: IntArray) -> ObjectFeatures:
@@ -195,10 +198,11 @@ def _written(
         more = np.arange(count, len(old.mask))
         rows = np.append(rows, more)[: len(fresh)]
     sources = [tracklet.memory[0] - count for tracklet in fresh]
-    np.asarray(old.points)[rows] = np.asarray(new.points)[sources]
+    points, new_points = np.asarray(old.points), np.asarray(new.points)
+    for tracklet, row, source in zip(fresh, rows.tolist(), sources, strict=True):
+        # Row by row: NumPy would gather all of them first, and copy twice.
+        points[row], tracklet.memory[0] = new_points[source], row
     old.mask[rows] = new.mask[sources]
-    for tracklet, row in zip(fresh, rows.tolist(), strict=True):
-        tracklet.memory[0] = row
     return old
 
 

@@ -58,6 +58,12 @@ Groups = list[tuple[IntArray, IntArray]]
 _CROWD_MARGINS = (0.5, 0.3, 0.1)
 """By how much the best must lead, one after the other, where too much is left to compare."""
 
+_CROWD_LOOKS = 3
+"""Where all looks are too much, lost tracklets are compared by so many at most, others by one."""
+
+_CROWD_SHARE = 0.75
+"""Where all looks are too much, this share of what may be compared in a frame is aimed at."""
+
 _EXPECTED_OTHER_COST = 0.6
 """What the most alike other object costs, before any was seen (both backbones: 0.5 to 0.75)."""
 
@@ -125,7 +131,7 @@ class FusedConfig:
     memory_interval_s: float = 0.2
     clear_overlap: float = 0.7
     clear_margin: float = 0.7
-    most_pairs: int = 800
+    most_pairs: int = 200
     reach: float = 1.0
     reach_per_s: float = 4.0
     scale: float = 100.0
@@ -209,8 +215,8 @@ class FusedAssociator:
 
         left = np.flatnonzero(known)
         if features is not None:
-            left, high, compared = self._match_clear(left, high, overlap)
-            left, high = self._match_appearance(left, high, place, features, compared)
+            left, high, compared, looks = self._match_clear(left, high, overlap)
+            left, high = self._match_appearance(left, high, place, features, compared, looks)
         seen_last = left[tracked[left]]
         seen_last, _ = self._match(seen_last, low, place, c.overlap_limit)
         _, high = self._match(seen_last, high, place, c.overlap_limit)
@@ -341,6 +347,7 @@ class FusedAssociator:
         place: Cost,
         features: Appearance,
         compared: Groups,
+        looks: IntArray,
     ) -> tuple[IntArray, IntArray]:
         """Pair by appearance and place; give back the unmatched.
 
@@ -350,6 +357,7 @@ class FusedAssociator:
             place: What all pairs cost for their place.
             features: Of all detections.
             compared: Which of the N and of the M are compared.
+            looks: (N,) by how many of its newest features each is.
         """
         if not len(tracklets) or not len(rows):
             return tracklets, rows
@@ -358,7 +366,7 @@ class FusedAssociator:
         part = np.ix_(tracklets, rows)
         by_place = _weighted(1.0 - c.appearance_weight, place[part])
         sure = by_place + c.appearance_weight * unit <= c.cost_limit
-        appearance = self._appearance(tracklets, rows, features, compared, sure)
+        appearance = self._appearance(tracklets, rows, features, compared, looks, sure)
         cost = np.full_like(place, np.inf)
         cost[part] = _weighted(c.appearance_weight * unit, appearance) + by_place
         unmatched = self._match(tracklets, rows, cost, c.cost_limit)
@@ -371,6 +379,7 @@ class FusedAssociator:
         rows: IntArray,
         features: Appearance,
         compared: Groups,
+        looks: IntArray,
         sure: BoolArray,
     ) -> Cost:
         """(N, M) appearance costs; infinite where a pair is not compared.
@@ -381,48 +390,53 @@ class FusedAssociator:
         c = self._config
         appearance = np.full((len(tracklets), len(rows)), np.inf)
         # What a frame may cost is divided among the groups; the newest looks come first.
-        most = max(1, c.memory * c.most_pairs // max(1, self._pairs(tracklets, compared)))
+        most = c.memory * c.most_pairs // max(1, _pairs(looks, compared))
+        looks = np.minimum(looks, max(1, most))
         spent = 0
-        chosen: Groups = []
+        chosen: list[tuple[IntArray, IntArray, list[Tracklet]]] = []
         for which, columns in compared:
             if len(which) == len(columns) == 1 and sure[which[0], columns[0]]:
                 appearance[which[0], columns[0]] = 0.0
                 continue
-            members = [self._tracklets[k] for k in tracklets[which].tolist()]
-            spent += sum(min(most, len(t.memory)) for t in members) * len(columns)
+            spent += int(looks[which].sum()) * len(columns)
             if spent > c.most_pairs:
                 # A crowd of strangers: place alone decides.
                 appearance[np.ix_(which, columns)] = self._others.value
             else:
-                chosen.append((which, columns))
-        every = [self._tracklets[tracklets[k]] for which, _ in chosen for k in which.tolist()]
-        wanted = np.concatenate([rows[:0], *(rows[columns] for _, columns in chosen)])
-        self._memory.prepare(every, features, wanted, most)
-        for which, columns in chosen:
-            members = [self._tracklets[k] for k in tracklets[which].tolist()]
+                members = [self._tracklets[k] for k in tracklets[which].tolist()]
+                chosen.append((which, columns, members))
+        every = [t for _, _, members in chosen for t in members]
+        counts = np.concatenate([looks[:0], *(looks[which] for which, _, _ in chosen)])
+        wanted = np.concatenate([rows[:0], *(rows[columns] for _, columns, _ in chosen)])
+        self._memory.prepare(every, features, wanted, counts)
+        for which, columns, members in chosen:
             some = self._memory.some(features, rows[columns])
-            found = self._memory.costs(members, some, c.similarity, self._scale, most)
+            found = self._memory.costs(members, some, c.similarity, self._scale, looks[which])
             appearance[np.ix_(which, columns)] = found
         return appearance
 
-    def _pairs(self, tracklets: IntArray, compared: Groups) -> int:
-        """How many pairs of a remembered look and a detection are compared."""
-        looks = np.array([len(self._tracklets[k].memory) for k in tracklets.tolist()])
-        return sum(int(looks[which].sum()) * len(columns) for which, columns in compared)
-
     def _match_clear(
         self, tracklets: IntArray, rows: IntArray, overlap: Cost
-    ) -> tuple[IntArray, IntArray, Groups]:
-        """Pair what is clear, uncompared; give back the unmatched, and who may be whom of them.
+    ) -> tuple[IntArray, IntArray, Groups, IntArray]:
+        """Pair what is clear, uncompared; give back the unmatched, and how those are compared.
 
-        In a crowd, where too much would be left to compare, less is needed to be clear.
+        In a crowd, where too much would be left to compare, those seen in the last frame are
+        compared by their newest look alone and lost ones by few, and then less is needed to be
+        clear.
+
+        Returns:
+            N tracklets and M detections, who may be whom of them, and (N,) how many of its newest
+            looks each tracklet is compared by.
         """
         c = self._config
         cost = overlap[np.ix_(tracklets, rows)]
         which, columns = np.nonzero(cost < np.inf)
         iou = 1.0 - cost[which, columns]
-        tracked = [self._tracklets[k].state is State.TRACKED for k in tracklets.tolist()]
-        may = (iou >= c.clear_overlap) & np.array(tracked, np.bool_)[which]
+        members = [self._tracklets[k] for k in tracklets.tolist()]
+        tracked = np.array([t.state is State.TRACKED for t in members], np.bool_)
+        looks = np.array([len(t.memory) for t in members], np.int64)
+        fewer = np.minimum(looks, np.where(tracked, 1, _CROWD_LOOKS))
+        may = (iou >= c.clear_overlap) & tracked[which]
         lead = iou - np.maximum(
             _second(which, iou, len(rows)), _second(columns, iou, len(tracklets))
         )
@@ -430,15 +444,21 @@ class FusedAssociator:
             clear = may & (lead >= margin)
             stay, open_ = np.ones(len(tracklets), np.bool_), np.ones(len(rows), np.bool_)
             stay[which[clear]], open_[columns[clear]] = False, False
-            left, free = tracklets[stay], rows[open_]
             rest = stay[which] & open_[columns]
+            if margin != _CROWD_MARGINS[-1] and fewer[which[rest]].sum() > c.most_pairs:
+                # Groups hold these pairs and more.
+                continue
             places = np.cumsum(stay) - 1, np.cumsum(open_) - 1
             compared = groups(places[0][which[rest]], places[1][columns[rest]])
-            if self._pairs(left, compared) <= c.most_pairs:
+            by = looks[stay]
+            if _pairs(by, compared) <= c.most_pairs:
+                break
+            by = fewer[stay]
+            if _pairs(by, compared) <= _CROWD_SHARE * c.most_pairs:
                 break
         for k, row in zip(tracklets[which[clear]], rows[columns[clear]], strict=True):
             self._tracklets[k].detection = int(row)
-        return left, free, compared
+        return tracklets[stay], rows[open_], compared, by
 
     def _watch_others(self, members: list[Tracklet], rows: IntArray, appearance: Cost) -> None:
         """Learn how alike different objects are, in this scene and to this backbone.
@@ -615,6 +635,11 @@ def groups(rows: IntArray, columns: IntArray) -> Groups:
         cuts = _runs(of_side[by_label])[0][1:]
         parts.append(np.split(numbers[by_label], cuts))
     return list(zip(*parts, strict=True))
+
+
+def _pairs(looks: IntArray, compared: Groups) -> int:
+    """How many pairs of a look and a detection are compared, by so many looks of each tracklet."""
+    return sum(int(looks[which].sum()) * len(columns) for which, columns in compared)
 
 
 class RunningMean:

@@ -91,10 +91,11 @@ class LookMemory(Memory[Sequence[Look]]):
         self._next = 0
 
     def prepare(
-        self, tracklets: Sequence[Tracklet], new: Sequence[Look], rows: IntArray, most: int
+        self, tracklets: Sequence[Tracklet], new: Sequence[Look], rows: IntArray, looks: IntArray
     ) -> None:
         """Compute what is not known yet of all that will be compared, at once."""
-        remembered = [self._looks[row] for t in tracklets for row in t.memory[:most]]
+        counts = zip(tracklets, looks.tolist(), strict=True)
+        remembered = [self._looks[row] for t, count in counts for row in t.memory[:count]]
         self._compute([*remembered, *(new[row] for row in rows.tolist())])
 
     def some(self, new: Sequence[Look], rows: IntArray) -> ObjectFeatures:

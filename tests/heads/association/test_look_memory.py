@@ -77,13 +77,14 @@ def test_all_that_is_compared_is_seen_at_once_and_once(memory, graphs):
     for frame in range(FRAMES):
         memory.update(people, [look(frame), look(100 + frame)], frame / 25)
     new, rows = [look(1000), look(1001), look(1002)], np.array([0, 2])
-    memory.prepare(people, new, rows, 3)
+    every = np.array([3, 3])
+    memory.prepare(people, new, rows, every)
     for person, row in zip(people, rows, strict=True):
         some = memory.some(new, np.array([row]))
-        assert memory.costs([person], some, "pooled", SCALE, 3).shape == (1, 1)
+        assert memory.costs([person], some, "pooled", SCALE, every[:1]).shape == (1, 1)
     assert len(graphs.images) == 1, "six that are remembered and two that are new"
     assert new[1].points is None
-    memory.prepare(people, new, rows, 3)
+    memory.prepare(people, new, rows, every)
     assert len(graphs.images) == 1
     assert new[0].image.size == 0, "the tile has done its service"
 
@@ -92,17 +93,17 @@ def test_the_same_is_remembered_as_where_all_is_computed(graphs):
     """Whatever was compared in between, and when."""
     features = AppearanceMemory(graphs, 3, 0.2)
     seldom, often = (LookMemory(graphs, 3, 0.2, describe) for _ in range(2))
-    groups = [tracklets() for _ in range(3)]
+    groups, most = [tracklets() for _ in range(3)], np.array([3, 2])
     for frame in range(FRAMES):
         seeds = frame, 100 + frame
         found = [look(seed, whole=frame % 2 == 0) for seed in seeds]
         computed = LookMemory(graphs, 1, 0.2, describe).some(found, np.arange(2))
         known = AppearanceMemory(graphs, 1, 0.2).some(computed, np.arange(2))
         looks = [look(seed, whole=frame % 2 == 0) for seed in seeds]
-        costs = [features.costs(groups[0], known, "pooled", SCALE, 3)]
-        costs += [often.costs(groups[1], computed, "pooled", SCALE, 3)]
+        costs = [features.costs(groups[0], known, "pooled", SCALE, most)]
+        costs += [often.costs(groups[1], computed, "pooled", SCALE, most)]
         if frame == FRAMES - 1:
-            costs += [seldom.costs(groups[2], computed, "pooled", SCALE, 3)]
+            costs += [seldom.costs(groups[2], computed, "pooled", SCALE, most)]
         for cost in costs[1:]:
             np.testing.assert_allclose(cost, costs[0], atol=1e-6)
         for memory, group, new in (
