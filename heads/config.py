@@ -297,8 +297,12 @@ SOT_HEADS = ("dcf", "xcorr")
 
 SCALE_STEP, SCALE_PENALTY = 1.0275, 0.985
 
-SOT_CROP = 392
-"""Pixels of a crop's side with focus: 49 cells, eleven of them along the target."""
+SOT_CROP, SOT_MARGIN = 232, 1.2
+"""With focus: pixels of a crop's side, 29 cells, of which 13 lie along the target; and what a crop
+shows beside it, in sizes of the target."""
+
+SOT_PADDING = 3.5
+"""The same of the authors' crops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +330,16 @@ class SotConfig(TaskConfig):
         default=SOT_CROP,
         metadata={"help": "Focus auto: side of the crop in pixels, a multiple of 8."},
     )
+    margin: float = field(
+        default=SOT_MARGIN,
+        metadata={
+            "help": "Focus auto: surroundings of a crop, in sizes of the target; more for objects "
+            "that move further between two frames, with a --sot-crop as much larger."
+        },
+    )
     padding: float = field(
-        default=3.5, metadata={"help": "Surroundings of a crop, in widths of the target."}
+        default=SOT_PADDING,
+        metadata={"help": "Focus off: surroundings of a crop, in sizes of the target."},
     )
     scale_step: float = field(
         default=SCALE_STEP, metadata={"help": "Focus off: ratio of the scales that are searched."}
@@ -363,10 +375,10 @@ class SotConfig(TaskConfig):
             raise RequestError(
                 f"sot: got crop {self.crop}, expected a multiple of 8 from 64 to 2048 pixels"
             )
-        if not (0 <= self.padding < 100 and 1 <= self.scale_step < 2):
+        if not (0 <= self.padding < 100 and 0 <= self.margin < 100 and 1 <= self.scale_step < 2):
             raise RequestError(
-                f"sot: got padding {self.padding} and scale step {self.scale_step}; "
-                "expected 0 to 100, and 1 to 2"
+                f"sot: got padding {self.padding}, margin {self.margin} and scale step "
+                f"{self.scale_step}; expected 0 to 100, 0 to 100, and 1 to 2"
             )
         if not (0 < self.scale_penalty <= 1 and 0 < self.min_scale <= 1 <= self.max_scale < 1000):
             raise RequestError(
@@ -380,19 +392,18 @@ class SotConfig(TaskConfig):
                 f"sot: got regularisation {self.regularisation}, sigma {self.sigma}, learning rate "
                 f"{self.learning_rate}; expected above 0, above 0, and 0 to 1"
             )
-        if self.focus == "off" and self.crop != SOT_CROP:
+        if self.focus == "off" and (self.crop, self.margin) != (SOT_CROP, SOT_MARGIN):
             raise RequestError(
-                f"sot: got crop {self.crop}, which focus off does not use, expected none: leave "
-                "out --sot-crop, or give --sot-focus auto"
+                f"sot: got crop {self.crop} and margin {self.margin:g}, which focus off does not "
+                "use, expected none: leave out --sot-crop and --sot-margin, or give "
+                "--sot-focus auto"
             )
-        if self.focus == "auto" and (self.scale_step, self.scale_penalty) != (
-            SCALE_STEP,
-            SCALE_PENALTY,
-        ):
+        authors = SOT_PADDING, SCALE_STEP, SCALE_PENALTY
+        if self.focus == "auto" and (self.padding, self.scale_step, self.scale_penalty) != authors:
             raise RequestError(
-                f"sot: got scale step {self.scale_step:g} and scale penalty "
-                f"{self.scale_penalty:g}, which focus auto does not use, expected none: add "
-                "--sot-focus off"
+                f"sot: got padding {self.padding:g}, scale step {self.scale_step:g} and scale "
+                f"penalty {self.scale_penalty:g}, which focus auto does not use, expected none: "
+                "add --sot-focus off, or give --sot-margin in place of a padding"
             )
 
 

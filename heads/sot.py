@@ -14,7 +14,7 @@ from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs, to_host
 from ..runtime.preprocessing import FeatureMap
 from .config import SotConfig
-from .correlation.focused import FocusedTarget
+from .correlation.focused import FocusedTarget, Sight
 from .correlation.geometry import crop_window, find_peak
 from .correlation.models import make_model
 
@@ -29,6 +29,9 @@ SURE = 0.5
 
 NEWEST = 0.05
 """Share of the newest frame in that usual height."""
+
+CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
+"""Where else a target is looked for that the crop does not show, in half crops along x and y."""
 
 GAIN = 0.3
 """Share of a growth that is followed at once: one frame's is uncertain, the next says it again."""
@@ -61,14 +64,15 @@ class SotHead(Head):
     """Follows one object, whose track has the id 1.
 
     It runs the backbone on crops around the last box. With focus, one small one a frame, from which
-    place, size and what is learned are read; a frame whose response is low moves the box only.
+    place, size and what is learned are read. Where its response is low, four more are looked at, at
+    its corners; where theirs is as well, the box stays where it was, and nothing is learned.
     Without, as the authors do: one batch of three scales a frame, and for the filter that learns,
     one more crop at the new place. Bundles and engines for fixed image sizes that do not hold the
     small crop's have no focus.
 
     The score of a track is the peak of the response, cut to [0, 1]: for `xcorr` the mean cosine of
-    the template's cells with what they lie on, under the Hann window; for `dcf` the peak's height,
-    of which 1 is what the filter was taught.  A frame that gives no positive response leaves the
+    the template's cells with what they lie on, under the crop's window; for `dcf` the peak's
+    height, of which 1 is what the filter was taught.  A frame that gives no positive response leaves the
     box as it was, with score 0.
 
     Args:
@@ -96,10 +100,12 @@ class SotHead(Head):
         self._side = self._config.crop
         if self._config.focus == "auto" and _takes_crops(graphs, self._side):
             self._focused = FocusedTarget(self._side // stride, self._config)
+            self._shown = 1 + self._config.margin
         else:
             self._model = make_model(graphs, self._config)
             self.graphs_used = self._model.graphs_used
             self._side = self._model.grid * stride
+            self._shown = 1 + self._config.padding
         if sizes and (self._side, self._side) not in sizes:
             taken = ", ".join(f"{height}x{width}" for height, width in sizes)
             size = f"{self._side}x{self._side}"
@@ -165,20 +171,28 @@ class SotHead(Head):
         return target
 
     def _follow_in_focus(self, frame: Frame, target: _Target) -> float:
-        if self._focused is None:
+        focused = self._focused
+        if focused is None:
             raise RuntimeError("a step in focus of a head without")
-        crop = _on_host(self._crops(frame, target, np.ones(1)))
-        sight = self._focused.look(crop)
+        size = target.size_wh
+
+        def look(beside: Float64) -> tuple[Sight, Float32, Float64]:
+            crop = _on_host(self._crops(frame, target, np.ones(1), beside))
+            return focused.look(crop), crop, beside
+
+        seen = [look(np.zeros(2))]
+        if seen[0][0].value < SURE * self._usual:
+            seen += [look(np.array(corner) * size * self._shown / 2) for corner in CORNERS]
+        sight, crop, beside = max(seen, key=lambda one: one[0].value)
         if not sight.value > 0:
             return 0.0
         self._usual += (NEWEST if self._usual else 1.0) * (sight.value - self._usual)
         if sight.value < SURE * self._usual:
             return sight.value
-        size = target.size_wh
-        cell = size * (1 + self._config.padding) / self._focused.grid
-        growth = min(max(self._focused.growth(crop, sight), 1 - FASTEST), 1 + FASTEST)
-        self._focused.learn(crop, sight)
-        way = np.array([sight.right, sight.down]) * cell
+        cell = size * self._shown / focused.grid
+        growth = min(max(focused.growth(crop, sight), 1 - FASTEST), 1 + FASTEST)
+        focused.learn(crop, sight)
+        way = beside + np.array([sight.right, sight.down]) * cell
         _move(target, way, size * (1 + GAIN * (growth - 1)), frame.size_hw)
         return min(sight.value, 1.0)
 
@@ -191,18 +205,26 @@ class SotHead(Head):
         if not value > 0:
             return 0.0
         size = target.size_wh * self._scales[best]
-        cell = size * (1 + self._config.padding) / self._model.grid
+        cell = size * self._shown / self._model.grid
         _move(target, np.array([right, down]) * cell, size, frame.size_hw)
         if self._model.learns:
             self._model.learn(self._crops(frame, target, np.ones(1)))
         return min(value, 1.0)
 
-    def _crops(self, frame: Frame, target: _Target, scales: Float64) -> Array:
-        """Features (S, G, G, C) of the target's surroundings, S scales in one batch."""
-        window = target.size_wh * (1 + self._config.padding)
-        crops = np.stack(
-            [crop_window(frame.image, target.centre_xy, window * s, self._side) for s in scales]
-        )
+    def _crops(
+        self, frame: Frame, target: _Target, scales: Float64, beside: Float64 | None = None
+    ) -> Array:
+        """Features (S, G, G, C) of the target's surroundings, S scales in one batch.
+
+        Args:
+            frame: Where to cut.
+            target: Its last place and size.
+            scales: (S,) of the target.
+            beside: (2,) source pixels from its last place to the crops' centre; None is there.
+        """
+        centre = target.centre_xy if beside is None else target.centre_xy + beside
+        window = target.size_wh * self._shown
+        crops = np.stack([crop_window(frame.image, centre, window * s, self._side) for s in scales])
         self.backbone_pixels += len(crops) * self._side**2
         (features,) = self._graphs.run("backbone", crops)
         return features

@@ -50,28 +50,40 @@ class FocusedTarget:
     def __init__(self, grid: int, config: SotConfig) -> None:
         # An odd number where one cell lies in the middle, and an even one where two do.
         fewest = 2 - grid % 2
-        covered = grid / (1 + config.padding)
+        covered = grid / (1 + config.margin)
         self.grid = grid
         self.inner = fewest + 2 * max(0, round((covered - fewest) / 2))
         self._start = (grid - self.inner) // 2
         self._filters = config.head == "dcf"
         self._rate = config.learning_rate
         self._regularisation = config.regularisation
-        hann = np.hanning(grid)
-        self._hann = np.outer(hann, hann).astype(np.float32)
+        # Half a sine, the root of Hann's window: the crop is narrow, and of a target that moved as
+        # far as its margin Hann's would leave nothing.
+        line = np.sqrt(np.hanning(grid))
+        self._window = np.outer(line, line).astype(np.float32)
         line = np.arange(self.inner)
         self._cells = np.stack(np.meshgrid(line, line, indexing="ij"), axis=2).reshape(-1, 2)
-        self._label = gaussian_label(grid, grid / (1 + config.padding) * config.sigma)
+        self._label = gaussian_label(grid, covered * config.sigma)
         self._template: Float32 = np.zeros((0, 0), np.float32)
+        self._plain = False
         self._alpha: Complex = np.zeros((grid, grid // 2 + 1), np.complex128)
 
     def start(self, crop: Float32) -> None:
         """Learn from the first frame: (G, G, C) features with the target in the middle."""
         self._template = self._cut(crop, 0, 0)
         self._alpha = self._taught(self._template, 0.0, 0.0)
+        self._plain = False
+        own = self.look(crop)
+        self._plain = max(abs(own.right), abs(own.down)) > 1
 
     def look(self, crop: Float32) -> Sight:
-        """Where the target is in (G, G, C) features."""
+        """Where the target is in (G, G, C) features.
+
+        A target that its own first crop does not show in the middle has no structure: of that one
+        nothing is ever seen, the value is 0.
+        """
+        if self._plain:
+            return Sight(0.0, 0.0, 0.0)
         plane = self._correlation(crop)
         if self._filters:
             response = np.fft.irfft2(np.fft.rfft2(plane) * self._alpha, plane.shape)
@@ -96,13 +108,17 @@ class FocusedTarget:
         seen = _unit(_shown(crop, left, top, size + 2))
         along_x = (seen[1:-1, 2:] - seen[1:-1, :-2]) / 2
         along_y = (seen[2:, 1:-1] - seen[:-2, 1:-1]) / 2
+        template = _unit(self._template.reshape(size, size, -1))
+        # The template knows no cells beyond its rim.
+        inside_x, inside_y = along_x[:, 1:-1], along_y[1:-1]
+        inside_x += ((template[:, 2:] - template[:, :-2]) / 2 - inside_x) / 2
+        inside_y += ((template[2:] - template[:-2]) / 2 - inside_y) / 2
         away = (np.arange(size) - (size - 1) / 2).astype(np.float32)
         outward = along_x * away[None, :, None] + along_y * away[:, None, None]
         # The middle of a target is more surely its own than its rim.
         line = np.hanning(size + 2)[1:-1]
         weight = np.sqrt(np.outer(line, line))[:, :, None].astype(np.float32)
         slopes = np.stack([(s * weight).ravel() for s in (along_x, along_y, outward)], axis=1)
-        template = _unit(self._template.reshape(size, size, -1))
         missing = ((template - seen[1:-1, 1:-1]) * weight).ravel()
         # Least squares; where nothing slopes, nothing is known.
         return 1.0 + float(np.linalg.lstsq(slopes, missing, rcond=1e-3)[0][2])
@@ -133,11 +149,15 @@ class FocusedTarget:
     def _correlation(self, crop: Float32) -> Float64:
         """Σ_c of circular correlations with the template: (G, G), no motion at the origin."""
         grid = self.grid
-        products = self._template @ crop.reshape(grid * grid, -1).T
-        planes = products.reshape(-1, grid, grid) * self._hann
+        rows = self._template.reshape(self.inner, self.inner, -1)
+        # (inner, G, inner, G): a template cell's row, y of the crop, its column, x of the crop.
+        products = _row_by_row(rows, crop) * self._window[:, None]
+        upright = np.zeros(products.shape[1:])
+        for row, part in enumerate(products, self._start):
+            upright += np.roll(part, -row, 0)
         summed = np.zeros((grid, grid))
-        for plane, (down, right) in zip(planes, self._cells + self._start, strict=True):
-            summed += np.roll(plane, (-down, -right), (0, 1))
+        for column, part in enumerate(upright.transpose(1, 0, 2), self._start):
+            summed += np.roll(part, -column, 1)
         return summed
 
     def _taught(self, template: Float32, right: float, down: float) -> Complex:
@@ -149,13 +169,23 @@ class FocusedTarget:
         grid = self.grid
         apart = (self._cells[None] - self._cells[:, None]) % grid
         place = apart[..., 0] * grid + apart[..., 1]
-        alike = (template @ template.T).ravel()
+        rows = template.reshape(self.inner, self.inner, -1)
+        alike = _row_by_row(rows, rows).transpose(0, 2, 1, 3).ravel()
         plane = np.bincount(place.ravel(), alike, grid * grid).reshape(grid, grid)
         power = np.fft.rfft2(plane).real
         turn_y = np.fft.fftfreq(grid)[:, None] * down
         turn_x = np.fft.rfftfreq(grid)[None] * right
         moved = self._label * np.exp(-2j * np.pi * (turn_y + turn_x))
         return np.asarray(moved / (power + self._regularisation), np.complex128)
+
+
+def _row_by_row(a: Float32, b: Float32) -> Float32:
+    """Products (h, H, w, W) of all cells of (h, w, C) with all of (H, W, C).
+
+    NumPy's BLAS gives a large product to threads of its own, which then wait for the next one so
+    busily that it costs more processor time than the backbone.  Products of rows stay here.
+    """
+    return np.asarray(a[:, None] @ b.transpose(0, 2, 1), np.float32)
 
 
 def _shown(crop: Float32, left: float, top: float, size: int) -> Float32:

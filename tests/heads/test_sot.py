@@ -169,7 +169,7 @@ def test_size_stays_within_its_limits(eyes):
         ({"head": "dcf", "focus": "off"}, [(c, 520) for c in (1, 3, 1, 3, 1)]),
         ({"head": "dcf", "focus": "off", "learning_rate": 0.0}, [(c, 520) for c in (1, 3, 3)]),
         ({"head": "xcorr", "focus": "off"}, [(c, 520) for c in (1, 3, 3)]),
-        ({"head": "dcf"}, [(1, 392)] * 3),
+        ({"head": "dcf"}, [(1, 232)] * 3),
         ({"head": "xcorr", "crop": 200}, [(1, 200)] * 3),
     ],
 )
@@ -191,6 +191,15 @@ def test_a_target_hidden_for_a_while_is_waited_for(eyes):
     assert (found[8:13] == found[7]).all()
     assert overlaps(found, np.array(truth))[13:].min() > 0.75
     assert max(t.detections.scores[0] for t in tracked[8:13]) < tracked[7].detections.scores[0] / 2
+
+
+def test_a_target_that_jumps_out_of_the_crop_is_looked_for_at_its_corners(eyes):
+    """A crop shows 0.6 of the target's size on each side, and the jump is of more."""
+    truth = [(100.0, 80.0, 60.0, 40.0)] * 4 + [(155.0, 120.0, 60.0, 40.0)] * 4
+    found = boxes_of(track(eyes, clip(truth), truth[0]))
+    assert overlaps(found, np.array(truth)).min() > 0.75
+    # One pass a frame, and four more where the target was not.
+    assert len(eyes.batches) == 8 + 4
 
 
 # --- state
@@ -412,7 +421,7 @@ def test_a_bundle_of_other_sizes_is_refused(eyes):
 
 
 def test_a_bundle_that_takes_only_the_large_crops_has_no_focus(eyes):
-    for sizes, side in ((((480, 854), (520, 520)), 520), (((392, 392), (520, 520)), 392)):
+    for sizes, side in ((((480, 854), (520, 520)), 520), (((232, 232), (520, 520)), 232)):
         eyes.spec = replace(eyes.spec, sizes_hw=sizes)
         assert SotHead(eyes, BOX).network_hw((99, 77)) == (side, side)
     eyes.spec = replace(eyes.spec, sizes_hw=())
@@ -432,8 +441,8 @@ def test_graphs_used_are_those_of_the_model(eyes):
     "wrong",
     [
         {"head": "siam"},
-        {"padding": -1.0},
-        {"padding": float("nan")},
+        {"padding": -1.0, "focus": "off"},
+        {"padding": float("nan"), "focus": "off"},
         {"scale_step": 0.9, "focus": "off"},
         {"scale_step": float("inf"), "focus": "off"},
         {"scale_penalty": 0.0, "focus": "off"},
@@ -452,6 +461,10 @@ def test_graphs_used_are_those_of_the_model(eyes):
         {"crop": 0},
         {"crop": 4096},
         {"crop": 200, "focus": "off"},
+        {"margin": 2.0, "focus": "off"},
+        {"margin": -0.1},
+        {"margin": float("nan")},
+        {"padding": 2.0},
         {"scale_step": 1.05},
         {"scale_penalty": 0.9},
     ],
