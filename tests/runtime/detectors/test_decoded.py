@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.records import Frame
+from unitrack_edge.runtime.detectors.base import MostDetections, OncePerFrame
 from unitrack_edge.runtime.detectors.decoded import (
     METADATA_KEY,
     DetectorFacts,
@@ -15,6 +17,7 @@ from unitrack_edge.runtime.detectors.decoded import (
 )
 from unitrack_edge.runtime.detectors.model import ModelSettings, open_model, what_it_finds
 from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.topdown import TopDownDetector
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS
 
 onnx = pytest.importorskip("onnx")
@@ -336,6 +339,15 @@ def test_where_nobody_or_someone_small_is_found_no_image_is_smaller(tmp_path, mo
     monkeypatch.setattr(street.detector._engine, "least", lambda _k, axis: (1, 320, 320, 3)[axis])
     assert not street.detector.save_time(True), "the engine takes no such image"
     assert set(street.watch(1, 400)[0]) == {USUAL}
+
+
+def test_whoever_reports_a_part_of_what_is_found_passes_it_on(tmp_path, monkeypatch):
+    street = Street(tmp_path, monkeypatch)
+    street.watch(0.1, 400)
+    part = MostDetections(OncePerFrame(street.detector), 9)
+    for detector in (part, TopDownDetector(part, SimpleNamespace(descriptions=()))):
+        assert detector.save_time(True)
+        assert not detector.save_time(False)
 
 
 def test_a_size_that_the_user_said_stays(tmp_path, monkeypatch):
