@@ -78,6 +78,9 @@ _CALM = 50
 """After so many detections without a dropped frame, more frames are looked at again; after twice as
 many the next time, where that was too much."""
 
+_CALMER = 10
+"""So many times as many before smaller images are given up, which cost little."""
+
 
 LATE_S = 0.5
 """How far a file may fall behind the clock: frames with detections take longer than others."""
@@ -126,16 +129,20 @@ class DetectionSchedule:
     Args:
         every: n; None: as many as leave time to keep up with the source, which is known by the
             frames that a live one drops, or by `LateFrames`.
+        save_time: `Detector.save_time`: what an adapting schedule does first.
 
     Attributes:
         every: n at present.
     """
 
-    def __init__(self, every: int | None = 1) -> None:
+    def __init__(
+        self, every: int | None = 1, save_time: Callable[[bool], bool] = lambda _on: False
+    ) -> None:
         self.every = self._asked = every or 1
+        self._save_time = save_time
         self._adapts = every is None
         self._frames = self._dropped = self._calm = 0
-        self._calm_needed, self._tried = _CALM, False
+        self._calm_needed, self._tried, self._saves = _CALM, False, False
 
     @property
     def adapting(self) -> bool:
@@ -168,9 +175,15 @@ class DetectionSchedule:
         if lost:
             if self._tried:
                 self._calm_needed *= 2
-            self.every, self._tried = min(self.every + 1, MOST_BETWEEN), False
+            self._tried, saved = False, self._saves
+            self._saves = True
+            if saved or not self._save_time(True):
+                self.every = min(self.every + 1, MOST_BETWEEN)
         elif self._calm >= self._calm_needed and self.every > 1:
             self.every, self._calm, self._tried = self.every - 1, 0, True
+        elif self._calm >= _CALMER * self._calm_needed and self._saves:
+            self._saves, self._calm, self._tried = False, 0, True
+            self._save_time(False)
 
 
 OnFrame = Callable[[Frame, Sequence[Tracks]], None]
@@ -449,7 +462,7 @@ class Pipeline:
         self._with_features, self._look_s = 0, -inf
         self._images, self._pace = ImageWatch(warn), PaceWatch(warn, self if degrade else None)
         self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
-        self._schedule = DetectionSchedule(detect_every)
+        self._schedule = DetectionSchedule(detect_every, self._save_time)
         self._late: LateFrames | None = None
         if detect_every is None and not source.info.live and source.info.fps:
             self._late = LateFrames(source.info.fps)
@@ -565,8 +578,15 @@ class Pipeline:
 
     def shrink(self, scale: float) -> bool:
         """See `health.Reducible`."""
-        detectors = [runner.detector for runner in self._task_runners if runner.detector]
-        return any([self._viewer.shrink(scale), *(one.resize(scale) for one in detectors)])
+        return any([self._viewer.shrink(scale), *(one.resize(scale) for one in self._detectors)])
+
+    def _save_time(self, on: bool) -> bool:
+        """See `Detector.save_time`; all detectors are asked."""
+        return any([*(detector.save_time(on) for detector in self._detectors)])
+
+    @property
+    def _detectors(self) -> list[Detector]:
+        return [runner.detector for runner in self._task_runners if runner.detector]
 
     def note(self, stages_s: dict[str, float], stage: str, seconds: float) -> None:
         """Record how long a stage of a frame took; `stages_s` is the frame's own record."""

@@ -198,7 +198,7 @@ class DetectorConfig:
     detector_confidence: float | None = option("Lowest score of the model's detections.")
     detect_every: str = option(
         "Run the detector in every N-th frame, and carry tracks by their motion in between; auto: "
-        "in as many as leave time to keep up with the source.",
+        "in as many as leave time to keep up with the source, in smaller images if these suffice.",
         "1",
         metavar="N|auto",
     )

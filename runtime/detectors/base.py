@@ -69,6 +69,14 @@ class Detector(ABC):
         """Look at images of so many times the usual side from now on; False: the size is fixed."""
         return False
 
+    def save_time(self, on: bool) -> bool:  # noqa: ARG002
+        """Look at smaller images from now on where what is found is large, or no longer.
+
+        Returns:
+            Whether the next image is smaller than it would have been; by default, never.
+        """
+        return False
+
     def close(self) -> None:
         """Give everything back; may be called twice. By default there is nothing to give back."""
         return
@@ -109,6 +117,10 @@ class PartOfDetector(Detector):
     def resize(self, scale: float) -> bool:
         """The detector's."""
         return self._detector.resize(scale)
+
+    def save_time(self, on: bool) -> bool:
+        """The detector's."""
+        return self._detector.save_time(on)
 
     def close(self) -> None:
         """Close the detector."""

@@ -21,7 +21,7 @@ from typing import get_args
 import numpy as np
 
 from ...errors import DetectionError
-from ...records import FloatArray
+from ...records import Detections, FloatArray
 from ..bundle.spec import GraphSpec
 from ..formats.keypoints import COCO_JOINTS
 from .image import Fit
@@ -33,6 +33,15 @@ SHORTEST = 288
 
 LONGEST = 960
 """Network pixels that the longer side gets at most, unless the caller allows more."""
+
+ENOUGH = 100
+"""Network pixels of height with which a person is found as well as with more."""
+
+FULL_EVERY_S = 1.0
+"""Seconds after which a smaller image than usual is not looked at again before a usual one."""
+
+_SURE = 0.5
+_TOO_SMALL = 0.75
 
 _HALF_SIZE = 0.5
 
@@ -117,7 +126,10 @@ class DetectorFacts:
 
 
 def network_size(
-    source_hw: tuple[int, int], facts: DetectorFacts, longest: int = LONGEST
+    source_hw: tuple[int, int],
+    facts: DetectorFacts,
+    longest: int = LONGEST,
+    enough: float = math.inf,
 ) -> tuple[int, int]:
     """Height and width of the network's image for a source.
 
@@ -129,13 +141,52 @@ def network_size(
         source_hw: Height and width of the source in pixels.
         facts: Which sizes the network takes.
         longest: Most pixels of the longer side.
+        enough: Network pixels to a source pixel that suffice, where the shorter side keeps
+            `SHORTEST`.
     """
-    scale = max(_HALF_SIZE, SHORTEST / min(source_hw))
-    scale = min(scale, longest / max(source_hw), 1.0)
+    least = SHORTEST / min(source_hw)
+    scale = min(max(_HALF_SIZE, least), longest / max(source_hw), 1.0, max(enough, least))
     # The tolerance keeps 288.0000001 from becoming 320.
     sides = (math.ceil(side * scale / facts.multiple - 1e-6) * facts.multiple for side in source_hw)
     height, width = (max(side, facts.smallest) for side in sides)
     return height, width
+
+
+class LargeObjects:
+    """How small an image suffices for what is found, for whom time is short.
+
+    The usual image is looked at first, every `FULL_EVERY_S` seconds, and for as long as it shows
+    someone small, or nobody.
+
+    Attributes:
+        saves: Whether time is short.
+        smaller: How many images smaller than usual were looked at.
+    """
+
+    def __init__(self) -> None:
+        self.saves, self.smaller = False, 0
+        self._enough, self._usual_s = math.inf, -math.inf
+
+    def enough(self, time_s: float) -> float:
+        """Network pixels to a source pixel that suffice at a time; infinite: the usual image."""
+        due = not self.saves or time_s - self._usual_s >= FULL_EVERY_S
+        return math.inf if due else self._enough
+
+    def saw(self, found: Detections, time_s: float, *, smaller: bool) -> None:
+        """Note what an image showed.
+
+        Args:
+            found: In it, in source pixels.
+            time_s: Of the source.
+            smaller: Whether the image was smaller than usual.
+        """
+        boxes = found.boxes_xyxy[found.scores >= _SURE]
+        lowest = float((boxes[:, 3] - boxes[:, 1]).min()) if len(boxes) else 0.0
+        self.smaller += smaller
+        if not smaller:
+            self._enough, self._usual_s = ENOUGH / lowest if lowest > 0 else math.inf, time_s
+        elif lowest * self._enough < _TOO_SMALL * ENOUGH and len(boxes):
+            self._usual_s = -math.inf
 
 
 def check_layout(spec: GraphSpec, facts: DetectorFacts, where: str) -> None:

@@ -6,13 +6,14 @@ import ast
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BackendError, DetectionError, UnitrackError
+from ...errors import BackendError, DetectionError, UnitrackError, count
 from ...records import BoolArray, Detections, Frame, IntArray
 from ..boxes import nms, rows_in_image, valid_rows
 from ..bundle.bundle import Bundle
@@ -26,7 +27,14 @@ from ..paths import is_file, is_folder
 from ..preprocessing import Letterbox
 from .base import Detector
 from .class_names import PERSON_NAME, names_by_count, names_in_metadata, read_names
-from .decoded import LONGEST, METADATA_KEY, DetectorFacts, check_layout, network_size
+from .decoded import (
+    LONGEST,
+    METADATA_KEY,
+    DetectorFacts,
+    LargeObjects,
+    check_layout,
+    network_size,
+)
 from .image import (
     Canvas,
     ImageInput,
@@ -173,6 +181,7 @@ class ModelDetector(Detector):
         self._canvas = Canvas(self.recognised.rule)
         self._crowded = 0
         self._scale, self._source_hw = 1.0, SQUARE
+        self._large, self._time_s = LargeObjects(), 0.0
 
     def detect(self, frame: Frame) -> Detections:
         """Detections in one frame, best first.
@@ -187,7 +196,8 @@ class ModelDetector(Detector):
             BackendError: The backend failed.
         """
         known = self.recognised
-        self._source_hw, network_hw = frame.size_hw, self._network_hw(frame.size_hw)
+        self._source_hw, self._time_s = frame.size_hw, frame.time_s
+        network_hw = self._next_hw()
         image, place = self._canvas.put(frame.image, network_hw)
         feeds = feeds_of(self._engine.spec, known.image, network_hw) or {}
         feeds[known.image.name] = known.image.feed(image, self._normalisation)
@@ -197,7 +207,21 @@ class ModelDetector(Detector):
                 f"{self._name}: the model gave NaN or infinite values for frame {frame.index}; "
                 f"expected a model of {known.rule.normalise} images: set --detector-normalise"
             )
-        return self._choose(known.layout.decode(outputs, network_hw), place)
+        found = self._choose(known.layout.decode(outputs, network_hw), place)
+        smaller = network_hw != self._network_hw(frame.size_hw)
+        self._large.saw(found, frame.time_s, smaller=smaller)
+        return found
+
+    def _next_hw(self) -> tuple[int, int]:
+        """Height and width of the next image: smaller ones where time is short."""
+        usual = self._network_hw(self._source_hw)
+        wanted = self._network_hw(self._source_hw, self._large.enough(self._time_s))
+        return wanted if wanted != usual and self._takes(wanted) else usual
+
+    def save_time(self, on: bool) -> bool:
+        """See `Detector`; an image of a size that the graph or the user says keeps it."""
+        self._large.saves = on
+        return self._next_hw() != self._network_hw(self._source_hw)
 
     def resize(self, scale: float) -> bool:
         """See `Detector`; an engine that takes no such size keeps the one it has."""
@@ -207,24 +231,29 @@ class ModelDetector(Detector):
         before, former = self._network_hw(self._source_hw), self._scale
         self._scale = scale
         sides = self._network_hw(self._source_hw)
-        place = self._engine.spec.inputs.index(
-            next(tensor for tensor in self._engine.spec.inputs if tensor.name == image.name)
-        )
-        first = image.batched + (not image.channels_last)
-        small = any(side < self._engine.least(place, first + k) for k, side in enumerate(sides))
-        changed = sides != before and not small
+        changed = sides != before and self._takes(sides)
         if not changed:
             self._scale = former
         return changed
 
+    def _takes(self, sides: tuple[int, int]) -> bool:
+        """Whether the engine takes an image that is so small."""
+        image, inputs = self.recognised.image, self._engine.spec.inputs
+        place = inputs.index(next(tensor for tensor in inputs if tensor.name == image.name))
+        first = image.batched + (not image.channels_last)
+        return all(side >= self._engine.least(place, first + k) for k, side in enumerate(sides))
+
     def notes(self, source_frames: int | None = None) -> list[str]:  # noqa: ARG002
-        """A note on frames with more detections than are compared."""
-        if not self._crowded:
-            return []
-        return [
-            f"{self._name}: more than {MOST_CANDIDATES} candidates in {self._crowded} frames, of "
-            "which the best were kept: raise --detector-confidence"
-        ]
+        """Notes on frames with more detections than are compared, and on smaller images."""
+        crowded, smaller = self._crowded, self._large.smaller
+        notes = {
+            f"{self._name}: more than {MOST_CANDIDATES} candidates in {crowded} frames, of "
+            "which the best were kept: raise --detector-confidence": crowded,
+            f"{self._name}: {count(smaller, 'image was', 'images were')} smaller than usual, which "
+            "suffices for what was found (--detect-every auto); --detector-size HxW fixes "
+            "the size": smaller,
+        }
+        return [note for note, number in notes.items() if number]
 
     def _choose(self, seen: Candidates, place: Letterbox) -> Detections:
         """What is probable enough, in the image, and not there twice; in source pixels."""
@@ -267,9 +296,9 @@ class ModelDetector(Detector):
         best = np.argsort(-scores[rows], kind="stable")[:MOST_CANDIDATES]
         return np.sort(rows[best])
 
-    def _network_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the network's image for a source."""
-        usual = self._size_hw or self._open_size(source_hw)
+    def _network_hw(self, source_hw: tuple[int, int], enough: float = inf) -> tuple[int, int]:
+        """Height and width of the network's image for a source; `enough`: see `network_size`."""
+        usual = self._size_hw or self._open_size(source_hw, enough)
         if self._scale == 1.0:
             return usual
         multiple, smallest = self.facts.multiple, self.facts.smallest
@@ -278,11 +307,11 @@ class ModelDetector(Detector):
         )
         return height, width
 
-    def _open_size(self, source_hw: tuple[int, int]) -> tuple[int, int]:
+    def _open_size(self, source_hw: tuple[int, int], enough: float) -> tuple[int, int]:
         """Height and width of the network's image for a source, where nothing fixes them."""
         how = self.recognised.layout.open_size
         if how == "follow":
-            return network_size(source_hw, self.facts, self._settings.longest)
+            return network_size(source_hw, self.facts, self._settings.longest, enough)
         return source_hw if how == "source" else SQUARE
 
     def _fixed_size(self) -> tuple[int, int] | None:

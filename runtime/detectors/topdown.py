@@ -417,6 +417,10 @@ class TopDownDetector(Detector):
         """That of the first step; crops have one size."""
         return self._boxes.resize(scale)
 
+    def save_time(self, on: bool) -> bool:
+        """That of the first step."""
+        return self._boxes.save_time(on)
+
     def close(self) -> None:
         """Give both back."""
         self._boxes.close()

@@ -286,14 +286,50 @@ def test_auto_gives_up_no_detections_that_would_not_save_a_late_file(monkeypatch
     assert pipeline.predicted == 0
 
 
-def run_by_the_clock(monkeypatch, detect_s, head_s):
+@pytest.mark.parametrize(
+    ("detect_s", "saved_s", "every"), [(0.02, 0.01, 1), (0.1, 0.025, 1), (0.1, 0.05, 2)]
+)
+def test_auto_looks_at_smaller_images_before_fewer(monkeypatch, detect_s, saved_s, every):
+    """As above; the detector needs less time where it is to save some."""
+    pipeline, clock = run_by_the_clock(monkeypatch, detect_s, 0.01, saved_s)
+    assert pipeline.detect_every == every
+    assert clock.now_s < 1000 / 25 + 3 * LATE_S
+    assert 1000 - pipeline.predicted >= 1000 / (every + 0.2)
+    saves = pipeline._task_runners[0].detector.saves
+    assert saves[:1] == ([] if detect_s < 0.03 else [True])
+
+
+def test_smaller_images_are_given_up_when_there_has_been_time_for_long():
+    asked = []
+    schedule = DetectionSchedule(None, lambda on: asked.append(on) or True)
+    schedule.is_due(0)
+    due_frames(schedule, 500, lambda _index: 3)
+    assert (asked, schedule.every) == ([True], 1)
+    due_frames(schedule, 10, lambda _index: 3)
+    assert asked == [True, False]
+    # That was too early: the next time is later.
+    due_frames(schedule, 990, lambda _index: 6)
+    assert (asked, schedule.every) == ([True, False, True], 1)
+    due_frames(schedule, 100, lambda _index: 6)
+    assert asked == [True, False, True, False]
+
+
+def run_by_the_clock(monkeypatch, detect_s, head_s, saved_s=None):
     clock = Clock()
     monkeypatch.setattr(stages.time, "perf_counter", clock)
 
     class Slow(FakeDetector):
+        def __init__(self):
+            self.saves = []
+
         def detect(self, frame):
-            clock.now_s += detect_s
+            clock.now_s += saved_s if self.saves[-1:] == [True] else detect_s
             return super().detect(frame)
+
+        def save_time(self, on):
+            if saved_s is not None:
+                self.saves.append(on)
+            return saved_s is not None
 
     pipeline, _, _ = make(FakeSource(range(1000)), detector=Slow(), detect_every=None)
     for _ in range(1000):

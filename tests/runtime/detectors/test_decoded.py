@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from unitrack_edge.errors import DetectionError
 from unitrack_edge.records import Frame
+from unitrack_edge.runtime.detectors.base import MostDetections, OncePerFrame
 from unitrack_edge.runtime.detectors.decoded import (
     METADATA_KEY,
     DetectorFacts,
@@ -15,6 +17,7 @@ from unitrack_edge.runtime.detectors.decoded import (
 )
 from unitrack_edge.runtime.detectors.model import ModelSettings, open_model, what_it_finds
 from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.topdown import TopDownDetector
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS
 
 onnx = pytest.importorskip("onnx")
@@ -239,8 +242,124 @@ def test_no_side_becomes_smaller_than_the_network_or_its_engine_takes(tmp_path, 
         assert detector._network_hw((540, 960)) == (288, 512)
 
 
+@pytest.mark.parametrize(
+    ("source", "enough", "network"),
+    [
+        # People of 300 and of 180 pixels get 100; those of 1000 leave 288 of the shorter side.
+        ((1080, 1920), 1 / 3, (384, 640)),
+        ((1080, 1920), 100 / 180, (544, 960)),
+        ((1080, 1920), 0.1, (288, 512)),
+        ((480, 640), 0.1, (288, 384)),
+        ((240, 320), 0.1, (256, 320)),
+    ],
+)
+def test_the_size_follows_what_is_enough(source, enough, network):
+    assert network_size(source, FACTS, enough=enough) == network
+
+
+class Street:
+    """People in 1080p, whom a network finds from a height in its pixels on."""
+
+    def __init__(self, tmp_path, monkeypatch, least=30, **settings):
+        path = write(tmp_path / "a.onnx", BOXES[:1], SCORES[:1], CLASSES[:1])
+        self.detector = open_model(path, ModelSettings(**settings), threads=1)
+        self.heights, self.sizes = [], []
+        self._image, self._time_s = np.zeros((1080, 1920, 3), np.uint8), 0.0
+
+        def run(feeds):
+            size = feeds["image"].shape[1:3]
+            scale = min(size[0] / 1080, size[1] / 1920)
+            self.sizes.append(size)
+            tall = [h * scale for h in self.heights if h * scale >= least]
+            boxes = np.array([[9 * k, 0, 9 * k + 8, h] for k, h in enumerate(tall)], np.float32)
+            return {
+                "boxes": boxes.reshape(-1, 4),
+                "scores": np.full(len(tall), 0.9, np.float32),
+                "classes": np.zeros(len(tall), np.int64),
+            }
+
+        monkeypatch.setattr(self.detector._engine, "run", run)
+
+    def watch(self, seconds, *heights):
+        """Sizes of the images looked at, at 10 a second, and how many people each one showed."""
+        self.heights, self.sizes, found = heights, [], []
+        for _ in range(round(10 * seconds)):
+            found.append(len(self.detector.detect(Frame(0, self._time_s, self._image))))
+            self._time_s += 0.1
+        return self.sizes, found
+
+
+USUAL, SMALL = (544, 960), (288, 512)
+
+
+def test_while_there_is_time_every_image_is_as_usual(tmp_path, monkeypatch):
+    street = Street(tmp_path, monkeypatch)
+    assert street.watch(2, 400, 500) == ([USUAL] * 20, [2] * 20)
+    assert street.detector.notes() == []
+
+
+def test_large_people_are_looked_at_in_small_images_and_nobody_is_lost(tmp_path, monkeypatch):
+    street = Street(tmp_path, monkeypatch)
+    street.watch(0.5, 400, 500)
+    assert street.detector.save_time(True)
+    sizes, found = street.watch(2, 400, 500)
+    assert set(found) == {2}
+    assert (sizes.count(USUAL), sizes.count(SMALL)) == (2, 18)
+    assert "18 images were smaller than usual" in street.detector.notes()[0]
+    # Of 80 pixels, a small image shows 21: too few for this network.
+    sizes, found = street.watch(3, 400, 80, 500)
+    first = found.index(3)
+    assert first <= 10, "the usual image is looked at once a second"
+    assert set(found[first:]) == {3}
+    assert set(sizes[first:]) == {USUAL}
+    # Once that one has left, small images suffice again.
+    sizes, _ = street.watch(1, 400, 500)
+    assert (sizes.count(USUAL), sizes.count(SMALL)) == (1, 9)
+    assert not street.detector.save_time(False)
+    assert set(street.watch(2, 400, 500)[0]) == {USUAL}
+
+
+def test_who_is_small_and_found_in_a_small_image_is_looked_at_closely_at_once(
+    tmp_path, monkeypatch
+):
+    street = Street(tmp_path, monkeypatch, least=10)
+    street.watch(0.1, 400)
+    street.detector.save_time(True)
+    assert set(street.watch(0.5, 400)[0]) == {SMALL}
+    assert street.watch(0.5, 400, 80)[0] == [SMALL, *[USUAL] * 4]
+
+
+def test_where_nobody_or_someone_small_is_found_no_image_is_smaller(tmp_path, monkeypatch):
+    street = Street(tmp_path, monkeypatch)
+    for heights in ((), (400, 100)):
+        street.watch(0.1, *heights)
+        assert not street.detector.save_time(True)
+        assert set(street.watch(2, *heights)[0]) == {USUAL}
+    street.watch(0.1, 400)
+    monkeypatch.setattr(street.detector._engine, "least", lambda _k, axis: (1, 320, 320, 3)[axis])
+    assert not street.detector.save_time(True), "the engine takes no such image"
+    assert set(street.watch(1, 400)[0]) == {USUAL}
+
+
+def test_whoever_reports_a_part_of_what_is_found_passes_it_on(tmp_path, monkeypatch):
+    street = Street(tmp_path, monkeypatch)
+    street.watch(0.1, 400)
+    part = MostDetections(OncePerFrame(street.detector), 9)
+    for detector in (part, TopDownDetector(part, SimpleNamespace(descriptions=()))):
+        assert detector.save_time(True)
+        assert not detector.save_time(False)
+
+
+def test_a_size_that_the_user_said_stays(tmp_path, monkeypatch):
+    street = Street(tmp_path, monkeypatch, size_hw=(320, 320))
+    street.watch(0.1, 900)
+    assert not street.detector.save_time(True)
+    assert set(street.watch(2, 900)[0]) == {(320, 320)}
+
+
 def test_a_graph_of_one_size_keeps_it(tmp_path):
     path = write(tmp_path / "b.onnx", BOXES, SCORES, CLASSES, size=(64, 96))
     with open_model(path, threads=1) as detector:
         assert not detector.resize(0.5)
+        assert not detector.save_time(True)
         assert len(detector.detect(frame())) >= 1
