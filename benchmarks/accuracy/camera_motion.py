@@ -124,7 +124,9 @@ def through_window(clip: Clip, camera: str) -> Clip:
         frames.append(replace(frame, image=image))
         boxes, kept = _moved(seen.boxes_xyxy, (x, y), frames[-1].size_hw)
         found.append(replace(seen[kept], boxes_xyxy=boxes[kept]))
-        ids, boxes = clip.truth.get(frame.index, (np.zeros(0, np.int64), np.zeros((0, 4))))
+        ids, boxes = clip.truth.get(
+            frame.index, (np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+        )
         boxes, kept = _moved(boxes, (x, y), frames[-1].size_hw)
         truth[frame.index] = ids[kept], boxes[kept]
     return Clip(frames, found, truth, clip.fps)
