@@ -72,8 +72,8 @@ class SotHead(Head):
 
     The score of a track is the peak of the response, cut to [0, 1]: for `xcorr` the mean cosine of
     the template's cells with what they lie on, under the crop's window; for `dcf` the peak's
-    height, of which 1 is what the filter was taught.  A frame that gives no positive response leaves the
-    box as it was, with score 0.
+    height, of which 1 is what the filter was taught.  A frame that gives no positive response
+    leaves the box as it was, with score 0.
 
     Args:
         graphs: Runs `backbone`, and `xcorr` or `dcf_update` and `dcf_response`.
