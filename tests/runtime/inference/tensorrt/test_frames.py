@@ -166,14 +166,12 @@ def test_what_stacks_are_filled_up_to(count, rows):
     assert filled_count(count) == rows
 
 
-PRESETS = pytest.mark.parametrize(("preset", "launches"), [("unitrack", 4), ("memory", 5)])
-"""Backbone, box_features, rsm, select; memory also selects what is compared."""
+PRESETS = pytest.mark.parametrize(("preset", "most"), [("unitrack", 4), ("memory", 6)])
+"""Launches a frame: backbone, box_features, rsm, select; memory also selects what is compared."""
 
 
 @PRESETS
-def test_a_frame_of_boxes_sends_the_image_and_all_else_at_once_and_waits_once(
-    device, preset, launches
-):
+def test_a_frame_of_boxes_sends_the_image_and_all_else_at_once_and_waits_once(device, preset, most):
     """Ahead goes the image, with the rows that were kept of the frame before, which nobody needs
     earlier; then the boxes' weights and the masks of what is compared, and its rows.
 
@@ -194,20 +192,30 @@ def test_a_frame_of_boxes_sends_the_image_and_all_else_at_once_and_waits_once(
 
         engine.run = watched
         tracked(graphs, preset, [20] * 8, after)
-    assert set(spent[2:]) == {(launches, 2, 1, 1)}
-    # Nothing is compared in the first frame.
+    check_spent(spent, most, 2)
+    # The backbone is under way when boxes are looked at.
+    assert all(now > then for now, then in zip(ran[1:], before[:-1], strict=True))
+
+
+def check_spent(spent, most, copies):
+    """What frames cost, of which the first two lay out memory.
+
+    Nothing is compared in the first frame, nor in others of preset memory whose places tell all;
+    runs that nobody reads anything of wait for the next frame then.
+    """
     assert spent[0][2:] == (0, 0)
-    # The backbone, and what was kept, are under way when boxes are looked at.
-    assert [now - then for now, then in zip(ran[2:], before[1:-1], strict=True)] == [2] * 6
+    assert {row[1:] for row in spent[2:]} <= {(copies, 1, 1), (copies - 1, 0, 0)}
+    assert sum(row[3] for row in spent[2:]) >= 3
+    assert sum(row[0] for row in spent[2:]) <= most * len(spent[2:])
 
 
 @PRESETS
-def test_a_small_image_is_no_copy_of_its_own(device, preset, launches, monkeypatch):
+def test_a_small_image_is_no_copy_of_its_own(device, preset, most, monkeypatch):
     monkeypatch.setattr(device_memory, "AT_ONCE", 1 << 20)
     spent = []
     with GraphRunner(device.bundle, device) as graphs:
         tracked(graphs, preset, [20] * 8, lambda: spent.append(device.spent()))
-    assert set(spent[2:]) == {(launches, 1, 1, 1)}
+    check_spent(spent, most, 1)
 
 
 def propagated(graphs, labels, frames, after=lambda: None):
