@@ -15,11 +15,14 @@ from tempfile import TemporaryDirectory
 def main(arguments: list[str]) -> int:
     """Run the module that the first argument names with the others."""
     root = Path(__file__).resolve().parents[1]
-    if not arguments:
-        folder = root / "benchmarks"
-        files = [path.relative_to(folder) for path in folder.rglob("[a-z]*.py")]
-        names = sorted(".".join(path.with_suffix("").parts) for path in files)
-        print(f"which one? cli, gpu, {', '.join(names)}", file=sys.stderr)
+    folder = root / "benchmarks"
+    kinds = ("accuracy", "endurance", "speed")
+    files = sorted(
+        (kind, path.stem) for kind in kinds for path in (folder / kind).glob("[a-z]*.py")
+    )
+    names = ["cli", "gpu", *(f"{kind}.{name}" for kind, name in files)]
+    if not arguments or arguments[0] not in names:
+        print(f"which one? {', '.join(names)}", file=sys.stderr)
         return 2
     name, *rest = arguments
     with TemporaryDirectory() as folder:

@@ -301,8 +301,11 @@ SOT_CROP, SOT_MARGIN = 232, 1.2
 """With focus: pixels of a crop's side, 29 cells, of which 13 lie along the target; and what a crop
 shows beside it, in sizes of the target."""
 
+SOT_CELLS = 40
+"""Most cells of a crop along the target: memory grows with their fourth power."""
+
 SOT_PADDING = 3.5
-"""The same of the authors' crops."""
+"""What the authors' crops show beside the target, in its sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +382,13 @@ class SotConfig(TaskConfig):
             raise RequestError(
                 f"sot: got padding {self.padding}, margin {self.margin} and scale step "
                 f"{self.scale_step}; expected 0 to 100, 0 to 100, and 1 to 2"
+            )
+        covered = self.crop / 8 / (1 + self.margin)
+        if covered > SOT_CELLS:
+            raise RequestError(
+                f"sot: got crop {self.crop} and margin {self.margin:g}, {covered:.0f} cells along "
+                f"the target, expected at most {SOT_CELLS}: give a smaller --sot-crop or a larger "
+                "--sot-margin"
             )
         if not (0 < self.scale_penalty <= 1 and 0 < self.min_scale <= 1 <= self.max_scale < 1000):
             raise RequestError(

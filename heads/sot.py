@@ -13,7 +13,7 @@ from ..records import Detections, Frame, Tracks
 from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs, to_host
 from ..runtime.preprocessing import FeatureMap
-from .config import SotConfig
+from .config import SOT_CROP, SOT_MARGIN, SotConfig
 from .correlation.focused import FocusedTarget, Sight
 from .correlation.geometry import crop_window, find_peak
 from .correlation.models import make_model
@@ -81,7 +81,8 @@ class SotHead(Head):
         config: Parameters.
 
     Raises:
-        BundleError: The bundle has not the graphs, or takes images of other sizes only.
+        BundleError: The bundle has not the graphs, or takes images of other sizes only: neither the
+            small crop nor, where neither crop nor margin was asked for, the authors'.
     """
 
     needs_features = False
@@ -97,18 +98,23 @@ class SotHead(Head):
         self._config = config or SotConfig()
         self._focused: FocusedTarget | None = None
         sizes, stride = graphs.spec.sizes_hw, graphs.spec.stride
-        self._side = self._config.crop
-        if self._config.focus == "auto" and _takes_crops(graphs, self._side):
-            self._focused = FocusedTarget(self._side // stride, self._config)
+        small = self._config.crop
+        if self._config.focus == "auto" and _takes_crops(graphs, small):
+            self._side = small
+            self._focused = FocusedTarget(small // stride, self._config)
             self._shown = 1 + self._config.margin
         else:
             self._model = make_model(graphs, self._config)
             self.graphs_used = self._model.graphs_used
             self._side = self._model.grid * stride
             self._shown = 1 + self._config.padding
-        if sizes and (self._side, self._side) not in sizes:
-            taken = ", ".join(f"{height}x{width}" for height, width in sizes)
-            size = f"{self._side}x{self._side}"
+        asked = (small, self._config.margin) != (SOT_CROP, SOT_MARGIN)
+        taken_here = not sizes or (self._side, self._side) in sizes
+        if not taken_here or (self._focused is None and asked):
+            # Without focus a frame takes twenty times as long: a bundle is better made for it.
+            side = small if self._config.focus == "auto" else self._side
+            size = f"{side}x{side}"
+            taken = ", ".join(f"{height}x{width}" for height, width in sizes) or "one size"
             raise BundleError(
                 f"sot needs crops of {size}, the bundle takes {taken}: export one with "
                 f"`cli export --backbone {graphs.spec.backbone} --size {size}`"

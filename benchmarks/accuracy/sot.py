@@ -126,8 +126,12 @@ def peer(packages: Path, threads: int) -> Iterator[Step]:
 
 def track(sides: dict[str, Step], folder: Path, most: int) -> tuple[FloatArray, dict[str, Score]]:
     """The truth (N, 4), and what every side finds, in turns."""
-    (truth_file, *_) = sorted(folder.glob("groundtruth_rect*.txt"))
-    truth = read_otb_boxes(truth_file)[:most]
+    truth_files = sorted(folder.glob("groundtruth_rect*.txt"))
+    if not truth_files:
+        raise UnitrackError(
+            f"no groundtruth_rect*.txt in {folder}: give the folder of OTB's sequences with --data"
+        )
+    truth = read_otb_boxes(truth_files[0])[:most]
     paths = sorted((folder / "img").glob("*.jpg"))[: len(truth)]
     scores = {name: Score([], []) for name in sides}
     for number, path in enumerate(paths):

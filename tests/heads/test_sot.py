@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import BundleError, DetectionError, RequestError
+from unitrack_edge.benchmarks.accuracy import sot as sot_benchmark
+from unitrack_edge.errors import BundleError, DetectionError, RequestError, UnitrackError
 from unitrack_edge.evaluation.metrics.sot import overlaps, success_auc
 from unitrack_edge.heads.config import SotConfig
 from unitrack_edge.heads.correlation.geometry import crop_window, find_peak
@@ -416,8 +417,20 @@ def test_a_bundle_without_the_graphs_is_refused(eyes):
 
 def test_a_bundle_of_other_sizes_is_refused(eyes):
     eyes.spec = replace(eyes.spec, sizes_hw=((480, 854),))
-    with pytest.raises(BundleError, match=r"520x520.*480x854.*--size 520x520"):
+    with pytest.raises(BundleError, match=r"232x232.*480x854.*--size 232x232"):
         SotHead(eyes, BOX)
+    with pytest.raises(BundleError, match=r"520x520.*480x854.*--size 520x520"):
+        SotHead(eyes, BOX, SotConfig(focus="off"))
+
+
+def test_a_crop_that_was_asked_for_is_not_silently_another(eyes):
+    """Where the bundle's sizes hold the authors' crop alone, that one is for defaults only."""
+    eyes.spec = replace(eyes.spec, sizes_hw=((232, 232), (520, 520)))
+    with pytest.raises(BundleError, match="--size 472x472"):
+        SotHead(eyes, BOX, SotConfig(crop=472, margin=3.5))
+    eyes.spec = replace(eyes.spec, sizes_hw=((520, 520),))
+    with pytest.raises(BundleError, match="--size 232x232"):
+        SotHead(eyes, BOX, SotConfig(margin=2.0))
 
 
 def test_a_bundle_that_takes_only_the_large_crops_has_no_focus(eyes):
@@ -460,6 +473,8 @@ def test_graphs_used_are_those_of_the_model(eyes):
         {"crop": 260},
         {"crop": 0},
         {"crop": 4096},
+        {"crop": 2048},
+        {"crop": 400, "margin": 0.0},
         {"crop": 200, "focus": "off"},
         {"margin": 2.0, "focus": "off"},
         {"margin": -0.1},
@@ -555,3 +570,8 @@ def test_auc_of_the_beginning_of_car4_with_dcf(resnet_runner, shared_data):
     """
     auc = score(resnet_runner, shared_data / "sot/Car4", "groundtruth_rect.txt", 10, "dcf")
     assert auc > 0.92
+
+
+def test_the_benchmark_names_a_folder_without_sequences(tmp_path):
+    with pytest.raises(UnitrackError, match=r"no groundtruth_rect.*--data"):
+        sot_benchmark.track({}, tmp_path, 3)
