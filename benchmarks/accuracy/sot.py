@@ -22,12 +22,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from ...errors import SourceError, UnitrackError
 from ...evaluation.metrics.sot import success_auc
 from ...heads.config import FOCUS, SOT_HEADS, SotConfig
 from ...heads.sot import Box, SotHead
-from ...records import FloatArray, Frame, UInt8Array
+from ...records import Frame, UInt8Array
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.formats.otb import read_otb_boxes
 from ...runtime.inference.base import Graphs
@@ -124,7 +125,9 @@ def peer(packages: Path, threads: int) -> Iterator[Step]:
         process.wait()
 
 
-def track(sides: dict[str, Step], folder: Path, most: int) -> tuple[FloatArray, dict[str, Score]]:
+def track(
+    sides: dict[str, Step], folder: Path, most: int
+) -> tuple[npt.NDArray[np.float64], dict[str, Score]]:
     """The truth (N, 4), and what every side finds, in turns."""
     truth_files = sorted(folder.glob("groundtruth_rect*.txt"))
     if not truth_files:
