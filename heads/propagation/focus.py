@@ -21,7 +21,9 @@ class FocusNumbers:
     Attributes:
         cells: Most cells along an object (square root of its area). Where the whole frame at the
             usual size gives it fewer, the geometric mean of the two is aimed at.
-        fewest: But at least so many, as far as `enlarged` allows.
+        finer: But no more than so many times what the whole frame gives it: twice as many cells
+            along either axis cost four times as much.
+        fewest: And at least so many, as far as `enlarged` allows.
         enlarged: Most network pixels to a source pixel.
         steady: The pitch stays while the one to aim at is less than this factor away.
         margin: Cells around an object that are looked at.
@@ -37,6 +39,7 @@ class FocusNumbers:
     """
 
     cells: float = 30.0
+    finer: float = 1.4
     fewest: float = 14.0
     enlarged: float = 4.0
     steady: float = 1.2
@@ -124,7 +127,8 @@ class Focus:
     def _pitch(self, size: float, old: int | None) -> int:
         numbers = self._numbers
         usual = size / self._usual
-        cells = max(numbers.fewest, min(numbers.cells, sqrt(usual * numbers.cells)))
+        cells = min(numbers.cells, sqrt(usual * numbers.cells), usual * numbers.finer)
+        cells = max(numbers.fewest, cells)
         wanted = max(size / cells, self.finest)
         if old is not None and 1 / numbers.steady < wanted / old < numbers.steady:
             return old

@@ -66,9 +66,10 @@ class TilePlan:
         query_index = np.minimum(qy, rows - 1) * cols + np.minimum(qx, cols - 1)
         window_index = np.clip(wy, 0, rows - 1) * cols + np.clip(wx, 0, cols - 1)
         inside = (wy >= 0) & (wy < rows) & (wx >= 0) & (wx < cols)
-        squared = (qy[:, :, None] - wy[:, None, :]) ** 2 + (qx[:, :, None] - wx[:, None, :]) ** 2
-        seen = (squared < radius * radius) & inside[:, None, :]
-        bias = np.where(seen, np.float32(0), np.float32(MASKED))
+        # Cells and windows lie alike in every tile; tiles differ in what is inside the grid.
+        away_y, away_x = tile_y[:, None] - window_y, tile_x[:, None] - window_x
+        near = away_y**2 + away_x**2 < radius * radius
+        bias = np.where(near & inside[:, None, :], np.float32(0), np.float32(MASKED))
         in_grid = np.flatnonzero(((qy < rows) & (qx < cols)).ravel())
         position = np.empty(rows * cols, np.int64)
         position[query_index.ravel()[in_grid]] = in_grid

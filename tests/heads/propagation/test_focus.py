@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.propagation.focus import Focus, FocusNumbers
@@ -62,6 +63,16 @@ def test_small_objects_are_seen_in_finer_cells_and_large_ones_in_coarser():
     assert pitches[2] < focus.whole.pitch < pitches[4]
     for side, pitch in zip((60, 200, 500, 900), pitches[1:], strict=True):
         assert NUMBERS.fewest * 0.9 <= side / pitch <= NUMBERS.cells * 1.1
+
+
+@pytest.mark.parametrize(
+    ("side", "cells"),
+    [(72, 14), (216, 12 * 1.4), (324, (18 * 30) ** 0.5), (504, (28 * 30) ** 0.5), (720, 30)],
+)
+def test_how_many_cells_lie_along_an_object(side, cells):
+    """Of 1080p, whose whole frame gives it a cell for 18 pixels: 4, 12, 18, 28 and 40."""
+    pitch = choose(Focus(HD, 8, 480), 200, 100, side, side).pitch
+    assert abs(side / cells - pitch) <= 0.5
 
 
 def test_objects_share_the_budget():
