@@ -41,7 +41,7 @@ def test_two_tasks_run_the_backbone_once_a_frame(clip, lite_bundle, tmp_path, mo
     report = track(clip, lite_bundle, tmp_path / "both", "mot", "vos", **whole)
     assert report["frames"] == FRAMES
     assert calls.count("backbone") == FRAMES
-    assert {"box_features", "propagate_local"} <= set(calls)
+    assert {"box_features", "propagate_labels"} <= set(calls)
 
 
 MOVING = SceneConfig(frames=16, height=160, width=288, objects=3)
