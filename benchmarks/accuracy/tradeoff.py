@@ -50,7 +50,8 @@ def draw(measured: Sequence[dict[str, Any]], output: Path) -> None:
     figure = Figure(figsize=(4.6 * len(measures), 3.8), dpi=110, layout="constrained")
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=True):
-        for one in (one for one in measured if one["measure"] == measure):
+        those = [one for one in measured if one["measure"] == measure]
+        for number, one in enumerate(those):
             colour = COLOURS.get(one["backbone"], "#6b6b6b")
             ways = list(dict.fromkeys(row["way"] for row in one["rows"]))
             means = []
@@ -62,9 +63,11 @@ def draw(measured: Sequence[dict[str, Any]], output: Path) -> None:
                 axes.annotate(
                     f"{LABELS[way]}\n{means[-1][0]:.0f} ms, {means[-1][1]:.3f}",
                     means[-1],
-                    xytext=(0, 9),
+                    # The lines of two backbones cross: one has its labels below.
+                    xytext=(0, -9 if number % 2 else 9),
                     textcoords="offset points",
                     ha="center",
+                    va="top" if number % 2 else "bottom",
                     fontsize=7,
                     color=colour,
                 )
