@@ -286,13 +286,12 @@ class _Inbox:
         """Arrays at the places of a graph's inputs, with the next copy; by the input's number."""
         if not arrays:
             return {}
-        if not self._placed(graph, arrays):
+        placed, whole = self._placed(graph, arrays), self._whole
+        if not placed or whole is None:
             # What was put already stays where it is until it was sent.
             self._memory.flush()
             self._placed(graph, arrays)
-            self._lay_out()
-        whole = self._whole
-        assert whole is not None
+            whole = self._lay_out()
         if self._filling is None:
             self._filling = self._pinned.take(whole.nbytes)
             self._span = (whole.nbytes, 0)
@@ -336,13 +335,23 @@ class _Inbox:
         self._used[above] += size
         return self._used[1] - size if above else -self._used[0], size
 
-    def _lay_out(self) -> None:
-        """Lay all places anew, without those that became too small, and with room for more."""
+    def _lay_out(self) -> CudaArray:
+        """Lay all places anew, without those that became too small, and with room for more.
+
+        Raises:
+            GpuMemoryError: There is not so much; no place is kept, and a smaller run may be next.
+        """
         self._used = [0, 0]
         self._places = {key: self._next_place(size) for key, (_, size) in self._places.items()}
         self._room = [max(AT_ONCE, 2 * self._used[0]), self._used[1]]
         self._whole = None  # first, so that both need not be there at once
-        self._whole = self._memory.empty((sum(self._room),), np.uint8)
+        try:
+            self._whole = self._memory.empty((sum(self._room),), np.uint8)
+        except GpuMemoryError:
+            self._places.clear()
+            self._used, self._room = [0, 0], [0, 0]
+            raise
+        return self._whole
 
 
 class _PinnedMemory:

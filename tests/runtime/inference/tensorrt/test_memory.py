@@ -291,6 +291,18 @@ def test_what_is_kept_is_given_up_before_memory_runs_out():
         memory.empty((200_000,), np.uint8)
 
 
+def test_after_an_image_that_there_is_no_room_for_a_smaller_one_goes_there():
+    memory = DeviceMemory(FakeCuda(room=1 << 23))
+    runs, result = Runs(memory), memory.upload(np.zeros(3))
+    runs.run("one", np.arange(5))
+    for _ in range(2):
+        with pytest.raises(GpuMemoryError, match="out of memory"):
+            runs.run("one", np.zeros(1 << 24, np.uint8))
+    runs.run("one", np.arange(7))
+    result.to_host()
+    np.testing.assert_array_equal(runs.seen[-1], np.arange(7))
+
+
 def test_closing_gives_everything_back_but_arrays_that_are_held():
     cuda = FakeCuda()
     memory = DeviceMemory(cuda)
