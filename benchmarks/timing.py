@@ -95,8 +95,13 @@ def ratios(
     return table
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """The machine, the versions and how busy it was, for the record."""
+def machine(threads: int, load: Sequence[float] | None = None) -> dict[str, Any]:
+    """The machine, the versions and how busy it was, for the record.
+
+    Args:
+        threads: That were used.
+        load: Load averages before anything was measured; None: those of now.
+    """
     import cv2
     import numpy as np
     import onnxruntime
@@ -108,7 +113,7 @@ def machine(threads: int) -> dict[str, Any]:
         "cores_used": threads,
         "cores_present": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        "load_average_before": [round(value, 2) for value in os.getloadavg()],
+        "load_average_before": [round(value, 2) for value in load or os.getloadavg()],
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,28 +11,24 @@ from ..errors import ExportError
 from ..export.backbones.table import find_backbone
 from ..export.bundle_writer import ExportRequest, write_bundle
 from ..runtime.inference.runner import GraphRunner
+from .script import Script
 
 DEFAULT = Path(__file__).parents[1].parent / "shared/models/resnet18_imagenet_layer3.pth"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a script the options that say what is compared and how."""
-    parser.add_argument(
+def add_options(script: Script) -> None:
+    """Give a script the options that say which network is compared."""
+    script.add_argument(
         "--backbone",
         choices=("imagenet-r18", "random-r18"),
         default="imagenet-r18",
         help="the ResNet-18 (default: %(default)s)",
     )
-    parser.add_argument(
+    script.add_argument(
         "--weights",
         type=Path,
         default=DEFAULT,
         help=f"checkpoint of imagenet-r18 (default: ../shared/models/{DEFAULT.name})",
-    )
-    parser.add_argument("--threads", type=int, default=2, help="of either side (default: 2)")
-    parser.add_argument("--rounds", type=int, default=12, help="counted frames (default: 12)")
-    parser.add_argument(
-        "--save", action="store_true", help="keep the results in benchmarks/results"
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DetectionError
-from ...evaluation.datasets.base import Sequence as DataSequence
-from ...evaluation.datasets.base import choose, first_frames
-from ...evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
+from ...evaluation.datasets.base import Sequence
 from ...heads.tracked import TrackedHead
 from ...records import Detections, Frame, Tracks
 from ...runtime.bundle.bundle import Bundle
@@ -32,7 +30,8 @@ from ...runtime.inference.runner import GraphRunner
 from ...runtime.preprocessing import FeatureExtractor
 from ...runtime.sources.open import open_source
 from ...tracking.registry import DEFAULT_FPS, TASKS
-from .association import HEADS, score
+from ..script import Script
+from .association import HEADS, add_data, score, sequences_of
 from .tradeoff import keep
 
 WAYS = ("always", "auto")
@@ -76,7 +75,7 @@ class Way:
         self.results.append((replace(frame, image=small), tracks))
 
 
-def run(graphs: Graphs, task: str, sequence: DataSequence) -> dict[str, Way]:
+def run(graphs: Graphs, task: str, sequence: Sequence) -> dict[str, Way]:
     """Take a sequence both ways."""
     if sequence.detections is None:
         raise DetectionError(f"{sequence.name}: no detections to associate")
@@ -97,7 +96,7 @@ def run(graphs: Graphs, task: str, sequence: DataSequence) -> dict[str, Way]:
     return ways
 
 
-def lines(task: str, sequence: DataSequence, ways: dict[str, Way]) -> Iterator[str]:
+def lines(task: str, sequence: Sequence, ways: dict[str, Way]) -> Iterator[str]:
     """The table of a sequence."""
     whole = ways["always"]
     for name, way in ways.items():
@@ -113,27 +112,18 @@ def lines(task: str, sequence: DataSequence, ways: dict[str, Way]) -> Iterator[s
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+script = Script(__doc__, threads=0)
+add_data(script)
+script.add_argument("--json", type=Path, help="where to keep what was measured")
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Print the table of every sequence."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--task", choices=sorted(HEADS), default="mot")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split")
-    parser.add_argument("--detections", type=Path, help="folder of SEQUENCE.txt")
-    parser.add_argument("--sequence", action="append", default=[])
-    parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="where to keep what was measured")
-    options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     bundle = Bundle.load(options.bundle)
     graphs = GraphRunner(bundle, "cpu", options.threads)
-    read = FORMATS[FORMAT_OF_TASK[options.task]].read
-    for found in choose(read(options.data, options.split), options.sequence):
-        sequence = first_frames(found, options.max_frames)
-        if options.detections is not None:
-            sequence = replace(sequence, detections=options.detections / f"{sequence.name}.txt")
+    for sequence in sequences_of(options):
         print(f"{sequence.name}, {len(sequence.images)} frames")
         ways = run(graphs, options.task, sequence)
         for line in lines(options.task, sequence, ways):
@@ -142,10 +132,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hota = score(options.task, sequence, iter(way.results))["HOTA"]
             cpu_ms = 1e3 * float(np.mean(way.cpu[1:]))
             shown = "full" if name == "always" else name
-            rows.append({"clip": found.name, "way": shown, "score": hota, "cpu_ms": cpu_ms})
+            rows.append({"clip": sequence.name, "way": shown, "score": hota, "cpu_ms": cpu_ms})
     if options.json is not None:
         keep(options.json, "HOTA", bundle.spec.backbone, options.threads, rows)
-
-
-if __name__ == "__main__":
-    main()

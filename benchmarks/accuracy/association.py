@@ -37,6 +37,7 @@ from ...runtime.inference.runner import GraphRunner
 from ...runtime.preprocessing import FeatureExtractor
 from ...runtime.sources.open import open_source
 from ...tracking.registry import DEFAULT_FPS, TASKS
+from ..script import Script
 
 HEADS: dict[str, Callable[..., TrackedHead[Any]]] = {
     "mot": MotHead,
@@ -171,24 +172,36 @@ def run_variant(
     return score(task, sequence, replayed(head, recorded))
 
 
-def main() -> None:
-    """Print the table of every sequence."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--task", choices=sorted(HEADS), default="mot")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split")
-    parser.add_argument("--detections", type=Path, help="folder of SEQUENCE.txt")
-    parser.add_argument("--sequence", action="append", default=[])
-    parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    graphs = GraphRunner(Bundle.load(options.bundle), "cpu", options.threads)
+def add_data(script: Script) -> None:
+    """Add the options that say what is tracked, and with which bundle."""
+    script.add_argument("--bundle", type=Path, required=True)
+    script.add_argument("--task", choices=sorted(HEADS), default="mot")
+    script.add_argument("--data", type=Path, required=True)
+    script.add_argument("--split")
+    script.add_argument("--detections", type=Path, help="folder of SEQUENCE.txt")
+    script.add_argument("--sequence", action="append", default=[])
+    script.number("--max-frames", None, "of a sequence", least=2)
+
+
+def sequences_of(options: argparse.Namespace) -> Iterator[Sequence]:
+    """What the options of `add_data` name."""
     read = FORMATS[FORMAT_OF_TASK[options.task]].read
     for found in choose(read(options.data, options.split), options.sequence):
         sequence = first_frames(found, options.max_frames)
         if options.detections is not None:
             sequence = replace(sequence, detections=options.detections / f"{sequence.name}.txt")
+        yield sequence
+
+
+script = Script(__doc__, threads=1)
+add_data(script)
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
+    """Print the table of every sequence."""
+    graphs = GraphRunner(Bundle.load(options.bundle), "cpu", options.threads)
+    for sequence in sequences_of(options):
         by_scores = {c: record(graphs, options.task, sequence, c) for c in (False, True)}
         print(f"{sequence.name}, {len(sequence.images)} frames")
         for variant in VARIANTS:
@@ -196,7 +209,3 @@ def main() -> None:
             values = run_variant(graphs, options.task, sequence, recorded, variant)
             cells = [f"{values[c]:.3f}" for c in ("HOTA", "IDF1")] + [f"{values['IDs']:.0f}"]
             print(f"  {variant.name:28s} " + "  ".join(cells), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -45,6 +45,7 @@ from ...runtime.inference.base import Graphs
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.sources.open import open_source
 from ...tracking.registry import DEFAULT_FPS
+from ..script import Script
 
 Rows = dict[int, tuple[IntArray, FloatArray]]
 CAMERAS = ("still", "pan", "shake")
@@ -181,16 +182,18 @@ def camera_ms(clip: Clip) -> tuple[float, int, float]:
     return 1e3 * float(np.median(spent)), camera.unknown, float(np.median(moved))
 
 
-def main() -> None:
+script = Script(__doc__)
+script.add_argument("--bundle", type=Path, required=True)
+script.add_argument("--format", choices=("mot", "otb", "davis"), required=True)
+script.add_argument("--data", type=Path, required=True)
+script.add_argument("--detections", help="their name in the folder det of a sequence")
+script.add_argument("--camera", choices=CAMERAS, default="still")
+script.add_argument("--sequence", action="append", default=[])
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Print a line a clip and way."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--format", choices=("mot", "otb", "davis"), required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--detections", help="their name in the folder det of a sequence")
-    parser.add_argument("--camera", choices=CAMERAS, default="still")
-    parser.add_argument("--sequence", action="append", default=[])
-    options = parser.parse_args()
     graphs = GraphRunner(Bundle.load(options.bundle), "cpu", 1)
     folders: dict[Path, list[DataSequence]] = {}
     for found in choose(FORMATS[options.format].read(options.data, None), options.sequence):
@@ -214,7 +217,3 @@ def main() -> None:
             f"{spent_ms:.1f} ms a frame, {moved:.1f} px a frame, not seen in {unknown} frames",
             flush=True,
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,6 @@ changes little.  The first frame, which is prepared, is left out of both.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...errors import UnitrackError
 from ...evaluation.datasets.davis import ONE_OBJECT, read_labels
 from ...evaluation.metrics.davis import vos_j_mean
 from ...evaluation.synthetic.scene import Scene, SceneConfig
@@ -28,6 +26,7 @@ from ...runtime.inference.base import Graphs
 from ...runtime.inference.runner import GraphRunner
 from ...runtime.pipeline import Viewer
 from ...runtime.sources.open import open_source
+from ..script import Script
 from .tradeoff import keep
 
 MOST_FRAMES = 50
@@ -83,43 +82,35 @@ def measure(graphs: Graphs, clip: Clip, focus: str) -> tuple[float, float, float
     return vos_j_mean(found, clip.truth), spent * 1e3, pixels / (len(clip.frames) - 1)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+script = Script(__doc__, threads=2)
+script.add_argument("--bundle", type=Path, required=True)
+script.add_argument("--data", type=Path, help="DAVIS folder; without it, the procedural scenes")
+script.number("--frames", MOST_FRAMES, "of a clip, at most", least=2)
+script.add_argument("--json", type=Path, help="where to keep what was measured")
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="DAVIS folder; without it, the procedural scenes")
-    parser.add_argument("--frames", type=int, default=MOST_FRAMES)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="where to keep what was measured")
-    options = parser.parse_args(arguments)
-    try:
-        clips = (
-            scene_clips(options.frames)
-            if options.data is None
-            else davis_clips(options.data, options.frames)
-        )
-        print("clip              J off   auto | ms off   auto  ratio | pixels auto / off")
-        bundle, rows = Bundle.load(options.bundle), []
-        with GraphRunner(bundle, "cpu", options.threads) as graphs:
-            for clip in clips:
-                auto, off = (measure(graphs, clip, focus) for focus in FOCUS)
-                ways = {"full": off, "focus": auto}
-                rows += [
-                    {"clip": clip.name, "way": way, "score": found[0], "cpu_ms": found[1]}
-                    for way, found in ways.items()
-                ]
-                print(
-                    f"{clip.name:16} {off[0]:6.3f} {auto[0]:6.3f} | {off[1]:6.0f} {auto[1]:6.0f} "
-                    f"{auto[1] / off[1]:6.2f} | {auto[2] / off[2]:.2f}",
-                    flush=True,
-                )
-        if options.json is not None:
-            keep(options.json, "J", bundle.spec.backbone, options.threads, rows)
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    clips = (
+        scene_clips(options.frames)
+        if options.data is None
+        else davis_clips(options.data, options.frames)
+    )
+    bundle, rows = Bundle.load(options.bundle), []
+    print("clip              J off   auto | ms off   auto  ratio | pixels auto / off")
+    with GraphRunner(bundle, "cpu", options.threads) as graphs:
+        for clip in clips:
+            auto, off = (measure(graphs, clip, focus) for focus in FOCUS)
+            ways = {"full": off, "focus": auto}
+            rows += [
+                {"clip": clip.name, "way": way, "score": found[0], "cpu_ms": found[1]}
+                for way, found in ways.items()
+            ]
+            print(
+                f"{clip.name:16} {off[0]:6.3f} {auto[0]:6.3f} | {off[1]:6.0f} {auto[1]:6.0f} "
+                f"{auto[1] / off[1]:6.2f} | {auto[2] / off[2]:.2f}",
+                flush=True,
+            )
+    if options.json is not None:
+        keep(options.json, "J", bundle.spec.backbone, options.threads, rows)

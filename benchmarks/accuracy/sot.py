@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.formats.otb import read_otb_boxes
 from ...runtime.inference.base import Graphs
 from ...runtime.inference.runner import GraphRunner
+from ..script import Script, read_json
 
 DATA = Path(__file__).parents[2].parent / "shared/data/sot"
 
@@ -146,51 +147,43 @@ def track(
     return truth[: len(paths)], scores
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+script = Script(__doc__, threads=2)
+script.add_argument("--bundle", type=Path, required=True)
+script.add_argument("--data", type=Path, default=DATA, help="default: ../shared/data/sot")
+script.add_argument("--sequence", action="append", help="default: all of the four")
+script.number("--frames", None, "at most", least=2)
+script.add_argument("--head", action="append", choices=SOT_HEADS, help="default: both")
+script.add_argument("--focus", action="append", choices=FOCUS, help="default: both")
+script.add_argument("--peer-packages", type=Path, help="site-packages with opencv-contrib")
+script.add_argument("--json", type=Path, help="add the results to this file")
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Track, print a line a sequence and side, and keep the result where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--data", type=Path, default=DATA, help="default: ../shared/data/sot")
-    parser.add_argument("--sequence", action="append", help="default: all of the four")
-    parser.add_argument("--frames", type=int, help="at most")
-    parser.add_argument("--head", action="append", choices=SOT_HEADS, help="default: both")
-    parser.add_argument("--focus", action="append", choices=FOCUS, help="default: both")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peer-packages", type=Path, help="site-packages with opencv-contrib")
-    parser.add_argument("--json", type=Path, help="add the results to this file")
-    options = parser.parse_args(arguments)
     cv2.setNumThreads(options.threads)
-    rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    try:
-        with GraphRunner(Bundle.load(options.bundle), "cpu", options.threads) as graphs:
-            sides = {
-                f"{head} {focus}": ours(graphs, SotConfig(head=head, focus=focus))
-                for head in options.head or SOT_HEADS
-                for focus in options.focus or FOCUS
-            }
-            print(f"{'sequence':10}{'frames':>7}  {'side':10}{'AUC':>7}{'ms median':>11}")
-            for name in options.sequence or FRAMES:
-                most = min(options.frames or 10**6, FRAMES.get(name, 10**6))
-                if options.peer_packages is None:
-                    truth, scores = track(sides, options.data / name, most)
-                else:
-                    with peer(options.peer_packages, options.threads) as csrt:
-                        both = {**sides, "CSRT": csrt}
-                        truth, scores = track(both, options.data / name, most)
-                for side, score in scores.items():
-                    auc = success_auc(np.array(score.boxes), truth)
-                    spent = 1e3 * float(np.median(score.seconds[1:]))
-                    print(f"{name:10}{len(truth):7}  {side:10}{auc:7.3f}{spent:11.1f}", flush=True)
-                    row = {"bundle": options.bundle.name, "threads": options.threads}
-                    row |= {"sequence": name, "frames": len(truth), "side": side}
-                    rows.append(row | {"auc": round(auc, 4), "cpu_ms": round(spent, 2)})
-                if options.json:
-                    options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    rows = read_json(options.json, list) if options.json and options.json.exists() else []
+    with GraphRunner(Bundle.load(options.bundle), "cpu", options.threads) as graphs:
+        sides = {
+            f"{head} {focus}": ours(graphs, SotConfig(head=head, focus=focus))
+            for head in options.head or SOT_HEADS
+            for focus in options.focus or FOCUS
+        }
+        print(f"{'sequence':10}{'frames':>7}  {'side':10}{'AUC':>7}{'ms median':>11}")
+        for name in options.sequence or FRAMES:
+            most = min(options.frames or 10**6, FRAMES.get(name, 10**6))
+            if options.peer_packages is None:
+                truth, scores = track(sides, options.data / name, most)
+            else:
+                with peer(options.peer_packages, options.threads) as csrt:
+                    both = {**sides, "CSRT": csrt}
+                    truth, scores = track(both, options.data / name, most)
+            for side, score in scores.items():
+                auc = success_auc(np.array(score.boxes), truth)
+                spent = 1e3 * float(np.median(score.seconds[1:]))
+                print(f"{name:10}{len(truth):7}  {side:10}{auc:7.3f}{spent:11.1f}", flush=True)
+                row = {"bundle": options.bundle.name, "threads": options.threads}
+                row |= {"sequence": name, "frames": len(truth), "side": side}
+                rows.append(row | {"auc": round(auc, 4), "cpu_ms": round(spent, 2)})
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1) + "\n")

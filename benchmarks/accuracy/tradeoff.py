@@ -17,10 +17,12 @@ from statistics import fmean
 from typing import Any
 
 from ...evaluation.benchmark.report import describe_machine
+from ..script import Script, read_json
 
 COLOURS = {"efficientnet-lite0": "#2f6db3", "imagenet-r18": "#d9822b"}
 MARKS = {"full": "s", "focus": "o", "auto": "o"}
 TITLES = {"J": "vos: masks", "HOTA": "mot: boxes"}
+_KEPT = "measure", "backbone", "rows"
 LABELS = {"full": "whole frames", "focus": "in focus", "auto": "on demand"}
 
 
@@ -89,14 +91,12 @@ def draw(measured: Sequence[dict[str, Any]], output: Path) -> None:
     figure.savefig(output)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+script = Script(__doc__)
+script.add_argument("files", nargs="+", type=Path)
+script.add_argument("--output", type=Path, required=True)
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Read the files and draw."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    draw([json.loads(path.read_text(encoding="utf-8")) for path in options.files], options.output)
-
-
-if __name__ == "__main__":
-    main()
+    draw([read_json(path, dict, _KEPT) for path in options.files], options.output)

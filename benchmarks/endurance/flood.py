@@ -23,14 +23,15 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 
+from ...errors import RequestError, UnitrackError
+from ...runtime.bundle.bundle import Bundle
 from ..clip import write_clip
-from ..timing import machine, save
+from ..script import Result, Script
 
 TARGET = 0.9
 """Of the FPS alone, at least."""
@@ -218,7 +219,7 @@ class _Run:
         os.sched_setaffinity(pid, core)
         while not self._lines.exists() or self.lines() < 50:
             if self.process.poll() is not None:
-                raise SystemExit((folder / "log.txt").read_text())
+                raise UnitrackError((folder / "log.txt").read_text().strip())
             time.sleep(0.2)
 
     def lines(self) -> int:
@@ -263,7 +264,8 @@ def _attack(options: argparse.Namespace, port: int, seconds: float) -> subproces
     )
 
 
-def _measure(options: argparse.Namespace) -> int:
+def _measure(options: argparse.Namespace) -> Result:
+    Bundle.load(options.bundle)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, set(cores[1:]) or set(cores))
     with tempfile.TemporaryDirectory() as name:
@@ -305,39 +307,33 @@ def _measure(options: argparse.Namespace) -> int:
         f"{sorted(set(viewer.failures))[:3]}",
         f"exit {status}, {tracked} frames tracked, {recorded} recorded, {len(log)} lines of log",
     ]
-    print("\n".join(lines + log[-5:]))
-    if options.save:
-        save("flood", lines, {"machine": machine(1), "fps": fps, "ratio": ratio})
     good = ratio >= TARGET and not viewer.failures and viewer.waits_s
     whole = status == 130 and tracked == recorded and len(log) < MOST_LOG_LINES
-    return 0 if good and whole else 1
+    complaint = "" if good and whole else "the flood costs more than it may"
+    return Result("flood", lines + log[-5:], {"fps": fps, "ratio": ratio}, complaint)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and fail where the flood costs more than it may."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--half-open", type=int, default=2000)
-    parser.add_argument("--slow", type=int, default=200)
-    parser.add_argument("--addresses", type=int, default=1, help="that the attacker comes from")
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds until one is reopened")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of an attack")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=30_000, help="of the clip")
-    parser.add_argument("--fps", type=float, help="of a live source; without, as fast as it can")
-    parser.add_argument("--attack", type=int, metavar="PORT", help="attack this port, no more")
-    parser.add_argument("--save", action="store_true", help="keep the result")
-    options = parser.parse_args(arguments)
+script = Script(__doc__, rounds=1, saves=True)
+script.add_argument("--bundle", type=Path)
+script.number("--half-open", 2000, "connections", least=0)
+script.number("--slow", 200, "connections", least=0)
+script.number("--addresses", 1, "that the attacker comes from")
+script.number("--pause", 1.0, "seconds until one is opened again", least=0.1)
+script.number("--seconds", 60.0, "of an attack", least=0.1)
+script.number("--frames", 30_000, "of the clip")
+script.number("--fps", None, "of a live source; without, as fast as it can", least=0.1)
+script.number("--attack", None, "port to attack, and no more")
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result | None:
+    """Measure; a complaint where the flood costs more than it may."""
     if options.attack is None:
         if options.bundle is None:
-            parser.error("--bundle is needed")
+            raise RequestError("--bundle is needed")
         return _measure(options)
     place = "127.0.0.1", options.attack
     attacker = Attacker(place, options.half_open, options.slow, options.addresses, options.pause)
     attacker.run(options.seconds)
     print(json.dumps({"opened": attacker.opened, "cut": attacker.cut}))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return None

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnitrackError
+from ...errors import RequestError, UnitrackError
 from ...heads.config import MotConfig
 from ...records import Frame, Tracks, UInt8Array
 from ...runtime.pipeline import OnFrame
@@ -37,7 +37,7 @@ from ...runtime.server.launch import LiveRequest, open_live
 from ...runtime.sources.base import SourceInfo
 from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
 from ...tracking.session import track
-from ..timing import machine, save
+from ..script import Result, Script
 
 SIZE_HW = 96, 128
 CAMERAS = 4
@@ -46,6 +46,9 @@ LIVES = 500
 
 CLIP = 1500
 EVERY = 1000
+FEWEST = 11 * EVERY
+"""Frames of a run that says something about memory."""
+
 BOUND_KB = 500
 """Largest growth of resident memory over 10,000 frames, after the first fifth."""
 
@@ -254,32 +257,33 @@ def judge(rows: Sequence[tuple[int, ...]]) -> tuple[list[str], float, bool]:
     return lines, slope, bool((most <= least).all()) and disk <= DISK_BOUND * KEEP_GB
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, and fail where something grows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--frames", type=int, default=200_000, help="of all cameras")
-    parser.add_argument("--fps", type=float, default=15.0, help="of each camera")
-    parser.add_argument("--save", action="store_true", help="keep the result")
-    parser.add_argument("--cameras", type=float, metavar="FPS", help="be the cameras, no more")
-    parser.add_argument("--view", metavar="URL", help="be the viewer, no more")
-    options = parser.parse_args(arguments)
+script = Script(__doc__, saves=True)
+script.add_argument("--bundle", type=Path)
+script.number("--frames", 200_000, "of all cameras", least=FEWEST)
+script.number("--fps", 15.0, "of each camera", least=0.1)
+script.number("--cameras", None, "FPS: be the cameras, and no more", least=0.1)
+script.add_argument("--view", metavar="URL", help="be the viewer, no more")
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result | None:
+    """Track; a complaint where something grows."""
     if options.cameras is not None:
         _serve_cameras(options.cameras)
-        return 0
+        return None
     if options.view is not None:
         _view(options.view)
-        return 0
+        return None
     if options.bundle is None:
-        parser.error("--bundle is needed")
-    load, began = os.getloadavg(), time.monotonic()
+        raise RequestError("--bundle is needed")
+    began = time.monotonic()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
-        try:
-            watch, data = run(options.bundle, options.frames, options.fps, Path(name))
-        except UnitrackError as error:
-            print(error, file=sys.stderr)
-            return 1
+        watch, data = run(options.bundle, options.frames, options.fps, Path(name))
+    if len(watch.rows) < FEWEST // EVERY:
+        raise UnitrackError(
+            f"the run ended after {len(watch.rows)} thousand frames, which say nothing of growth"
+        )
     lines, slope, steady = judge(watch.rows)
     each = data["sources"].values()
     total = {key: sum(one[key] for one in each) for key in ("frames", "dropped", "outages")}
@@ -289,14 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{total['frames']} frames tracked in {elapsed_s / 60:.0f} minutes, {total['dropped']} "
         f"dropped; {people} identities; the camera was lost {total['outages']} times"
     )
-    print("\n".join(lines))
-    if options.save:
-        # Only now: it imports PyTorch, which no run has in its memory.
-        about = machine(1) | {"load_average_before": [round(value, 2) for value in load]}
-        record = {"machine": about, "rows": watch.rows, "slope_kb": slope, **total}
-        save("soak", lines, record | {"identities": people, "elapsed_s": round(elapsed_s)})
-    return 0 if slope < BOUND_KB and steady and len(watch.rows) > 10 else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    record = {"rows": watch.rows, "slope_kb": slope, **total, "identities": people}
+    grows = slope >= BOUND_KB or not steady
+    complaint = "memory, descriptors, threads or the disk grow" if grows else ""
+    return Result("soak", lines, record | {"elapsed_s": round(elapsed_s)}, complaint)

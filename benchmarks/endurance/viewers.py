@@ -9,12 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ...errors import UnitrackError
 from ...evaluation.synthetic.files import write_scene
 from ...evaluation.synthetic.scene import Scene, SceneConfig
 from ...heads.config import MotConfig
@@ -22,7 +21,8 @@ from ...runtime.events import SourceEvent
 from ...runtime.server.launch import LiveRequest, open_live
 from ...tracking.config import RunConfig, SourceConfig, TrackConfig
 from ...tracking.session import track
-from ..timing import limit_threads, machine, save
+from ..script import Result, Script
+from ..timing import limit_threads
 
 FRAMES = 120
 SIZE_HW = 288, 512
@@ -78,42 +78,30 @@ def frames_per_second(config: TrackConfig, *, watched: bool) -> float:
             return float(track(config, listeners=live.listeners).data["fps"])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure in turns, print, and fail where viewers cost more than they may."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--save", action="store_true", help="keep the result")
-    options = parser.parse_args(arguments)
+script = Script(__doc__, rounds=8, saves=True)
+script.add_argument("--bundle", type=Path, required=True)
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result:
+    """Measure in turns; a complaint where viewers cost more than they may."""
     limit_threads(1)
     pairs: list[tuple[float, float]] = []
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            scene = Scene(SceneConfig(frames=FRAMES, height=SIZE_HW[0], width=SIZE_HW[1]))
-            files = write_scene(scene, Path(name) / "clip")
-            config = TrackConfig(
-                (SourceConfig(str(files.source), detections=files.detections),),
-                (MotConfig(height=SIZE_HW[0], width=SIZE_HW[1]),),
-                RunConfig(
-                    bundle=options.bundle, output=Path(name) / "run", threads=1, overwrite=True
-                ),
-            )
-            for number in range(options.rounds + 1):
-                order = (False, True) if number % 2 else (True, False)
-                fps = {watched: frames_per_second(config, watched=watched) for watched in order}
-                if number:
-                    pairs.append((fps[False], fps[True]))
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory() as name:
+        scene = Scene(SceneConfig(frames=FRAMES, height=SIZE_HW[0], width=SIZE_HW[1]))
+        files = write_scene(scene, Path(name) / "clip")
+        config = TrackConfig(
+            (SourceConfig(str(files.source), detections=files.detections),),
+            (MotConfig(height=SIZE_HW[0], width=SIZE_HW[1]),),
+            RunConfig(bundle=options.bundle, output=Path(name) / "run", threads=1, overwrite=True),
+        )
+        for number in range(options.rounds + 1):
+            order = (False, True) if number % 2 else (True, False)
+            fps = {watched: frames_per_second(config, watched=watched) for watched in order}
+            if number:
+                pairs.append((fps[False], fps[True]))
     ratio = statistics.median(watched / alone for alone, watched in pairs)
     lines = [f"alone {alone:6.2f} FPS, ten viewers {watched:6.2f} FPS" for alone, watched in pairs]
     lines.append(f"median of the ratios: {ratio:.3f} (target {TARGET})")
-    print("\n".join(lines))
-    if options.save:
-        save("viewers", lines, {"machine": machine(1), "fps": pairs, "ratio": ratio})
-    return 0 if ratio >= TARGET else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    complaint = "" if ratio >= TARGET else f"viewers cost more than the target of {TARGET}"
+    return Result("viewers", lines, {"fps": pairs, "ratio": ratio}, complaint)

@@ -7,8 +7,7 @@ Results are kept after every arm: whatever fails later, they are there.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +15,13 @@ from typing import Any
 
 import torch
 
-from ...errors import BackendError, UnitrackError
+from ...errors import BackendError, RequestError, UnitrackError
 from ...export.bundle_writer import ExportRequest, write_bundle
 from ...heads.config import VosConfig
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.inference.onnxruntime import available_cores
 from ..eager import EagerBackbone
+from ..script import Script
 from ..timing import RESULTS, limit_threads, machine, save
 from ..weights import DEFAULT, weights_of
 from .arms import ARMS, REFERENCE, Arm, GraphArm, Setup
@@ -182,95 +182,80 @@ def _check_device(device: str) -> None:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
-    parser.add_argument(
-        "--bundle",
-        type=Path,
-        help="bundle of --backbone; TensorRT arms run if it holds engines for this GPU (default: "
-        "a fresh one, FP16 on a GPU)",
-    )
-    parser.add_argument(
-        "--backbone", default="imagenet-r18", help="of both sides (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        default=DEFAULT,
-        help=f"its checkpoint (default: ../shared/models/{DEFAULT.name})",
-    )
-    parser.add_argument(
-        "--arm", dest="arms", action="append", choices=tuple(ARMS), help="this arm only; repeatable"
-    )
-    parser.add_argument(
-        "--task", dest="tasks", action="append", choices=tuple(TASKS), help="default: all six"
-    )
-    parser.add_argument("--threads", type=int, default=0, help="of the CPU (default: all)")
-    parser.add_argument("--rounds", type=int, default=40, help="counted rounds (default: 40)")
-    parser.add_argument("--burst", type=int, default=5, help="frames in a row (default: 5)")
-    parser.add_argument(
-        "--quick", action="store_true", help="3 rounds of 2 frames: a first look, not a result"
-    )
-    parser.add_argument(
-        "--save",
-        nargs="?",
-        type=Path,
-        const=RESULTS,
-        metavar="FOLDER",
-        help="keep the results, after every arm anew (default folder: benchmarks/results, for a "
-        "GPU only)",
-    )
-    return parser
+script = Script(__doc__, rounds=40, threads=0)
+script.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+script.add_argument(
+    "--bundle",
+    type=Path,
+    help="bundle of --backbone; TensorRT arms run if it holds engines for this GPU (default: "
+    "a fresh one, FP16 on a GPU)",
+)
+script.add_argument(
+    "--backbone", default="imagenet-r18", help="of both sides (default: %(default)s)"
+)
+script.add_argument(
+    "--weights",
+    type=Path,
+    default=DEFAULT,
+    help=f"its checkpoint (default: ../shared/models/{DEFAULT.name})",
+)
+script.add_argument(
+    "--arm", dest="arms", action="append", choices=tuple(ARMS), help="this arm only; repeatable"
+)
+script.add_argument(
+    "--task", dest="tasks", action="append", choices=tuple(TASKS), help="default: all six"
+)
+script.number("--burst", 5, "frames in a row")
+script.add_argument(
+    "--quick", action="store_true", help="3 rounds of 2 frames: a first look, not a result"
+)
+script.add_argument(
+    "--save",
+    nargs="?",
+    type=Path,
+    const=RESULTS,
+    metavar="FOLDER",
+    help="keep the results, after every arm anew (default folder: benchmarks/results, for a "
+    "GPU only)",
+)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Measure, print, and keep the result where that is asked for."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
     if options.save == RESULTS and options.device == "cpu":
-        parser.error("benchmarks/results keeps figures of a GPU: give --save a FOLDER of your own")
-    if min(options.rounds, options.burst) < 1 or options.threads < 0:
-        parser.error("--rounds and --burst are at least 1, --threads at least 0")
+        raise RequestError(
+            "benchmarks/results keeps figures of a GPU: give --save a FOLDER of your own"
+        )
     gpu = options.device == "cuda"
     repeats = 5 if options.quick and gpu else 20 if gpu else 1
     rounds = Rounds(3 if gpu else 1, options.rounds, options.burst, repeats)
     if options.quick:
         rounds = Rounds(1, min(3, options.rounds), min(2, options.burst), repeats)
     threads = options.threads or available_cores()
-    try:
-        _check_device(options.device)
-        limit_threads(threads)
-        weights = weights_of(options.backbone, options.weights)
-        with _bundle(options.bundle, options.backbone, weights, options.device) as bundle:
-            setup = Setup(options.device, options.backbone, weights, bundle, threads, VosConfig())
-            plan = Plan(setup, rounds, tuple(options.arms or ARMS), tuple(options.tasks or TASKS))
-            record: dict[str, Any] = {
-                "machine": machine(threads),
-                "backbone": options.backbone,
-                "bundle": {"precision": bundle.spec.precision, "opset": bundle.spec.opset},
-                "gpu": describe_gpu() if gpu else NO_GPU,
-            }
+    _check_device(options.device)
+    limit_threads(threads)
+    weights = weights_of(options.backbone, options.weights)
+    with _bundle(options.bundle, options.backbone, weights, options.device) as bundle:
+        setup = Setup(options.device, options.backbone, weights, bundle, threads, VosConfig())
+        plan = Plan(setup, rounds, tuple(options.arms or ARMS), tuple(options.tasks or TASKS))
+        record: dict[str, Any] = {
+            "machine": machine(threads),
+            "backbone": options.backbone,
+            "bundle": {"precision": bundle.spec.precision, "opset": bundle.spec.opset},
+            "gpu": describe_gpu() if gpu else NO_GPU,
+        }
 
-            def keep(results: Mapping[str, TaskResult], ceilings: Ceilings) -> None:
-                if options.save is not None:
-                    data = {**record, **record_of(rounds, results, ceilings)}
-                    lines = [provenance(record), *report(results, ceilings, judged=gpu)]
-                    save(result_name(record["gpu"]), lines, data, options.save)
+        def keep(results: Mapping[str, TaskResult], ceilings: Ceilings) -> None:
+            if options.save is not None:
+                data = {**record, **record_of(rounds, results, ceilings)}
+                lines = [provenance(record), *report(results, ceilings, judged=gpu)]
+                save(result_name(record["gpu"]), lines, data, options.save)
 
-            results, ceilings = measure(plan, keep)
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+        results, ceilings = measure(plan, keep)
     print("\n".join(report(results, ceilings, judged=gpu)))
     disagreeing = [name for name, result in results.items() if not result.agrees]
     if disagreeing:
-        print(
-            f"arms disagree with eager in {', '.join(disagreeing)}: their times compare nothing",
-            file=sys.stderr,
+        raise UnitrackError(
+            f"arms disagree with eager in {', '.join(disagreeing)}: their times compare nothing"
         )
-    return 1 if disagreeing else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

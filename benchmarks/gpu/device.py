@@ -6,16 +6,17 @@ wherever there is one. Needs CuPy and cuda-python. Exit status 1 where a result 
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from typing import Any
 
 import numpy as np
 
-from ...errors import UnitrackError
+from ...errors import BackendError
 from ...runtime.inference.tensorrt.cuda import CudaRuntime
 from ...runtime.inference.tensorrt.cuda_graphs import Launches
 from ...runtime.inference.tensorrt.memory import CudaArray, DeviceMemory
+from ..script import Script
 
 _SOURCE = r"""
 extern "C" __global__ void scale_add(const float* a, const float* b, float* out, int n) {
@@ -104,28 +105,23 @@ def check_recordings(memory: DeviceMemory, adder: Adder) -> tuple[float, float]:
     return queued * 1e6, replayed * 1e6
 
 
-def main() -> int:
+script = Script(__doc__)
+
+
+@script.does
+def main(_options: argparse.Namespace) -> None:
     """Check, and print a line for each."""
     try:
         import cupy
     except ImportError as error:
-        print(f"CuPy is not here ({error}): pip install cupy-cuda13x", file=sys.stderr)
-        return 1
-    try:
-        memory = DeviceMemory(CudaRuntime())
-        adder = Adder(cupy, memory)
-        seconds = check_stream(memory, adder)
-        queued, replayed = check_recordings(memory, adder)
-        gpu = memory.cuda.gpu
-        memory.close()
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+        reason = f"CuPy is not here ({error}): pip install cupy-cuda13x"
+        raise BackendError(reason) from None
+    memory = DeviceMemory(CudaRuntime())
+    adder = Adder(cupy, memory)
+    seconds = check_stream(memory, adder)
+    queued, replayed = check_recordings(memory, adder)
+    gpu = memory.cuda.gpu
+    memory.close()
     print(f"{gpu.name} ({gpu.target}), driver of CUDA {gpu.driver}")
     print(f"a state through recycled memory: exact in 200 frames, {seconds * 1e6:.0f} us a frame")
     print(f"20 kernels: {queued:.0f} us of the host queued, {replayed:.0f} us recorded")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

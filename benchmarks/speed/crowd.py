@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from ...records import Detections
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.inference.base import Array
 from ...runtime.inference.runner import GraphRunner
+from ..script import Script, at_least
 
 Points = npt.NDArray[np.float64]
 SCENES = ("apart", "scattered", "shoulder to shoulder")
@@ -80,12 +80,14 @@ def measure(graphs: Stopwatch, scene: str, count: int) -> dict[str, float]:
     return {"all_ms": float(whole), "host_ms": float(own)}
 
 
-def main() -> None:
+script = Script(__doc__)
+script.add_argument("--bundle", type=Path, required=True)
+script.add_argument("--people", type=at_least(1), nargs="+", default=[50, 500])
+
+
+@script.does
+def main(options: argparse.Namespace) -> None:
     """Print a line a scene."""
-    parser: Any = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--people", type=int, nargs="+", default=[50, 500])
-    options = parser.parse_args()
     with Stopwatch(Bundle.load(options.bundle)) as graphs:
         for count in options.people:
             for scene in SCENES:
@@ -95,7 +97,3 @@ def main() -> None:
                     f"of that outside graphs {found['host_ms']:7.1f}",
                     flush=True,
                 )
-
-
-if __name__ == "__main__":
-    main()

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from ...heads.association.matching import AssociationConfig, Associator
 from ...heads.association.tracklets import ObjectFeatures
 from ...records import Detections
 from ...runtime.inference.base import Array, Graphs, to_host
-from ..timing import machine, save
+from ..script import Result, Script
 
 OBJECTS = 50
 TARGET_MS = 5.0
@@ -94,15 +92,13 @@ CASES: dict[str, tuple[float, float]] = {
 """Shares `strangers` and `hidden`."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and keep the result where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=300, help="counted frames (default: 300)")
-    parser.add_argument(
-        "--save", action="store_true", help="keep the results in benchmarks/results"
-    )
-    options = parser.parse_args(arguments)
-    record: dict[str, Any] = {"machine": machine(1), "target_ms": TARGET_MS, "cases": {}}
+script = Script(__doc__, rounds=300, saves=True)
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result:
+    """Measure all cases."""
+    cases: dict[str, Any] = {}
     lines = [f"{'host ms a frame, 50 x 50':30}  median     p95  fastest  CPU median  matched"]
     late = False
     for name, (strangers, hidden) in CASES.items():
@@ -114,20 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{name:30}{1e3 * median:8.2f}{1e3 * p95:8.2f}{1e3 * min(times):9.2f}"
             f"{1e3 * cpu_median:12.2f}{matched:9d}"
         )
-        record["cases"][name] = {
+        cases[name] = {
             "median_ms": round(1e3 * median, 3),
             "p95_ms": round(1e3 * p95, 3),
             "fastest_ms": round(1e3 * min(times), 3),
             "cpu_median_ms": round(1e3 * cpu_median, 3),
             "matched": matched,
         }
-    print("\n".join(lines))
-    if options.save:
-        save("host_speed", lines, record)
-    if late:
-        print(f"slower than the target of {TARGET_MS:.0f} ms", file=sys.stderr)
-    return int(late)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    complaint = f"slower than the target of {TARGET_MS:.0f} ms" if late else ""
+    return Result("host_speed", lines, {"target_ms": TARGET_MS, "cases": cases}, complaint)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnitrackError
 from ...heads.association.matching import AssociationConfig, Associator
 from ...heads.association.tracklets import ObjectFeatures, points_of
 from ...heads.config import MotConfig
@@ -23,16 +20,8 @@ from ...runtime.inference.base import Array, Graphs, to_host
 from ...runtime.preprocessing import FeatureExtractor, Letterbox
 from ..clip import panning_crowd
 from ..eager import EagerBackbone, EagerGraphs, roi_align
-from ..timing import (
-    Stages,
-    Stopwatch,
-    interleave,
-    limit_threads,
-    machine,
-    save,
-    stage_table,
-    summary,
-)
+from ..script import DISAGREE, Result, Script
+from ..timing import Stages, Stopwatch, interleave, limit_threads, stage_table, summary
 from ..weights import add_options, bundled, weights_of
 
 SOURCE_HW = 1080, 1920
@@ -248,24 +237,20 @@ def run(
         return compare(clip, sides, pairs, rounds)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and keep the result where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser)
-    options = parser.parse_args(arguments)
-    record: dict[str, Any] = {"machine": machine(options.threads)}
+script = Script(__doc__, rounds=12, threads=2, saves=True)
+add_options(script)
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result:
+    """Measure both sides with both backbones."""
     limit_threads(options.threads)
-    try:
-        weights = weights_of(options.backbone, options.weights)
-        measured, agreements = run(options.backbone, weights, options.threads, options.rounds)
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+    weights = weights_of(options.backbone, options.weights)
+    measured, agreements = run(options.backbone, weights, options.threads, options.rounds)
     pairs = [("eager R18", "our R18"), ("eager R18", "our lite0"), ("eager lite0", "our lite0")]
     lines = stage_table(measured, pairs)
     lines += [f"agreement {name}, worst frame: {a.describe()}" for name, a in agreements.items()]
-    print("\n".join(lines))
-    record |= {
+    record = {
         "backbone": options.backbone,
         "boxes": BOXES,
         "source_hw": SOURCE_HW,
@@ -275,13 +260,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         },
         **summary(measured, pairs),
     }
-    if options.save:
-        save("mot_speed", lines, record)
-    if not all(agreement.holds for agreement in agreements.values()):
-        print("two sides disagree: their times compare nothing", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    agree = all(agreement.holds for agreement in agreements.values())
+    return Result("mot_speed", lines, record, "" if agree else DISAGREE)

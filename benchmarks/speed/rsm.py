@@ -8,28 +8,16 @@ is built by one `einsum`, and cosines are taken from its inner products and norm
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...errors import UnitrackError
 from ...heads.association.similarity import rsm_costs
 from ...heads.association.tracklets import ObjectFeatures
-from ..timing import (
-    Stages,
-    Stopwatch,
-    interleave,
-    limit_threads,
-    machine,
-    save,
-    stage_table,
-    summary,
-)
+from ..script import DISAGREE, Result, Script
+from ..timing import Stages, Stopwatch, interleave, limit_threads, stage_table, summary
 from ..weights import bundled
 
 OBJECTS = 30
@@ -73,67 +61,50 @@ def related_objects(count: int, points: int, channels: int, seed: int) -> Float3
     return np.asarray(stack / np.linalg.norm(stack, axis=2, keepdims=True), np.float32)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and keep the result where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--objects", type=int, default=OBJECTS, help="default: %(default)s")
-    parser.add_argument("--points", type=int, default=POINTS, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="of either side (default: 2)")
-    parser.add_argument("--rounds", type=int, default=12, help="default: %(default)s")
-    parser.add_argument("--save", action="store_true", help="keep it in benchmarks/results")
-    options = parser.parse_args(arguments)
-    record: dict[str, Any] = {"machine": machine(options.threads)}
+script = Script(__doc__, rounds=12, threads=2, saves=True)
+script.number("--objects", OBJECTS, "on either side")
+script.number("--points", POINTS, "of an object")
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result:
+    """Measure both sides."""
     limit_threads(options.threads)
     costs: dict[str, Float32] = {}
     worst = 0.0
-    try:
-        # The graph has no weights: any bundle of this width does.
-        with bundled("random-r18", None, options.threads) as graphs:
-            size = options.objects, options.points, graphs.spec.channels
-            tracks, detections = (related_objects(*size, seed) for seed in (1, 2))
-            present = np.ones(tracks.shape[:2], np.float32)
-            scale = np.array([SCALE], np.float32)
-            given = ObjectFeatures(tracks, present), ObjectFeatures(detections, present)
-            tensors = torch.from_numpy(tracks), torch.from_numpy(detections)
-            watch = Stopwatch()
+    # The graph has no weights: any bundle of this width does.
+    with bundled("random-r18", None, options.threads) as graphs:
+        size = options.objects, options.points, graphs.spec.channels
+        tracks, detections = (related_objects(*size, seed) for seed in (1, 2))
+        present = np.ones(tracks.shape[:2], np.float32)
+        scale = np.array([SCALE], np.float32)
+        given = ObjectFeatures(tracks, present), ObjectFeatures(detections, present)
+        tensors = torch.from_numpy(tracks), torch.from_numpy(detections)
+        watch = Stopwatch()
 
-            def eager(_: int) -> Stages:
-                with watch.stage("rsm"):
-                    costs["eager"] = direct_cost(*tensors, SCALE).numpy()
-                return watch.take()
+        def eager(_: int) -> Stages:
+            with watch.stage("rsm"):
+                costs["eager"] = direct_cost(*tensors, SCALE).numpy()
+            return watch.take()
 
-            def ours(_: int) -> Stages:
-                nonlocal worst
-                with watch.stage("rsm"):
-                    costs["ours"] = rsm_costs(graphs, *given, scale)
-                worst = max(worst, float(np.abs(costs["eager"] - costs["ours"]).max()))
-                return watch.take()
+        def ours(_: int) -> Stages:
+            nonlocal worst
+            with watch.stage("rsm"):
+                costs["ours"] = rsm_costs(graphs, *given, scale)
+            worst = max(worst, float(np.abs(costs["eager"] - costs["ours"]).max()))
+            return watch.take()
 
-            measured = interleave(
-                {"eager": eager, "ours": ours}, warm_up=WARM_UP, rounds=options.rounds
-            )
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+        sides = {"eager": eager, "ours": ours}
+        measured = interleave(sides, warm_up=WARM_UP, rounds=options.rounds)
     lines = stage_table(measured, [_PAIR])
     lines.append(
         f"{options.objects} x {options.objects} objects of {options.points} points, costs "
         f"{costs['eager'].min():.2f} to {costs['eager'].max():.2f}, within {worst:.1e}"
     )
-    print("\n".join(lines))
-    record |= {
+    record = {
         "objects": options.objects,
         "points": options.points,
         "agreement": worst,
         **summary(measured, [_PAIR]),
     }
-    if options.save:
-        save("rsm_speed", lines, record)
-    if worst > TOLERANCE:
-        print("the two sides disagree: the times compare nothing", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Result("rsm_speed", lines, record, DISAGREE if worst > TOLERANCE else "")

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from ...errors import UnitrackError
 from ...heads.config import SOT_HEADS, SotConfig
 from ...heads.correlation.geometry import crop_window
 from ...heads.sot import Box, SotHead
 from ...records import Frame
 from ...runtime.inference.base import Graphs
 from ..clip import walking_clip
-from ..timing import (
-    Stages,
-    Stopwatch,
-    interleave,
-    limit_threads,
-    machine,
-    ratios,
-    save,
-    stage_table,
-    summary,
-)
+from ..script import Result, Script
+from ..timing import Stages, Stopwatch, interleave, limit_threads, ratios, stage_table, summary
 from ..weights import add_options, bundled, weights_of
 
 HEIGHT, WIDTH = 480, 854
@@ -72,11 +60,13 @@ def crops_alone(graphs: Graphs, head: str, frames: Sequence[Frame], box: Box) ->
     return step
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and keep the result where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser)
-    options = parser.parse_args(arguments)
+script = Script(__doc__, rounds=12, threads=2, saves=True)
+add_options(script)
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result:
+    """Measure both heads, each against its crops alone."""
     frames, mask = walking_clip(HEIGHT, WIDTH, 1 + WARM_UP + options.rounds)
     rows, columns = np.nonzero(mask)
     box: Box = (
@@ -85,31 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         float(np.ptp(columns) + 1),
         float(np.ptp(rows) + 1),
     )
-    try:
-        weights = weights_of(options.backbone, options.weights)
-        record: dict[str, Any] = {"machine": machine(options.threads)}
-        limit_threads(options.threads)
-        with bundled(options.backbone, weights, options.threads) as graphs:
-            sides: dict[str, Timed] = {}
-            for head in SOT_HEADS:
-                sides[head] = whole_frame(graphs, head, frames, box)
-                sides[f"{head}_crops"] = crops_alone(graphs, head, frames, box)
-            measured = interleave(sides, warm_up=WARM_UP, rounds=options.rounds)
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+    weights = weights_of(options.backbone, options.weights)
+    limit_threads(options.threads)
+    with bundled(options.backbone, weights, options.threads) as graphs:
+        sides: dict[str, Timed] = {}
+        for head in SOT_HEADS:
+            sides[head] = whole_frame(graphs, head, frames, box)
+            sides[f"{head}_crops"] = crops_alone(graphs, head, frames, box)
+        measured = interleave(sides, warm_up=WARM_UP, rounds=options.rounds)
     pairs = [(head, f"{head}_crops") for head in SOT_HEADS]
-    lines = stage_table(measured, pairs)
-    print("\n".join(lines))
-    record |= {"backbone": options.backbone, "frame_hw": [HEIGHT, WIDTH]}
+    record = {"backbone": options.backbone, "frame_hw": [HEIGHT, WIDTH]}
     record |= summary(measured, pairs)
-    if options.save:
-        save("sot_speed", lines, record)
     slow = [pair[0] for pair in pairs if ratios(measured, *pair)["total"]["median"] > LIMIT]
-    if slow:
-        print(f"more than {LIMIT} of its crops: {', '.join(slow)}", file=sys.stderr)
-    return 1 if slow else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    complaint = f"more than {LIMIT} of its crops: {', '.join(slow)}" if slow else ""
+    return Result("sot_speed", stage_table(measured, pairs), record, complaint)

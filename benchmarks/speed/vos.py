@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnitrackError
+from ...errors import RequestError
 from ...heads.config import VosConfig
 from ...heads.propagation.label_maps import best_labels, downsample_labels
 from ...heads.propagation.propagator import Propagator
@@ -20,16 +17,8 @@ from ...runtime.inference.base import Graphs, to_host
 from ...runtime.preprocessing import FeatureExtractor, Letterbox
 from ..clip import clip_of_folder, walking_clip
 from ..eager import EagerBackbone, EagerPropagator
-from ..timing import (
-    Stages,
-    Stopwatch,
-    interleave,
-    limit_threads,
-    machine,
-    save,
-    stage_table,
-    summary,
-)
+from ..script import DISAGREE, Result, Script
+from ..timing import Stages, Stopwatch, interleave, limit_threads, stage_table, summary
 from ..weights import add_options, bundled, weights_of
 
 HEIGHT, WIDTH = 480, 854
@@ -160,58 +149,46 @@ def compare(
     return interleave(sides, warm_up=warm_up, rounds=rounds), agreement
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and keep the result where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser)
-    parser.add_argument("--frames", type=Path, help="folder of images in place of the built-in")
-    parser.add_argument("--mask", type=Path, help="0/255 mask of the first image of --frames")
-    options = parser.parse_args(arguments)
+script = Script(__doc__, rounds=12, threads=2, saves=True)
+add_options(script)
+script.add_argument("--frames", type=Path, help="folder of images in place of the built-in")
+script.add_argument("--mask", type=Path, help="0/255 mask of the first image of --frames")
+
+
+@script.does
+def main(options: argparse.Namespace) -> Result:
+    """Measure both sides."""
     if (options.frames is None) != (options.mask is None):
-        parser.error("--frames and --mask belong together")
+        raise RequestError("--frames and --mask belong together: give both, or neither")
     config = VosConfig()
     count = 1 + config.memory + options.rounds
-    try:
-        weights = weights_of(options.backbone, options.weights)
-        if options.frames is None:
-            frames, mask = walking_clip(HEIGHT, WIDTH, count)
-        else:
-            frames, mask = clip_of_folder(options.frames, options.mask, count)
-        record: dict[str, Any] = {"machine": machine(options.threads)}
-        limit_threads(options.threads)
-        with bundled(options.backbone, weights, options.threads) as graphs:
-            backbone = EagerBackbone(options.backbone, weights)
-            measured, agreement = compare(
-                frames,
-                OurVos(graphs, config, frames[0], mask),
-                EagerVos(backbone, config, frames[0], mask),
-                options.rounds,
-            )
-    except UnitrackError as error:
-        print(error, file=sys.stderr)
-        return 1
+    weights = weights_of(options.backbone, options.weights)
+    if options.frames is None:
+        frames, mask = walking_clip(HEIGHT, WIDTH, count)
+    else:
+        frames, mask = clip_of_folder(options.frames, options.mask, count)
+    limit_threads(options.threads)
+    with bundled(options.backbone, weights, options.threads) as graphs:
+        backbone = EagerBackbone(options.backbone, weights)
+        measured, agreement = compare(
+            frames,
+            OurVos(graphs, config, frames[0], mask),
+            EagerVos(backbone, config, frames[0], mask),
+            options.rounds,
+        )
     lines = stage_table(measured, [_PAIR])
     lines.append(
         f"agreement, worst frame: {agreement['labels_equal']:.3%} of pixels alike, "
         f"features within {agreement['feature_error']:.1e}"
     )
-    print("\n".join(lines))
-    record |= {
+    record = {
         "backbone": options.backbone,
         "frame_hw": frames[0].size_hw,
         "clip": "procedural" if options.frames is None else options.frames.name,
         "agreement": agreement,
         **summary(measured, [_PAIR]),
     }
-    if options.save:
-        save("vos_speed", lines, record)
-    agrees = (
+    agree = (
         agreement["labels_equal"] >= AGREEMENT and agreement["feature_error"] <= FEATURE_TOLERANCE
     )
-    if not agrees:
-        print("the two sides disagree: the times compare nothing", file=sys.stderr)
-    return 0 if agrees else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Result("vos_speed", lines, record, "" if agree else DISAGREE)

@@ -324,7 +324,7 @@ def test_without_a_gpu_it_says_so_in_one_line(capsys):
     assert compare.main(["--backbone", "random-r18"]) == 1
     error = capsys.readouterr().err.strip()
     assert error.count("\n") == 0
-    assert error.startswith("no CUDA GPU here")
+    assert error.startswith("Error: no CUDA GPU here")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_wrong_usage_is_refused(flags, capsys):
     with pytest.raises(SystemExit) as exit_info:
         compare.main(flags)
     assert exit_info.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("Error: ")
 
 
 def test_a_bundle_of_another_backbone_is_refused(graph_bundle, shared_models, capsys):
