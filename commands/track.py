@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def _load_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     """Make the values of a file the defaults of the options: what is typed wins."""
     if path is not None:
-        ctx.default_map = read_config(path)
+        ctx.default_map = read_config(path, lambda line: click.echo(printable(line), err=True))
 
 
 def make_command() -> click.Command:

@@ -279,6 +279,14 @@ def shown_default(config: type[Any], name: str) -> str | None:
     return ", ".join(f"{preset}: {number:g}" for preset, number in found.items()) or None
 
 
+def usual_value(config: type[Any], name: str, preset: str) -> Any:
+    """What a parameter is where it is not given, with a preset where the task has any."""
+    default = config.__dataclass_fields__[name].default
+    if default is None and issubclass(config, TrackedConfig):
+        return config.presets.get(preset, {}).get(name)
+    return default
+
+
 def other_presets(**numbers: dict[str, float]) -> dict[str, dict[str, float]]:
     """The presets of `TrackedConfig` with some other numbers."""
     shared = TrackedConfig.presets

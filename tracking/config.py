@@ -7,15 +7,16 @@ made from the fields. Adding an option means adding a field.
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from ..errors import RequestError
-from ..heads.config import PresetNumber, TaskConfig
+from ..heads.config import PresetNumber, TaskConfig, usual_value
 from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import (
@@ -672,29 +673,45 @@ def config_data(
     """
     chosen = track.sources if sources is None else sources
     return {
-        "sources": [{**_changed(s), "source": redact(s.source)} for s in chosen],
-        "tasks": {config.task: _changed(config) for config in track.tasks},
-        "detector": _changed(track.detector),
-        "run": _changed(track.run),
+        "sources": [{**_recorded(s), "source": redact(s.source)} for s in chosen],
+        "tasks": {config.task: _recorded(config) for config in track.tasks},
+        "detector": _recorded(track.detector),
+        "run": _recorded(track.run),
     }
 
 
-def _changed(config: Any) -> dict[str, Any]:
-    changed = {}
+def default_data(track: TrackConfig, source: SourceConfig) -> dict[str, Any]:
+    """The fields of a run over one source that are at their default.
+
+    Defaults change from version to version; beside `config_data`, these reproduce the run even so.
+    """
+    return {
+        "sources": _recorded(source, usual=True),
+        "tasks": {config.task: _recorded(config, usual=True) for config in track.tasks},
+        "detector": _recorded(track.detector, usual=True),
+        "run": _recorded(track.run, usual=True),
+    }
+
+
+def _recorded(config: Any, *, usual: bool = False) -> dict[str, Any]:
+    """The values that are not at their default, or those that are, numbers of a preset included."""
+    found = {}
     for parameter in fields(config):
         value = getattr(config, parameter.name)
-        if isinstance(value, PresetNumber) or not parameter.metadata.get("recorded", True):
+        if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
             continue
-        if value != parameter.default:
-            changed[parameter.name] = str(value) if isinstance(value, Path) else value
-    return changed
+        if usual == (isinstance(value, PresetNumber) or value == parameter.default):
+            found[parameter.name] = str(value) if isinstance(value, Path) else value
+    return found
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, say: Callable[[str], None] = lambda _line: None) -> dict[str, Any]:
     """The values of a file by the names of the command line's parameters.
 
     Args:
-        path: YAML or JSON.
+        path: YAML or JSON. Of a `run.json`, values that the run had by default are kept where
+            today's default is another one.
+        say: Called with a line on those.
 
     Returns:
         `sources`, `tasks`, and fields by their names; a task's parameters as `TASK_PARAMETER`, a
@@ -703,18 +720,19 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         RequestError: It cannot be read, or names something that does not exist.
     """
-    data = _load(path)
-    data = data.get("config", data)
+    record = _load(path)
+    data = record.get("config", record)
     unknown = set(data) - {"sources", "tasks", *SECTIONS}
     if unknown:
         raise RequestError(
             f"--config {path}: unknown section {min(unknown)!r}, expected sources, tasks, "
             f"{', '.join(SECTIONS)}"
         )
+    former = _FormerDefaults(path, record if "config" in record else {})
     values: dict[str, Any] = {}
     for section, config in SECTIONS.items():
         given = _mapping(path, section, data.get(section))
-        values |= _checked(path, section, given, config)
+        values |= _checked(path, section, given | former.of(section, given, config), config)
     tasks = _mapping(path, "tasks", data.get("tasks"))
     for task, given in tasks.items():
         if task not in TASKS:
@@ -722,11 +740,66 @@ def read_config(path: Path) -> dict[str, Any]:
                 f"--config {path}: unknown task {task!r}, expected one of {', '.join(TASKS)}"
             )
         given = _mapping(path, task, given)
+        given |= former.of(task, given, TASKS[task].config)
         parameters = _checked(path, f"tasks: {task}", given, TASKS[task].config)
         values |= {f"{task}_{name}": value for name, value in parameters.items()}
     if tasks:
         values["tasks"] = tuple(tasks)
-    return values | _sources(path, data.get("sources"))
+    values |= _sources(path, data.get("sources"), former)
+    if former.notes:
+        say(f"{path} was written when other defaults held: {', '.join(former.notes)}")
+    return values
+
+
+_NONE = object()
+
+
+class _FormerDefaults:
+    """What a run had by default, as its `run.json` says.
+
+    Args:
+        path: Of the file.
+        record: Its contents; without `defaults` where an earlier version wrote it, which told the
+            parameters of the tasks alone. Empty: the file is no `run.json`.
+
+    Attributes:
+        notes: What has changed since, a phrase an option.
+    """
+
+    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
+        self.notes: list[str] = []
+        said = _mapping(path, "defaults", record.get("defaults"))
+        tasks = said.pop("tasks", None)
+        if "defaults" not in record:
+            rows = _mapping(path, "tasks", record.get("tasks")).items()
+            tasks = {task: _mapping(path, task, row).get("parameters") for task, row in rows}
+        self._sections = {
+            section: _mapping(path, section, values)
+            for section, values in (said | _mapping(path, "tasks", tasks)).items()
+        }
+
+    def of(self, section: str, given: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
+        """Those of a section or task, `given` left out, that are others today."""
+        former = self._sections.get(section)
+        kept: dict[str, Any] = {}
+        if not former:
+            return kept
+        preset = str(given.get("preset", former.get("preset")))
+        for parameter in fields(config):
+            name = parameter.name
+            if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
+                continue
+            flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
+            flag = f"--{section}-{flag[2:]}" if section in TASKS else flag
+            now = usual_value(config, name, preset)
+            if name in given or former.get(name, _NONE) == now:
+                continue
+            if former.get(name) is not None:
+                kept[name] = former[name]
+                self.notes.append(f"{flag} {former[name]} is kept (by default {now} today)")
+            else:
+                self.notes.append(f"{flag} had no value and is {now}")
+        return kept
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -734,7 +807,11 @@ def _load(path: Path) -> dict[str, Any]:
 
     try:
         check_regular(path)
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        try:  # YAML would take 1e-05, as JSON writes it, for a text
+            data = json.loads(text)
+        except json.JSONDecodeError:
+            data = yaml.safe_load(text)
     except OSError as error:
         raise RequestError(f"--config {path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -791,7 +868,7 @@ def _expected(value: object, hint: Any) -> str:
     return ""
 
 
-def _sources(path: Path, data: object) -> dict[str, Any]:
+def _sources(path: Path, data: object, former: _FormerDefaults) -> dict[str, Any]:
     if data is None:
         return {}
     rows = data if isinstance(data, list) else [data]
@@ -799,6 +876,7 @@ def _sources(path: Path, data: object) -> dict[str, Any]:
     for row in rows:
         given = {"source": row} if isinstance(row, str) else _mapping(path, "sources", row)
         own = {name: value for name, value in given.items() if name != "source"}
+        own |= former.of("sources", own, SourceConfig)
         sources.append(_checked(path, "sources", own, SourceConfig))
         if not isinstance(given.get("source"), str):
             raise RequestError(f"--config {path}: sources: expected a text under 'source'")

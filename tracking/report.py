@@ -17,7 +17,7 @@ from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
 from ..version import __version__
-from .config import SourceConfig, TrackConfig, config_data
+from .config import SourceConfig, TrackConfig, config_data, default_data
 from .registry import TASKS, starts_from_detector
 
 _STATUS = Path("/proc/self/status")
@@ -95,6 +95,7 @@ def run_report(
         "peak_memory_mb": peak_memory_mb(),
         "versions": _versions(),
         "config": config_data(track, (config,)),
+        "defaults": default_data(track, config),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -75,6 +76,23 @@ def test_parameters_of_the_command_line_reach_the_head(mot, here):
     assert '"use_motion": false' in text
     assert '"preset": "unitrack"' in text
     assert f'"cost_limit": {MotConfig(preset="unitrack").cost_limit}' in text
+
+
+def test_a_run_of_another_version_is_done_again_with_its_defaults(mot, here):
+    mot("--max-frames", 2)
+    file = here / "out" / "run.json"
+    record = report_of(here / "out")
+    record["defaults"]["tasks"]["mot"]["cost_limit"] = 0.5
+    record["defaults"]["run"]["degrade"] = False
+    file.write_text(json.dumps(record))
+    said = (
+        f"{file} was written when other defaults held: --degrade False is kept (by default True "
+        "today), --mot-cost-limit 0.5 is kept (by default 0.75 today)\n"
+    )
+    run_cli("track", "--config", file, "--output", here / "again", stderr=said)
+    again = report_of(here / "again")
+    assert again["tasks"]["mot"]["parameters"]["cost_limit"] == 0.5
+    assert again["config"]["run"]["degrade"] is False
 
 
 def test_motion_before_a_still_camera(quick_bundle, here):

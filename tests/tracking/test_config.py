@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 from unitrack_edge.commands.track import track_config
 from unitrack_edge.errors import RequestError
 from unitrack_edge.heads.config import (
+    SCALE_STEP,
     MotConfig,
     MotsConfig,
     PoseConfig,
@@ -23,9 +24,11 @@ from unitrack_edge.tracking.config import (
     SourceConfig,
     TrackConfig,
     config_data,
+    default_data,
     default_output,
     read_config,
 )
+from unitrack_edge.tracking.registry import TASKS
 
 MOT, SOT, VOS = MotConfig(), SotConfig(), VosConfig()
 DETECTED = SourceConfig("clip.mp4", init="detect:car")
@@ -157,8 +160,6 @@ def rebuilt(path):
     given = read_config(path)
     values = {"init": (), "detections": ()} | given
     for task in ("mot", "vos", "sot", "mots", "posetrack", "pose"):
-        from unitrack_edge.tracking.registry import TASKS
-
         for parameter in fields(TASKS[task].config):
             values.setdefault(f"{task}_{parameter.name}", parameter.default)
     return track_config(values.pop("sources"), values.pop("tasks"), values)
@@ -184,10 +185,93 @@ def test_what_is_recorded_does_it_again(config, tmp_path):
     assert rebuilt(path) == config
 
 
+# A version whose defaults are others.
+
+
+def others(values):
+    """Each value of a section, but those that are None, as if its default had changed since."""
+    kinds = {
+        bool: lambda v: not v,
+        int: lambda v: v + 1,
+        float: lambda v: v + 0.5,
+        str: "no {}".format,
+    }
+    return {
+        name: next(make for kind, make in kinds.items() if isinstance(value, kind))(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def test_values_that_a_run_had_by_default_are_kept_where_another_version_has_others(tmp_path):
+    source = SourceConfig("a.mp4", "1,2,3,4")
+    track = TrackConfig((source,), tuple(spec.config() for spec in TASKS.values()))
+    record = {"config": config_data(track), "defaults": default_data(track, source)}
+    path = tmp_path / "run.json"
+    said = []
+    path.write_text(json.dumps(record))
+    read_config(path, said.append)
+    assert said == []
+    former = record["defaults"]
+    for section in ("sources", "detector", "run"):
+        former[section] |= others(former[section])
+    for task in former["tasks"]:
+        former["tasks"][task] |= others(former["tasks"][task])
+    path.write_text(json.dumps(record))
+    values = read_config(path, said.append)
+    for section in ("sources", "detector", "run"):
+        assert others(default_data(track, source)[section]).items() <= values.items()
+    for task, of_task in default_data(track, source)["tasks"].items():
+        assert len(of_task) > 5
+        for name, value in others(of_task).items():
+            assert values[f"{task}_{name}"] == value
+    assert len(said) == 1
+    for flag in ("--sot-crop 233", "--mot-cost-limit 1.25", "--max-detections 501", "--strict"):
+        assert f"{flag} " in said[0]
+
+
+def test_a_file_of_before_tells_the_parameters_of_the_tasks(tmp_path):
+    """Which all files hold; what it was asked for is not in question."""
+    track = TrackConfig((PROMPTED,), (SotConfig(margin=2.0),))
+    parameters = asdict(SotConfig(margin=2.0)) | {"crop": 200, "scale_step": None, "gone": 1}
+    del parameters["sigma"]
+    path = tmp_path / "run.json"
+    tasks = {"sot": {"parameters": parameters, "identities": 1}}
+    path.write_text(json.dumps({"tasks": tasks, "config": config_data(track)}))
+    said = []
+    values = read_config(path, said.append)
+    assert (values["sot_crop"], values["sot_margin"]) == (200, 2.0)
+    assert {"sot_scale_step", "sot_sigma", "sot_gone"}.isdisjoint(values)
+    (line,) = said
+    assert "--sot-crop 200 is kept (by default 232 today)" in line
+    assert f"--sot-scale-step had no value and is {SCALE_STEP}" in line
+    assert "--sot-sigma had no value and is 0.1" in line
+    assert "margin" not in line
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"config": {}, "defaults": 3},
+        {"config": {"tasks": {"mot": {}}}, "defaults": {"tasks": {"mot": [1]}}},
+        {"config": {"tasks": {"mot": {}}}, "tasks": {"mot": 3}},
+        {"config": {"tasks": {"mot": {}}}, "tasks": {"mot": {"parameters": {"height": [1]}}}},
+        {"config": {}, "defaults": {"run": {"threads": {}}}},
+    ],
+)
+def test_a_damaged_record_is_one_line(record, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(RequestError, match="expected") as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+
+
 def test_the_record_holds_no_secret_and_no_place_for_results():
     source = SourceConfig("rtsp://me:secret@host/live?key=1")
     run = RunConfig(serve="0.0.0.0:80", serve_token="hush", output=Path("x"), overwrite=True)
-    text = json.dumps(config_data(TrackConfig((source,), (MOT,), run, MOTION)))
+    track = TrackConfig((source,), (MOT,), run, MOTION)
+    text = json.dumps([config_data(track), default_data(track, source)])
     assert not any(word in text for word in ("secret", "hush", "key=1", "output", "overwrite"))
 
 
