@@ -22,6 +22,17 @@ class TaskConfig:
     task: ClassVar[str]
 
 
+def _expect(config: TaskConfig, name: str, fits: bool, expected: str) -> None:
+    """Refuse a parameter that does not fit, by its option's name.
+
+    Raises:
+        RequestError: It does not.
+    """
+    if not fits:
+        flag = f"--{config.task}-{name.replace('_', '-')}"
+        raise RequestError(f"{flag} {getattr(config, name)}: expected {expected}")
+
+
 class PresetNumber(float):
     """A number that came with a preset: it gives way when `dataclasses.replace` sets another."""
 
@@ -161,11 +172,8 @@ class TrackedConfig(TaskConfig):
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
                 f"--{self.task}-preset memory, got preset {self.preset}"
             )
-        for name in ("height", "width"):
-            if not 32 <= getattr(self, name) <= 8192:
-                raise RequestError(
-                    f"--{self.task}-{name} {getattr(self, name)}: expected 32 to 8192 pixels"
-                )
+        _expect(self, "height", 32 <= self.height <= 8192, "32 to 8192 pixels")
+        _expect(self, "width", 32 <= self.width <= 8192, "32 to 8192 pixels")
         self._check_limits()
         if self.similarity not in SIMILARITIES:
             raise RequestError(
@@ -181,19 +189,16 @@ class TrackedConfig(TaskConfig):
                 f"{self.task}: similarity flattened compares objects of as many points each, which "
                 "masks and poses are not: give rsm or pooled"
             )
-        weight, buffer, scale = self.appearance_weight, self.buffer, self.rsm_scale
-        if not (0 <= weight <= 1 and 0 <= buffer < inf and 0 < scale < inf):
-            raise RequestError(
-                f"{self.task}: got appearance weight {weight}, buffer {buffer}, RSM scale {scale}; "
-                "expected 0 to 1, 0 or more, and above 0"
-            )
+        _expect(self, "appearance_weight", 0 <= self.appearance_weight <= 1, "0 to 1")
+        _expect(self, "buffer", 0 <= self.buffer < inf, "0 or more")
+        _expect(self, "rsm_scale", 0 < self.rsm_scale < inf, "a number above 0")
         if not self.use_motion and self.preset != "unitrack":
             raise RequestError(
                 f"{self.task}: preset {self.preset} matches by overlap too, so motion cannot be "
                 "off: give preset unitrack"
             )
-        if self.memory is not None and not 1 <= self.memory <= 100:
-            raise RequestError(f"{self.task}: got memory {self.memory}, expected 1 to 100 features")
+        fits = self.memory is None or 1 <= self.memory <= 100
+        _expect(self, "memory", fits, "1 to 100 features")
 
     @property
     def looks_when_needed(self) -> bool:
@@ -265,10 +270,8 @@ class TrackedConfig(TaskConfig):
                     f"{self.task}: {name.replace('_', ' ')} belongs to preset memory, got preset "
                     f"{self.preset}"
                 )
-            elif not isfinite(given):
-                raise RequestError(
-                    f"{self.task}: got {name.replace('_', ' ')} {given}, expected a finite number"
-                )
+            else:
+                _expect(self, name, isfinite(given), "a finite number")
 
 
 def shown_default(config: type[Any], name: str) -> str | None:
@@ -382,15 +385,11 @@ class SotConfig(TaskConfig):
             )
         if self.focus not in FOCUS:
             raise RequestError(f"sot: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}")
-        if not 64 <= self.crop <= 2048 or self.crop % 8:
-            raise RequestError(
-                f"sot: got crop {self.crop}, expected a multiple of 8 from 64 to 2048 pixels"
-            )
-        if not (0 <= self.padding < 100 and 0 <= self.margin < 100 and 1 <= self.scale_step < 2):
-            raise RequestError(
-                f"sot: got padding {self.padding}, margin {self.margin} and scale step "
-                f"{self.scale_step}; expected 0 to 100, 0 to 100, and 1 to 2"
-            )
+        fits = 64 <= self.crop <= 2048 and self.crop % 8 == 0
+        _expect(self, "crop", fits, "a multiple of 8 from 64 to 2048 pixels")
+        _expect(self, "padding", 0 <= self.padding < 100, "0 to less than 100")
+        _expect(self, "margin", 0 <= self.margin < 100, "0 to less than 100")
+        _expect(self, "scale_step", 1 <= self.scale_step < 2, "1 to less than 2")
         covered = self.crop / 8 / (1 + self.margin)
         if covered > SOT_CELLS:
             raise RequestError(
@@ -398,31 +397,21 @@ class SotConfig(TaskConfig):
                 f"the target, expected at most {SOT_CELLS}: give a smaller --sot-crop or a larger "
                 "--sot-margin"
             )
-        if not (0 < self.scale_penalty <= 1 and 0 < self.min_scale <= 1 <= self.max_scale < 1000):
-            raise RequestError(
-                f"sot: got scale penalty {self.scale_penalty}, smallest scale {self.min_scale}, "
-                f"largest {self.max_scale}; expected above 0 to 1, above 0 to 1, and 1 to 1000"
-            )
-        if not (
-            0 < self.regularisation < inf and 0 < self.sigma < inf and 0 <= self.learning_rate <= 1
-        ):
-            raise RequestError(
-                f"sot: got regularisation {self.regularisation}, sigma {self.sigma}, learning rate "
-                f"{self.learning_rate}; expected above 0, above 0, and 0 to 1"
-            )
-        if self.focus == "off" and (self.crop, self.margin) != (SOT_CROP, SOT_MARGIN):
-            raise RequestError(
-                f"sot: got crop {self.crop} and margin {self.margin:g}, which focus off does not "
-                "use, expected none: leave out --sot-crop and --sot-margin, or give "
-                "--sot-focus auto"
-            )
-        authors = SOT_PADDING, SCALE_STEP, SCALE_PENALTY
-        if self.focus == "auto" and (self.padding, self.scale_step, self.scale_penalty) != authors:
-            raise RequestError(
-                f"sot: got padding {self.padding:g}, scale step {self.scale_step:g} and scale "
-                f"penalty {self.scale_penalty:g}, which focus auto does not use, expected none: "
-                "add --sot-focus off, or give --sot-margin in place of a padding"
-            )
+        _expect(self, "scale_penalty", 0 < self.scale_penalty <= 1, "above 0, and at most 1")
+        _expect(self, "min_scale", 0 < self.min_scale <= 1, "above 0, and at most 1")
+        _expect(self, "max_scale", 1 <= self.max_scale < 1000, "1 to less than 1000")
+        _expect(self, "regularisation", 0 < self.regularisation < inf, "a number above 0")
+        _expect(self, "sigma", 0 < self.sigma < inf, "a number above 0")
+        _expect(self, "learning_rate", 0 <= self.learning_rate <= 1, "0 to 1")
+        instead = "leave it out, or give --sot-focus auto"
+        usual: dict[str, float] = {"crop": SOT_CROP, "margin": SOT_MARGIN}
+        if self.focus == "auto":
+            instead = "give --sot-margin in its place, or --sot-focus off"
+            usual = {"padding": SOT_PADDING, "scale_step": SCALE_STEP}
+            usual["scale_penalty"] = SCALE_PENALTY
+        for name, value in usual.items():
+            why = f"none, since focus {self.focus} does not use it: {instead}"
+            _expect(self, name, getattr(self, name) == value, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,10 +451,7 @@ class PosetrackConfig(TrackedConfig):
 
 
 def _check_area(config: MotsConfig | PosetrackConfig) -> None:
-    if config.max_area < 1:
-        raise RequestError(
-            f"{config.task}: got max area {config.max_area}, expected at least 1 point an object"
-        )
+    _expect(config, "max_area", config.max_area >= 1, "at least 1 point an object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,9 +479,8 @@ class MotConfig(TrackedConfig):
 
     def __post_init__(self) -> None:
         TrackedConfig.__post_init__(self)
-        rows, columns = self.roi_height, self.roi_width
-        if not 1 <= min(rows, columns) <= max(rows, columns) <= 64:
-            raise RequestError(f"mot: got RoI {rows}x{columns}, expected 1 to 64 a side")
+        _expect(self, "roi_height", 1 <= self.roi_height <= 64, "1 to 64 rows")
+        _expect(self, "roi_width", 1 <= self.roi_width <= 64, "1 to 64 columns")
 
 
 FOCUS_RADIUS, FOCUS_MEMORY = 9.0, 3
@@ -523,16 +508,12 @@ class PropagatedConfig(TaskConfig):
     )
 
     def __post_init__(self) -> None:
-        if self.top_k < 1 or not 0 <= self.memory <= 100 or not 0 <= self.short_side <= 8192:
-            raise RequestError(
-                f"{self.task}: got top-k {self.top_k}, memory {self.memory}, short side "
-                f"{self.short_side}; expected at least 1, 0 to 100 and 0 to 8192"
-            )
-        if not (0 < self.temperature < inf and self.radius > 0 and self.first_radius >= 0):
-            raise RequestError(
-                f"{self.task}: got temperature {self.temperature}, radius {self.radius}, first "
-                f"radius {self.first_radius}; expected positive numbers (first radius: 0 or more)"
-            )
+        _expect(self, "top_k", self.top_k >= 1, "1 or more")
+        _expect(self, "memory", 0 <= self.memory <= 100, "0 to 100 frames")
+        _expect(self, "short_side", 0 <= self.short_side <= 8192, "0 to 8192 pixels")
+        _expect(self, "temperature", 0 < self.temperature < inf, "a number above 0")
+        _expect(self, "radius", self.radius > 0, "a number above 0")
+        _expect(self, "first_radius", self.first_radius >= 0, "0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,8 +564,6 @@ class PoseConfig(PropagatedConfig):
 
     def __post_init__(self) -> None:
         PropagatedConfig.__post_init__(self)
-        if self.top_cells < 1 or not (0 < self.sigma < inf and 0 <= self.reach < inf):
-            raise RequestError(
-                f"pose: got top cells {self.top_cells}, sigma {self.sigma}, reach {self.reach}; "
-                "expected at least 1, above 0, and 0 or more"
-            )
+        _expect(self, "top_cells", self.top_cells >= 1, "1 or more")
+        _expect(self, "sigma", 0 < self.sigma < inf, "a number above 0")
+        _expect(self, "reach", 0 <= self.reach < inf, "0 or more")

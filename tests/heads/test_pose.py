@@ -241,7 +241,7 @@ def test_more_top_k_than_exported(tiny):
     ],
 )
 def test_nonsense_is_refused(wrong):
-    with pytest.raises(RequestError, match="pose: got"):
+    with pytest.raises(RequestError, match=r"--pose-[a-z-]+ [^ ]+: expected"):
         PoseConfig(**wrong)
 
 

@@ -120,9 +120,7 @@ def test_boxes_without_keypoints_are_refused(tiny):
     "wrong", [{"max_area": 0}, {"width": 8}, {"appearance_weight": 2.0}, {"buffer": -1.0}]
 )
 def test_nonsense_is_refused(wrong):
-    with pytest.raises(
-        RequestError, match=r"posetrack: got|--posetrack-width 8: expected 32 to 8192"
-    ):
+    with pytest.raises(RequestError, match=r"posetrack: got|--posetrack-[a-z-]+ [^ ]+: expected"):
         PosetrackConfig(**wrong)
 
 
