@@ -435,7 +435,8 @@ class Pipeline:
     Attributes:
         frames: Number of frames done.
         end: One more than the number of the last one; 0 before the first.
-        predicted: Of these, those in which no detector ran.
+        detected: Of these, those in which a detector ran.
+        predicted: Of these, those in which a task had to do without the detector that it needs.
         without_backbone: Of these, those in which the backbone saw nothing.
         backbone_pixels: How many it saw in all of them.
         interrupted: Whether the user ended the run.
@@ -473,7 +474,7 @@ class Pipeline:
         self._task_runners = task_runners
         self._name = name
         self._listeners = listeners
-        self.frames = self.predicted = self.end = 0
+        self.frames = self.detected = self.predicted = self.end = 0
         self.without_backbone = self.backbone_pixels = 0
         self.interrupted = False
         self.exhausted = False
@@ -609,6 +610,8 @@ class Pipeline:
         if features and self._with_features % FEATURES_EVERY == 0:
             check_features(features, prepared.views.images, frame)
         self._with_features += bool(features)
+        self.detected += any(seen is not None for seen in prepared.detections)
+        self.predicted += any(self._predicts(r, prepared.detects) for r in self._task_runners)
         before = self._own_pixels()
         given = prepared.views.given(features)
         work = zip(self._task_runners, prepared.detections, given, strict=True)
@@ -626,7 +629,6 @@ class Pipeline:
             adapting = schedule.adapting
             self._pace.look(frame.time_s, self.frames, dropped, schedule.every, adapting=adapting)
         self.frames, self.end = self.frames + 1, frame.index + 1
-        self.predicted += not prepared.detects
         shapes = [image.shape for image in prepared.views.images]
         pixels = self._own_pixels() - before + sum(shape[1] * shape[2] for shape in shapes)
         self.backbone_pixels += pixels

@@ -727,6 +727,25 @@ class SourceRun:
             where = f": it is about {frames_of}"
         return [f"{runner.task}: 0 objects, because {origin} gave none{of_score} in {shown}{where}"]
 
+    def _detector_notes(self) -> list[str]:
+        """In how many frames the detector ran, where the user left that open or cannot know it."""
+        every, pipeline = self._track.detector.detect_every, self.pipeline
+        needed = pipeline.detected + pipeline.predicted
+        notes = []
+        if every == "auto" and pipeline.predicted and not self.source.info.live:
+            fps, rate = frames_per_second(pipeline), self.source.info.fps or 0.0
+            notes.append(
+                f"--detect-every auto: the detector ran in {pipeline.detected} of "
+                f"{needed} frames, to keep up with {rate:g} FPS"
+                + (f"; the run came to {fps:g}" if fps < _KEPT_UP * rate else "")
+            )
+        if every != "1" and 0 < needed < pipeline.frames:
+            notes.append(
+                f"--detect-every {every} had no effect after the first {needed} of "
+                f"{pipeline.frames} frames: what --init {self.config.init} found needs no detector"
+            )
+        return notes
+
     def _notes(self) -> tuple[str, ...]:
         source, pipeline = self.source, self.pipeline
         notes = [] if source.ended_early is None else [source.ended_early]
@@ -736,15 +755,7 @@ class SourceRun:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]
             notes += self._without_objects(runner)
-        every = self._track.detector.detect_every
-        if every == "auto" and self.pipeline.predicted and not source.info.live:
-            frames, fps = self.pipeline.frames, frames_per_second(self.pipeline)
-            rate = source.info.fps or 0.0
-            notes.append(
-                f"--detect-every auto: the detector ran in {frames - self.pipeline.predicted} of "
-                f"{frames} frames, to keep up with {rate:g} FPS"
-                + (f"; the run came to {fps:g}" if fps < _KEPT_UP * rate else "")
-            )
+        notes += self._detector_notes()
         notes += self.log.notes()
         for name, lost in self.lost_frames.items():
             notes.append(f"{lost} frames are not in {name}, which could not be written")

@@ -115,6 +115,27 @@ def test_a_box_starts_from_the_first_detection(track, late):
     assert report["tasks"]["sot"]["detections"] == str(late)
 
 
+@pytest.mark.parametrize("every", ["auto", "2"])
+@pytest.mark.parametrize("task", ["sot", "vos"])
+def test_what_has_started_needs_no_detector_which_is_said(task, every, track, late):
+    """Frame FIRST is the first with an object; every second frame is looked at from 0 on."""
+    needed = FIRST + 1 if every == "auto" else FIRST + 2
+    options = ("--init", "detect", "--detections", late, "--detect-every", every)
+    said, output = track(task, *options)
+    assert (
+        f"note: --detect-every {every} had no effect after the first {needed} of {FRAMES} frames: "
+        "what --init detect found needs no detector"
+    ) in said
+    assert report_of(output)["predicted_frames"] == (0 if every == "auto" else needed // 2)
+
+
+def test_where_all_frames_need_the_detector_nothing_is_said(track, clip):
+    options = ("--detections", clip.detections, "--detect-every", 3, *NETWORK)
+    assert "had no effect" not in track("mot", *options)[0]
+    options = ("--init", "detect", "--detections", clip.detections)
+    assert "had no effect" not in track("sot", *options)[0]
+
+
 def test_a_mask_is_cut_out_of_the_box(track, late):
     _, output = track("vos", "--init", "detect", "--detections", late, "--vos-focus", "off")
     sizes = [np.count_nonzero(read_label_png(path)) for path in sorted(output.glob("masks/*.png"))]
