@@ -7,7 +7,6 @@ since they come with commas, tabs or blanks, with 7 to 10 columns, and with fram
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import io
 import tempfile
@@ -16,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DetectionError, UnitrackError
-from ...runtime.formats.mot import MotRow, read_mot_rows
-from ...runtime.formats.text import read_text
+from ...runtime.formats.mot import MotRow, read_mot_rows, read_seqinfo
 from ..metrics.scores import Score, score_of
 from .base import Sequence, check_result_frames, frame_notes, images_in, numbers_of, split_folder
 
@@ -62,30 +60,6 @@ def _sequence(folder: Path) -> Sequence:
         fps=float(info["framerate"]) if "framerate" in info else None,
         notes=notes,
     )
-
-
-def read_seqinfo(path: Path) -> dict[str, str]:
-    """The section of a `seqinfo.ini`, keys in lower case; empty where there is no such file.
-
-    Raises:
-        DetectionError: It cannot be read, or its numbers are none.
-    """
-    if not path.is_file():
-        return {}
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(read_text(path))
-        info = dict(parser["Sequence"])
-        int(info.get("seqlength", 0))
-        if float(info.get("framerate", 1)) <= 0:
-            raise ValueError("frameRate is not above 0")
-    except (configparser.Error, OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise DetectionError(
-            f"{path}: cannot be read ({reason}); expected a section [Sequence] with imDir, "
-            "frameRate and seqLength"
-        ) from None
-    return info
 
 
 def score_mot_files(sequence: Sequence, results: Path) -> list[Score]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import DetectionError
+from ...runtime.formats.mot import read_seqinfo
 from ...runtime.formats.mots import MaskRows, read_mots
 from ..metrics.mots import compare_frame
 from ..metrics.scores import Score, score_of, trackeval_data
@@ -23,7 +24,7 @@ from .base import (
     numbers_of,
     split_folder,
 )
-from .mot import is_challenge_folder, read_seqinfo
+from .mot import is_challenge_folder
 
 COLUMNS = ("HOTA", "IDF1", "sMOTSA", "MOTSA", "MOTSP", "FP", "FN", "IDs")
 KITTI = "kitti"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,30 @@ def is_benchmark_file(path: Path) -> bool:
     sequence = path.absolute().parent.parent
     beside = ("img1", "gt", "seqinfo.ini")
     return path.parent.name == "det" and any((sequence / name).exists() for name in beside)
+
+
+def read_seqinfo(path: Path) -> dict[str, str]:
+    """The section of a `seqinfo.ini`, keys in lower case; empty where there is no such file.
+
+    Raises:
+        DetectionError: It cannot be read, or its numbers are none.
+    """
+    if not path.is_file():
+        return {}
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(read_text(path))
+        info = dict(parser["Sequence"])
+        int(info.get("seqlength", 0))
+        if float(info.get("framerate", 1)) <= 0:
+            raise ValueError("frameRate is not above 0")
+    except (configparser.Error, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise DetectionError(
+            f"{path}: cannot be read ({reason}); expected a section [Sequence] with imDir, "
+            "frameRate and seqLength"
+        ) from None
+    return info
 
 
 def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from ...errors import SourceError, count
+from ...errors import DetectionError, SourceError, count, one_line
 from ...records import Frame, UInt8Array
 from ..paths import is_folder
 from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key, silence_opencv
@@ -77,8 +77,43 @@ def _suffixes() -> str:
 _PAGED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".webp", ".apng", ".avif"})
 
 
+def open_folder(
+    folder: Path, name: str, *, fps: float | None = None, levels: Levels | None = None
+) -> FileSource:
+    """Opens the images of a folder, or those of a sequence in MOTChallenge's layout.
+
+    Of the latter, which holds no image itself, they are in `img1`, or what `seqinfo.ini` names, and
+    have its rate where `fps` is None.
+
+    Raises:
+        SourceError: As `images_in_folder` and `open_images`, or `seqinfo.ini` cannot be read.
+    """
+    if _holds_image(folder):
+        return open_images(images_in_folder(folder, name), name, fps=fps, levels=levels)
+    from ..formats.mot import read_seqinfo
+
+    try:
+        info = read_seqinfo(folder / "seqinfo.ini")
+    except (DetectionError, OSError) as error:
+        raise SourceError(one_line(error)) from None
+    inner = folder / info.get("imdir", "img1")
+    if not _holds_image(inner):
+        inner = folder
+    images = images_in_folder(inner, name)
+    note = f"{name} is a sequence of MOTChallenge's layout: the images are those in {inner}"
+    if fps is None and "framerate" in info:
+        fps = float(info["framerate"])
+        note += f", at {fps:g} frames a second, as its seqinfo.ini says"
+    return open_images(images, name, fps=fps, levels=levels, notes=[note])
+
+
 def open_images(
-    paths: Sequence[Path], name: str, *, fps: float | None = None, levels: Levels | None = None
+    paths: Sequence[Path],
+    name: str,
+    *,
+    fps: float | None = None,
+    levels: Levels | None = None,
+    notes: Sequence[str] = (),
 ) -> FileSource:
     """Opens a sequence of images; those of another size are scaled into the first one's.
 
@@ -91,6 +126,7 @@ def open_images(
         fps: Frames per second; None: the times of a single animated file, else 25.
         levels: What becomes black and white in images of more than 8 bits; None: `Levels.of` the
             first ones.
+        notes: What else is to be said, a line each.
 
     Raises:
         SourceError: The first image cannot be read, or has 8 bits and yet `levels` are given.
@@ -127,10 +163,10 @@ def open_images(
     frames = _image_frames(chain([first], images), one_size, 1 / rate, own_times=own_times)
     replaced = [f"--fps {fps:g} in place of the file's own times"] if seconds and fps else []
 
-    def notes() -> list[str]:
-        return [*replaced, *scaling.notes(), *one_size.notes()]
+    def all_notes() -> list[str]:
+        return [*notes, *replaced, *scaling.notes(), *one_size.notes()]
 
-    return FileSource(info, frames, lambda: None, notes)
+    return FileSource(info, frames, lambda: None, all_notes)
 
 
 def _image_frames(

@@ -182,11 +182,9 @@ def _open_image(text: str, files: FileOptions, options: LiveOptions) -> PolledSo
 
 
 def _open_folder(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
-    from .images import images_in_folder, open_images
+    from .images import open_folder
 
-    return open_images(
-        images_in_folder(at_home(text), text), text, fps=files.fps, levels=files.levels
-    )
+    return open_folder(at_home(text), text, fps=files.fps, levels=files.levels)
 
 
 def _open_pattern(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001

@@ -18,6 +18,8 @@ from unitrack_edge.runtime.sources.open import SOURCES, open_source
 from unitrack_edge.runtime.sources.read_ahead import FileSource
 from unitrack_edge.runtime.sources.redact import redact
 
+from ...support.eval_data import write_images
+
 HEIGHT, WIDTH = 48, 64
 
 
@@ -385,6 +387,49 @@ def test_folder_without_images(tmp_path):
         open_source(str(tmp_path))
     with pytest.raises(SourceError, match=r"matches no image \(2 other files\)"):
         open_source(str(tmp_path / "*"))
+
+
+@pytest.mark.parametrize(
+    ("info", "inner", "given", "fps", "said"),
+    [
+        ("frameRate=14", "img1", None, 14, "at 14 frames a second, as its seqinfo.ini says"),
+        ("frameRate=14\nimDir=left", "left", None, 14, "/left, at 14 frames"),
+        ("frameRate=14", "img1", 30.0, 30, "the images are those in"),
+        ("name=A", "img1", None, 25, "the images are those in"),
+        (None, "img1", None, 25, "the images are those in"),
+    ],
+)
+def test_a_folder_of_a_benchmarks_sequence(tmp_path, info, inner, given, fps, said):
+    folder = tmp_path / "A"
+    write_images(folder / inner, range(1, 4))
+    (folder / "gt").mkdir()
+    if info is not None:
+        (folder / "seqinfo.ini").write_text(f"[Sequence]\n{info}\n")
+    with open_source(str(folder), fps=given) as source:
+        frames = list(source)
+        (note,) = source.notes()
+    assert [frame.name for frame in frames] == ["000001.jpg", "000002.jpg", "000003.jpg"]
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 1 / fps, 2 / fps])
+    assert (source.info.fps, source.info.name) == (fps, str(folder))
+    assert str(folder / inner) in note
+    assert said in note
+    assert ("seqinfo" in note) == (fps == 14)
+
+
+def test_images_of_a_folder_itself_come_before_those_of_a_sequence(tmp_path):
+    write_images(tmp_path / "img1", range(3))
+    write_images(tmp_path, range(1))
+    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=14\n")
+    with open_source(str(tmp_path)) as source:
+        assert (len(list(source)), source.info.fps, source.notes()) == (1, 25, [])
+
+
+def test_a_damaged_seqinfo_is_an_error(tmp_path):
+    write_images(tmp_path / "img1", range(3))
+    (tmp_path / "seqinfo.ini").write_text("frameRate=14\n")
+    with pytest.raises(SourceError, match=r"seqinfo.ini: cannot be read .* \[Sequence\]") as caught:
+        open_source(str(tmp_path))
+    assert "\n" not in one_line(caught)
 
 
 @pytest.mark.parametrize(
