@@ -674,14 +674,14 @@ def scores_of_pixels(cells: Float32, pitch: int, size_hw: tuple[int, int]) -> Fl
 
 def tracks_of_labels(frame_index: int, labels: UInt8Array) -> Tracks:
     """A record of every object with a pixel in a label map: id, tight box, mask."""
-    ids = ids_in(labels).astype(np.int64)
+    ids = ids_in(labels)
     masks = labels[None] == ids[:, None, None]
     boxes = np.zeros((len(ids), 4), np.float32)
     for row, mask in enumerate(masks):
-        x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
         boxes[row] = x, y, x + width, y + height
     count = len(ids)
     detections = Detections(
         boxes, np.ones(count, np.float32), np.full(count, -1, np.int64), masks=masks
     )
-    return Tracks(frame_index, ids, detections, label_map=labels)
+    return Tracks(frame_index, ids.astype(np.int64), detections, label_map=labels)

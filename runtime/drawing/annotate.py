@@ -110,13 +110,23 @@ def _label_boxes(tracks: Tracks, posed: BoolArray, canvas: UInt8Array) -> FloatA
         if tracks.label_map is not None:
             mask = tracks.label_map == identity
         if mask is not None and mask.any():
-            _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-            x, y, width, height, _ = stats[1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])]
-            boxes[row] = x, y, x + width, y + height
+            boxes[row] = _largest_piece(mask)
         elif posed[row] and seen.keypoints is not None:
             joints = seen.keypoints[row]
             boxes[row, ::2] = np.median(joints[_drawable(joints, canvas), 0])
     return boxes
+
+
+def _largest_piece(mask: BoolArray) -> FloatArray:
+    """Box (4,) of the largest connected part of a mask (H, W) that is not empty."""
+    shown = np.ascontiguousarray(mask).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(shown)
+    # Of many small objects, whole frames would take longer than all that is drawn.
+    inside = shown[top : top + height, left : left + width]
+    _, _, stats, _ = cv2.connectedComponentsWithStats(inside)
+    x, y, width, height, _ = stats[1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])]
+    x, y = x + left, y + top
+    return np.array([x, y, x + width, y + height], np.float32)
 
 
 def _corners(boxes_xyxy: FloatArray, canvas: UInt8Array) -> list[tuple[int, int, int, int]]:

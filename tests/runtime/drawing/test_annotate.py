@@ -194,6 +194,30 @@ def test_stray_pixels_and_joints_do_not_carry_the_label_away() -> None:
     assert not _changed(drawn)[:95, :120].any()
 
 
+@pytest.mark.parametrize("as_masks", [True, False])
+def test_of_many_small_objects_pieces_are_looked_for_in_their_own_boxes(
+    as_masks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not in as many whole images."""
+    labels = np.zeros((240, 320), np.uint8)
+    for number in range(1, 101):
+        y, x = 24 * ((number - 1) // 10), 32 * ((number - 1) % 10)
+        labels[y : y + 12, x : x + 12] = number
+    ids = list(range(1, 101))
+    looked_at: list[int] = []
+    original = cv2.connectedComponentsWithStats
+
+    def counted(mask: np.ndarray) -> object:
+        looked_at.append(mask.size)
+        return original(mask)
+
+    monkeypatch.setattr(cv2, "connectedComponentsWithStats", counted)
+    masks = labels[None] == np.array(ids)[:, None, None] if as_masks else None
+    label_map = None if as_masks else labels
+    draw_tracks(GREY, _tracks([(0, 0, 9, 9)] * 100, ids, masks=masks, label_map=label_map))
+    assert looked_at == [144] * 100
+
+
 def test_boxes_only_where_nothing_else_shows_the_object() -> None:
     points = np.zeros((2, 17, 3), np.float32)
     points[0, 5:17] = [(60 + k, 60 + 8 * k, 1) for k in range(12)]
