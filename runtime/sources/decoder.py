@@ -136,8 +136,8 @@ class VideoDecoder:
             yield from self._decoded(packet)
         yield from self._decoded(None)  # those that the decoder still holds
         # Decoders skip what refers to a damaged image without a word. Each field of an interlaced
-        # video may have a packet of its own: there, packets do not count images.
-        if not self._interlaced:
+        # H.264 video may have a packet of its own: there, packets do not count images.
+        if not (self._interlaced and self._stream.codec_context.name == "h264"):
             self.lost = max(self.lost, self.packets - self._shown)
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:

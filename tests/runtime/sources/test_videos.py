@@ -269,6 +269,43 @@ def test_images_lost_with_a_damaged_one_are_counted(tmp_path):
     assert note.startswith(f"4 packets of {path} gave no image")
 
 
+INTERLACED = [
+    ("mpeg2video", {"flags": "+ildct+ilme"}),
+    ("libx264", {"x264-params": "interlaced=1"}),
+    ("libx265", {"x265-params": "log-level=none:interlace=tff"}),
+]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+@pytest.mark.parametrize(("codec", "options"), INTERLACED)
+def test_an_interlaced_video_that_is_whole_misses_nothing(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, grey_levels(12, (96, 128)), codec, **options)
+    with av.open(str(path)) as container:
+        assert any(frame.interlaced_frame for frame in container.decode(video=0))
+    with open_source(str(path)) as source:
+        assert (len(list(source)), source.ended_early, source.notes()) == (12, None, [])
+
+
+def test_images_lost_of_an_interlaced_video_are_counted(tmp_path):
+    """Both fields of MPEG-2 are in one packet, whatever the container."""
+    codec, options = INTERLACED[0]
+    video = write_video(tmp_path / "whole.mkv", grey_levels(12), codec, g=4, **options)
+
+    def without_content(packet):
+        empty = av.Packet(bytes(packet)[:8] + bytes(packet.size - 8))
+        empty.pts, empty.dts, empty.time_base = packet.pts, packet.dts, packet.time_base
+        return empty
+
+    def damaged(packets):
+        return [without_content(p) if n in (5, 6) else p for n, p in enumerate(packets)]
+
+    path = copy_packets(video, tmp_path / "a.mkv", damaged)
+    with open_source(str(path)) as source:
+        assert [level_of(f.image) for f in source] == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
+        (note,) = source.notes()
+    assert note.startswith(f"2 packets of {path} gave no image")
+
+
 def test_an_image_of_vp8_that_is_not_shown_is_not_missed(tmp_path):
     video = write_video(tmp_path / "whole.webm", grey_levels(6), "libvpx", deadline="realtime")
 
