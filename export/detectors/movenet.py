@@ -16,6 +16,8 @@ tail computes what the file's tail computes:
   people (so does the file, and so that its numbers are met);
 * the person's score: the centre's score · the mean score of the joints above 0.127.
 
+Of the maps only the two heatmaps are computed in all cells; of the others, the cells that are read.
+
 The file looks for a joint in the whole box.  Here only a window about the expected place is looked
 at, which is what makes a hundred people affordable: outside of it no joint can have a score above
 exp(−2.2) = 0.11, which is below the 0.127 from which joints count.
@@ -24,18 +26,20 @@ exp(−2.2) = 0.11, which is below the 0.127 from which joints count.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from ...errors import ExportError
 from ...runtime.detectors.decoded import METADATA_KEY, DetectorFacts
 from .onnx_graph import DTYPES, OnnxGraph
 from .tflite_file import TfliteGraph, read_tflite
-from .tflite_import import describe, import_tensors
+from .tflite_import import ImportedTensor, describe, import_tensors
 
 JOINTS = 17
 MULTIPLE = 32
@@ -89,6 +93,9 @@ _MAPS = {
     "joint_place": ("kpt_regress_0/", 34),
 }
 """The maps: what the file's names of the convolutions that give them contain, and channels."""
+
+_SEARCHED = ("center", "joint_heatmap")
+"""Maps of which every cell is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +173,19 @@ def build_movenet(path: Path, options: MovenetOptions | None = None) -> onnx.Mod
     entry = source.inputs[0]
     sizes = [(SMALLEST, 96), (96, 160)] if options.size_hw is None else [options.size_hw]
     probes = [{entry: (1, *size, 3)} for size in sizes]
-    found = import_tensors(source, target, {entry: pixels}, probes, list(maps.values()), dtype)
-    tensors = {
+    sparse = {name: _cell_layers(source, maps[name]) for name in maps if name not in _SEARCHED}
+    wanted = [*(maps[name] for name in _SEARCHED), *(start for start, _ in sparse.values())]
+    found = import_tensors(source, target, {entry: pixels}, probes, wanted, dtype)
+    searched, starts = found[: len(_SEARCHED)], found[len(_SEARCHED) :]
+    maps_in_full = {
         name: target.cast(tensor.name, "float32", dtype)
-        for name, tensor in zip(maps, found, strict=True)
+        for name, tensor in zip(_SEARCHED, searched, strict=True)
     }
-    _Tail(target, tensors, options.candidates).write()
+    cells = {
+        name: _Cells(target, start, layers, dtype)
+        for (name, (_, layers)), start in zip(sparse.items(), starts, strict=True)
+    }
+    _Tail(target, maps_in_full, cells, options.candidates).write()
     return target.model({METADATA_KEY: FACTS.to_json()})
 
 
@@ -198,6 +212,21 @@ def _find_maps(source: TfliteGraph) -> dict[str, int]:
     return found
 
 
+def _cell_layers(source: TfliteGraph, tensor: int) -> tuple[int, list[_Layer]]:
+    """Of which tensor the cells of a map are made, each of one cell, and how."""
+    layers: list[_Layer] = []
+    while (operator := source.producer(tensor)) is not None and operator.kind == "CONV_2D":
+        weights, bias = (source.constant(place) for place in operator.inputs[1:])
+        options = operator.options
+        relu = options["FusedActivationFunction"]
+        plain = relu in (0, 1) and options["StrideH"] == options["StrideW"] == 1
+        if not plain or weights is None or bias is None or weights.shape[1:3] != (1, 1):
+            break
+        layers.insert(0, _Layer(weights[:, 0, 0], bias, bool(relu)))
+        tensor = operator.inputs[0]
+    return tensor, layers
+
+
 def _take_bgr(source: TfliteGraph) -> TfliteGraph:
     """The same network for BGR: the first convolution's weights in the other order of colours.
 
@@ -213,6 +242,50 @@ def _take_bgr(source: TfliteGraph) -> TfliteGraph:
     return replace(source, tensors=tuple(tensors))
 
 
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A convolution that looks at one cell.
+
+    Attributes:
+        weights: (out, in).
+        bias: (out,).
+        relu: Whether what is below 0 becomes 0.
+    """
+
+    weights: npt.NDArray[Any]
+    bias: npt.NDArray[Any]
+    relu: bool
+
+
+class _Cells:
+    """Cells of a map that is not computed as a whole.
+
+    Args:
+        target: Nodes are appended to it.
+        start: What the map is made of.
+        layers: How, first to last.
+        dtype: Of `start` and of the layers.
+    """
+
+    def __init__(
+        self, target: OnnxGraph, start: ImportedTensor, layers: Sequence[_Layer], dtype: str
+    ) -> None:
+        self._graph, self._layers, self._dtype = target, layers, dtype
+        rows = target.add("Transpose", start.name, perm=[0, 2, 3, 1])
+        shape = target.constant([-1, start.shapes[0][3]], "int64")
+        self._rows = target.add("Reshape", rows, shape)
+
+    def at(self, cells: str) -> str:
+        """(N, channels) float32 of the cells (N,) int64 in the order of rows."""
+        graph = self._graph
+        values = graph.add("Gather", self._rows, cells, axis=0)
+        for layer in self._layers:
+            weights, bias = (graph.constant(v, self._dtype) for v in (layer.weights, layer.bias))
+            values = graph.add("Gemm", values, weights, bias, transB=1)
+            values = graph.add("Relu", values) if layer.relu else values
+        return graph.cast(values, "float32", self._dtype)
+
+
 class _Tail:
     """Writes the nodes from the maps to people.
 
@@ -220,8 +293,15 @@ class _Tail:
     follows from H and W; positions are in cells, y before x as in the file.
     """
 
-    def __init__(self, target: OnnxGraph, maps: dict[str, str], candidates: int) -> None:
+    def __init__(
+        self,
+        target: OnnxGraph,
+        maps: dict[str, str],
+        sparse: dict[str, _Cells],
+        candidates: int,
+    ) -> None:
         self._graph, self._maps, self._candidates = target, maps, candidates
+        self._sparse = sparse
         shape = self._add("Shape", maps["center"])
         pick = self._graph.constant
         # (1,) int64 each.
@@ -291,17 +371,13 @@ class _Tail:
         peak = self._add("Less", self._add("Sub", best, heat), self._const(_PEAK))
         return self._add("Mul", heat, self._float(peak))
 
-    def _at(self, name: str, cells: str, channels: int) -> str:
-        """(channels, K) of a map."""
-        return self._add("Gather", self._reshape(self._maps[name], channels, -1), cells, axis=1)
-
     def _boxes(self, cells: str, y: str, x: str) -> tuple[str, str, str, str]:
         """Top, left, bottom, right of the boxes, (K,) each."""
-        size = self._add("Relu", self._at("box_scale", cells, 2))
+        size = self._add("Relu", self._sparse["box_scale"].at(cells))
         half = self._add("Mul", size, self._const(0.5))
-        offset = self._at("box_offset", cells, 2)
+        offset = self._sparse["box_offset"].at(cells)
         halves, offsets = (
-            self._graph.add_many("Split", 2, tensor, axis=0) for tensor in (half, offset)
+            self._graph.add_many("Split", 2, tensor, axis=1) for tensor in (half, offset)
         )
         sides: list[tuple[str, str]] = []
         for axis, (cell, limit) in enumerate(((y, self._height_f), (x, self._width_f))):
@@ -314,9 +390,8 @@ class _Tail:
 
     def _expected(self, cells: str, y: str, x: str) -> tuple[str, str]:
         """Where the centres expect the joints: y and x, (K, J) each."""
-        places = self._reshape(self._at("joint_place", cells, 2 * JOINTS), JOINTS, 2, -1)
-        places = self._add("Transpose", places, perm=[1, 2, 0])
-        down, across = self._graph.add_many("Split", 2, places, axis=0)
+        places = self._reshape(self._sparse["joint_place"].at(cells), -1, JOINTS, 2)
+        down, across = self._graph.add_many("Split", 2, places, axis=2)
         return tuple(  # type: ignore[return-value]
             self._add("Add", self._reshape(part, -1, JOINTS), self._along(cell, 1))
             for part, cell in ((down, y), (across, x))
@@ -439,12 +514,17 @@ class _Tail:
             self._add("Add", cell, of_joint),
             axis=0,
         )
-        offsets = self._reshape(self._maps["joint_offset"], -1)
-        found = []
-        for axis, place in enumerate((place_y, place_x)):
-            channel = self._add("Mul", self._const(2 * np.arange(joints) + axis, "int64"), area)
-            offset = self._add("Gather", offsets, self._add("Add", cell, channel), axis=0)
-            found.append(self._add("Add", self._float(place), offset))
+        offsets = self._sparse["joint_offset"].at(self._reshape(cell, -1))
+        # Of the offsets of all joints at the cell of one, those of that one.
+        offsets = self._reshape(offsets, -1, 2)
+        own_offset = np.arange(people * joints) * joints + np.arange(people * joints) % joints
+        offsets = self._add("Gather", offsets, self._const(own_offset, "int64"), axis=0)
+        found = [
+            self._add("Add", self._float(place), self._reshape(offset, -1, joints))
+            for place, offset in zip(
+                (place_y, place_x), graph.add_many("Split", 2, offsets, axis=1), strict=True
+            )
+        ]
 
         scores = self._lent(edges, expected, heat, place_y, place_x, own)
         counted = self._float(self._add("Greater", scores, self._const(_COUNTED)))

@@ -131,6 +131,22 @@ def test_an_open_graph_looks_into_windows_that_follow_its_image(movenet_file):
         assert rows.shape == (3, JOINTS, 2 * joint_window(min(size_hw) // STRIDE) + 1)
 
 
+def test_what_is_read_at_few_cells_is_computed_there_alone(movenet_file):
+    model = onnx.shape_inference.infer_shapes(build_movenet(movenet_file, MovenetOptions((96, 64))))
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    values = {value.name: value.type.tensor_type.shape.dim for value in model.graph.value_info}
+    maps, rows = [], []
+    for node in model.graph.node:
+        if node.op_type == "Conv" and weights[node.input[1]][1] == 96:
+            maps.append([size.dim_value for size in values[node.output[0]]])
+        if node.op_type == "Gemm" and weights[node.input[1]][1] == 96:
+            rows.append([size.dim_value for size in values[node.output[0]]])
+    # Centres and joints are searched for; 96 channels are also a layer's of the body.
+    assert [shape for shape in maps if shape[2:] == [24, 16]] == [[1, 1, 24, 16], [1, 17, 24, 16]]
+    people = [CANDIDATES, CANDIDATES, CANDIDATES, CANDIDATES * JOINTS]
+    assert rows == [[n, c] for n, c in zip(people, (2, 2, 34, 34), strict=True)]
+
+
 def test_few_candidates(movenet_file, golden):
     data = golden("movenet_multipose")
     rgb = data["tud_256x448_input_rgb"]
