@@ -781,25 +781,40 @@ class _FormerDefaults:
     def of(self, section: str, given: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
         """Those of a section or task, `given` left out, that are others today."""
         former = self._sections.get(section)
-        kept: dict[str, Any] = {}
         if not former:
-            return kept
+            return {}
         preset = str(given.get("preset", former.get("preset")))
+        shown, kept = {}, {}
         for parameter in fields(config):
             name = parameter.name
             if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
                 continue
-            flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
-            flag = f"--{section}-{flag[2:]}" if section in TASKS else flag
             now = usual_value(config, name, preset)
             if name in given or former.get(name, _NONE) == now:
                 continue
-            if former.get(name) is not None:
-                kept[name] = former[name]
-                self.notes.append(f"{flag} {former[name]} is kept (by default {now} today)")
-            else:
+            flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
+            flag = f"--{section}-{flag[2:]}" if section in TASKS else flag
+            if former.get(name) is None:
                 self.notes.append(f"{flag} had no value and is {now}")
+            else:
+                kept[name] = former[name]
+                shown[name] = f"{flag} {former[name]} is kept (by default {now} today)"
+        if not _fits(config, {**given, **kept}):
+            # What had no effect, as a crop of sot without focus, may only be given where it has.
+            kept = {name: old for name, old in kept.items() if _fits(config, {**given, name: old})}
+        self.notes += [shown[name] for name in kept]
         return kept
+
+
+def _fits(config: type[Any], values: dict[str, Any]) -> bool:
+    """Whether no value is refused; one of a wrong type is somebody else's matter."""
+    try:
+        config(**values)
+    except RequestError:
+        return False
+    except TypeError:
+        return True
+    return True
 
 
 def _load(path: Path) -> dict[str, Any]:
