@@ -45,7 +45,7 @@ style: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 
 # The package is the repository root: mypy is shown a folder that holds it under its name.
-PARTS := $(wildcard *.py) calibration commands evaluation export heads runtime tracking
+PARTS := $(wildcard *.py) benchmarks calibration commands evaluation export heads runtime tracking
 types: $(VENV)/.types
 	@rm -rf build/types && mkdir -p build/types/unitrack_edge
 	@ln -s $(addprefix $(CURDIR)/,$(PARTS)) build/types/unitrack_edge

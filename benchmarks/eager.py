@@ -24,6 +24,7 @@ from ..export.backbones.checkpoints import apply_weights, load_state_dict
 from ..export.backbones.efficientnet_lite import EfficientNetLite0
 from ..export.backbones.resnet import ResNet, ResNetArch, init_random
 from ..export.backbones.table import find_backbone
+from ..runtime.bundle.spec import BundleSpec
 from ..runtime.inference.base import Array, Graphs, to_host
 from .style import PLAIN, Style, as_array, as_tensor
 
@@ -251,6 +252,8 @@ class EagerGraphs(Graphs):
     Args:
         style: How it runs.
     """
+
+    spec: BundleSpec  # which nobody asks for
 
     def __init__(self, style: Style = PLAIN) -> None:
         self._device = style.device

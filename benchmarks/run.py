@@ -25,13 +25,13 @@ def main(arguments: list[str]) -> int:
         print(f"which one? {', '.join(names)}", file=sys.stderr)
         return 2
     name, *rest = arguments
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as place:
         # The root of the checkout is the package, whatever its folder is called; processes that
         # this one starts find it by the variable.
-        (Path(folder) / "unitrack_edge").symlink_to(root, target_is_directory=True)
-        sys.path.insert(0, folder)
+        (Path(place) / "unitrack_edge").symlink_to(root, target_is_directory=True)
+        sys.path.insert(0, place)
         former = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *([former] if former else [])])
+        os.environ["PYTHONPATH"] = os.pathsep.join([place, *([former] if former else [])])
         sys.argv = [f"{Path(__file__).name} {name}", *rest]
         inner = {"cli": "cli", "gpu": "benchmarks.gpu.compare"}.get(name, f"benchmarks.{name}")
         return int(import_module(f"unitrack_edge.{inner}").main() or 0)

@@ -12,7 +12,7 @@ from ..errors import OutputError, SourceError, printable
 from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import find_backend
 from ..runtime.paths import is_folder, model_file
-from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig, read_config
+from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
 from ..tracking.registry import TASKS
 from .options.track import (
     SectionedCommand,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 def _load_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     """Make the values of a file the defaults of the options: what is typed wins."""
     if path is not None:
+        from ..tracking.config_file import read_config
+
         ctx.default_map = read_config(path, lambda line: click.echo(printable(line), err=True))
 
 

@@ -193,6 +193,12 @@ def test_every_part_has_a_rule():
     assert names == set(MAY_USE), "a part without a rule: see MAY_USE"
 
 
+def test_types_are_checked_of_all_parts_and_of_the_benchmarks():
+    (parts,) = re.findall(r"^PARTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    folders = {path.split("/")[0] for path in package_files() if "/" in path}
+    assert set(parts.split()) == {"$(wildcard", "*.py)", "benchmarks", *folders}
+
+
 def test_no_root_module_hides_one_of_the_standard_library():
     names = {module.split(".")[0] for module in map(module_of, package_files())}
     assert names & set(sys.stdlib_module_names) == set()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import unitrack_edge
 from unitrack_edge.commands.track import command
-from unitrack_edge.tracking.config import read_config
+from unitrack_edge.tracking.config_file import read_config
 
 ROOT = Path(unitrack_edge.__file__).parent
 DEPLOY = ROOT / "deploy"

@@ -7,23 +7,21 @@ made from the fields. Adding an option means adding a field.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
-from ..heads.config import PresetNumber, TaskConfig, usual_value
+from ..heads.config import TaskConfig
 from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import (
     DEFAULT_BACKBONE,
     DEFAULT_DETECTOR,
     DEFAULT_MASK_MODEL,
-    check_regular,
     default_bundle,
     is_model,
     is_same,
@@ -649,248 +647,5 @@ def earlier_outputs(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
 
 
-# The same in a file.
-#
-#     sources: [street.mp4, {source: camera0, freeze_s: 3}]
-#     tasks: {mot: {confidence: 0.4}}
-#     detector: {detector: motion}
-#     run: {backend: cpu, save_video: true}
-
-SECTIONS: dict[str, type[Any]] = {"run": RunConfig, "detector": DetectorConfig}
-
 PER_SOURCE = ("init", "detections")
 """Fields of `SourceConfig` that the command line takes once for each source."""
-
-
-def config_data(
-    track: TrackConfig, sources: Sequence[SourceConfig] | None = None
-) -> dict[str, Any]:
-    """What reproduces a run: every field that is not at its default.
-
-    Args:
-        track: What the run was asked for.
-        sources: Of them these; None: all.
-    """
-    chosen = track.sources if sources is None else sources
-    return {
-        "sources": [{**_recorded(s), "source": redact(s.source)} for s in chosen],
-        "tasks": {config.task: _recorded(config) for config in track.tasks},
-        "detector": _recorded(track.detector),
-        "run": _recorded(track.run),
-    }
-
-
-def default_data(track: TrackConfig, source: SourceConfig) -> dict[str, Any]:
-    """The fields of a run over one source that are at their default.
-
-    Defaults change from version to version; beside `config_data`, these reproduce the run even so.
-    """
-    return {
-        "sources": _recorded(source, usual=True),
-        "tasks": {config.task: _recorded(config, usual=True) for config in track.tasks},
-        "detector": _recorded(track.detector, usual=True),
-        "run": _recorded(track.run, usual=True),
-    }
-
-
-def _recorded(config: Any, *, usual: bool = False) -> dict[str, Any]:
-    """The values that are not at their default, or those that are, numbers of a preset included."""
-    found = {}
-    for parameter in fields(config):
-        value = getattr(config, parameter.name)
-        if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
-            continue
-        if usual == (isinstance(value, PresetNumber) or value == parameter.default):
-            found[parameter.name] = str(value) if isinstance(value, Path) else value
-    return found
-
-
-def read_config(path: Path, say: Callable[[str], None] = lambda _line: None) -> dict[str, Any]:
-    """The values of a file by the names of the command line's parameters.
-
-    Args:
-        path: YAML or JSON. Of a `run.json`, values that the run had by default are kept where
-            today's default is another one.
-        say: Called with a line on those.
-
-    Returns:
-        `sources`, `tasks`, and fields by their names; a task's parameters as `TASK_PARAMETER`, a
-        source's own fields as lists with one value a source where not all have the same.
-
-    Raises:
-        RequestError: It cannot be read, or names something that does not exist.
-    """
-    record = _load(path)
-    data = record.get("config", record)
-    unknown = set(data) - {"sources", "tasks", *SECTIONS}
-    if unknown:
-        raise RequestError(
-            f"--config {path}: unknown section {min(unknown)!r}, expected sources, tasks, "
-            f"{', '.join(SECTIONS)}"
-        )
-    former = _FormerDefaults(path, record if "config" in record else {})
-    values: dict[str, Any] = {}
-    for section, config in SECTIONS.items():
-        given = _mapping(path, section, data.get(section))
-        values |= _checked(path, section, given | former.of(section, given, config), config)
-    tasks = _mapping(path, "tasks", data.get("tasks"))
-    for task, given in tasks.items():
-        if task not in TASKS:
-            raise RequestError(
-                f"--config {path}: unknown task {task!r}, expected one of {', '.join(TASKS)}"
-            )
-        given = _mapping(path, task, given)
-        given |= former.of(task, given, TASKS[task].config)
-        parameters = _checked(path, f"tasks: {task}", given, TASKS[task].config)
-        values |= {f"{task}_{name}": value for name, value in parameters.items()}
-    if tasks:
-        values["tasks"] = tuple(tasks)
-    values |= _sources(path, data.get("sources"), former)
-    if former.notes:
-        say(f"{path} was written when other defaults held: {', '.join(former.notes)}")
-    return values
-
-
-_NONE = object()
-
-
-class _FormerDefaults:
-    """What a run had by default, as its `run.json` says.
-
-    Args:
-        path: Of the file.
-        record: Its contents; without `defaults` where an earlier version wrote it, which told the
-            parameters of the tasks alone. Empty: the file is no `run.json`.
-
-    Attributes:
-        notes: What has changed since, a phrase an option.
-    """
-
-    def __init__(self, path: Path, record: Mapping[str, Any]) -> None:
-        self.notes: list[str] = []
-        said = _mapping(path, "defaults", record.get("defaults"))
-        tasks = said.pop("tasks", None)
-        if "defaults" not in record:
-            rows = _mapping(path, "tasks", record.get("tasks")).items()
-            tasks = {task: _mapping(path, task, row).get("parameters") for task, row in rows}
-        self._sections = {
-            section: _mapping(path, section, values)
-            for section, values in (said | _mapping(path, "tasks", tasks)).items()
-        }
-
-    def of(self, section: str, given: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
-        """Those of a section or task, `given` left out, that are others today."""
-        former = self._sections.get(section)
-        kept: dict[str, Any] = {}
-        if not former:
-            return kept
-        preset = str(given.get("preset", former.get("preset")))
-        for parameter in fields(config):
-            name = parameter.name
-            if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
-                continue
-            flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
-            flag = f"--{section}-{flag[2:]}" if section in TASKS else flag
-            now = usual_value(config, name, preset)
-            if name in given or former.get(name, _NONE) == now:
-                continue
-            if former.get(name) is not None:
-                kept[name] = former[name]
-                self.notes.append(f"{flag} {former[name]} is kept (by default {now} today)")
-            else:
-                self.notes.append(f"{flag} had no value and is {now}")
-        return kept
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        check_regular(path)
-        text = path.read_text(encoding="utf-8")
-        try:  # YAML would take 1e-05, as JSON writes it, for a text
-            data = json.loads(text)
-        except json.JSONDecodeError:
-            data = yaml.safe_load(text)
-    except OSError as error:
-        raise RequestError(f"--config {path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise RequestError(f"--config {path}: not YAML or JSON ({reason})") from None
-    return _mapping(path, "the file", data)
-
-
-def _mapping(path: Path, what: str, data: object) -> dict[str, Any]:
-    if data is None:
-        return {}
-    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
-        raise RequestError(f"--config {path}: {what}: expected names with values")
-    return dict(data)
-
-
-def _checked(path: Path, section: str, given: dict[str, Any], config: type[Any]) -> dict[str, Any]:
-    names = {parameter.name for parameter in fields(config) if parameter.default is not MISSING}
-    unknown = set(given) - names
-    if unknown:
-        raise RequestError(
-            f"--config {path}: {section} has no field {min(unknown)!r}, expected one of "
-            f"{', '.join(sorted(names))}"
-        )
-    hints = get_type_hints(config)
-    for name, value in given.items():
-        if isinstance(value, (list, Mapping)):
-            raise RequestError(
-                f"--config {path}: {section}: expected one value for {name!r} (a text that begins "
-                "with { or [ needs quotes)"
-            )
-        expected = _expected(value, hints[name])
-        if expected:
-            raise RequestError(
-                f"--config {path}: {section}: {name}: {value!r}: expected {expected}"
-            )
-    return given
-
-
-def _expected(value: object, hint: Any) -> str:
-    """What a value of a file should be instead of what it is; empty where it may be that.
-
-    Text is left to the command line, which reads numbers and choices from it.
-    """
-    kinds = get_args(hint) or (hint,)
-    if value is None or isinstance(value, str):
-        return ""
-    if bool in kinds:
-        return "" if isinstance(value, bool) else "true or false"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "a number" if {int, float} & set(kinds) else "a text"
-    if int in kinds and not float(value).is_integer():
-        return "a whole number"
-    return ""
-
-
-def _sources(path: Path, data: object, former: _FormerDefaults) -> dict[str, Any]:
-    if data is None:
-        return {}
-    rows = data if isinstance(data, list) else [data]
-    sources: list[dict[str, Any]] = []
-    for row in rows:
-        given = {"source": row} if isinstance(row, str) else _mapping(path, "sources", row)
-        own = {name: value for name, value in given.items() if name != "source"}
-        own |= former.of("sources", own, SourceConfig)
-        sources.append(_checked(path, "sources", own, SourceConfig))
-        if not isinstance(given.get("source"), str):
-            raise RequestError(f"--config {path}: sources: expected a text under 'source'")
-        sources[-1]["source"] = given["source"]
-    values: dict[str, Any] = {"sources": tuple(row.pop("source") for row in sources)}
-    for name in sorted({name for row in sources for name in row}):
-        column = [row.get(name) for row in sources]
-        if name in PER_SOURCE:
-            values[name] = tuple("" if value is None else str(value) for value in column)
-        elif any(value != column[0] for value in column):
-            raise RequestError(
-                f"--config {path}: sources: {name} is one value for all sources, got "
-                f"{', '.join(map(str, column))}"
-            )
-        else:
-            values[name] = column[0]
-    return values

@@ -5,19 +5,21 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..heads.config import PresetNumber
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import BUILT_IN
 from ..runtime.events import SourceLog
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.pipeline import Pipeline, TaskRunner
 from ..runtime.sources.base import Source
+from ..runtime.sources.redact import redact
 from ..version import __version__
-from .config import SourceConfig, TrackConfig, config_data, default_data
+from .config import SourceConfig, TrackConfig
 from .registry import TASKS, starts_from_detector
 
 _STATUS = Path("/proc/self/status")
@@ -97,6 +99,49 @@ def run_report(
         "config": config_data(track, (config,)),
         "defaults": default_data(track, config),
     }
+
+
+def config_data(
+    track: TrackConfig, sources: Sequence[SourceConfig] | None = None
+) -> dict[str, Any]:
+    """What reproduces a run: every field that is not at its default.
+
+    Args:
+        track: What the run was asked for.
+        sources: Of them these; None: all.
+    """
+    chosen = track.sources if sources is None else sources
+    return {
+        "sources": [{**_recorded(s), "source": redact(s.source)} for s in chosen],
+        "tasks": {config.task: _recorded(config) for config in track.tasks},
+        "detector": _recorded(track.detector),
+        "run": _recorded(track.run),
+    }
+
+
+def default_data(track: TrackConfig, source: SourceConfig) -> dict[str, Any]:
+    """The fields of a run over one source that are at their default.
+
+    Defaults change from version to version; beside `config_data`, these reproduce the run even so.
+    """
+    return {
+        "sources": _recorded(source, usual=True),
+        "tasks": {config.task: _recorded(config, usual=True) for config in track.tasks},
+        "detector": _recorded(track.detector, usual=True),
+        "run": _recorded(track.run, usual=True),
+    }
+
+
+def _recorded(config: Any, *, usual: bool = False) -> dict[str, Any]:
+    """The values that are not at their default, or those that are, numbers of a preset included."""
+    found = {}
+    for parameter in fields(config):
+        value = getattr(config, parameter.name)
+        if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
+            continue
+        if usual == (isinstance(value, PresetNumber) or value == parameter.default):
+            found[parameter.name] = str(value) if isinstance(value, Path) else value
+    return found
 
 
 def source_summary(

@@ -15,7 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from ...evaluation.datasets.davis import ONE_OBJECT, read_labels
+from ...evaluation.datasets.base import ONE_OBJECT
+from ...evaluation.datasets.davis import read_labels
 from ...evaluation.metrics.davis import vos_j_mean
 from ...evaluation.synthetic.scene import Scene, SceneConfig
 from ...heads.config import FOCUS, VosConfig

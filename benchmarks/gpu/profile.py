@@ -60,8 +60,8 @@ def profile(frame: Callable[[], object], device: str) -> FrameCounts | None:
         frame()
         torch.cuda.synchronize()
     events = list(watched.events() or ())
-    on_gpu = [e.name for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
-    on_host = [e.name for e in events if e.device_type == torch.autograd.DeviceType.CPU]
+    on_gpu = [e.name for e in events if e.device_type.name == "CUDA"]
+    on_host = [e.name for e in events if e.device_type.name == "CPU"]
     # One wait is that of this function.
     return count(on_gpu, on_host, own_waits=1)
 

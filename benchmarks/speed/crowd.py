@@ -88,7 +88,8 @@ script.add_argument("--people", type=at_least(1), nargs="+", default=[50, 500])
 @script.does
 def main(options: argparse.Namespace) -> None:
     """Print a line a scene."""
-    with Stopwatch(Bundle.load(options.bundle)) as graphs:
+    graphs = Stopwatch(Bundle.load(options.bundle))
+    with graphs:
         for count in options.people:
             for scene in SCENES:
                 found = measure(graphs, scene, count)

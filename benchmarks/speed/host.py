@@ -17,6 +17,7 @@ import numpy as np
 from ...heads.association.matching import AssociationConfig, Associator
 from ...heads.association.tracklets import ObjectFeatures
 from ...records import Detections
+from ...runtime.bundle.spec import BundleSpec
 from ...runtime.inference.base import Array, Graphs, to_host
 from ..script import Result, Script
 
@@ -33,6 +34,8 @@ class CannedGraphs(Graphs):
     Args:
         strangers: Share of the objects whose appearance matches nothing, themselves included.
     """
+
+    spec: BundleSpec  # which nobody asks for
 
     def __init__(self, strangers: float) -> None:
         self._known_from = round(strangers * OBJECTS)

@@ -16,6 +16,7 @@ from ...heads.association.tracklets import ObjectFeatures, points_of
 from ...heads.config import MotConfig
 from ...heads.mot import roi_weights
 from ...records import Detections, Frame
+from ...runtime.bundle.spec import BundleSpec
 from ...runtime.inference.base import Array, Graphs, to_host
 from ...runtime.preprocessing import FeatureExtractor, Letterbox
 from ..clip import panning_crowd
@@ -46,6 +47,8 @@ class WatchedGraphs(Graphs):
         graphs: What really runs them.
         watch: Where the times go.
     """
+
+    spec: BundleSpec  # which nobody asks for
 
     def __init__(self, graphs: Graphs, watch: Stopwatch) -> None:
         self._graphs = graphs

@@ -12,7 +12,7 @@ from unitrack_edge.runtime.formats.keypoints import load_json
 from unitrack_edge.runtime.formats.mot import read_mot_rows
 from unitrack_edge.runtime.formats.otb import read_otb_boxes
 from unitrack_edge.runtime.sources.open import open_source
-from unitrack_edge.tracking.config import read_config
+from unitrack_edge.tracking.config_file import read_config
 
 READERS = {
     "video": (lambda path: open_source(str(path)), "x.mp4", SourceError),

@@ -11,7 +11,7 @@ from unitrack_edge.evaluation.synthetic.files import write_scene, write_task_fil
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.runtime.formats.davis import read_label_png
 
-from ..support.command_line import report_of, rows_of, run_cli
+from ...support.command_line import report_of, rows_of, run_cli
 
 FRAMES, SIZE = 9, (96, 160)
 NETWORK = ("--mot-height", SIZE[0], "--mot-width", SIZE[1])

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from ..conftest import DATA
-from ..support.command_line import report_of, rows_of, run_cli
+from ...conftest import DATA
+from ...support.command_line import report_of, rows_of, run_cli
 
 CASES = DATA.parent / "cases"
 NETWORK = ("--mot-height", 192, "--mot-width", 256)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from unitrack_edge.runtime.formats.detections import open_detections
 
-from ..support.command_line import report_of, rows_of, run_cli
-from ..support.frames import frame
+from ...support.command_line import report_of, rows_of, run_cli
+from ...support.frames import frame
 
 SIZE_HW = (96, 128)
 FRAMES = 5

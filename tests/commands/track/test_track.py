@@ -17,8 +17,8 @@ from unitrack_edge.runtime.drawing.colors import davis_palette
 from unitrack_edge.runtime.formats.davis import encode_palette_png, read_label_png
 from unitrack_edge.tracking.config import default_output
 
-from ..support.command_line import report_of, rows_of, run_cli, video_of
-from ..support.track_runs import FRAMES, HEIGHT, NETWORK, WIDTH, motion_jpeg, refused
+from ...support.command_line import report_of, rows_of, run_cli, video_of
+from ...support.track_runs import FRAMES, HEIGHT, NETWORK, WIDTH, motion_jpeg, refused
 
 STAGES = ("read", "letterbox", "backbone", "head", "latency", "write")
 pytestmark = pytest.mark.usefixtures("here")
@@ -216,7 +216,7 @@ def test_default_output_of_several_sources():
 
 def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bundle):
     pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
-    from ..support.models.detector_graphs import write_detector
+    from ...support.models.detector_graphs import write_detector
 
     rows = np.zeros((1, 300, 38), np.float32)
     rows[0, 0, :7] = [8, 8, 40, 60, 0.9, 1, 1]

@@ -17,7 +17,7 @@ from unitrack_edge.export.detectors.table import MODELS
 from unitrack_edge.runtime.bundle.bundle import Bundle
 from unitrack_edge.runtime.detectors.open import open_detector
 
-from ..support.command_line import report_of, run_cli
+from ...support.command_line import report_of, run_cli
 
 SAID = {
     "mot": "--detector movenet",

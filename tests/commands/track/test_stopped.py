@@ -16,8 +16,8 @@ from contextlib import contextmanager
 import pytest
 from unitrack_edge.runtime.formats.davis import read_label_png
 
-from ..support.command_line import check_error, report_of, rows_of, run_cli, video_of
-from ..support.track_runs import FRAMES, HEIGHT, NETWORK, WIDTH, motion_jpeg
+from ...support.command_line import check_error, report_of, rows_of, run_cli, video_of
+from ...support.track_runs import FRAMES, HEIGHT, NETWORK, WIDTH, motion_jpeg
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ..support.command_line import report_of, rows_of, run_cli
-from ..support.video_files import write_video
+from ...support.command_line import report_of, rows_of, run_cli
+from ...support.video_files import write_video
 
 SIZE_HW = (48, 64)
 VARIABLE = [0.0, 0.04, 0.08, 0.5, 0.54, 1.2, 2.0, 2.04]

@@ -30,8 +30,8 @@ from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.preprocessing import FeatureMap
 from unitrack_edge.tracking.registry import TASKS
 
-from ..support.people import noise_features, people, person
-from .test_sot import Eyes
+from ...support.people import noise_features, people, person
+from ..test_sot import Eyes
 
 SIZE = 160, 240
 BOXES = np.array([[20, 30, 52, 110], [140, 40, 180, 130]], np.float32)

@@ -8,7 +8,7 @@ from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.runtime.detectors.motion import MotionDetector
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
-from ..support.command_line import report_of, run_cli
+from ...support.command_line import report_of, run_cli
 
 FRAMES = 5
 
@@ -74,7 +74,7 @@ def test_tasks_that_want_the_same_share_a_detector(lite_bundle, tmp_path, looked
 def test_a_model_of_masks_looks_at_the_boxes_of_the_other_task(lite_bundle, tmp_path, looked):
     """The mask model is of `mots` alone: what finds the boxes is still shared."""
     pytest.importorskip("onnx")
-    from ..support.models.person_networks import red_mask
+    from ...support.models.person_networks import red_mask
 
     clip = write_scene(Scene(MOVING), tmp_path / "clip")
     models = {"mask-model": red_mask(tmp_path / "mask.onnx")}

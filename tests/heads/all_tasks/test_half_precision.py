@@ -9,7 +9,7 @@ from unitrack_edge.evaluation.metrics.davis import vos_j_mean
 from unitrack_edge.runtime.inference.base import to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
 
-from ..support.command_line import run_cli
+from ...support.command_line import run_cli
 
 PAIRS = [("resnet_bundle", "half_resnet"), ("lite_bundle", "half_lite")]
 

@@ -10,7 +10,7 @@ import pytest
 from unitrack_edge.evaluation.synthetic.files import write_scene
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 
-from ..support.command_line import report_of, run_cli, video_of
+from ...support.command_line import report_of, run_cli, video_of
 
 FRAMES = 20
 SMALL = ("--mot-height", "64", "--mot-width", "96")

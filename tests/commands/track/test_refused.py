@@ -12,8 +12,8 @@ import pytest
 from unitrack_edge.commands.console import bundles
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE
 
-from ..support.command_line import run_cli
-from ..support.track_runs import NETWORK, refused
+from ...support.command_line import run_cli
+from ...support.track_runs import NETWORK, refused
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -13,7 +13,7 @@ from unitrack_edge.heads.posetrack import PosetrackHead
 from unitrack_edge.heads.tracked import moved_mask
 from unitrack_edge.records import Detections, Frame
 
-from ..support.people import noise_features, person
+from ...support.people import noise_features, person
 
 SIZE = 160, 240
 STEP = 4

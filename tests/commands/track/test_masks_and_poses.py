@@ -14,7 +14,7 @@ from unitrack_edge.runtime.formats.keypoints import pose_boxes
 from unitrack_edge.runtime.formats.mots import MotsWriter, read_mots
 from unitrack_edge.runtime.formats.posetrack import PoseTrackWriter
 
-from ..support.command_line import report_of, run_cli
+from ...support.command_line import report_of, run_cli
 
 FRAMES, SIZE = 5, (128, 224)
 

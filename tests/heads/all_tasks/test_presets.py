@@ -27,10 +27,10 @@ from unitrack_edge.tracking.config import (
     DetectorConfig,
     SourceConfig,
     TrackConfig,
-    config_data,
-    read_config,
 )
+from unitrack_edge.tracking.config_file import read_config
 from unitrack_edge.tracking.registry import TASKS
+from unitrack_edge.tracking.report import config_data
 
 HEADS = {MotConfig: MotHead, MotsConfig: MotsHead, PosetrackConfig: PosetrackHead}
 
