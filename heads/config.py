@@ -145,6 +145,15 @@ class TrackedConfig(TaskConfig):
             "choices": CAMERA_MOTIONS,
         },
     )
+    fill_gaps: float = field(
+        default=0.0,
+        metadata={
+            "help": "Files and folders, tasks mot and posetrack: fill gaps of a track of up to so "
+            "many seconds with what lies between their ends, marked predicted. Results come as "
+            "much later (docs/association.md). 0: off.",
+            "metavar": "SECONDS",
+        },
+    )
     height: int = field(default=NETWORK_HW[0], metadata={"help": "Height of the network's image."})
     width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
@@ -161,6 +170,7 @@ class TrackedConfig(TaskConfig):
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
                 f"--{self.task}-preset memory, got preset {self.preset}"
             )
+        self._check_gaps()
         for name in ("height", "width"):
             if not 32 <= getattr(self, name) <= 8192:
                 raise RequestError(
@@ -201,6 +211,21 @@ class TrackedConfig(TaskConfig):
         own_size = (self.height, self.width) != NETWORK_HW
         fits = self.preset == "memory" and not own_size
         return self.appearance == "auto" or (self.appearance is None and fits)
+
+    def _check_gaps(self) -> None:
+        flag, most_s = f"--{self.task}-fill-gaps {self.fill_gaps:g}", self.buffer / 30.0
+        if not self.fill_gaps >= 0:
+            raise RequestError(f"{flag}: expected seconds of 0 or more")
+        if self.fill_gaps > most_s:
+            raise RequestError(
+                f"{flag}: a track that is lost for longer than {most_s:g} s is not found again; "
+                f"give at most that, or --{self.task}-buffer {self.fill_gaps * 30:g} too"
+            )
+        if self.fill_gaps and self.task == "mots":
+            raise RequestError(
+                f"{flag}: what lies between two masks is not known, so task mots leaves gaps open; "
+                "leave it out, or track boxes with --task mot --mot-fill-gaps"
+            )
 
     def _check_limits(self) -> None:
         """Scores may be raw numbers of any size in preset unitrack alone."""

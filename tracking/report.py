@@ -75,10 +75,13 @@ def run_report(
                 "parameters": asdict(parameters),
                 **_inputs(parameters.task, track, config),
                 "identities": runner.identities,
+                "filled": filled,
                 "dropped": runner.dropped(),
                 "output": str(outputs[parameters.task]),
             }
-            for parameters, runner in zip(track.tasks, task_runners, strict=True)
+            for parameters, runner, filled in zip(
+                track.tasks, task_runners, pipeline.filled, strict=True
+            )
         },
         "frames": pipeline.frames,
         "predicted_frames": pipeline.predicted,
