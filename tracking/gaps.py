@@ -1,7 +1,9 @@
 """Gaps of tracks filled: frames wait until a track that is missed is found again, or given up.
 
-Box, score and joints of a frame in a gap lie between those of the frames before and after it, in
-proportion to time: b = a + (t - t_a) / (t_c - t_a) · (c - a).  Nothing else of a result changes.
+A gap is what lies between two frames with a detection of the track, whether the track is missing
+there or reported where motion takes it (`Tracks.predicted`).  Box, score and joints there lie
+between those of the gap's ends, in proportion to time: b = a + (t - t_a) / (t_c - t_a) · (c - a).
+What is detected stays as it is, and so does what motion says of a gap that nothing ends.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _TOLERANCE_S = 0.002
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Where a track was reported last."""
+    """Where a track was detected last."""
 
     number: int
     clock_s: float
@@ -35,7 +37,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A frame that may still get rows; `rows` are these by task and identity."""
+    """A frame that may still get rows; `rows` are these, one each, by task and identity."""
 
     number: int
     clock_s: float
@@ -48,19 +50,20 @@ class _Waiting:
 class GapFiller:
     """Holds frames back and fills the gaps of their tracks; see `runtime.pipeline.Delay`.
 
-    A frame waits while a track that was reported before it may still be found again in time: for at
+    A frame waits while a track that was detected before it may still be found again in time: for at
     most the longest `seconds` of the source's clock. So many frames are in memory, each with its
     image where `keeps_images`, else without.
 
     Args:
-        seconds: Task by task, the longest gap that is filled: from the last frame with the track to
-            the next one with it. 0: none.
+        seconds: Task by task, the longest gap that is filled: from the last frame with a detection
+            of the track to the next one. 0: none.
         fps: Of the source. Where its clock stands still, frame numbers count at this rate.
         keeps_images: Whether whoever gets the frames looks at their images; else the image of a
             frame that waited is black, and takes no memory.
 
     Attributes:
-        filled: Task by task, how many rows were put into the results that were handed on.
+        filled: Task by task, how many rows were put into the results that were handed on, in place
+            of others or not.
     """
 
     def __init__(self, seconds: Sequence[float], fps: float, *, keeps_images: bool = True) -> None:
@@ -90,7 +93,8 @@ class GapFiller:
             last, oldest_s = self._last[task], self._clock_s - most_s - _TOLERANCE_S
             for identity in [i for i, seen in last.items() if seen.clock_s < oldest_s]:
                 del last[identity]
-            for row, identity in enumerate(tracks.ids.tolist()):
+            for row in _detected(tracks):
+                identity = int(tracks.ids[row])
                 now = _Seen(self._number, self._clock_s, tracks, row)
                 before, last[identity] = last.get(identity), now
                 if before is not None:
@@ -138,7 +142,7 @@ class GapFiller:
                 last.clear()
 
     def _fill(self, task: int, identity: int, before: _Seen, now: _Seen) -> None:
-        """Give the frames between two in which a track is reported what lies between."""
+        """Give the frames between two in which a track is detected what lies between."""
         for frame in self._waiting:
             if before.number < frame.number:
                 share = (frame.clock_s - before.clock_s) / (now.clock_s - before.clock_s)
@@ -171,8 +175,16 @@ def fill_gaps(
     yield from ((shown, filled) for shown, _, (filled,) in gaps.ready(ended=True))
 
 
+def _detected(tracks: Tracks) -> list[int]:
+    """Rows that motion alone did not put there."""
+    if tracks.predicted is None:
+        return list(range(len(tracks)))
+    rows: list[int] = np.flatnonzero(~tracks.predicted).tolist()
+    return rows
+
+
 def _between(before: _Seen, now: _Seen, share: float) -> Detections | None:
-    """One row: what lies between two reports of a track; None where rounding leaves no box.
+    """One row: what lies between two detections of a track; None where rounding leaves no box.
 
     The class is that of the earlier one.  A joint is seen where both see it.
     """
@@ -198,18 +210,22 @@ def _mean(first: FloatArray, last: FloatArray, share: float) -> FloatArray:
 
 
 def _with(tracks: Tracks, rows: dict[int, Detections]) -> Tracks:
-    """Tracks with more rows, which are marked predicted, in the order of their identities."""
+    """Tracks with more rows, or others in place of those of the same identity.
+
+    They are marked predicted, and come after the others, in the order of their identities.
+    """
     if not rows:
         return tracks
-    ids = sorted(rows)
-    found, own = tracks.detections, len(tracks)
-    for identity in ids:
+    new = sorted(rows)
+    kept = ~np.isin(tracks.ids, new)
+    found, own = tracks.detections[kept], int(kept.sum())
+    for identity in new:
         more = rows[identity]
         if found.masks is not None and len(found):
             none: npt.NDArray[np.bool_] = np.zeros((1, *found.masks.shape[1:]), np.bool_)
             more = replace(more, masks=none)
         found = joined(found, more)
     predicted = np.ones(len(found), np.bool_)
-    predicted[:own] = False if tracks.predicted is None else tracks.predicted
-    every = np.concatenate([tracks.ids, np.array(ids, np.int64)])
-    return replace(tracks, ids=every, detections=found, predicted=predicted)
+    predicted[:own] = False if tracks.predicted is None else tracks.predicted[kept]
+    ids = np.concatenate([tracks.ids[kept], np.array(new, np.int64)])
+    return replace(tracks, ids=ids, detections=found, predicted=predicted)

@@ -62,43 +62,56 @@ def boxes_of(rows):
     return {(int(r[0]), int(r[1])): r[2:] for r in rows}
 
 
-def reference_of(rows, seconds, frames=FRAMES):
-    """What is put into the frames of a run without filling; corners of `tracks.txt`."""
+def reference_of(lines):
+    """What is put into the frames of a run without filling, corners from 0."""
     finished = [
         {
-            "index": index,
-            "time_s": index / FPS,
+            "index": frame["frame"],
+            "time_s": frame["time"],
             "size_hw": SIZE,
             "rows": {
-                identity: {"box": list(r[:4]), "score": r[4], "label": r[5], "joints": None}
-                for (frame, identity), r in boxes_of(rows).items()
-                if frame == index + 1
+                t["id"]: {
+                    "box": t["box"],
+                    "score": t["score"],
+                    "label": t["class"],
+                    "joints": None,
+                    "predicted": t.get("predicted", False),
+                }
+                for t in frame["tracks"]
             },
         }
-        for index in range(frames)
+        for frame in lines
     ]
-    put = gaps_plain.fill(finished, seconds, FPS)
+    put = gaps_plain.fill(finished, 1.0, FPS)
     return {(k + 1, identity): row for k, more in enumerate(put) for identity, row in more.items()}
 
 
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 @pytest.mark.parametrize("preset", ["memory", "unitrack"])
-def test_rows_are_those_of_before_and_what_lies_between(track, preset):
+def test_rows_are_those_of_before_and_what_lies_between(track, tmp_path, preset):
     options = ("--mot-preset", preset)
-    _, without = track("without", *options)
+    _, without = track("without", *options, "--jsonl", tmp_path / "t.jsonl")
     said, filled = track("filled", *options, *FILL)
     before, after = boxes_of(rows_of(without)), boxes_of(rows_of(filled))
-    wanted = reference_of(rows_of(without), 1.0)
-    assert {frame - 1 for frame, _ in wanted} >= set(MISSED[-3:])
+    wanted = reference_of(lines_of(tmp_path / "t.jsonl"))
+    # Preset memory goes on for three frames where motion leads; that gives way too.
+    assert {frame - 1 for frame, _ in wanted} >= set(MISSED)
+    assert (before.keys() & wanted.keys() != set()) == (preset == "memory")
     assert after.keys() == before.keys() | wanted.keys()
-    lines = (filled / "tracks.txt").read_text().splitlines()
-    assert [line for line in lines if _key(line) in before] == (
-        (without / "tracks.txt").read_text().splitlines()
-    )
+    lines, usual_lines = ((f / "tracks.txt").read_text().splitlines() for f in (filled, without))
+    assert [line for line in lines if _key(line) not in wanted] == [
+        line for line in usual_lines if _key(line) not in wanted
+    ]
     for key, row in wanted.items():
-        # Both are rounded: those of the file to a hundredth, and so are the ends of the gap.
-        assert after[key][:4] == pytest.approx(np.array(row["box"]), abs=0.0101)
+        left, top, right, bottom = row["box"]
+        box = left + 1, top + 1, right - left, bottom - top
+        # All are rounded to a hundredth: corners of the ends, and what the file has.
+        assert after[key][:4] == pytest.approx(np.array(box), abs=0.0151)
         assert after[key][4] == pytest.approx(row["score"], abs=1.01e-4)
-    assert [int(line.split(",")[0]) for line in lines] == sorted(f for f, _ in after)
+    assert [_key(line)[0] for line in lines] == sorted(frame for frame, _ in after)
     report, usual = report_of(filled), report_of(without)
     assert report["tasks"]["mot"]["filled"] == len(wanted)
     assert usual["tasks"]["mot"]["filled"] == 0
@@ -145,37 +158,38 @@ def test_a_run_that_ends_in_a_gap_writes_every_frame(track, tmp_path):
 
 def test_every_output_shows_the_same_boxes_and_says_which_are_filled(track, tmp_path):
     lines = tmp_path / "t.jsonl"
-    _, without = track("without", "--save-video")
+    _, without = track("without", "--save-video", "--jsonl", tmp_path / "u.jsonl")
     _, filled = track("filled", *FILL, "--save-video", "--jsonl", lines)
     _, table = track("table", *FILL, "--format", "csv")
-    put = boxes_of(rows_of(filled)).keys() - boxes_of(rows_of(without)).keys()
-    assert put
-    frames = [json.loads(line) for line in lines.read_text().splitlines()]
+    put = reference_of(lines_of(tmp_path / "u.jsonl")).keys()
+    frames = lines_of(lines)
     assert [frame["frame"] for frame in frames] == list(range(FRAMES))
-    shown = {
-        (f["frame"] + 1, t["id"]): t.get("predicted", False) for f in frames for t in f["tracks"]
+    marks = {
+        (frame["frame"] + 1, t["id"]): t.get("predicted", False)
+        for frame in frames
+        for t in frame["tracks"]
     }
-    assert shown.keys() == boxes_of(rows_of(filled)).keys()
-    # Others may be predicted too: tracks that were just missed.
-    assert all(shown[key] for key in put)
-    assert not all(shown.values())
+    assert marks.keys() == boxes_of(rows_of(filled)).keys()
+    assert all(marks[key] for key in put)
+    assert not all(marks.values())
     with (table / "tracks.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    marks = {(int(r["frame_index"]) + 1, int(r["tracker_id"])): r["predicted"] == "1" for r in rows}
-    assert marks == shown
+    assert marks == {
+        (int(row["frame_index"]) + 1, int(row["tracker_id"])): row["predicted"] == "1"
+        for row in rows
+    }
     old, new = video_of(without / "video.mp4"), video_of(filled / "video.mp4")
     assert len(old) == len(new) == FRAMES
-    other = {index + 1 for index in range(FRAMES) if (_differs(old[index], new[index])).any()}
-    assert other == {frame for frame, _ in put}
-    for frame, identity in put:
-        x, y, width, height = boxes_of(rows_of(filled))[frame, identity][:4] - (1, 1, 0, 0)
-        changed = np.argwhere(_differs(old[frame - 1], new[frame - 1]))
-        edge = round(x), round(x + width) - 1
-        middle = round(y + height / 2)
-        assert any(
-            abs(row - middle) <= 2 and min(abs(column - e) for e in edge) <= 3
-            for row, column in changed
-        )
+    changed = {index + 1 for index in range(FRAMES) if _differs(old[index], new[index]).any()}
+    assert changed <= {frame for frame, _ in put}
+    added = put - boxes_of(rows_of(without)).keys()
+    assert changed >= {frame for frame, _ in added}
+    for frame, identity in added:
+        left, top, width, height = boxes_of(rows_of(filled))[frame, identity][:4] - (1, 1, 0, 0)
+        rows, columns = np.nonzero(_differs(old[frame - 1], new[frame - 1]))
+        edges = np.array([round(left), round(left + width) - 1])
+        at_edge = (np.abs(columns[:, None] - edges) <= 3).any(axis=1)
+        assert (at_edge & (np.abs(rows - round(top + height / 2)) <= 2)).any()
 
 
 def _differs(one, other):
@@ -228,8 +242,8 @@ def test_of_two_tasks_one_is_filled(clip, quick_bundle, tmp_path):
     assert same[0] == same[1]
     count = len(rows_of(tmp_path / "one" / "mot")) - len(rows_of(tmp_path / "none" / "mot"))
     tasks = report_of(tmp_path / "one")["tasks"]
-    assert (tasks["mot"]["filled"], tasks["posetrack"]["filled"]) == (count, 0)
-    assert count > 0
+    assert tasks["mot"]["filled"] >= count > 0
+    assert tasks["posetrack"]["filled"] == 0
     assert len(lines.read_text().splitlines()) == FRAMES
 
 

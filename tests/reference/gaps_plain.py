@@ -8,16 +8,17 @@ TOLERANCE_S = 0.002
 
 
 def fill(frames: list[dict], seconds: float, fps: float) -> list[dict]:
-    """What a track has in the frames between two in which it is reported.
+    """What a track has in the frames between two in which it is detected.
 
     Args:
         frames: In order; `index`, `time_s`, `size_hw`, and `rows` by identity: `box` of four
-            numbers, `score`, `label`, and `joints` of x, y, confidence each, or None.
+            numbers, `score`, `label`, `joints` of x, y, confidence each, or None, and `predicted`:
+            whether motion alone put it there.
         seconds: The longest gap, from the frame before it to the frame after it.
         fps: Where the clock stands still, frame numbers count at this rate.
 
     Returns:
-        For each frame the rows that are put in, by identity.
+        For each frame the rows that are put in, by identity, in place of predicted ones or not.
     """
     clock = [0.0]
     for earlier, later in itertools.pairwise(frames):
@@ -27,7 +28,11 @@ def fill(frames: list[dict], seconds: float, fps: float) -> list[dict]:
         clock.append(clock[-1] + step)
     put: list[dict] = [{} for _ in frames]
     for identity in {i for frame in frames for i in frame["rows"]}:
-        there = [k for k, frame in enumerate(frames) if identity in frame["rows"]]
+        there = [
+            k
+            for k, frame in enumerate(frames)
+            if identity in frame["rows"] and not frame["rows"][identity]["predicted"]
+        ]
         for first, last in itertools.pairwise(there):
             sizes = {frame["size_hw"] for frame in frames[first : last + 1]}
             if clock[last] - clock[first] > seconds + TOLERANCE_S or len(sizes) > 1:

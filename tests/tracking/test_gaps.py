@@ -25,6 +25,7 @@ row = st.fixed_dictionaries(
         "box": st.tuples(*[st.integers(-40, 90), st.integers(-40, 90), *[st.integers(1, 60)] * 2]),
         "score": st.integers(0, 8).map(lambda eighths: eighths / 8),
         "label": st.integers(-1, 3),
+        "predicted": st.booleans(),
         "joints": st.lists(
             st.tuples(st.integers(-9, 70), st.integers(-9, 70), st.sampled_from([0.0, 0.5, 1.0])),
             min_size=3,
@@ -70,7 +71,9 @@ def tracks_of(index, rows):
         keypoints=np.array([r["joints"] for r in rows.values()], np.float32).reshape(count, 3, 3),
         class_names=("person",),
     )
-    return Tracks(index, np.array(list(rows), np.int64), seen)
+    predicted = np.array([r["predicted"] for r in rows.values()], np.bool_)
+    ids = np.array(list(rows), np.int64)
+    return Tracks(index, ids, seen, predicted=predicted if predicted.any() else None)
 
 
 def frame_of(data, value=7):
@@ -104,16 +107,17 @@ def test_frames_as_they_come_get_what_the_finished_video_would(frames, first_s, 
         assert filled[task] == sum(map(len, wanted))
         for data, more, (_, _, results) in zip(frames, wanted, done, strict=True):
             tracks, own = results[task], tracks_of(data["index"], data["rows"][task])
-            count = len(own)
+            kept = [row for row, identity in enumerate(own.ids.tolist()) if identity not in more]
+            count = len(kept)
             assert tracks.frame_index == data["index"]
-            assert tracks.ids.tolist() == [*own.ids.tolist(), *sorted(more)]
+            assert tracks.ids.tolist() == [*own.ids[kept].tolist(), *sorted(more)]
             for name in ("boxes_xyxy", "scores", "classes", "keypoints"):
                 before, after = getattr(own.detections, name), getattr(tracks.detections, name)
-                assert (after[:count] == before).all()
-            if not more:
-                assert tracks.predicted is None
-                continue
-            assert tracks.predicted.tolist() == [False] * count + [True] * len(more)
+                assert (after[:count] == before[kept]).all()
+            marks = [data["rows"][task][int(i)]["predicted"] for i in own.ids[kept]]
+            assert (tracks.predicted is not None) == any([*marks, *more])
+            if tracks.predicted is not None:
+                assert tracks.predicted.tolist() == marks + [True] * len(more)
             for number, identity in enumerate(sorted(more), count):
                 shown = tracks.detections
                 one = more[identity]
@@ -129,7 +133,7 @@ def test_frames_as_they_come_get_what_the_finished_video_would(frames, first_s, 
 
 def one_track(there, size_hw=SIZE, step_s=1 / FPS):
     """A box that goes four pixels a frame, where it is there."""
-    rows = {"box": (0, 5, 10, 20), "score": 0.5, "label": 0, "joints": [(1, 2, 1.0)] * 3}
+    rows = {"score": 0.5, "label": 0, "joints": [(1, 2, 1.0)] * 3, "predicted": False}
     return [
         {
             "index": index,
@@ -209,15 +213,20 @@ def test_what_is_handed_on_counts_only_when_the_next_is_asked_for():
     assert gaps.filled == [1]
 
 
-def test_rows_that_motion_put_there_stay_marked_and_end_gaps():
-    frames = one_track([True, True, False, True])
-    gaps, marks = GapFiller((1.0,), FPS), []
-    for data in frames:
-        tracks = tracks_of(data["index"], data["rows"][0])
-        tracks = replace(tracks, predicted=np.full(len(tracks), data["index"] == 1))
-        gaps.add(frame_of(data), {}, [tracks])
-        marks += [results[0].predicted.tolist() for _, _, results in gaps.ready()]
-    assert marks == [[False], [True], [True], [False]]
+@pytest.mark.parametrize(("last", "shown"), [(True, [0, 4, 8, 12]), (False, [0, 90, 90])])
+def test_where_motion_takes_a_track_gives_way_to_what_lies_between(last, shown):
+    """It stays where nothing ends the gap."""
+    frames = one_track([True, True, True, last])
+    for data in frames[1:3]:
+        data["rows"][0][1] |= {"box": (90, 5, 10, 20), "predicted": True}
+    done, waited, filled = streamed(frames, (1.0,))
+    every = [tracks for _, _, (tracks,) in done]
+    lefts = [float(left) for tracks in every for left in tracks.detections.boxes_xyxy[:, 0]]
+    assert lefts == pytest.approx(shown, abs=1e-5)
+    marks = [mark for t in every[1:3] for mark in t.predicted.tolist()]
+    assert marks == [True, True]
+    assert waited == ([0, 1, 2, 0] if last else [0, 1, 2, 3])
+    assert filled == [2 if last else 0]
 
 
 def test_masks_of_others_stay_and_a_filled_row_has_none():
