@@ -148,9 +148,9 @@ class TrackedConfig(TaskConfig):
     fill_gaps: float = field(
         default=0.0,
         metadata={
-            "help": "Files and folders, tasks mot and posetrack: fill gaps of a track of up to so "
-            "many seconds with what lies between their ends, marked predicted. Results come as "
-            "much later (docs/association.md). 0: off.",
+            "help": "Files and folders: fill gaps between detections of a track, of up to so many "
+            "seconds, with what lies between; such rows are marked predicted, and results come as "
+            "much later (docs/association.md). 0: off. Not for mots: masks of a gap are not known.",
             "metavar": "SECONDS",
         },
     )

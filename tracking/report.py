@@ -83,7 +83,7 @@ def run_report(
                 track.tasks, task_runners, pipeline.filled, strict=True
             )
         },
-        "frames": pipeline.frames,
+        "frames": pipeline.written,
         "predicted_frames": pipeline.predicted,
         "pace": _pace(pipeline),
         "backbone": {
@@ -106,7 +106,7 @@ def source_summary(
 ) -> dict[str, Any]:
     """What the common `run.json` of several sources says of one that was opened."""
     return {
-        "frames": pipeline.frames,
+        "frames": pipeline.written,
         "fps": frames_per_second(pipeline),
         "elapsed_s": round(pipeline.elapsed_s, 3),
         "identities": sum(runner.identities for runner in task_runners),

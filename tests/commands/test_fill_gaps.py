@@ -261,6 +261,7 @@ def test_a_disk_that_is_full_keeps_what_was_written_and_says_how_much(track, mon
     said, output = track("filled", *FILL, status=1)
     assert f"disk full while writing tracks.txt; the results of {full} frames before it are" in said
     assert max(rows_of(output)[:, 0]) == full
+    assert report_of(output)["frames"] == full
 
 
 def test_from_python(clip, quick_bundle, track):
