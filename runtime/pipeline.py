@@ -411,13 +411,12 @@ class Ahead(Generic[Item]):
 
 
 class Delay(Protocol):
-    """Holds frames and their results back, and may add to them; see `tracking.gaps`.
+    """Holds frames and their results back, and may add to them; see `tracking.gaps`."""
 
-    Attributes:
-        filled: Task by task, how many rows were added.
-    """
-
-    filled: Sequence[int]
+    @property
+    def filled(self) -> Sequence[int]:
+        """Task by task, how many rows were added."""
+        ...
 
     def __len__(self) -> int:
         """How many frames wait."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class _Waiting:
     frame: Frame
     stages_s: dict[str, float]
     results: Sequence[Tracks]
-    rows: Sequence[dict[int, Detections]] = field(default_factory=list)
+    rows: Sequence[dict[int, Detections]]
 
 
 class GapFiller:
