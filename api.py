@@ -28,9 +28,10 @@ from .runtime.head import Head
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.pipeline import DetectionSchedule, Viewer
-from .runtime.sources.base import SourceInfo
+from .runtime.sources.base import PolledSource, SourceInfo
 from .runtime.sources.image_files.numbering import numbered
-from .runtime.sources.open import open_source
+from .runtime.sources.open import is_live, open_source
+from .runtime.sources.redact import redact
 from .tracking.config import DetectorConfig
 from .tracking.registry import (
     DEFAULT_FPS,
@@ -201,6 +202,7 @@ class Tracker:
         """
         if detections is not None and self._spec.prompt is not None:
             raise RequestError(f"task {self.task} takes no detections")
+        self._check_at_once()
         index, time_s = self._next_index(timestamp)
         return self._step(Frame(index, time_s, image), detections, None)
 
@@ -221,6 +223,7 @@ class Tracker:
         """
         if self._spec.prompt is not None:
             raise RequestError(f"task {self.task} takes no detections: give each frame to update()")
+        self._check_at_once()
         index, time_s = self._next_index(timestamp)
         return self._predict(Frame(index, time_s, image), None)
 
@@ -238,6 +241,9 @@ class Tracker:
         max_frames: int | None = None,
     ) -> Iterator[tuple[Frame, Tracks]]:
         """Track a source from its first frame to its end.
+
+        With the parameter `fill_gaps`, frames come up to so many seconds of the source later; those
+        that wait are in memory, with their images.
 
         Args:
             source: As `cli track` takes it: a video, a folder of images, camera0, a URL, ….
@@ -261,7 +267,13 @@ class Tracker:
 
         Raises:
             UnitrackError: The source cannot be opened, or ends before its time.
+            RequestError: Gaps are to be filled of a live source.
         """
+        if self._gaps_s and is_live(str(source)):
+            raise RequestError(
+                f"fill_gaps={self._gaps_s:g} looks ahead, which a live source such as "
+                f"{redact(str(source))} cannot: leave it out, or record first and track the file"
+            )
         if init is not None:
             self.start(init)
         self.reset()
@@ -280,17 +292,44 @@ class Tracker:
             if spoken is not None or frame_numbers is not None:
                 files = [] if spoken is None else [(str(detections), spoken)]
                 opened = numbered(opened, frame_numbers, files)
-            for count, frame in enumerate(opened):
-                if count == max_frames:
-                    return
-                due, seen = schedule.is_due(opened.dropped), None
-                waits = self._head is None or self._head.needs_detections
-                if detector is not None and waits:
-                    if not due:
-                        yield frame, self._predict(frame, opened.info)
-                        continue
-                    seen = detector.detect(frame).named(detector.class_names)
-                yield frame, self._step(frame, seen, opened.info)
+            frames = self._tracked(opened, detector, schedule, max_frames)
+            if self._gaps_s:
+                from .tracking.gaps import fill_gaps
+
+                frames = fill_gaps(frames, self._gaps_s, opened.info.fps or DEFAULT_FPS)
+            yield from frames
+
+    def _tracked(
+        self,
+        source: PolledSource,
+        detector: Detector | None,
+        schedule: DetectionSchedule,
+        max_frames: int | None,
+    ) -> Iterator[tuple[Frame, Tracks]]:
+        """Each frame with its tracks, at once."""
+        for count, frame in enumerate(source):
+            if count == max_frames:
+                return
+            due, seen = schedule.is_due(source.dropped), None
+            waits = self._head is None or self._head.needs_detections
+            if detector is not None and waits:
+                if not due:
+                    yield frame, self._predict(frame, source.info)
+                    continue
+                seen = detector.detect(frame).named(detector.class_names)
+            yield frame, self._step(frame, seen, source.info)
+
+    @property
+    def _gaps_s(self) -> float:
+        """The longest gap that is filled; 0: none."""
+        return self._config.fill_gaps if isinstance(self._config, TrackedConfig) else 0.0
+
+    def _check_at_once(self) -> None:
+        if self._gaps_s:
+            raise RequestError(
+                f"fill_gaps={self._gaps_s:g} looks ahead, and update() and predict() answer at "
+                "once: leave it out, or give a file to track()"
+            )
 
     def _open_detector(
         self, detections: str | Path | None, default_class: str | None, strict: bool

@@ -194,7 +194,7 @@ class Tracks:
         label_map: (H, W) uint8 at source size, values are ids and 0 is background; only from
             heads that segment (VOS), else None.
         predicted: (N,) bool: rows that no detection of this frame stands behind, but motion
-            alone; None: there are none.
+            alone, or the same track before and after a gap; None: there are none.
     """
 
     frame_index: int

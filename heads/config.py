@@ -156,6 +156,15 @@ class TrackedConfig(TaskConfig):
             "choices": CAMERA_MOTIONS,
         },
     )
+    fill_gaps: float = field(
+        default=0.0,
+        metadata={
+            "help": "Files and folders: fill gaps between detections of a track, of up to so many "
+            "seconds, with what lies between; such rows are marked predicted, and results come as "
+            "much later (docs/association.md). 0: off. Not for mots: masks of a gap are not known.",
+            "metavar": "SECONDS",
+        },
+    )
     height: int = field(default=NETWORK_HW[0], metadata={"help": "Height of the network's image."})
     width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
@@ -172,6 +181,7 @@ class TrackedConfig(TaskConfig):
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
                 f"--{self.task}-preset memory, got preset {self.preset}"
             )
+        self._check_gaps()
         _expect(self, "height", 32 <= self.height <= 8192, "32 to 8192 pixels")
         _expect(self, "width", 32 <= self.width <= 8192, "32 to 8192 pixels")
         self._check_limits()
@@ -206,6 +216,21 @@ class TrackedConfig(TaskConfig):
         own_size = (self.height, self.width) != NETWORK_HW
         fits = self.preset == "memory" and not own_size
         return self.appearance == "auto" or (self.appearance is None and fits)
+
+    def _check_gaps(self) -> None:
+        flag, most_s = f"--{self.task}-fill-gaps {self.fill_gaps:g}", self.buffer / 30.0
+        if not self.fill_gaps >= 0:
+            raise RequestError(f"{flag}: expected seconds of 0 or more")
+        if self.fill_gaps > most_s:
+            raise RequestError(
+                f"{flag}: a track that is lost for longer than {most_s:g} s is not found again; "
+                f"give at most that, or --{self.task}-buffer {self.fill_gaps * 30:g} too"
+            )
+        if self.fill_gaps and self.task == "mots":
+            raise RequestError(
+                f"{flag}: what lies between two masks is not known, so task mots leaves gaps open; "
+                "leave it out, or track boxes with --task mot --mot-fill-gaps"
+            )
 
     def _check_limits(self) -> None:
         """Scores may be raw numbers of any size in preset unitrack alone."""

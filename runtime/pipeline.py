@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from operator import ge
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -410,6 +410,29 @@ class Ahead(Generic[Item]):
             raise
 
 
+class Delay(Protocol):
+    """Holds frames and their results back, and may add to them; see `tracking.gaps`."""
+
+    @property
+    def filled(self) -> Sequence[int]:
+        """Task by task, how many rows were added."""
+        ...
+
+    def __len__(self) -> int:
+        """How many frames wait."""
+        ...
+
+    def add(self, frame: Frame, stages_s: dict[str, float], results: Sequence[Tracks]) -> None:
+        """Take the next frame."""
+        ...
+
+    def ready(
+        self, *, ended: bool = False
+    ) -> Iterator[tuple[Frame, dict[str, float], Sequence[Tracks]]]:
+        """The frames that wait no longer, in order; all of them where none follows."""
+        ...
+
+
 class Pipeline:
     """Runs heads over a source; the backbone looks at no image twice, whoever asks for it.
 
@@ -431,9 +454,10 @@ class Pipeline:
             request depends on the last frame, nothing overlaps. For graphs and detectors that run
             on the CPU.
         together: Whether the caller sends images of several sources through the backbone at once.
+        delay: What results wait in before they are written and listeners get them; None: nothing.
 
     Attributes:
-        frames: Number of frames done.
+        frames: Number of frames done, whether they still wait or not.
         end: One more than the number of the last one; 0 before the first.
         detected: Of these, those in which a detector ran.
         predicted: Of these, those in which a task had to do without the detector that it needs.
@@ -459,7 +483,9 @@ class Pipeline:
         degrade: bool = False,
         overlap: bool = False,
         together: bool = False,
+        delay: Delay | None = None,
     ) -> None:
+        self._delay = delay
         self._with_features, self._look_s = 0, -inf
         self._images, self._pace = ImageWatch(warn), PaceWatch(warn, self if degrade else None)
         self._overlap = overlap and all(runner.head.asks_ahead for runner in task_runners)
@@ -601,6 +627,9 @@ class Pipeline:
             prepared: What `take` gave.
             features: Of each of its images.
 
+        Returns:
+            Task by task what the head found; where results wait, before anything is added.
+
         Raises:
             BackendError: The features are of no use; see `check_features`.
             UnitrackError: Whatever a detector, head or writer raises.
@@ -617,11 +646,8 @@ class Pipeline:
         work = zip(self._task_runners, prepared.detections, given, strict=True)
         results = [self._step(runner, prepared, seen, found) for runner, seen, found in work]
         self.note(prepared.stages_s, "latency", self._age(prepared))
-        with self._measure("write", prepared.stages_s):
-            for task_runner, tracks in zip(self._task_runners, results, strict=True):
-                for writer in task_runner.writers:
-                    writer.write(frame, tracks)
-                task_runner.count(tracks.ids.tolist())
+        if self._delay is None:
+            self._write(frame, prepared.stages_s, results)
         if self._source.info.live and frame.time_s >= self._look_s:
             self._look_s = frame.time_s + IMAGES_EVERY_S
             self._images.look(frame)
@@ -633,9 +659,46 @@ class Pipeline:
         pixels = self._own_pixels() - before + sum(shape[1] * shape[2] for shape in shapes)
         self.backbone_pixels += pixels
         self.without_backbone += not pixels
-        if self._listeners:
-            self._notify(prepared, results)
+        if self._delay is not None:
+            self._delay.add(frame, prepared.stages_s, results)
+            self._hand_on(self._delay)
+        elif self._listeners:
+            self._notify(frame, prepared.stages_s, results)
         return results
+
+    def flush(self) -> None:
+        """Write what still waits, and call the listeners: no frame follows.
+
+        Raises:
+            UnitrackError: Whatever a writer raises.
+        """
+        start = time.perf_counter()
+        if self._delay is not None:
+            self._hand_on(self._delay, ended=True)
+            self.elapsed_s += time.perf_counter() - start
+
+    @property
+    def written(self) -> int:
+        """How many frames the writers have got."""
+        return self.frames - (0 if self._delay is None else len(self._delay))
+
+    @property
+    def filled(self) -> Sequence[int]:
+        """Task by task, how many rows the delay has added."""
+        return [0] * len(self._task_runners) if self._delay is None else self._delay.filled
+
+    def _hand_on(self, delay: Delay, *, ended: bool = False) -> None:
+        for frame, stages_s, results in delay.ready(ended=ended):
+            self._write(frame, stages_s, results)
+            if self._listeners:
+                self._notify(frame, stages_s, results)
+
+    def _write(self, frame: Frame, stages_s: dict[str, float], results: Sequence[Tracks]) -> None:
+        with self._measure("write", stages_s):
+            for task_runner, tracks in zip(self._task_runners, results, strict=True):
+                for writer in task_runner.writers:
+                    writer.write(frame, tracks)
+                task_runner.count(tracks.ids.tolist())
 
     def _own_pixels(self) -> int:
         """Of the backbone's, those that heads gave it themselves."""
@@ -678,14 +741,14 @@ class Pipeline:
             return time.monotonic() - self._source.started_s - prepared.frame.time_s
         return time.perf_counter() - prepared.start_s
 
-    def _notify(self, prepared: Prepared, results: Sequence[Tracks]) -> None:
+    def _notify(self, frame: Frame, stages_s: dict[str, float], results: Sequence[Tracks]) -> None:
         tracks = {
             task_runner.task: found
             for task_runner, found in zip(self._task_runners, results, strict=True)
         }
-        stages_s, dropped = dict(prepared.stages_s), self._source.dropped
+        dropped = self._source.dropped
         event = FrameEvent(
-            *(self._name, prepared.frame, tracks, stages_s, dropped, self._images.health),
+            *(self._name, frame, tracks, dict(stages_s), dropped, self._images.health),
             *(self.pace, self._schedule.every),
         )
         for listener in self._listeners:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
-from ..heads.config import TaskConfig
+from ..heads.config import TaskConfig, TrackedConfig
 from ..runtime.detectors.base import BUILT_IN
 from ..runtime.inference.registry import BACKENDS
 from ..runtime.paths import (
@@ -495,6 +495,7 @@ class TrackConfig:
         for source in self.sources:
             self._check_inputs(source)
         self._check_person_models()
+        self._check_gaps()
         self._check_jsonl()
 
     @property
@@ -575,6 +576,16 @@ class TrackConfig:
             raise RequestError(
                 f"task {detected[0]} takes --detections FILE or --detector NAME, got both"
             )
+
+    def _check_gaps(self) -> None:
+        live = [s.shown for s in self.sources if is_live(s.source) or s.realtime]
+        for config in self.tasks:
+            if live and isinstance(config, TrackedConfig) and config.fill_gaps:
+                raise RequestError(
+                    f"--{config.task}-fill-gaps {config.fill_gaps:g} looks ahead, which a live "
+                    f"source such as {live[0]} cannot: leave it out, or record first and track the "
+                    "file"
+                )
 
     def _check_person_models(self) -> None:
         detector = self.detector

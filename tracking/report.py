@@ -77,12 +77,15 @@ def run_report(
                 "parameters": asdict(parameters),
                 **_inputs(parameters.task, track, config),
                 "identities": runner.identities,
+                "filled": filled,
                 "dropped": runner.dropped(),
                 "output": str(outputs[parameters.task]),
             }
-            for parameters, runner in zip(track.tasks, task_runners, strict=True)
+            for parameters, runner, filled in zip(
+                track.tasks, task_runners, pipeline.filled, strict=True
+            )
         },
-        "frames": pipeline.frames,
+        "frames": pipeline.written,
         "predicted_frames": pipeline.predicted,
         "pace": _pace(pipeline),
         "backbone": {
@@ -149,7 +152,7 @@ def source_summary(
 ) -> dict[str, Any]:
     """What the common `run.json` of several sources says of one that was opened."""
     return {
-        "frames": pipeline.frames,
+        "frames": pipeline.written,
         "fps": frames_per_second(pipeline),
         "elapsed_s": round(pipeline.elapsed_s, 3),
         "identities": sum(runner.identities for runner in task_runners),

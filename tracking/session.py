@@ -23,7 +23,7 @@ from ..runtime.events import RunListener, SourceLog, StopRequest
 from ..runtime.head import Head
 from ..runtime.inference.runner import GraphRunner
 from ..runtime.multi_source import MultiSource, Stream, check_batch
-from ..runtime.pipeline import OnFrame, Pipeline, TaskRunner
+from ..runtime.pipeline import Delay, OnFrame, Pipeline, TaskRunner
 from ..runtime.preprocessing import image_graphs
 from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from .service import ServiceNotifier
 
 Watch = Callable[[SourceInfo], OnFrame]
-"""Called with a source before its first frame; its answer is called with every frame."""
+"""Called with a source before its first frame; its answer is called with every frame, and with its
+tracks before gaps are filled."""
 
 Say = Callable[[str], None]
 """Called with a line that people should know before the first frame."""
@@ -433,8 +434,20 @@ class SourceRun:
             degrade=self._track.run.degrade,
             overlap=self._overlaps,
             together=self._track.run.batch > 1,
+            delay=self._delay(),
         )
         self.log.opened(self.source.info)
+
+    def _delay(self) -> Delay | None:
+        """What fills the gaps of tracks; None where nothing is to be filled."""
+        seconds = [c.fill_gaps if isinstance(c, TrackedConfig) else 0.0 for c in self._track.tasks]
+        if not any(seconds):
+            return None
+        from .gaps import GapFiller
+
+        run = self._track.run
+        drawn = run.save_video or run.show or run.serve is not None
+        return GapFiller(seconds, self.source.info.fps or DEFAULT_FPS, keeps_images=drawn)
 
     def _number_frames(self) -> None:
         """Number the frames as asked for, or as the files of detections do."""
@@ -522,6 +535,12 @@ class SourceRun:
             The report; None where there was no frame, in which case nothing is left on the disk.
         """
         try:
+            # What a writer has refused is not written once more.
+            if not isinstance(error, OutputError):
+                self.pipeline.flush()
+        except UnitrackError as failure:
+            error = error or failure
+        try:
             # A writer may also fail when it is closed; the report is written all the same.
             self._writers.close()
         except UnitrackError as failure:
@@ -559,7 +578,7 @@ class SourceRun:
         self, error: UnitrackError | None, bundle: Bundle, graphs: GraphRunner
     ) -> SourceReport:
         if error is not None:
-            frames = count(self.pipeline.frames, "frame", "frames")
+            frames = count(self.pipeline.written, "frame", "frames")
             kept = f"the results of {frames} before it are in {self.output}"
             error = type(error)(f"{error}; {kept}")
         notes, dropped = self._notes(), self._drop_notes()
@@ -755,6 +774,12 @@ class SourceRun:
             if runner.detector is not None:
                 notes += [note for note in runner.detector.notes(frames) if note not in notes]
             notes += self._without_objects(runner)
+        for config, filled in zip(self._track.tasks, pipeline.filled, strict=True):
+            if isinstance(config, TrackedConfig) and config.fill_gaps:
+                notes.append(
+                    f"{config.task}: {count(filled, 'box', 'boxes')} put into gaps of up to "
+                    f"{config.fill_gaps:g} s (--{config.task}-fill-gaps), marked predicted"
+                )
         notes += self._detector_notes()
         notes += self.log.notes()
         for name, lost in self.lost_frames.items():

@@ -3,11 +3,11 @@
 One object a frame: `source`, `frame` (from 0), `time` (seconds from the source's start), `dropped`
 (frames so far), and `tracks`, a list of objects with `task`, `id`, `box` (left, top, right, bottom
 in source pixels from 0), `score`, `class` (the detector's number, -1 where it is not known), and
-where there are `name` (of the class), `predicted` (true: motion alone put the object there, and no
-detection of this frame), `keypoints` (x, y, confidence), `mask` (COCO's compressed RLE
-with its `size`, height and width).
+where there are `name` (of the class), `predicted` (true: no detection of this frame stands behind
+it, but motion alone, or the track before and after a gap), `keypoints` (x, y, confidence), `mask`
+(COCO's compressed RLE with its `size`, height and width).
 
-As detections, tracks lose their identities; those that motion alone put there are left out.
+As detections, tracks lose their identities; those that are predicted are left out.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class JsonLinesFile(TableFile):
         remarks = []
         if tracks.predicted:
             what = count(tracks.predicted, "track", "tracks")
-            remarks = [f"{what} of {path} left out: motion alone put them there (predicted)"]
+            remarks = [f"{what} of {path} left out: no detection stands behind them (predicted)"]
         super().__init__(
             path,
             np.array(tracks.frames, np.int64)[good],

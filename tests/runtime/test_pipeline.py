@@ -195,6 +195,80 @@ def test_frames_go_through_all_stages_in_order():
     assert list(summary) == wanted
 
 
+class TwoFrames:
+    """A delay of two frames, that adds a second object to each."""
+
+    def __init__(self):
+        self.filled, self._waiting = [0], []
+
+    def __len__(self):
+        return len(self._waiting)
+
+    def add(self, frame, stages_s, results):
+        (tracks,) = results
+        two = np.append(tracks.ids, 90 + frame.index)
+        seen = tracks.detections[np.array([0, 0])]
+        self._waiting.append((frame, stages_s, [Tracks(frame.index, two, seen)]))
+
+    def ready(self, *, ended=False):
+        while len(self._waiting) > (0 if ended else 2):
+            yield self._waiting[0]
+            self._waiting.pop(0)
+            self.filled[0] += 1
+
+
+class Listener:
+    def __init__(self):
+        self.frames = []
+
+    def on_frame(self, event):
+        self.frames.append((event.frame.index, event.tracks["mot"].ids.tolist(), event.stages_s))
+
+
+def test_what_waits_is_written_and_passed_on_later_and_at_the_end():
+    listener = Listener()
+    pipeline, runner, _ = make(listeners=[listener], delay=TwoFrames())
+    told = []
+    pipeline.run(StopRequest(), on_frame=lambda frame, found: told.append((frame.index, found)))
+    written = runner.writers[0].written
+    assert written == [(index, [index + 1, 90 + index]) for index in range(3)]
+    assert (pipeline.frames, pipeline.written, pipeline.filled) == (5, 3, [3])
+    # Progress is that of the heads.
+    assert [(index, found[0].ids.tolist()) for index, found in told] == [
+        (index, [index + 1]) for index in range(5)
+    ]
+    before_s = pipeline.elapsed_s
+    pipeline.flush()
+    assert pipeline.elapsed_s > before_s
+    assert written == [(index, [index + 1, 90 + index]) for index in range(5)]
+    assert (pipeline.written, pipeline.filled) == (5, [5])
+    assert [frame[:2] for frame in listener.frames] == written
+    # Each frame's own times, the writing of it too.
+    assert all({"head", "latency", "write"} <= stages.keys() for _, _, stages in listener.frames)
+    assert len({stages["head"] for _, _, stages in listener.frames}) == 5
+    assert runner.ids == {*range(1, 6), *range(90, 95)}
+
+
+def test_what_waits_is_not_counted_as_written_when_a_writer_fails():
+    def refuse(frame):
+        if frame.index == 2:
+            raise OutputError("disk full")
+
+    pipeline, runner, _ = make(writer=FakeWriter(refuse), delay=TwoFrames())
+    with pytest.raises(OutputError, match="disk full"):
+        pipeline.run(StopRequest())
+    assert [index for index, _ in runner.writers[0].written] == [0, 1]
+    assert (pipeline.frames, pipeline.written) == (5, 2)
+
+
+def test_without_a_delay_all_is_written_at_once():
+    pipeline, runner, _ = make()
+    pipeline.run(StopRequest())
+    pipeline.flush()
+    assert len(runner.writers[0].written) == 5
+    assert (pipeline.written, pipeline.filled) == (5, [0])
+
+
 def test_identities_are_counted_whatever_their_number():
     runner = TaskRunner("mot", FakeHead(), None, [])
     rng = np.random.default_rng(0)

@@ -312,8 +312,8 @@ class CsvWriter(RowWriter):
     """CSV with a header, columns as supervision's sinks call them, and frames from 0.
 
     `x_min` to `y_max` are source pixels from 0, `time` seconds of the source; `class_id` is -1 and
-    `class_name` empty where they are not known, `predicted` is 1 where motion alone put the object
-    there.
+    `class_name` empty where they are not known, `predicted` is 1 where no detection of the frame
+    stands behind the object.
     """
 
     def rows(self, frame: Frame, tracks: Tracks) -> list[str]:

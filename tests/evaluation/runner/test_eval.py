@@ -361,6 +361,24 @@ def test_tracked_and_scored(small_data, graph_bundle, quick_bundle, tmp_path, ta
     assert again["sequences"] == data["sequences"]
 
 
+def test_gaps_are_filled_in_one_command(small_data, quick_bundle, tmp_path):
+    """Of the four frames of a track, the two in the middle have no detection."""
+    rows = (small_data / "mot" / "A" / "det" / "det.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "det").mkdir()
+    (tmp_path / "det" / "A.txt").write_text(rows[0] + rows[3])
+    args = ["eval", "--task", "mot", "--data", small_data / "mot", "--bundle", quick_bundle.path,
+            "--detections", tmp_path / "det", "--mot-height", "96", "--mot-width", "128",
+            "--output", tmp_path / "out", "--json"]  # fmt: skip
+    open_data = json.loads(run_cli(*args))
+    filled = json.loads(run_cli(*args, "--mot-fill-gaps", "0.1"))
+    assert filled["recorded_before"] == []
+    missed = [data["sequences"][0]["scores"]["FN"] for data in (open_data, filled)]
+    assert missed == [2, 0]
+    note = "mot: 2 boxes put into gaps of up to 0.1 s (--mot-fill-gaps), marked predicted"
+    assert note in filled["notes"]
+    assert filled["parameters"]["fill_gaps"] == 0.1
+
+
 @pytest.mark.slow
 def test_processes_score_like_one(small_data, quick_bundle, tmp_path):
     args = ["eval", "--task", "sot", "--data", small_data / "sot", "--bundle", quick_bundle.path,

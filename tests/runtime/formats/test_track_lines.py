@@ -95,7 +95,7 @@ def test_what_motion_put_there_is_no_detection_and_is_counted(tmp_path):
         assert [len(detector.detect(frame(k, SIZE_HW))) for k in (0, 1)] == [2, 1]
         (note,) = detector.notes(2)
         assert "1 track of" in note
-        assert "motion alone" in note
+        assert "no detection stands behind" in note
 
 
 def test_a_torn_line_is_left_out_with_its_number(tmp_path):
