@@ -92,7 +92,10 @@ class TrackedHead(Head, Generic[Config]):
             self._paper = self._paper_associator(fps)
         else:
             from .association.fused_matching import FusedAssociator
+            from .association.similarity import GROUPS, compares_groups
 
+            if "rsm" in self.graphs_used and compares_groups(graphs):
+                self.graphs_used = (*self.graphs_used, GROUPS)
             self._looks = config.looks_when_needed
             make = self._look_memory if self._looks else None
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
@@ -140,10 +143,12 @@ class TrackedHead(Head, Generic[Config]):
         return replace(numbers, **self._own_fused_numbers())
 
     def _look_memory(self, numbers: FusedConfig) -> LookMemory:
-        from .association.look_memory import LookMemory
+        from .association.look_memory import DeviceLookMemory, LookMemory
+        from .association.similarity import GROUPS
 
         kept = numbers.memory, numbers.memory_interval_s
-        return LookMemory(self._graphs, *kept, self._describe_looks, self._count_pixels)
+        make = DeviceLookMemory if GROUPS in self.graphs_used else LookMemory
+        return make(self._graphs, *kept, self._describe_looks, self._count_pixels)
 
     def _count_pixels(self, pixels: int) -> None:
         self.backbone_pixels += pixels
@@ -186,14 +191,14 @@ class TrackedHead(Head, Generic[Config]):
         if given.class_names not in (None, self._class_names):
             self._class_names, self._people = given.class_names, people_of(given.class_names)
         seen = self._usable(given, frame.size_hw)
+        appearance: Appearance | None = None
+        if seen.scores.size:
+            # First of all: a device has the image, or waits for this to go there with it.
+            appearance = self.looks(frame, seen) if self._looks else self._describe(seen, features)
         if self._camera is not None and self._fused is not None:
             self._camera.watch(frame.image, seen.boxes_xyxy)
             self._fused.follow_camera(self._camera.take())
-        if not seen.scores.size:
-            return self.associate(frame, seen, None)
-        if self._looks:
-            return self.associate(frame, seen, self.looks(frame, seen))
-        return self.associate(frame, seen, self._describe(seen, features))
+        return self.associate(frame, seen, appearance)
 
     def looks(self, frame: Frame, seen: Detections) -> list[Look]:
         """What the features of the tracked detections can be computed from, row by row."""

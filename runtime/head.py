@@ -18,9 +18,12 @@ class FeatureRequest:
     Attributes:
         regions: The parts that it looks at, each in its own size; empty: none, the backbone need
             not run. None: the whole frame.
+        fed_next: The graph that the head runs first, when what it feeds it takes the host next to
+            no time: images then go to a device with that. Empty: they go there ahead.
     """
 
     regions: tuple[Region, ...] | None
+    fed_next: str = ""
 
 
 WHOLE = FeatureRequest(None)

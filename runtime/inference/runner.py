@@ -85,6 +85,10 @@ class GraphRunner(Graphs):
         """See `Graphs`."""
         return self._backend.place(array) if self.on_device else array
 
+    def send_with(self, graph: str) -> None:
+        """See `Graphs`."""
+        self._backend.send_with(graph)
+
     def limit(self, graph: str, input_index: int, axis: int) -> int | None:
         """See `Graphs`."""
         return self.engine(graph).limit(input_index, axis) if self.on_device else None

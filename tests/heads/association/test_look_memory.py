@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from unitrack_edge.errors import BundleError
-from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
+from unitrack_edge.heads.association.appearance_memory import AppearanceMemory, Comparison
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import Look, LookMemory
 from unitrack_edge.heads.association.tiles import FEW_SIZES, UPRIGHT, tile_of
@@ -76,15 +76,13 @@ def test_all_that_is_compared_is_seen_at_once_and_once(memory, graphs):
     people = tracklets()
     for frame in range(FRAMES):
         memory.update(people, [look(frame), look(100 + frame)], frame / 25)
-    new, rows = [look(1000), look(1001), look(1002)], np.array([0, 2])
-    every = np.array([3, 3])
-    memory.prepare(people, new, rows, every)
-    for person, row in zip(people, rows, strict=True):
-        some = memory.some(new, np.array([row]))
-        assert memory.costs([person], some, "pooled", SCALE, every[:1]).shape == (1, 1)
+    new, most = [look(1000), look(1001), look(1002)], np.array([3])
+    pairs = [Comparison([p], most, np.array([row])) for p, row in zip(people, (0, 2), strict=True)]
+    for cost in memory.compare(pairs, new, "pooled", SCALE):
+        assert cost.shape == (1, 1)
     assert len(graphs.images) == 1, "six that are remembered and two that are new"
     assert new[1].points is None
-    memory.prepare(people, new, rows, every)
+    memory.compare(pairs, new, "pooled", SCALE)
     assert len(graphs.images) == 1
     assert new[0].image.size == 0, "the tile has done its service"
 
@@ -98,12 +96,15 @@ def test_the_same_is_remembered_as_where_all_is_computed(graphs):
         seeds = frame, 100 + frame
         found = [look(seed, whole=frame % 2 == 0) for seed in seeds]
         computed = LookMemory(graphs, 1, 0.2, describe).some(found, np.arange(2))
-        known = AppearanceMemory(graphs, 1, 0.2).some(computed, np.arange(2))
         looks = [look(seed, whole=frame % 2 == 0) for seed in seeds]
-        costs = [features.costs(groups[0], known, "pooled", SCALE, most)]
-        costs += [often.costs(groups[1], computed, "pooled", SCALE, most)]
+
+        def compared(memory, group, new):
+            (cost,) = memory.compare([Comparison(group, most, np.arange(2))], new, "pooled", SCALE)
+            return cost
+
+        costs = [compared(features, groups[0], computed), compared(often, groups[1], looks)]
         if frame == FRAMES - 1:
-            costs += [seldom.costs(groups[2], computed, "pooled", SCALE, most)]
+            costs += [compared(seldom, groups[2], found)]
         for cost in costs[1:]:
             np.testing.assert_allclose(cost, costs[0], atol=1e-6)
         for memory, group, new in (
