@@ -88,10 +88,10 @@ def device(tiny, monkeypatch):
     return Device(Eyes(tiny))
 
 
-def frame_of(index, seed=0):
+def frame_of(index, seed=0, scale=1):
     """A still picture: what moves are the boxes."""
-    picture = np.random.default_rng(seed).integers(0, 255, (*SIZE, 3), np.uint8)
-    return Frame(index, index / 30, picture)
+    shape = SIZE[0] * scale, SIZE[1] * scale, 3
+    return Frame(index, index / 30, np.random.default_rng(seed).integers(0, 255, shape, np.uint8))
 
 
 def boxes_of(count, index):
@@ -109,7 +109,7 @@ def mot_head(graphs, preset, appearance="always"):
     return MotHead(graphs, config)
 
 
-def tracked(graphs, preset, boxes, after=lambda: None, appearance="always"):
+def tracked(graphs, preset, boxes, after=lambda: None, appearance="always", scale=1):
     """Ids of every frame, each as a pipeline does it.
 
     Args:
@@ -118,11 +118,12 @@ def tracked(graphs, preset, boxes, after=lambda: None, appearance="always"):
         boxes: The detections of each frame.
         after: Called after every frame.
         appearance: Of the head.
+        scale: How many times larger the frame is than the network's image.
     """
     head = mot_head(graphs, preset, appearance)
     viewer, ids = Viewer(graphs, [head]), []
     for index, seen in enumerate(boxes):
-        frame = frame_of(index)
+        frame = frame_of(index, scale=scale)
         views = viewer.views(frame, [head.request(frame, seen)])
         (features,) = views.given(viewer.features(views))
         ids.append(head.step(frame, features, seen).ids.tolist())
@@ -248,6 +249,15 @@ def test_a_frame_of_boxes_sends_all_at_once_and_waits_once(device, preset, at_on
     # The device works from then on, and not when a result is asked for: on the image, the boxes
     # and what was left of the frame before.
     assert min(sent[3:]) >= 2
+
+
+@PRESETS
+def test_a_frame_that_is_made_smaller_there_takes_one_launch_more(device, preset):
+    spent = []
+    with GraphRunner(device.bundle, device) as graphs:
+        boxes = crowds([20] * 12)
+        tracked(graphs, preset, boxes, lambda: spent.append(device.spent()), scale=2)
+    check_spent(spent, (5, 1, 1, 1))
 
 
 @pytest.mark.parametrize("pairs", [1, 6])
