@@ -101,6 +101,13 @@ class Head(ABC):
         """`dropped` for people: a line a reason, with the option that decides."""
         return []
 
+    def warm_up(self) -> None:
+        """Run what later frames will ask of the graphs, where that is known before the first one.
+
+        Called once where the graphs compute on a device, which prepares itself for every new size.
+        """
+        return
+
     @abstractmethod
     def reset(self) -> None:
         """Forget everything: the next frame is the first of a video."""

@@ -421,7 +421,9 @@ class SourceRun:
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in (*image_graphs(graphs), *used):
             graphs.engine(graph)
-        graphs.warm_up()
+        if graphs.warm_up():
+            for runner in self.task_runners:
+                runner.head.warm_up()
         self.pipeline = Pipeline(
             self.source,
             graphs,

@@ -208,10 +208,10 @@ def grouped_costs(
     found = []
     # Nothing is waited for before all is under way.
     for part, cost in zip(parts, costs, strict=True):
-        host, row, column = to_host(cost), 0, 0
+        host, at = to_host(cost), (0, 0)
         for n, m in sizes[part]:
-            found.append(host[row : row + n, column : column + m])
-            row, column = row + n, column + m
+            found.append(host[at[0] : at[0] + n, at[1] : at[1] + m])
+            at = at[0] + n, at[1] + m
     return found
 
 

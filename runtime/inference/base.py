@@ -151,12 +151,13 @@ class Graphs(Protocol):
         """
         return array
 
-    def send_with(self, graph: str) -> None:
+    def send_with(self, graph: str) -> None:  # noqa: ARG002
         """Let what graphs are fed from now on go to the device with what `graph` is fed next.
 
         For an image whose boxes are known already: one copy in place of two. Without it, a large
         image goes there at once, and a small one when a result is read.
         """
+        return
 
     @property
     def on_device(self) -> bool:

@@ -35,6 +35,7 @@ class GraphRunner(Graphs):
         self._bundle = bundle
         self._backend = open_backend(backend, threads) if isinstance(backend, str) else backend
         self._engines: dict[str, Engine] = {}
+        self._is_warm = False
 
     def engine(self, graph: str) -> Engine:
         """The loaded graph.
@@ -47,14 +48,19 @@ class GraphRunner(Graphs):
             self._engines[graph] = self._backend.open(self._bundle, graph)
         return self._engines[graph]
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> bool:
         """Have every loaded graph do now what would hold up the first frames.
+
+        Returns:
+            Whether it is the first time, and heads may have something to add (`Head.warm_up`).
 
         Raises:
             BackendError: The backend failed.
         """
         for engine in self._engines.values():
             engine.warm_up()
+        first, self._is_warm = not self._is_warm, True
+        return first and self.on_device
 
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
         """Run one graph.

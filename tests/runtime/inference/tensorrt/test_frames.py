@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -160,13 +160,23 @@ class Counted(Counter):
 
     def __init__(self, graphs, names):
         super().__init__()
+        self.sizes = defaultdict(list)
         for name in names:
             engine = graphs.engine(name)
             engine.run = lambda feeds, name=name, run=engine.run: self._run(name, run, feeds)
 
     def _run(self, name, run, feeds):
         self[name, tuple(feed.shape[0] for feed in feeds.values())] += 1
+        self.sizes[name].append(next(iter(feeds.values())).shape[1:3])
         return run(feeds)
+
+    def images(self, name):
+        """Sizes of the first input, an image or a feature map, since they were cleared."""
+        return self.sizes[name]
+
+    def clear(self):
+        super().clear()
+        self.sizes.clear()
 
     def shapes(self, name):
         return [shape for found, shape in self if found == name]
@@ -358,6 +368,25 @@ def test_all_numbers_of_objects_are_met_before_the_first_frame(device):
     assert sorted(met.shapes("box_features")) == [
         (1, size, size) for size in (*filled[:2], 32, 64, 128)
     ]
+
+
+@pytest.mark.parametrize("pairs", [1, 6])
+def test_images_of_objects_have_sizes_that_were_met_before_the_first_frame(device, pairs):
+    """A GPU prepares itself for each new size, which takes as long as several frames."""
+    with GraphRunner(device.bundle, device) as graphs:
+        met = Counted(graphs, ("backbone", "box_features", "rsm_groups", "select"))
+        head = mot_head(graphs, "memory", appearance="auto")
+        # The engines' own warm-up is not what is judged here.
+        head.warm_up()
+        assert head.backbone_pixels == 0
+        known = {name: set(met.images(name)) for name in ("backbone", "box_features")}
+        met.clear()
+        tracked(graphs, "memory", meetings(pairs, 14), appearance="auto")
+        for name, sizes in known.items():
+            assert met.images(name)
+            assert set(met.images(name)) <= sizes
+        assert graphs.warm_up()
+        assert not graphs.warm_up(), "a source that starts later holds nobody up"
 
 
 def test_warming_up_pins_little_of_the_systems_memory(device):
