@@ -421,9 +421,7 @@ class SourceRun:
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in (*image_graphs(graphs), *used):
             graphs.engine(graph)
-        if graphs.warm_up():
-            for runner in self.task_runners:
-                runner.head.warm_up()
+        graphs.warm_up([runner.head.warm_up for runner in self.task_runners])
         self.pipeline = Pipeline(
             self.source,
             graphs,

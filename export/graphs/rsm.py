@@ -142,7 +142,7 @@ class RsmGroups(nn.Module):
             new: (B, P, C).
             track_rows: (N,) int64 in [0, A + B), the old ones counted first.
             track_mask: (N, P) float32, 1 for a point and 0 for padding.
-            track_groups: (N,) float32, the number of each one's group.
+            track_groups: (N,) float32, the number of each one's group, whole.
             detection_rows: (M,) int64, likewise.
             detection_mask: (M, P) float32.
             detection_groups: (M,) float32.
@@ -153,8 +153,9 @@ class RsmGroups(nn.Module):
         """
         stacks = torch.cat([old, new])
         tracks, detections = (stacks.index_select(0, r) for r in (track_rows, detection_rows))
-        other = track_groups.unsqueeze(1) != detection_groups.unsqueeze(0)
-        apart = other.float() * -ABSENT
+        # Numbers are whole: their difference squared is 0, or 1 and more.
+        differ = track_groups.unsqueeze(1) - detection_groups.unsqueeze(0)
+        apart = (differ * differ).clamp(0.0, 1.0) * -ABSENT
         cost: Tensor = self.rsm(tracks, track_mask, detections, detection_mask, scale, apart)[0]
         return cost
 

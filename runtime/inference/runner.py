@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -48,19 +48,22 @@ class GraphRunner(Graphs):
             self._engines[graph] = self._backend.open(self._bundle, graph)
         return self._engines[graph]
 
-    def warm_up(self) -> bool:
+    def warm_up(self, heads: Sequence[Callable[[], None]] = ()) -> None:
         """Have every loaded graph do now what would hold up the first frames.
 
-        Returns:
-            Whether it is the first time, and heads may have something to add (`Head.warm_up`).
+        Args:
+            heads: `Head.warm_up` of each; called on a device and for the first time only: a source
+                that starts later must not hold up the others.
 
         Raises:
             BackendError: The backend failed.
         """
+        first, self._is_warm = not self._is_warm, True
+        # Before the engines, which have contexts ready for frames when this ends.
+        for warm_up in heads if first and self.on_device else ():
+            warm_up()
         for engine in self._engines.values():
             engine.warm_up()
-        first, self._is_warm = not self._is_warm, True
-        return first and self.on_device
 
     def run(self, graph: str, *feeds: Array) -> tuple[Array, ...]:
         """Run one graph.

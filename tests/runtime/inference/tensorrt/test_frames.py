@@ -18,7 +18,7 @@ from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.inference.base import OBJECT_COUNTS, filled_count, to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
 from unitrack_edge.runtime.inference.tensorrt import memory as device_memory
-from unitrack_edge.runtime.inference.tensorrt.engine import TensorrtEngine
+from unitrack_edge.runtime.inference.tensorrt.engine import READY, TensorrtEngine
 from unitrack_edge.runtime.inference.tensorrt.memory import DeviceMemory
 from unitrack_edge.runtime.pipeline import Viewer
 from unitrack_edge.runtime.preprocessing import FeatureExtractor
@@ -376,7 +376,6 @@ def test_images_of_objects_have_sizes_that_were_met_before_the_first_frame(devic
     with GraphRunner(device.bundle, device) as graphs:
         met = Counted(graphs, ("backbone", "box_features", "rsm_groups", "select"))
         head = mot_head(graphs, "memory", appearance="auto")
-        # The engines' own warm-up is not what is judged here.
         head.warm_up()
         assert head.backbone_pixels == 0
         known = {name: set(met.images(name)) for name in ("backbone", "box_features")}
@@ -385,8 +384,17 @@ def test_images_of_objects_have_sizes_that_were_met_before_the_first_frame(devic
         for name, sizes in known.items():
             assert met.images(name)
             assert set(met.images(name)) <= sizes
-        assert graphs.warm_up()
-        assert not graphs.warm_up(), "a source that starts later holds nobody up"
+
+
+def test_heads_warm_up_once_and_before_engines_make_contexts(device):
+    """A source that starts later holds nobody up."""
+    made = []
+    with GraphRunner(device.bundle, device) as graphs:
+        graphs.engine("box_features")
+        for _ in range(2):
+            graphs.warm_up([lambda: made.append(len(device.trt.contexts))])
+        assert len(made) == 1
+        assert len(device.trt.contexts) >= made[0] + READY
 
 
 def test_warming_up_pins_little_of_the_systems_memory(device):
