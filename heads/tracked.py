@@ -25,8 +25,8 @@ from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
-from .association.kalman import moved_boxes
-from .association.tracklets import ObjectFeatures, Tracklet
+from .association.kalman import BoxFilter, moved_boxes, xyxy_to_xyah
+from .association.tracklets import ObjectFeatures, State, Tracklet
 from .config import TrackedConfig
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ class TrackedHead(Head, Generic[Config]):
             self._paper = self._paper_associator(fps)
         else:
             from .association.fused_matching import FusedAssociator
+            from .association.similarity import GROUPS, compares_groups
 
+            if "rsm" in self.graphs_used and compares_groups(graphs):
+                self.graphs_used = (*self.graphs_used, GROUPS)
             self._looks = config.looks_when_needed
             make = self._look_memory if self._looks else None
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
@@ -140,10 +143,12 @@ class TrackedHead(Head, Generic[Config]):
         return replace(numbers, **self._own_fused_numbers())
 
     def _look_memory(self, numbers: FusedConfig) -> LookMemory:
-        from .association.look_memory import LookMemory
+        from .association.look_memory import DeviceLookMemory, LookMemory
+        from .association.similarity import GROUPS
 
         kept = numbers.memory, numbers.memory_interval_s
-        return LookMemory(self._graphs, *kept, self._describe_looks, self._count_pixels)
+        make = DeviceLookMemory if GROUPS in self.graphs_used else LookMemory
+        return make(self._graphs, *kept, self._describe_looks, self._count_pixels)
 
     def _count_pixels(self, pixels: int) -> None:
         self.backbone_pixels += pixels
@@ -158,6 +163,30 @@ class TrackedHead(Head, Generic[Config]):
             from .camera.motion import CameraMotion
 
             self._camera = CameraMotion()
+
+    def warm_up(self) -> None:
+        """See `Head`: as few and as many objects are compared as images of tiles hold."""
+        if not self._looks:
+            return
+        from .association.appearance_memory import Comparison
+
+        numbers = self.fused_numbers(self._fps)
+        scale = self._graphs.place(np.array([numbers.scale], np.float32))
+        frame = Frame(0, 0.0, np.full((128, 96, 3), 114, np.uint8))
+        for count in _REHEARSED:
+            memory, seen = self._look_memory(numbers), _walkers(count, frame.size_hw)
+            tracklets = [
+                Tracklet(row + 1, State.TRACKED, BoxFilter(box), 0, 0, 0, row)
+                for row, box in enumerate(xyxy_to_xyah(seen.boxes_xyxy))
+            ]
+            rows, looks = np.arange(count), np.ones(count, np.int64)
+            # What comes again has its place from the second time on, and is joined in the third.
+            for time_s in range(4):
+                new = self.looks(frame, seen)
+                compared = [Comparison(tracklets, looks, rows)]
+                memory.compare(compared, new, numbers.similarity, scale)
+                memory.update(tracklets, new, float(time_s))
+        self.backbone_pixels = 0
 
     def reset(self) -> None:
         """Forget all tracks; ids start again from 1."""
@@ -186,14 +215,14 @@ class TrackedHead(Head, Generic[Config]):
         if given.class_names not in (None, self._class_names):
             self._class_names, self._people = given.class_names, people_of(given.class_names)
         seen = self._usable(given, frame.size_hw)
+        appearance: Appearance | None = None
+        if seen.scores.size:
+            # First of all: a device has the image, or waits for this to go there with it.
+            appearance = self.looks(frame, seen) if self._looks else self._describe(seen, features)
         if self._camera is not None and self._fused is not None:
             self._camera.watch(frame.image, seen.boxes_xyxy)
             self._fused.follow_camera(self._camera.take())
-        if not seen.scores.size:
-            return self.associate(frame, seen, None)
-        if self._looks:
-            return self.associate(frame, seen, self.looks(frame, seen))
-        return self.associate(frame, seen, self._describe(seen, features))
+        return self.associate(frame, seen, appearance)
 
     def looks(self, frame: Frame, seen: Detections) -> list[Look]:
         """What the features of the tracked detections can be computed from, row by row."""
@@ -395,6 +424,23 @@ class TrackedHead(Head, Generic[Config]):
             found: (N,).
             predicted: (N,) bool: put there by motion; None: none is.
         """
+
+
+_REHEARSED = (4, 24)
+"""Tiles of upright objects that a GPU's two images hold (`tiles.FEW_SIZES`)."""
+
+
+def _walkers(count: int, size_hw: tuple[int, int]) -> Detections:
+    """Upright objects in the middle of a frame, with all that any task asks of one."""
+    height, width = size_hw
+    box = np.array([width / 4, height / 8, 3 * width / 4, 7 * height / 8], np.float32)
+    mask = np.zeros((1, *size_hw), np.bool_)
+    mask[:, height // 8 : 7 * height // 8, width // 4 : 3 * width // 4] = True
+    joints = np.ones((count, 17, 3), np.float32)
+    joints[..., :2] = np.linspace(box[:2], box[2:], 17)
+    boxes, ones = np.tile(box, (count, 1)), np.ones(count, np.float32)
+    masks = np.repeat(mask, count, axis=0)
+    return Detections(boxes, ones, np.zeros(count, np.int64), masks, joints)
 
 
 def matched(tracklets: Sequence[Tracklet], seen: Detections) -> Detections:

@@ -18,9 +18,12 @@ class FeatureRequest:
     Attributes:
         regions: The parts that it looks at, each in its own size; empty: none, the backbone need
             not run. None: the whole frame.
+        fed_next: The graph that the head runs first, when what it feeds it takes the host next to
+            no time: images then go to a device with that. Empty: they go there ahead.
     """
 
     regions: tuple[Region, ...] | None
+    fed_next: str = ""
 
 
 WHOLE = FeatureRequest(None)
@@ -97,6 +100,13 @@ class Head(ABC):
     def drop_notes(self) -> list[str]:
         """`dropped` for people: a line a reason, with the option that decides."""
         return []
+
+    def warm_up(self) -> None:
+        """Run what later frames will ask of the graphs, where that is known before the first one.
+
+        Called once where the graphs compute on a device, which prepares itself for every new size.
+        """
+        return
 
     @abstractmethod
     def reset(self) -> None:

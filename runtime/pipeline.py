@@ -307,6 +307,10 @@ class Viewer:
                 size, stride = frame.size_hw, self._spec.stride
                 rows = tuple(place(region.letterbox(size, stride)) for region in request.regions)
                 wanted.append(rows or None)
+        # Of several heads, the first is fed first.
+        first = next((request for request in requests if request != NOTHING), NOTHING)
+        if first.fed_next:
+            self._graphs.send_with(first.fed_next)
         images = tuple(self._extractor.image_of(frame, letterbox) for letterbox in places)
         return Views(images, tuple(places), tuple(wanted))
 

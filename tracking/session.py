@@ -422,7 +422,7 @@ class SourceRun:
         used = (name for runner in self.task_runners for name in runner.head.graphs_used)
         for graph in (*image_graphs(graphs), *used):
             graphs.engine(graph)
-        graphs.warm_up()
+        graphs.warm_up([runner.head.warm_up for runner in self.task_runners])
         self.pipeline = Pipeline(
             self.source,
             graphs,

@@ -295,6 +295,7 @@ def _propagated(outputs: Outputs) -> Outputs:
 _COMPARED: Mapping[str, Callable[[Outputs], Outputs]] = {
     "rsm": _matchable,
     "rsm_masks": _matchable,
+    "rsm_groups": _matchable,
     "propagate_global": _propagated,
     "propagate_local": _propagated,
     "propagate_recent": _propagated,

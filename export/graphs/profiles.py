@@ -102,6 +102,8 @@ def _similarity_ranges() -> dict[str, Range]:
         "track_points": (1, 40, 40),
         "detections": (1, 32, 128),
         "detection_points": (1, 40, 40),
+        "compared": (1, 16, 64),
+        "compared_points": (1, 40, 40),
         "mask_tracks": (1, 8, 8),
         "mask_track_points": (1, 200, 400),
         "mask_detections": (1, 8, 32),

@@ -31,6 +31,7 @@ class Rsm(nn.Module):
         detections: Tensor,
         detection_mask: Tensor,
         scale: Tensor,
+        apart: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Cost 1 - RSM of every pair.
 
@@ -40,6 +41,8 @@ class Rsm(nn.Module):
             detections: (M, R, C) unit points.
             detection_mask: (M, R) float32.
             scale: (1,) float32, s of `softmax(s T Dᵀ)`; 1 in the paper, 100 in its code.
+            apart: (N, M) float32, `-ABSENT` where two have nothing to do with one another, so that
+                each is as if the other were not given, and 0 elsewhere; None: all have.
 
         Returns:
             The cost (N, M) float32; an object without points costs 1 with everything.  Then what
@@ -63,23 +66,31 @@ class Rsm(nn.Module):
 
         # Where all of one side is padding, the softmax had nothing but padding to choose from.
         present = track_mask.amax(1, keepdim=True) * detection_mask.amax(1).unsqueeze(0)
-        of_tracks = self._of_tracks(logits, t, track_mask, d) / scale * present
+        if apart is not None:
+            present = present * (1.0 + apart / ABSENT)
+        of_tracks = self._of_tracks(logits, t, track_mask, d, apart) / scale * present
         level, dot, square = self._of_detections(logits, t)
         real = detection_mask.unsqueeze(0)
         norm = _floored_root((d * d).sum(dim=(1, 2))).reshape(1, m, 1)
         level, square = level.reshape(n, m, r) * real, square.reshape(n, m, r) * real
         dot = dot.reshape(n, m, r) * real / (norm * scale)
 
-        weight = torch.softmax(level, dim=0)
+        weight = torch.softmax(level if apart is None else level + apart.unsqueeze(2), dim=0)
         rebuilt = _floored_root((weight * weight * square).sum(2))
         of_detections = (weight * dot).sum(2) / rebuilt * present
         cost = 1.0 - 0.5 * (of_tracks + of_detections)
         return cost, of_tracks, level, dot, square
 
-    def _of_tracks(self, logits: Tensor, t: Tensor, track_mask: Tensor, d: Tensor) -> Tensor:
+    def _of_tracks(
+        self, logits: Tensor, t: Tensor, track_mask: Tensor, d: Tensor, apart: Tensor | None
+    ) -> Tensor:
         """(N, M) cosines of tracklets with what detections make of them, times the scale."""
         (n, p, _), (m, r, _) = t.shape, d.shape
-        weight = torch.softmax(logits, dim=1)
+        if apart is None:
+            weight = torch.softmax(logits, dim=1)
+        else:
+            by_pair = logits.reshape(n, p, m, r) + apart.reshape(n, 1, m, 1)
+            weight = torch.softmax(by_pair.reshape(n * p, m * r), dim=1)
         dot = (weight * logits).reshape(n * p, m, r).sum(2)
         by_detection = weight.reshape(n * p, m, r).transpose(0, 1)
         square = ((by_detection @ (d @ d.transpose(1, 2))) * by_detection).sum(2).transpose(0, 1)
@@ -103,6 +114,50 @@ class Rsm(nn.Module):
         dot = (weight * by_track).sum(1) / total
         square = (((t @ t.transpose(1, 2)) @ weight) * weight).sum(1) / (total * total)
         return highest.squeeze(1) + torch.log(total), dot, square
+
+
+class RsmGroups(nn.Module):
+    """`Rsm` within each of several groups at once, of objects that are rows of two stacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rsm = Rsm()
+
+    def forward(
+        self,
+        old: Tensor,
+        new: Tensor,
+        track_rows: Tensor,
+        track_mask: Tensor,
+        track_groups: Tensor,
+        detection_rows: Tensor,
+        detection_mask: Tensor,
+        detection_groups: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        """Cost 1 - RSM of every pair, as if each group had been compared by itself.
+
+        Args:
+            old: (A, P, C) unit points.
+            new: (B, P, C).
+            track_rows: (N,) int64 in [0, A + B), the old ones counted first.
+            track_mask: (N, P) float32, 1 for a point and 0 for padding.
+            track_groups: (N,) float32, the number of each one's group, whole.
+            detection_rows: (M,) int64, likewise.
+            detection_mask: (M, P) float32.
+            detection_groups: (M,) float32.
+            scale: (1,) float32, s of `softmax(s T Dᵀ)`.
+
+        Returns:
+            (N, M) float32; 1 between groups.
+        """
+        stacks = torch.cat([old, new])
+        tracks, detections = (stacks.index_select(0, r) for r in (track_rows, detection_rows))
+        # Numbers are whole: their difference squared is 0, or 1 and more.
+        differ = track_groups.unsqueeze(1) - detection_groups.unsqueeze(0)
+        apart = (differ * differ).clamp(0.0, 1.0) * -ABSENT
+        cost: Tensor = self.rsm(tracks, track_mask, detections, detection_mask, scale, apart)[0]
+        return cost
 
 
 def _floored_root(squared: Tensor) -> Tensor:

@@ -21,10 +21,11 @@ from .propagation import (
     PropagateLocal,
     PropagateRecent,
 )
-from .rsm import Rsm
+from .rsm import Rsm, RsmGroups
 
 FP32_PRODUCTS = {
     "rsm_masks": "as rsm",
+    "rsm_groups": "as rsm",
     "rsm": "affinities, Gram matrices and norms: differences of 0.001 decide matches at scale 100",
     "propagate_global": "affinities, divided by a temperature of 0.05",
     "propagate_local": "affinities, divided by a temperature of 0.05",
@@ -117,6 +118,24 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ),
         "rsm": _rsm_row(rsm, "", c, f),
         "rsm_masks": _rsm_row(rsm, "mask_", c, f),
+        "rsm_groups": (
+            RsmGroups(),
+            _specs(
+                ("old", f, ("old", "compared_points", c)),
+                ("new", f, ("new", "compared_points", c)),
+                *(
+                    (f"{side}_{name}", dtype, ("compared", *more))
+                    for side in ("track", "detection")
+                    for name, dtype, more in (
+                        ("rows", "int64", ()),
+                        ("mask", "float32", ("compared_points",)),
+                        ("groups", "float32", ()),
+                    )
+                ),
+                ("scale", "float32", (1,)),
+            ),
+            _specs(("cost", "float32", ("compared", "compared"))),
+        ),
         "propagate_global": (
             PropagateGlobal(k),
             _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
@@ -215,6 +234,8 @@ _INDEX_BELOW = {
     "column_index": ("frame_width",),
     "index": ("rows", "cols"),
     "chosen": ("old",),
+    "track_rows": ("old",),
+    "detection_rows": ("old",),
     "query_index": ("rows", "cols"),
     "window_index": ("rows", "cols"),
     "order": ("queries",),
@@ -250,6 +271,8 @@ def _tensor(spec: TensorSpec, sizes: Mapping[str, int], generator: torch.Generat
         return torch.randint(0, bound, shape, generator=generator)
     if spec.dtype == "uint8":
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    if spec.name.endswith("_groups"):
+        return torch.randint(0, 3, shape, generator=generator).float()
     if spec.name.endswith("_mask"):
         # The first point of every object exists, so that the check also sees full objects.
         mask = (torch.rand(shape, generator=generator) < 0.8).float()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from ...records import BoolArray, IntArray
 from ...runtime.inference.base import Array, Graphs
-from .similarity import SIMILARITIES
+from .similarity import SIMILARITIES, compares_groups, grouped_costs
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
 EPSILON_S = 1e-6
@@ -24,6 +25,27 @@ EPSILON_S = 1e-6
 
 New = TypeVar("New")
 """What there is of a frame's M objects, row by row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Tracklets and objects of a frame of which any may belong together.
+
+    Attributes:
+        tracklets: N of those that were given to the last `update`.
+        looks: (N,) how many of its newest features each is compared by.
+        rows: (M,) of the frame's objects.
+    """
+
+    tracklets: Sequence[Tracklet]
+    looks: IntArray
+    rows: IntArray
+
+    @property
+    def numbers(self) -> list[list[int]]:
+        """The features of each tracklet, as its memory numbers them."""
+        pairs = zip(self.tracklets, self.looks.tolist(), strict=True)
+        return [tracklet.memory[:count] for tracklet, count in pairs]
 
 
 class Memory(ABC, Generic[New]):
@@ -40,43 +62,61 @@ class Memory(ABC, Generic[New]):
         self._size = size
         self._interval_s = interval_s
 
-    def costs(
-        self,
-        tracklets: Sequence[Tracklet],
-        detections: ObjectFeatures,
-        similarity: str,
-        scale: Array,
-        looks: IntArray,
-    ) -> npt.NDArray[np.float64]:
+    def compare(
+        self, comparisons: Sequence[Comparison], new: New, similarity: str, scale: Array
+    ) -> list[npt.NDArray[np.float64]]:
         """Appearance cost of every pair: the least over a tracklet's features.
 
         Args:
-            tracklets: N of those that were given to the last `update`.
-            detections: M objects.
+            comparisons: Each by itself: what is compared in one changes nothing in another.
+            new: Of the frame's objects.
             similarity: Key of `similarity.SIMILARITIES`.
             scale: (1,) float32, s of `softmax(s T Dᵀ)`.
-            looks: (N,) how many of its newest features each tracklet is compared by.
 
         Returns:
-            (N, M) float64; infinite where either has no point.
+            (N, M) float64 of each; infinite where either has no point.
         """
-        costs = np.full((len(tracklets), len(detections.mask)), np.inf)
-        chosen = [t.memory[:count] for t, count in zip(tracklets, looks.tolist(), strict=True)]
-        rows = np.array([row for some in chosen for row in some], np.int64)
-        if not len(rows) or not len(detections.mask):
-            return costs
-        every = SIMILARITIES[similarity](self._graphs, self._remembered(rows), detections, scale)
-        counts = np.array([len(some) for some in chosen])
-        starts = np.cumsum(counts) - counts
-        known = counts > 0
-        costs[known] = np.minimum.reduceat(every, starts[known], axis=0)
-        costs[:, ~detections.present] = np.inf
-        return costs
+        self._prepare(comparisons, new)
+        if comparisons and similarity == "rsm" and compares_groups(self._graphs):
+            stacks = self._stacks(new)
+            groups = [
+                (self._rows(_joined(c.numbers)), self._new_rows(new, c.rows)) for c in comparisons
+            ]
+            found = grouped_costs(self._graphs, stacks, groups, scale) if stacks else None
+            if found is not None:
+                present = np.concatenate([stack.present for stack in stacks])
+                return [
+                    _least(costs, c.numbers, present[rows])
+                    for costs, c, (_, rows) in zip(found, comparisons, groups, strict=True)
+                ]
+        return [self._costs(one, new, similarity, scale) for one in comparisons]
 
-    def prepare(
-        self, tracklets: Sequence[Tracklet], new: New, rows: IntArray, looks: IntArray
-    ) -> None:
-        """Learn what will be compared: see `costs`; and of the frame's objects `rows`."""
+    def _costs(
+        self, comparison: Comparison, new: New, similarity: str, scale: Array
+    ) -> npt.NDArray[np.float64]:
+        """See `compare`."""
+        numbers = comparison.numbers
+        detections, rows = self.some(new, comparison.rows), _joined(numbers)
+        costs = np.zeros((len(rows), len(detections.mask)), np.float32)
+        if costs.size:
+            compare = SIMILARITIES[similarity]
+            costs = compare(self._graphs, self._remembered(rows), detections, scale)
+        return _least(costs, numbers, detections.present)
+
+    def _prepare(self, comparisons: Sequence[Comparison], new: New) -> None:
+        """Learn what will be compared."""
+
+    @abstractmethod
+    def _stacks(self, new: New) -> list[ObjectFeatures]:
+        """One or two stacks of all that is remembered, and of what is compared of the frame's."""
+
+    @abstractmethod
+    def _rows(self, numbers: IntArray) -> IntArray:
+        """Where numbers of `Tracklet.memory` are in the stacks."""
+
+    @abstractmethod
+    def _new_rows(self, new: New, rows: IntArray) -> IntArray:
+        """Where the frame's objects are in the stacks."""
 
     @abstractmethod
     def some(self, new: New, rows: IntArray) -> ObjectFeatures:
@@ -121,6 +161,30 @@ class Memory(ABC, Generic[New]):
                 tracklet.memory = [first + tracklet.detection, *earlier][: self._size]
 
 
+def _joined(numbers: Sequence[Sequence[int]]) -> IntArray:
+    return np.array([number for some in numbers for number in some], np.int64)
+
+
+def _least(
+    costs: npt.NDArray[np.float32], numbers: Sequence[Sequence[int]], present: BoolArray
+) -> npt.NDArray[np.float64]:
+    """The least cost of each tracklet's features, one below the other; infinite without any.
+
+    Args:
+        costs: A row a feature, a column an object.
+        numbers: The features of each tracklet.
+        present: Which objects have any point.
+    """
+    least = np.full((len(numbers), len(present)), np.inf)
+    counts = np.array([len(some) for some in numbers], np.int64)
+    known = counts > 0
+    if costs.size:
+        starts = np.cumsum(counts) - counts
+        least[known] = np.minimum.reduceat(costs, starts[known], axis=0)
+    least[:, ~present] = np.inf
+    return least
+
+
 class AppearanceMemory(Memory[ObjectFeatures]):
     """Features that are computed for every object of every frame, kept where they were computed.
 
@@ -139,6 +203,15 @@ class AppearanceMemory(Memory[ObjectFeatures]):
     def some(self, new: ObjectFeatures, rows: IntArray) -> ObjectFeatures:
         """Features of some of the frame's objects."""
         return select_rows(self._graphs, [new], rows)
+
+    def _stacks(self, new: ObjectFeatures) -> list[ObjectFeatures]:
+        return [new] if self.features is None else [self.features, new]
+
+    def _rows(self, numbers: IntArray) -> IntArray:
+        return numbers
+
+    def _new_rows(self, new: ObjectFeatures, rows: IntArray) -> IntArray:  # noqa: ARG002
+        return rows if self.features is None else rows + len(self.features.mask)
 
     def update(
         self, tracklets: Sequence[Tracklet], new: ObjectFeatures | None, time_s: float

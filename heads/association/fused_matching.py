@@ -30,7 +30,7 @@ import numpy.typing as npt
 from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix, iou_pairs
 from ...runtime.inference.base import Graphs
-from .appearance_memory import EPSILON_S, AppearanceMemory, Memory
+from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, Memory
 from .assignment import assign, class_costs
 from .kalman import (
     WALKING,
@@ -393,7 +393,7 @@ class FusedAssociator:
         most = c.memory * c.most_pairs // max(1, _pairs(looks, compared))
         looks = np.minimum(looks, max(1, most))
         spent = 0
-        chosen: list[tuple[IntArray, IntArray, list[Tracklet]]] = []
+        chosen: list[tuple[IntArray, IntArray]] = []
         for which, columns in compared:
             if len(which) == len(columns) == 1 and sure[which[0], columns[0]]:
                 appearance[which[0], columns[0]] = 0.0
@@ -403,16 +403,16 @@ class FusedAssociator:
                 # A crowd of strangers: place alone decides.
                 appearance[np.ix_(which, columns)] = self._others.value
             else:
-                members = [self._tracklets[k] for k in tracklets[which].tolist()]
-                chosen.append((which, columns, members))
-        every = [t for _, _, members in chosen for t in members]
-        counts = np.concatenate([looks[:0], *(looks[which] for which, _, _ in chosen)])
-        wanted = np.concatenate([rows[:0], *(rows[columns] for _, columns, _ in chosen)])
-        self._memory.prepare(every, features, wanted, counts)
-        for which, columns, members in chosen:
-            some = self._memory.some(features, rows[columns])
-            found = self._memory.costs(members, some, c.similarity, self._scale, looks[which])
-            appearance[np.ix_(which, columns)] = found
+                chosen.append((which, columns))
+        comparisons = [
+            Comparison(
+                [self._tracklets[k] for k in tracklets[which].tolist()], looks[which], rows[columns]
+            )
+            for which, columns in chosen
+        ]
+        found = self._memory.compare(comparisons, features, c.similarity, self._scale)
+        for (which, columns), costs in zip(chosen, found, strict=True):
+            appearance[np.ix_(which, columns)] = costs
         return appearance
 
     def _match_clear(

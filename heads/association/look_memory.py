@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,9 @@ import numpy.typing as npt
 from ...records import IntArray, UInt8Array
 from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import Letterbox
-from .appearance_memory import Memory
+from .appearance_memory import Comparison, Memory
 from .tiles import FEW_SIZES, IMAGE_SIZES, Place, images_of
-from .tracklets import ObjectFeatures, Tracklet
+from .tracklets import ObjectFeatures, Tracklet, select_rows
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Look:
         present: Whether it has any point.
         points: (P, C) unit points, once they were needed.
         mask: (P,) float32, 1 where there is a point; with them.
+        row: Where the features are on a device, once they were needed; -1 before.
     """
 
     image: UInt8Array
@@ -43,8 +45,14 @@ class Look:
     present: bool
     points: npt.NDArray[np.generic] | None = None
     mask: npt.NDArray[np.float32] | None = None
+    row: int = -1
     is_own: bool = False
     is_tile: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the features were computed."""
+        return self.points is not None or self.row >= 0
 
     def keep(self) -> None:
         """Copy the tile's part of the frame, which belongs to others and may change."""
@@ -90,13 +98,14 @@ class LookMemory(Memory[Sequence[Look]]):
         self._looks: dict[int, Look] = {}
         self._next = 0
 
-    def prepare(
-        self, tracklets: Sequence[Tracklet], new: Sequence[Look], rows: IntArray, looks: IntArray
-    ) -> None:
+    def _prepare(self, comparisons: Sequence[Comparison], new: Sequence[Look]) -> None:
         """Compute what is not known yet of all that will be compared, at once."""
-        counts = zip(tracklets, looks.tolist(), strict=True)
-        remembered = [self._looks[row] for t, count in counts for row in t.memory[:count]]
-        self._compute([*remembered, *(new[row] for row in rows.tolist())])
+        every = [look for one in comparisons for look in self._compared(one, new)]
+        self._compute(every)
+
+    def _compared(self, one: Comparison, new: Sequence[Look]) -> list[Look]:
+        remembered = [self._looks[number] for some in one.numbers for number in some]
+        return [*remembered, *(new[row] for row in one.rows.tolist())]
 
     def some(self, new: Sequence[Look], rows: IntArray) -> ObjectFeatures:
         """Features of some of the frame's objects."""
@@ -118,6 +127,15 @@ class LookMemory(Memory[Sequence[Look]]):
     def _remembered(self, rows: IntArray) -> ObjectFeatures:
         return self._stacked([self._looks[row] for row in rows.tolist()])
 
+    def _stacks(self, new: Sequence[Look]) -> list[ObjectFeatures]:  # noqa: ARG002
+        return []
+
+    def _rows(self, numbers: IntArray) -> IntArray:
+        return np.array([self._looks[number].row for number in numbers.tolist()], np.int64)
+
+    def _new_rows(self, new: Sequence[Look], rows: IntArray) -> IntArray:
+        return np.array([new[row].row for row in rows.tolist()], np.int64)
+
     def _stacked(self, looks: Sequence[Look]) -> ObjectFeatures:
         self._compute(looks)
         points = [look.points for look in looks if look.points is not None]
@@ -125,18 +143,71 @@ class LookMemory(Memory[Sequence[Look]]):
         return ObjectFeatures(np.stack(points), np.stack(masks))
 
     def _compute(self, looks: Sequence[Look]) -> None:
-        pending = list({id(look): look for look in looks if look.points is None}.values())
+        pending = list({id(look): look for look in looks if not look.is_known}.values())
         for look in pending:
             look.cut()
         tiles = [look.image for look in pending]
         for image, chosen, places in images_of(tiles, self._sizes):
             (features,) = self._graphs.run("backbone", image)
             some = [pending[k] for k in chosen]
-            found = self._describe(features, some, places)
-            points = found.host_points()
-            for look, own, mask in zip(some, points, found.mask, strict=True):
-                look.points, look.mask, look.image = own.copy(), mask, look.image[:0].copy()
+            self._keep(some, self._describe(features, some, places))
+            for look in some:
+                look.image = look.image[:0].copy()
             self._count(image.shape[1] * image.shape[2])
+
+    def _keep(self, looks: Sequence[Look], found: ObjectFeatures) -> None:
+        """Give looks their features, row by row."""
+        for look, own, mask in zip(looks, found.host_points(), found.mask, strict=True):
+            look.points, look.mask = own.copy(), mask
+
+
+class DeviceLookMemory(LookMemory):
+    """A memory of looks whose features stay on the device: what is read of them is their costs.
+
+    They are rows of two stacks at most, those that were remembered when something was last computed
+    and what was computed then.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._found: list[ObjectFeatures] = []
+        # The looks of all rows; and of these, those that the next `update` decides about.
+        self._known: list[Look] = []
+        self._fresh: list[Look] = []
+
+    def update(
+        self, tracklets: Sequence[Tracklet], new: Sequence[Look] | None, time_s: float
+    ) -> None:
+        """See `Memory`; nothing is computed."""
+        super().update(tracklets, new, time_s)
+        self._fresh = []
+
+    def _stacks(self, new: Sequence[Look]) -> list[ObjectFeatures]:  # noqa: ARG002
+        return self._found
+
+    def _stacked(self, looks: Sequence[Look]) -> ObjectFeatures:
+        self._compute(looks)
+        rows = np.array([look.row for look in looks], np.int64)
+        return select_rows(self._graphs, self._found, rows)
+
+    def _keep(self, looks: Sequence[Look], found: ObjectFeatures) -> None:
+        if len(self._found) > 1:
+            self._forget()
+        for row, look in enumerate(looks, len(self._known)):
+            look.row = row
+        self._found.append(found)
+        self._known += looks
+        self._fresh += looks
+
+    def _forget(self) -> None:
+        """Put the rows that are still wanted into one stack."""
+        wanted = {id(look) for look in (*self._looks.values(), *self._fresh)}
+        rows = [row for row, look in enumerate(self._known) if id(look) in wanted]
+        self._known = [self._known[row] for row in rows]
+        for row, look in enumerate(self._known):
+            look.row = row
+        chosen = np.array(rows, np.int64)
+        self._found = [select_rows(self._graphs, self._found, chosen)] if rows else []
 
 
 def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:

@@ -6,16 +6,21 @@ are what the paper compares it with: they run on the host and are not made for s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.inference.base import Array, Graphs, to_host
-from .tracklets import ObjectFeatures, filled_up, rows_for, select_rows
+from ...records import IntArray
+from ...runtime.inference.base import Array, Graphs, takes, to_host
+from .tracklets import ObjectFeatures, filled_up, placed, rows_for, select_rows
 
 MOST_BOX_POINTS = 40
 """Objects of more points than this are compared by the graph for masks."""
+
+GROUPS = "rsm_groups"
+"""The graph that compares several groups in one launch; bundles of before have none."""
 
 _FLOOR = np.float32(1e-12)
 Float32 = npt.NDArray[np.float32]
@@ -156,6 +161,70 @@ def _part(graphs: Graphs, objects: ObjectFeatures, low: int, high: int) -> Objec
     if (low, high) == (0, len(objects.mask)):
         return objects
     return select_rows(graphs, [objects], np.arange(low, high))
+
+
+def compares_groups(graphs: Graphs) -> bool:
+    """Whether groups are compared at once: on a device, where a launch and a wait cost most."""
+    return graphs.on_device and GROUPS in graphs.spec.graphs
+
+
+def grouped_costs(
+    graphs: Graphs,
+    stacks: Sequence[ObjectFeatures],
+    groups: Sequence[tuple[IntArray, IntArray]],
+    scale: Array,
+) -> list[Float32] | None:
+    """Cost 1 - RSM of every pair in each group, as `rsm_costs` gives it group by group.
+
+    Args:
+        graphs: Runs `rsm_groups`.
+        stacks: One or two, of as many points an object each.
+        groups: Rows of N tracklets and of M detections each, where the second stack's objects
+            follow the first's.
+        scale: (1,) float32, s of the softmax.
+
+    Returns:
+        (N, M) float32 of each group; None: one of them, or a stack, is more than the graph takes.
+    """
+    first, last, points = stacks[0], stacks[-1], stacks[0].mask.shape[1]
+    most = graphs.limit(GROUPS, 2, 0) or isqrt(graphs.values_at_once()) // points
+    sizes = [(len(tracks), len(detections)) for tracks, detections in groups]
+    fit = all(takes(graphs, GROUPS, k, stack.points.shape) for k, stack in enumerate((first, last)))
+    if not fit or points > MOST_BOX_POINTS or max(map(max, sizes), default=0) > most:
+        return None
+    masks = np.concatenate([stack.mask for stack in stacks])
+    costs: list[Array] = []
+    parts = list(_packed(sizes, most))
+    for part in parts:
+        sides = zip(*groups[part], strict=True)
+        rows = [np.concatenate([np.asarray(row, np.int64) for row in side]) for side in sides]
+        count = rows_for(graphs, GROUPS, 2, max(map(len, rows)))
+        feeds: list[Array] = []
+        for row, lengths in zip(rows, zip(*sizes[part], strict=True), strict=True):
+            numbers = np.repeat(np.arange(len(lengths), dtype=np.float32), lengths)
+            every = placed(first, row), masks[row], numbers
+            feeds += [filled_up(array, count) for array in every]
+        costs += graphs.run(GROUPS, first.points, last.points, *feeds, scale)
+    found = []
+    # Nothing is waited for before all is under way.
+    for part, cost in zip(parts, costs, strict=True):
+        host, at = to_host(cost), (0, 0)
+        for n, m in sizes[part]:
+            found.append(host[at[0] : at[0] + n, at[1] : at[1] + m])
+            at = at[0] + n, at[1] + m
+    return found
+
+
+def _packed(sizes: Sequence[tuple[int, int]], most: int) -> Iterator[slice]:
+    """Groups that follow one another and together have no more than `most` of either side."""
+    begin, total = 0, (0, 0)
+    for number, size in enumerate(sizes):
+        total = total[0] + size[0], total[1] + size[1]
+        if max(total) > most:
+            yield slice(begin, number)
+            begin, total = number, size
+    if begin < len(sizes):
+        yield slice(begin, len(sizes))
 
 
 def pooled_costs(

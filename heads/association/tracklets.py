@@ -168,12 +168,16 @@ def select_rows(
     host = all(isinstance(stack.points, np.ndarray) for stack in stacks)
     if host or not _fits(graphs, sizes):
         return ObjectFeatures(_gathered([stack.host_points() for stack in stacks], rows), mask)
-    # The second stack begins after what the first was filled up with.
-    places = np.where(rows < len(first.mask), rows, rows + first.rows - len(first.mask))
     # A graph takes no empty stack: one that is missing is stood in for by the other, whose rows
     # are then not chosen.
-    (points,) = graphs.run("select", first.points, last.points, filled_up(places, count))
+    places = filled_up(placed(first, rows), count)
+    (points,) = graphs.run("select", first.points, last.points, places)
     return ObjectFeatures(points, mask)
+
+
+def placed(first: ObjectFeatures, rows: IntArray) -> IntArray:
+    """Rows of two stacks for a graph: the second begins after what the first was filled up with."""
+    return np.where(rows < len(first.mask), rows, rows + first.rows - len(first.mask))
 
 
 def points_of(graphs: Graphs, graph: str, features: Array, *feeds: npt.NDArray[Any]) -> Array:

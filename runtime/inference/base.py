@@ -49,7 +49,7 @@ would otherwise be another shape in every frame, and no recorded launch would ev
 
 OBJECT_AXES = frozenset(
     {"boxes", "objects", "old", "new", "chosen", "tracks", "detections"}
-    | {"mask_tracks", "mask_detections"}
+    | {"mask_tracks", "mask_detections", "compared"}
 )
 """Dynamic dimensions of a bundle's graphs that count objects."""
 
@@ -150,6 +150,14 @@ class Graphs(Protocol):
         Where they compute on the host, it is the array itself.
         """
         return array
+
+    def send_with(self, graph: str) -> None:  # noqa: ARG002
+        """Let what graphs are fed from now on go to the device with what `graph` is fed next.
+
+        For an image whose boxes are known already: one copy in place of two. Without it, a large
+        image goes there at once, and a small one when a result is read.
+        """
+        return
 
     @property
     def on_device(self) -> bool:

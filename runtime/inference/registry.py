@@ -32,6 +32,9 @@ class Backend(Protocol):
     def place(self, array: Array) -> Array:
         """The same array where this backend computes; what is placed once is not copied again."""
 
+    def send_with(self, graph: str) -> None:
+        """See `Graphs`."""
+
     def close(self) -> None:
         """Release everything; called after the engines were closed."""
 
@@ -76,6 +79,9 @@ class OnnxRuntimeBackend:
         from .onnxruntime import place_on_device
 
         return place_on_device(array, self.name)
+
+    def send_with(self, graph: str) -> None:
+        """Nothing: every run sends what it is fed."""
 
     def close(self) -> None:
         """Nothing: sessions are the engines' own."""
@@ -122,6 +128,10 @@ class TensorrtBackend:
     def place(self, array: Array) -> Array:
         """A copy in GPU memory; the array itself where it already is there."""
         return self._memory.hold(array)
+
+    def send_with(self, graph: str) -> None:
+        """See `Graphs`."""
+        self._memory.send_with(graph)
 
     def close(self) -> None:
         """Release the memory pool; arrays that are still held stay readable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,6 +35,7 @@ class GraphRunner(Graphs):
         self._bundle = bundle
         self._backend = open_backend(backend, threads) if isinstance(backend, str) else backend
         self._engines: dict[str, Engine] = {}
+        self._is_warm = False
 
     def engine(self, graph: str) -> Engine:
         """The loaded graph.
@@ -47,12 +48,20 @@ class GraphRunner(Graphs):
             self._engines[graph] = self._backend.open(self._bundle, graph)
         return self._engines[graph]
 
-    def warm_up(self) -> None:
+    def warm_up(self, heads: Sequence[Callable[[], None]] = ()) -> None:
         """Have every loaded graph do now what would hold up the first frames.
+
+        Args:
+            heads: `Head.warm_up` of each; called on a device and for the first time only: a source
+                that starts later must not hold up the others.
 
         Raises:
             BackendError: The backend failed.
         """
+        first, self._is_warm = not self._is_warm, True
+        # Before the engines, which have contexts ready for frames when this ends.
+        for warm_up in heads if first and self.on_device else ():
+            warm_up()
         for engine in self._engines.values():
             engine.warm_up()
 
@@ -84,6 +93,10 @@ class GraphRunner(Graphs):
     def place(self, array: Array) -> Array:
         """See `Graphs`."""
         return self._backend.place(array) if self.on_device else array
+
+    def send_with(self, graph: str) -> None:
+        """See `Graphs`."""
+        self._backend.send_with(graph)
 
     def limit(self, graph: str, input_index: int, axis: int) -> int | None:
         """See `Graphs`."""

@@ -84,7 +84,10 @@ class Cuda(Protocol):
         """Pinned host memory, (size,) uint8: copies from and to it do not wait."""
 
     def free_host(self, memory: UInt8Array) -> None:
-        """Free pinned memory; no queued copy may still use it."""
+        """Free pinned memory; no queued work may still use it."""
+
+    def device_address(self, memory: UInt8Array) -> int:
+        """Where work on the device finds pinned memory, which stays on the host."""
 
     def copy_in(self, address: int, host: UInt8Array) -> None:
         """Queue a copy of pinned bytes to the device."""
@@ -170,12 +173,17 @@ class CudaRuntime:
 
     def malloc_host(self, size: int) -> UInt8Array:
         """Pinned host memory, (size,) uint8."""
-        flag = self._cuda.cudaHostAllocDefault
+        flag = self._cuda.cudaHostAllocMapped
         address = int(self._check(f"pin {size} bytes", self._cuda.cudaHostAlloc, size, flag))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
+    def device_address(self, memory: UInt8Array) -> int:
+        """Where work on the device finds pinned memory, which stays on the host."""
+        find, address = self._cuda.cudaHostGetDevicePointer, memory.ctypes.data
+        return int(self._check("map pinned memory", find, address, 0))
+
     def free_host(self, memory: UInt8Array) -> None:
-        """Free pinned memory; no queued copy may still use it."""
+        """Free pinned memory; no queued work may still use it."""
         with suppress(GpuFaultError):
             self._check("free pinned memory", self._cuda.cudaFreeHost, memory.ctypes.data)
 

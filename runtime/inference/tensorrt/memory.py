@@ -7,7 +7,9 @@ Reuse needs no waiting, because everything is queued on one stream in order.
 
 What a run is fed from the host need not go there at once: the device has to have done nothing
 before a result is read.  Small inputs are collected, with the runs that need them, and go there in
-one copy; an image goes at once, so that the device works on it while the host goes on.
+one copy; an image goes at once, so that the device works on it while the host goes on, or with what
+is known to be fed next (`send_with`).  A few kB that come after that copy, while the device works,
+are no copy of their own: the device reads them where they are.
 """
 
 from __future__ import annotations
@@ -42,6 +44,13 @@ AT_ONCE = 1 << 20
 """Bytes that do not wait: a network's image has 2 MB, all else of a frame some 200 kB.  Held back
 until the host had prepared what follows, it would keep the device idle for a millisecond."""
 
+IN_PLACE = 32 << 10
+"""Bytes of an input that the device may read on the host: masks and numbers of rows, which a graph
+looks at a few times, over the bus each time.  The matrices of many boxes are larger."""
+
+_PLACES_AT_ONCE = 16
+"""Places of `IN_PLACE` bytes that are pinned at a time."""
+
 MOST_WAITING = 64
 """Runs that wait at most; a frame has six or so."""
 
@@ -65,7 +74,7 @@ class CudaArray:
         size: int,
         shape: tuple[int, ...],
         dtype: Any,
-        owner: CudaArray | None = None,
+        owner: object = None,
     ) -> None:
         self.memory = memory
         self.address = address
@@ -119,6 +128,8 @@ class DeviceMemory:
         self._pinned = _PinnedMemory(cuda)
         self._scratch: CudaArray | None = None
         self._inbox = _Inbox(self, self._pinned)
+        self._read_in_place = _InPlace(self, self._pinned)
+        self._sent_with: str | None = None
         self._waiting: deque[Callable[[], None]] = deque()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> CudaArray:
@@ -155,7 +166,8 @@ class DeviceMemory:
     def send(self, graph: str, arrays: Sequence[Array]) -> list[CudaArray]:
         """What a run of a graph is fed, here: small arrays go there later, in one copy with others.
 
-        The run is given to `when_sent`; after it, the copies are overwritten.
+        The run is given to `when_sent`; after it, the copies are overwritten.  After a copy, and
+        until a result is read, a few kB are read where they are.
 
         Args:
             graph: Its name.
@@ -167,10 +179,21 @@ class DeviceMemory:
             if isinstance(array, CudaArray) and array.memory is self
         }
         absent = {row: to_host(array) for row, array in enumerate(arrays) if row not in held}
-        held |= self._inbox.put(graph, absent)
-        if self._inbox.nbytes >= AT_ONCE:
+        last = graph == self._sent_with
+        late = self._inbox.has_sent and not (self._waiting or self._inbox.nbytes)
+        in_place = self._read_in_place.put(graph, absent) if late else None
+        held |= self._inbox.put(graph, absent) if in_place is None else in_place
+        if last:
+            self._sent_with = None
+        if last or (self._sent_with is None and self._inbox.nbytes >= AT_ONCE):
             self.flush()
         return [held[row] for row in range(len(arrays))]
+
+    def send_with(self, graph: str) -> None:
+        """Send what runs are fed from now on with what the next run of a graph is fed, and then."""
+        if self._inbox.nbytes >= AT_ONCE:
+            self.flush()
+        self._sent_with = graph
 
     def when_sent(self, run: Callable[[], None]) -> None:
         """Queue a run, once all was sent that it needs; what it raises is raised there and then."""
@@ -190,6 +213,7 @@ class DeviceMemory:
     def download(self, array: CudaArray) -> npt.NDArray[Any]:
         """A copy in ordinary host memory; waits for all that was queued before."""
         result = np.empty(array.shape, array.dtype)
+        self._sent_with = None
         self.flush()
         if result.nbytes:
             pinned = self._pinned.take(result.nbytes)
@@ -281,6 +305,7 @@ class _Inbox:
         self._whole: CudaArray | None = None
         self._filling: UInt8Array | None = None
         self._span = (0, 0)
+        self._sent_at = -1
 
     def put(self, graph: str, arrays: Mapping[int, npt.NDArray[Any]]) -> dict[int, CudaArray]:
         """Arrays at the places of a graph's inputs, with the next copy; by the input's number."""
@@ -306,12 +331,18 @@ class _Inbox:
         self._runs[graph] += 1
         return put
 
+    @property
+    def has_sent(self) -> bool:
+        """Whether a copy was queued since the stream was waited for."""
+        return self._sent_at == self._pinned.waits
+
     def send(self) -> None:
         """Queue the copy of all that was put here."""
         if self._filling is not None and self._whole is not None:
             start, end = self._span
             if start < end:
                 self._memory.cuda.copy_in(self._whole.address + start, self._filling[start:end])
+                self._sent_at = self._pinned.waits
             self._pinned.give_back(self._filling)
         self._filling, self.nbytes = None, 0
         self._runs.clear()
@@ -354,28 +385,75 @@ class _Inbox:
         return self._whole
 
 
+class _InPlace:
+    """Where runs read small inputs that stay on the host: every input of a graph at its own place.
+
+    A place is written again once the stream was waited for after the run that reads it; until then
+    its input has to go another way.
+
+    Args:
+        memory: Whose arrays they are.
+        pinned: Where the places are.
+    """
+
+    def __init__(self, memory: DeviceMemory, pinned: _PinnedMemory) -> None:
+        self._memory, self._pinned = memory, pinned
+        self._places: dict[tuple[str, int], tuple[UInt8Array, int]] = {}
+        # How often the stream had been waited for when a place was last written.
+        self._waits: dict[tuple[str, int], int] = {}
+        self._unused: list[tuple[UInt8Array, int]] = []
+
+    def put(
+        self, graph: str, arrays: Mapping[int, npt.NDArray[Any]]
+    ) -> dict[int, CudaArray] | None:
+        """Arrays at the places of a graph's inputs, by the input's number; None: not all can be."""
+        for row, array in arrays.items():
+            if array.nbytes > IN_PLACE or self._waits.get((graph, row), -1) == self._pinned.waits:
+                return None
+        put = {}
+        for row, array in arrays.items():
+            host, address = self._place(graph, row)
+            np.copyto(host[: array.nbytes].view(array.dtype).reshape(array.shape), array)
+            put[row] = CudaArray(self._memory, address, 0, array.shape, array.dtype, self)
+            self._waits[graph, row] = self._pinned.waits
+        return put
+
+    def _place(self, graph: str, row: int) -> tuple[UInt8Array, int]:
+        if (graph, row) not in self._places:
+            if not self._unused:
+                whole, address = self._pinned.fixed(_PLACES_AT_ONCE * IN_PLACE)
+                starts = range(0, len(whole), IN_PLACE)
+                self._unused = [(whole[at : at + IN_PLACE], address + at) for at in starts]
+            self._places[graph, row] = self._unused.pop()
+        return self._places[graph, row]
+
+
 class _PinnedMemory:
     """Pinned host memory that copies go through.
 
     A piece that a queued copy still reads or writes must not be used again.  No event is kept for
     each copy: a piece is free once the stream was waited for after it was given back, and that
     happens whenever a result is read, so at least once a frame.
+
+    Attributes:
+        waits: How often the stream was waited for.
     """
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
         # By size: pieces, oldest first, with the number of waits before which they were queued.
         self._pieces: dict[int, deque[tuple[int, UInt8Array]]] = {}
-        self._waits = 0
+        self.waits = 0
         self._kept = 0
+        self._fixed: list[UInt8Array] = []
 
     def take(self, size: int) -> UInt8Array:
         """At least `size` bytes that no queued copy uses."""
         piece = 1 << (max(size, _PINNED_SMALLEST) - 1).bit_length()
         idle = self._pieces.setdefault(piece, deque())
-        if idle and self._kept + piece > _PINNED_MOST and idle[0][0] == self._waits:
+        if idle and self._kept + piece > _PINNED_MOST and idle[0][0] == self.waits:
             self.synchronize()
-        if idle and idle[0][0] < self._waits:
+        if idle and idle[0][0] < self.waits:
             return idle.popleft()[1]
         if self._kept + piece > _PINNED_MOST:
             self._free_all()
@@ -385,16 +463,24 @@ class _PinnedMemory:
 
     def give_back(self, memory: UInt8Array) -> None:
         """Take a piece back; queued copies may still use it."""
-        self._pieces[len(memory)].append((self._waits, memory))
+        self._pieces[len(memory)].append((self.waits, memory))
 
     def synchronize(self) -> None:
         """Wait for the stream: every piece given back so far is free."""
         self._cuda.synchronize()
-        self._waits += 1
+        self.waits += 1
+
+    def fixed(self, size: int) -> tuple[UInt8Array, int]:
+        """Bytes that stay for good, and where the device finds them."""
+        memory = self._cuda.malloc_host(size)
+        self._fixed.append(memory)
+        return memory, self._cuda.device_address(memory)
 
     def close(self) -> None:
         """Free every piece."""
         self._free_all()
+        while self._fixed:
+            self._cuda.free_host(self._fixed.pop())
 
     def _free_all(self) -> None:
         with suppress(GpuFaultError):

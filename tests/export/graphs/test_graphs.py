@@ -399,6 +399,31 @@ def test_shares_of_pixels_are_the_lengths_that_are_covered(source, inner):
     np.testing.assert_allclose(dense.sum(axis=1), 1, rtol=1e-6)
 
 
+def test_groups_at_once_are_groups_one_by_one(runner):
+    """Rows of two stacks, in any order; group 2 has no detection, and the last row nobody."""
+    rng = np.random.default_rng(5)
+    objects = related_objects(rng, [5, 0, 40, 9, 31, 7, 12])
+    stack, mask = padded(objects)
+    rows = np.array([4, 0, 2, 2, 6, 0]), np.array([3, 5, 1, 0, 6, 0])
+    groups = np.array([0, 1, 0, 1, 2, 9]), np.array([0, 0, 1, 1, 1, 8])
+    feeds = []
+    for row, group in zip(rows, groups, strict=True):
+        points = mask[row]
+        points[group >= 8] = 0
+        feeds += [row, points, group.astype(np.float32)]
+    scale = np.array([100], np.float32)
+    (got,) = runner.run("rsm_groups", stack[:3], stack[3:], *feeds, scale)
+    want = np.ones(got.shape)
+    for group in (0, 1):
+        which, columns = (np.flatnonzero(side == group) for side in groups)
+        sides = (
+            [objects[k] for k in row[w]] for row, w in zip(rows, (which, columns), strict=True)
+        )
+        want[np.ix_(which, columns)] = rsm_cost(*sides, 100.0)
+    assert_within(got, want, rsm_error(C, 100.0))
+    assert (got[groups[0][:, None] != groups[1]] == 1).all()
+
+
 # --- point_features, select
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from unitrack_edge.errors import BundleError
-from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
+from unitrack_edge.heads.association.appearance_memory import AppearanceMemory, Comparison
 from unitrack_edge.heads.association.kalman import BoxFilter
-from unitrack_edge.heads.association.look_memory import Look, LookMemory
+from unitrack_edge.heads.association.look_memory import DeviceLookMemory, Look, LookMemory
 from unitrack_edge.heads.association.tiles import FEW_SIZES, UPRIGHT, tile_of
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet
 from unitrack_edge.runtime.inference.base import Graphs, filled_count
@@ -76,34 +76,37 @@ def test_all_that_is_compared_is_seen_at_once_and_once(memory, graphs):
     people = tracklets()
     for frame in range(FRAMES):
         memory.update(people, [look(frame), look(100 + frame)], frame / 25)
-    new, rows = [look(1000), look(1001), look(1002)], np.array([0, 2])
-    every = np.array([3, 3])
-    memory.prepare(people, new, rows, every)
-    for person, row in zip(people, rows, strict=True):
-        some = memory.some(new, np.array([row]))
-        assert memory.costs([person], some, "pooled", SCALE, every[:1]).shape == (1, 1)
+    new, most = [look(1000), look(1001), look(1002)], np.array([3])
+    pairs = [Comparison([p], most, np.array([row])) for p, row in zip(people, (0, 2), strict=True)]
+    for cost in memory.compare(pairs, new, "pooled", SCALE):
+        assert cost.shape == (1, 1)
     assert len(graphs.images) == 1, "six that are remembered and two that are new"
     assert new[1].points is None
-    memory.prepare(people, new, rows, every)
+    memory.compare(pairs, new, "pooled", SCALE)
     assert len(graphs.images) == 1
     assert new[0].image.size == 0, "the tile has done its service"
 
 
-def test_the_same_is_remembered_as_where_all_is_computed(graphs):
+@pytest.mark.parametrize("kind", [LookMemory, DeviceLookMemory])
+def test_the_same_is_remembered_as_where_all_is_computed(graphs, kind):
     """Whatever was compared in between, and when."""
     features = AppearanceMemory(graphs, 3, 0.2)
-    seldom, often = (LookMemory(graphs, 3, 0.2, describe) for _ in range(2))
+    seldom, often = (kind(graphs, 3, 0.2, describe) for _ in range(2))
     groups, most = [tracklets() for _ in range(3)], np.array([3, 2])
     for frame in range(FRAMES):
         seeds = frame, 100 + frame
         found = [look(seed, whole=frame % 2 == 0) for seed in seeds]
         computed = LookMemory(graphs, 1, 0.2, describe).some(found, np.arange(2))
-        known = AppearanceMemory(graphs, 1, 0.2).some(computed, np.arange(2))
         looks = [look(seed, whole=frame % 2 == 0) for seed in seeds]
-        costs = [features.costs(groups[0], known, "pooled", SCALE, most)]
-        costs += [often.costs(groups[1], computed, "pooled", SCALE, most)]
+
+        def compared(memory, group, new):
+            (cost,) = memory.compare([Comparison(group, most, np.arange(2))], new, "pooled", SCALE)
+            return cost
+
+        costs = [compared(features, groups[0], computed), compared(often, groups[1], looks)]
         if frame == FRAMES - 1:
-            costs += [seldom.costs(groups[2], computed, "pooled", SCALE, most)]
+            again = [look(seed, whole=frame % 2 == 0) for seed in seeds]
+            costs += [compared(seldom, groups[2], again)]
         for cost in costs[1:]:
             np.testing.assert_allclose(cost, costs[0], atol=1e-6)
         for memory, group, new in (
@@ -159,11 +162,29 @@ def test_a_look_that_the_next_frame_replaces_is_never_scaled(graphs):
 
 def test_a_gpu_sees_few_image_sizes(graphs):
     graphs.filled = filled_count
-    memory = LookMemory(graphs, 3, 0.2, describe)
-    for count in (1, 3, 7, 13, 25):
-        memory.some([look(100 * count + n) for n in range(count)], np.arange(count))
+    memories = [kind(graphs, 3, 0.2, describe) for kind in (LookMemory, DeviceLookMemory)]
+    for count in (1, 3, 7, 13, 25, 55):
+        found = []
+        for memory in memories:
+            looks = [look(100 * count + n) for n in range(count)]
+            found.append(memory.some(looks, np.arange(count)))
+        np.testing.assert_array_equal(*(features.host_points() for features in found))
+        assert len(found[0].mask) == len(found[1].mask) == count
     assert {shape[1:3] for shape in graphs.images} == set(FEW_SIZES)
-    assert len(graphs.images) == 6
+    assert len(graphs.images) == 2 * 9
+
+
+def test_a_device_forgets_what_nobody_is_remembered_by(graphs):
+    """Rows of the last comparison and of this one are held, and of earlier ones those in use."""
+    memory, people = DeviceLookMemory(graphs, 3, 0.2, describe), tracklets(4)
+    most = np.full(4, 3)
+    for frame in range(FRAMES):
+        new = [look(100 * frame + k) for k in range(4)]
+        memory.compare([Comparison(people, most, np.arange(4))], new, "pooled", SCALE)
+        memory.update(people, new, frame / 25)
+        held = sum(len(stack.mask) for stack in memory._found)
+        assert held <= 4 * 3 + 4
+    assert held > 4
 
 
 def test_a_look_without_a_point_teaches_nothing(memory):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.association.mask_points import describe_grid
-from unitrack_edge.heads.association.similarity import rsm_costs
+from unitrack_edge.heads.association.similarity import grouped_costs, rsm_costs
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, points_of
 from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
@@ -49,7 +49,7 @@ class Small(Graphs):
         self._graphs, self._limits = graphs, limits
 
     def limit(self, graph, input_index, axis):
-        assert axis == 0
+        assert axis == 0 or graph == "rsm_groups"
         return self._limits.get((graph, input_index))
 
     def run(self, graph, *feeds):
@@ -77,6 +77,26 @@ def test_engines_of_limited_size_give_what_larger_ones_give(tiny, counts, limits
     small = Small(tiny, {(graph, 0): limits[0], (graph, 2): limits[1]})
     got = rsm_costs(small, tracks, detections, scale)
     assert_within(got, rsm_costs(tiny, tracks, detections, scale), 2 * rsm_error(16, 100.0))
+
+
+@pytest.mark.parametrize(("most", "launches"), [(100, 1), (7, 2), (5, 3), (4, None)])
+def test_groups_are_compared_in_as_few_launches_as_an_engine_takes(tiny, most, launches):
+    rng = np.random.default_rng(7)
+    base, scale = rng.standard_normal((6, 16)), np.array([100], np.float32)
+    stacks = [objects(rng, 5, 6, base), objects(rng, 6, 6, base)]
+    points, mask = (np.concatenate([getattr(s, k) for s in stacks]) for k in ("points", "mask"))
+    groups = [([0, 1], [5]), ([4, 2, 4, 9, 0], [6, 8]), ([], [7]), ([10], [7, 9, 10, 5])]
+    rows = [tuple(np.array(side, np.int64) for side in group) for group in groups]
+    small = Small(tiny, {("rsm_groups", number): most for number in (2, 5)})
+    small.spec = tiny.spec
+    found = grouped_costs(small, stacks, rows, scale)
+    if launches is None:
+        assert found is None
+        return
+    assert tiny.calls.count("rsm_groups") == launches
+    for got, pair in zip(found, rows, strict=True):
+        sides = (ObjectFeatures(points[side], mask[side]) for side in pair)
+        assert_within(got, rsm_costs(tiny, *sides, scale), 2 * rsm_error(16, 100.0))
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])

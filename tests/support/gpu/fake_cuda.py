@@ -11,6 +11,7 @@ import numpy as np
 from unitrack_edge.runtime.inference.tensorrt.cuda import GpuInfo, GpuMemoryError
 
 FIRST_ADDRESS = 0x7F0000000000
+PAGE = 4096
 NOT_READ_YET = 0xAB
 """What pinned memory holds between the queueing of a copy out of the device and its end."""
 
@@ -25,6 +26,7 @@ class FakeCuda:
     Attributes:
         live: Size and bytes of every device allocation, by address.
         pinned: Every pinned allocation that was not freed, by its host address.
+        mapped: Addresses of those that work may read where they are.
         calls: Names of the methods that were called, in order.
         fetched: Bytes of every copy out of the device.
     """
@@ -37,6 +39,7 @@ class FakeCuda:
         self.room = room
         self.live = {}
         self.pinned = {}
+        self.mapped = set()
         self.calls = []
         self.fetched = []
         self.closed = False
@@ -68,7 +71,8 @@ class FakeCuda:
 
     def malloc_host(self, size):
         self._called("malloc_host", waits=True)
-        memory = np.full(size, 0xEE, np.uint8)
+        whole = np.full(size + PAGE, 0xEE, np.uint8)
+        memory = whole[-whole.ctypes.data % PAGE :][:size]
         self.pinned[memory.ctypes.data] = memory
         return memory
 
@@ -76,6 +80,13 @@ class FakeCuda:
         self._called("free_host", waits=True)
         assert not self._queue, "pinned memory freed while copies are queued"
         del self.pinned[memory.ctypes.data]
+        self.mapped.discard(memory.ctypes.data)
+
+    def device_address(self, memory):
+        self._called("device_address")
+        assert memory.ctypes.data in self.pinned
+        self.mapped.add(memory.ctypes.data)
+        return memory.ctypes.data
 
     def free_memory(self):
         return self.room - self.used
@@ -87,7 +98,8 @@ class FakeCuda:
 
     def view(self, address, size):
         """The bytes from an address on, which must lie in one allocation."""
-        for start, memory in self.live.items():
+        mapped = ((address, self.pinned[address]) for address in self.mapped)
+        for start, memory in (*self.live.items(), *mapped):
             if start <= address < start + len(memory):
                 offset = address - start
                 assert offset + size <= len(memory), f"{size} bytes reach beyond {address:#x}"

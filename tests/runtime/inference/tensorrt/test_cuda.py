@@ -38,7 +38,7 @@ class Driver:
     cudaError_t = ERRORS  # noqa: N815
     cudaMemcpyKind = real.cudaMemcpyKind  # noqa: N815
     cudaStreamCaptureMode = real.cudaStreamCaptureMode  # noqa: N815
-    cudaStreamNonBlocking = cudaHostAllocDefault = 0  # noqa: N815
+    cudaStreamNonBlocking = cudaHostAllocMapped = 0  # noqa: N815
 
     def __init__(self):
         self.last = self.broken = ERRORS.cudaSuccess

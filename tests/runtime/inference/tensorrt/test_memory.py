@@ -198,6 +198,38 @@ def test_an_image_goes_there_at_once_with_what_waits(monkeypatch):
         runs.queued, runs.seen = 0, []
 
 
+def test_a_few_kilobytes_that_come_after_the_copy_are_read_where_they_are():
+    """And not written again before they were read; what is larger is copied as ever."""
+    cuda = FakeCuda()
+    memory = DeviceMemory(cuda)
+    runs, result = Runs(memory), memory.upload(np.zeros(3))
+    for frame in range(4):
+        cuda.calls.clear()
+        memory.send_with("boxes")
+        runs.run("image", np.full(40_000, frame, np.uint8))
+        assert (runs.queued, cuda.calls.count("copy_in")) == (0, 0)
+        runs.run("boxes", np.full(9, frame, np.int64))
+        assert (runs.queued, cuda.calls.count("copy_in")) == (2, 1)
+        rows = np.full((2, 5), frame)
+        places = [runs.run("late", rows, np.full(3, frame, np.float32))]
+        rows[:] = 99
+        # The device has not read these yet.
+        places.append(runs.run("late", rows + frame, np.full(3, -frame, np.float32)))
+        assert (runs.queued, cuda.calls.count("copy_in")) == (3, 1)
+        runs.run("large", np.full(device_memory.IN_PLACE + 1, frame, np.uint8))
+        result.to_host()
+        assert cuda.calls.count("copy_in") == 2
+        values = [set(array.reshape(-1).tolist()) for array in runs.seen]
+        assert values == [{frame}] * 4 + [{99 + frame}, {-frame}, {frame}]
+        assert {address % 256 for place in places for address in place} == {0}
+        assert set(places[0]).isdisjoint(places[1])
+        runs.queued, runs.seen = 0, []
+    memory.close()
+    del result, runs
+    gc.collect()
+    cuda.check_all_given_back()
+
+
 def test_no_more_runs_wait_than_a_frame_has():
     """Who never reads a result must not collect runs, and the memory that they need, for ever."""
     memory = DeviceMemory(FakeCuda())
