@@ -34,6 +34,7 @@ from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import GraphSpec
 from unitrack_edge.runtime.inference.base import Graphs, to_host
 from unitrack_edge.runtime.inference.runner import GraphRunner
+from unitrack_edge.runtime.preprocessing import image_graphs
 
 from ...support.command_line import run_cli
 from ...support.tolerance import sum_error
@@ -128,6 +129,12 @@ class Bent(Graphs):
         if graph != self._graph:
             return outputs
         return (self._bend(np.array(outputs[0])), *outputs[1:])
+
+
+def test_on_a_cpu_the_reference_makes_images_as_all_others_do(reference):
+    """By OpenCV: PyTorch would take ten times as long, and whatever it is compared with gain."""
+    assert "letterbox" in reference.spec.graphs
+    assert image_graphs(reference) == ("backbone",)
 
 
 def nan_at_one_place(array):
