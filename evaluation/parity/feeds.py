@@ -127,6 +127,8 @@ def _feeds(
             value = _images(images, shape)
         elif tensor.name == "detections":
             value = _seen_again(made["tracks"], shape, rng)
+        elif tensor.name == "new":
+            value = _seen_again(made["old"], shape, rng)
         else:
             value = _values(tensor, shape, sizes, kept, rng)
         made[tensor.name] = np.ascontiguousarray(value, dtype=np.dtype(tensor.dtype))
@@ -147,6 +149,12 @@ def _values(
     if name in _INDEX_BELOW:
         bound = int(np.prod([sizes[dim] for dim in _INDEX_BELOW[name]]))
         return rng.integers(0, bound, shape)
+    if name in ("track_rows", "detection_rows"):
+        # Of the old stack and of the new one, so that an object meets itself.
+        first, count = (0, sizes["old"]) if name == "track_rows" else (sizes["old"], sizes["new"])
+        return first + np.arange(shape[0]) % count
+    if name.endswith("_groups"):
+        return np.arange(shape[0]) // 2 % 3
     if name.endswith("_mask"):
         # The first point of every object exists.
         mask = rng.random(shape) < 0.8

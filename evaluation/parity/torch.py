@@ -180,6 +180,11 @@ class TorchGraphs(GraphRunner):
         self.weights_bytes = sum(p.numel() * p.element_size() for p in network.parameters())
         self._backbone, self._device = backbone, device
 
+    @property
+    def on_device(self) -> bool:
+        """On the CPU images and label maps are made by OpenCV, as for every backend there."""
+        return self._device != "cpu"
+
     def rounded(
         self, images: npt.NDArray[Any], dtype: torch.dtype = torch.float16
     ) -> npt.NDArray[Any]:
