@@ -41,6 +41,9 @@ PRESETS = ("memory", "unitrack")
 
 APPEARANCES = ("auto", "always")
 
+BETWEEN = ("motion", "appearance")
+"""What tracks go by in frames without detections."""
+
 CAMERA_MOTIONS = ("off", "flow")
 """When features are computed: of what is compared, or of every object in every frame."""
 
@@ -145,6 +148,15 @@ class TrackedConfig(TaskConfig):
             "choices": CAMERA_MOTIONS,
         },
     )
+    between: str = field(
+        default="motion",
+        metadata={
+            "help": "In frames without detections (--detect-every) tracks go where their motion "
+            "takes them, or with appearance (preset memory), where they are seen nearby: the "
+            "backbone sees every one of them in each of these frames.",
+            "choices": BETWEEN,
+        },
+    )
     height: int = field(default=NETWORK_HW[0], metadata={"help": "Height of the network's image."})
     width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
@@ -160,6 +172,15 @@ class TrackedConfig(TaskConfig):
             raise RequestError(
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
                 f"--{self.task}-preset memory, got preset {self.preset}"
+            )
+        if self.between not in BETWEEN:
+            raise RequestError(
+                f"{self.task}: got between {self.between!r}, expected one of {', '.join(BETWEEN)}"
+            )
+        if self.between != "motion" and self.preset != "memory":
+            raise RequestError(
+                f"--{self.task}-between {self.between} belongs to --{self.task}-preset memory, got "
+                f"preset {self.preset}"
             )
         for name in ("height", "width"):
             if not 32 <= getattr(self, name) <= 8192:

@@ -86,7 +86,7 @@ class LookMemory(Memory[Sequence[Look]]):
         super().__init__(graphs, size, interval_s)
         self._describe = describe
         self._count = count
-        self._sizes = graphs.spec.sizes_hw or _sizes_for(graphs)
+        self._sizes = graphs.spec.sizes_hw or sizes_for(graphs)
         self._looks: dict[int, Look] = {}
         self._next = 0
 
@@ -139,7 +139,7 @@ class LookMemory(Memory[Sequence[Look]]):
             self._count(image.shape[1] * image.shape[2])
 
 
-def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
+def sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
     """Image sizes for tiles that the backbone takes: engines are built from a size to a size."""
     low = [graphs.least("backbone", 0, axis) for axis in (1, 2)]
     high = [graphs.limit("backbone", 0, axis) for axis in (1, 2)]
