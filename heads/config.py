@@ -52,6 +52,9 @@ PRESETS = ("memory", "unitrack")
 
 APPEARANCES = ("auto", "always")
 
+BETWEEN = ("motion", "appearance")
+"""What tracks go by in frames without detections."""
+
 CAMERA_MOTIONS = ("off", "flow")
 """When features are computed: of what is compared, or of every object in every frame."""
 
@@ -165,6 +168,15 @@ class TrackedConfig(TaskConfig):
             "metavar": "SECONDS",
         },
     )
+    between: str = field(
+        default="motion",
+        metadata={
+            "help": "In frames without detections (--detect-every) tracks go where their motion "
+            "takes them, or with appearance (preset memory), where they are seen nearby: the "
+            "backbone sees every one of them in each of these frames.",
+            "choices": BETWEEN,
+        },
+    )
     height: int = field(default=NETWORK_HW[0], metadata={"help": "Height of the network's image."})
     width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
@@ -184,6 +196,15 @@ class TrackedConfig(TaskConfig):
         self._check_gaps()
         _expect(self, "height", 32 <= self.height <= 8192, "32 to 8192 pixels")
         _expect(self, "width", 32 <= self.width <= 8192, "32 to 8192 pixels")
+        if self.between not in BETWEEN:
+            raise RequestError(
+                f"{self.task}: got between {self.between!r}, expected one of {', '.join(BETWEEN)}"
+            )
+        if self.between != "motion" and self.preset != "memory":
+            raise RequestError(
+                f"--{self.task}-between {self.between} belongs to --{self.task}-preset memory, got "
+                f"preset {self.preset}"
+            )
         self._check_limits()
         if self.similarity not in SIMILARITIES:
             raise RequestError(

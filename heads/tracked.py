@@ -25,7 +25,7 @@ from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
-from .association.kalman import BoxFilter, moved_boxes, xyxy_to_xyah
+from .association.kalman import BoxFilter, boxes_of, moved_boxes, update_filters, xyxy_to_xyah
 from .association.tracklets import ObjectFeatures, State, Tracklet
 from .config import TrackedConfig
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .association.look_memory import Look, LookMemory
     from .association.matching import Associator
     from .camera.motion import CameraMotion
+    from .correlation.following import Follower
 
 Config = TypeVar("Config", bound=TrackedConfig)
 
@@ -87,6 +88,7 @@ class TrackedHead(Head, Generic[Config]):
         self._fused: FusedAssociator | None = None
         self._looks = False
         self._camera: CameraMotion | None = None
+        self._follower: Follower | None = None
         # One of the two is used, and only that one is imported.
         if config.preset == "unitrack":
             self._paper = self._paper_associator(fps)
@@ -100,6 +102,7 @@ class TrackedHead(Head, Generic[Config]):
             make = self._look_memory if self._looks else None
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
         self._start_camera()
+        self._start_follower()
         self.needs_features = not self._looks
 
     def _paper_associator(self, fps: float) -> Associator:
@@ -150,6 +153,13 @@ class TrackedHead(Head, Generic[Config]):
         make = DeviceLookMemory if GROUPS in self.graphs_used else LookMemory
         return make(self._graphs, *kept, self._describe_looks, self._count_pixels)
 
+    def _start_follower(self) -> None:
+        """Remember nobody's looks, if tracks are followed by them."""
+        if self._config.between == "appearance":
+            from .correlation.following import Follower
+
+            self._follower = Follower(self._graphs, self._count_pixels)
+
     def _count_pixels(self, pixels: int) -> None:
         self.backbone_pixels += pixels
 
@@ -192,6 +202,7 @@ class TrackedHead(Head, Generic[Config]):
         """Forget all tracks; ids start again from 1."""
         self._dropped.clear()
         self._start_camera()
+        self._start_follower()
         self._last = None
         for associator in (self._paper, self._fused):
             if associator is not None:
@@ -240,7 +251,7 @@ class TrackedHead(Head, Generic[Config]):
         """Give identities to detections whose appearance is known.
 
         Args:
-            frame: Its image is not looked at.
+            frame: Its image is not looked at, but where tracks are followed by appearance.
             seen: What the task tracks of the frame's detections.
             appearance: Row by row; None where there is none.
         """
@@ -259,7 +270,11 @@ class TrackedHead(Head, Generic[Config]):
             self._count_dropped("unmatched", ~left | weak)
         coasting = self._fused is not None and self._fused.coasting
         missed = self._missed(frame.size_hw) if coasting else []
-        return self._present(frame, tracklets, seen, missed)
+        tracks = self._present(frame, tracklets, seen, missed)
+        if self._follower is not None and self._last is not None:
+            last = self._last
+            self._follower.remember(frame.image, last.ids.tolist(), last.boxes, last.matched)
+        return tracks
 
     def _present(
         self,
@@ -280,10 +295,22 @@ class TrackedHead(Head, Generic[Config]):
         return self._report(frame, ids, joined(found[:first], moved), predicted)
 
     def predict(self, frame: Frame) -> Tracks:
-        """The tracks of the last frame with detections, where their motion takes them."""
+        """The tracks of the last frame with detections, where their motion takes them.
+
+        Where they are followed by appearance, also where they are seen.
+        """
         last = self._last
         if last is None:
             return super().predict(frame)
+        now = self._moved(frame, last)
+        inside = valid_rows(clip_boxes(now, frame.size_hw))
+        moved, kept = carried(last.found[inside], last.boxes[inside], now[inside])
+        return self._report(frame, last.ids[inside][kept], moved, np.ones(len(moved), np.bool_))
+
+    def _moved(self, frame: Frame, last: Shown) -> FloatArray:
+        """(N, 4) float32 boxes of the shown objects in a frame without detections."""
+        if self._follower is not None and self._fused is not None:
+            return self._followed(frame, last, self._follower, self._fused)
         elapsed = float(frame.index - last.frame.index)
         if self._fused is not None and frame.time_s > last.frame.time_s:
             elapsed = (frame.time_s - last.frame.time_s) * self._fps
@@ -291,9 +318,20 @@ class TrackedHead(Head, Generic[Config]):
         if self._camera is not None:
             self._camera.watch(frame.image, now)
             now = self._camera.moved(now)
-        inside = valid_rows(clip_boxes(now, frame.size_hw))
-        moved, kept = carried(last.found[inside], last.boxes[inside], now[inside])
-        return self._report(frame, last.ids[inside][kept], moved, np.ones(len(moved), np.bool_))
+        return now
+
+    def _followed(
+        self, frame: Frame, last: Shown, follower: Follower, fused: FusedAssociator
+    ) -> FloatArray:
+        """The same, by motion and appearance; the motion filters learn of what was seen."""
+        filters = [t.filter for t in last.tracklets]
+        if self._camera is not None:
+            self._camera.watch(frame.image, boxes_of(filters))
+            fused.follow_camera(self._camera.take())
+        fused.carry(frame.index, frame.time_s)
+        rows, centres = follower.find(frame.image, last.ids.tolist(), boxes_of(filters))
+        update_filters([filters[row] for row in rows.tolist()], centres)
+        return boxes_of(filters)
 
     def _missed(self, size_hw: tuple[int, int]) -> list[Tracklet]:
         """Tracklets without a match in this frame that are reported all the same.

@@ -176,6 +176,7 @@ class FusedAssociator:
         self._frame: int | None = None
         self._time_s = 0.0
         self._step_s = 1.0 / c.fps
+        self._carried_s = 0.0
 
     def step(
         self,
@@ -198,8 +199,9 @@ class FusedAssociator:
         """
         c = self._config
         first = self._frame is None
-        sparse = self._frame is not None and frame_index - self._frame > 1
-        self._advance(frame_index, time_s)
+        sparse = self._carried_s > 0 or (self._frame is not None and frame_index - self._frame > 1)
+        self._step_s = self._carried_s + self._advance(frame_index, time_s, forget=True)
+        self._carried_s = 0.0
         self._boxes = xyxy_to_xyah(detections.boxes_xyxy)
         # Of a crowd, few pairs can be at all, and the others are not looked at.
         near = np.nonzero(self._within_reach())
@@ -234,6 +236,10 @@ class FusedAssociator:
         self._memory.update(self._tracklets, features, self._time_s)
         return matched
 
+    def carry(self, frame_index: int, time_s: float) -> None:
+        """Move all tracklets to a frame without detections; arguments as of `step`."""
+        self._carried_s += self._advance(frame_index, time_s, forget=False)
+
     def follow_camera(self, motion: Cost) -> None:
         """Move all tracklets to where a camera's motion has put them; before `step`.
 
@@ -255,8 +261,17 @@ class FusedAssociator:
             if t.state is State.LOST and t.matches >= 3 and t.last_s >= oldest_s
         ]
 
-    def _advance(self, frame_index: int, time_s: float) -> None:
-        """Move all tracklets to the time of the frame."""
+    def _advance(self, frame_index: int, time_s: float, *, forget: bool) -> float:
+        """Move all tracklets to the time of the frame.
+
+        Args:
+            frame_index: See `step`.
+            time_s: Likewise.
+            forget: Whether those lost for too long go.
+
+        Returns:
+            Seconds since the last frame.
+        """
         c = self._config
         last_frame = frame_index - 1 if self._frame is None else self._frame
         elapsed_s = time_s - self._time_s
@@ -266,8 +281,8 @@ class FusedAssociator:
         # A slow run, whose every step is long, keeps its tracklets; a camera that comes back after
         # an hour begins anew.
         oldest_s = self._time_s - c.buffer_s - self._step_s - EPSILON_S
-        self._tracklets = [t for t in self._tracklets if t.last_s >= oldest_s]
-        self._frame, self._step_s = frame_index, elapsed_s
+        self._tracklets = [t for t in self._tracklets if not forget or t.last_s >= oldest_s]
+        self._frame = frame_index
         # After a long gap the filter's state says nothing any more; more steps only cost time.
         frames = min(round(elapsed_s * c.fps, 3), c.buffer_s * c.fps + 1)
         for tracklet in self._tracklets:
@@ -276,6 +291,7 @@ class FusedAssociator:
         filters = [t.filter for t in self._tracklets]
         advance_filters(filters, frames, lost)
         self._predicted = boxes_of(filters)
+        return elapsed_s
 
     def _overlap_cost(self, detections: Detections, rows: IntArray, columns: IntArray) -> Cost:
         """(N, M) 1 - IoU of predicted boxes and detections; infinite where it cannot be.

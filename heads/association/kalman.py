@@ -184,18 +184,25 @@ def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
     _set_states(filters, means, move @ covariances @ move.T)
 
 
-def update_filters(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> None:
-    """`BoxFilter.update` of N filters at once by (N, 4) measurements."""
+def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> None:
+    """`BoxFilter.update` of N filters at once.
+
+    Args:
+        filters: N of them.
+        measured: (N, 4) boxes, or (N, 2) their centres alone.
+    """
     if not filters:
         return
+    size = measured.shape[1]
     means, covariances = _states(filters)
     noise = np.square(means[:, 3, None, None]) * _MEASURED_SHARE
     noise += _common([f._measured_fixed for f in filters])
-    innovation = covariances[:, :4, :4] + noise
-    gain = np.linalg.solve(innovation, covariances[:, :4, :]).transpose(0, 2, 1)
-    means += np.einsum("nij,nj->ni", gain, boxes_xyah - means[:, :4])
+    noise = noise[:, :size, :size]
+    innovation = covariances[:, :size, :size] + noise
+    gain = np.linalg.solve(innovation, covariances[:, :size, :]).transpose(0, 2, 1)
+    means += np.einsum("nij,nj->ni", gain, measured - means[:, :size])
     # Joseph's form stays symmetric and positive, whatever the rounding.
-    kept = np.eye(8) - gain @ _MEASURE
+    kept = np.eye(8) - gain @ _MEASURE[:size]
     covariances = kept @ covariances @ kept.transpose(0, 2, 1)
     covariances += gain @ noise @ gain.transpose(0, 2, 1)
     _set_states(filters, means, covariances)

@@ -94,7 +94,7 @@ class LookMemory(Memory[Sequence[Look]]):
         super().__init__(graphs, size, interval_s)
         self._describe = describe
         self._count = count
-        self._sizes = graphs.spec.sizes_hw or _sizes_for(graphs)
+        self._sizes = graphs.spec.sizes_hw or sizes_for(graphs)
         self._looks: dict[int, Look] = {}
         self._next = 0
 
@@ -210,7 +210,7 @@ class DeviceLookMemory(LookMemory):
         self._found = [select_rows(self._graphs, self._found, chosen)] if rows else []
 
 
-def _sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
+def sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
     """Image sizes for tiles that the backbone takes: engines are built from a size to a size."""
     low = [graphs.least("backbone", 0, axis) for axis in (1, 2)]
     high = [graphs.limit("backbone", 0, axis) for axis in (1, 2)]

@@ -51,17 +51,18 @@ FEW_SIZES = _sizes((2, 2), (4, 6))
 ResNet-18 a tenth of a second, twice) and sees a larger image in as much time as a small one."""
 
 
-def tile_of(box_xyxy: Sequence[float], frame_hw: Size) -> Letterbox:
+def tile_of(box_xyxy: Sequence[float], frame_hw: Size, size_hw: Size | None = None) -> Letterbox:
     """Where the tile of an object lies in its frame.
 
     Args:
         box_xyxy: The object: left, top, right, bottom, in source pixels, partly in the frame.
         frame_hw: Height and width of the frame.  What is outside is padding.
+        size_hw: Height and width of the tile; None: of what suits the box's proportions.
     """
     left, top, right, bottom = box_xyxy
     width, height = max(right - left, 1.0), max(bottom - top, 1.0)
-    size = SQUARE
-    if max(width, height) > sqrt(2) * min(width, height):
+    size = size_hw or SQUARE
+    if size_hw is None and max(width, height) > sqrt(2) * min(width, height):
         size = UPRIGHT if height > width else LYING
     scale = min((size[0] - 2 * MARGIN) / height, (size[1] - 2 * MARGIN) / width, MOST_ENLARGED)
     y = _axis((top + bottom) / 2, size[0], scale, frame_hw[0])

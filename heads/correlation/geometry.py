@@ -6,6 +6,8 @@ source, which has the target's ratio, as a square.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -61,12 +63,12 @@ def find_peak(response: Float32, origin: int) -> tuple[float, float, float]:
     value = float(response[row, column])
     if response[origin, origin] == value:
         row = column = np.intp(origin)
-    x = float(column - origin) + _vertex(response[row], int(column))
-    y = float(row - origin) + _vertex(response[:, column], int(row))
+    x = float(column - origin) + vertex(response[row], int(column))
+    y = float(row - origin) + vertex(response[:, column], int(row))
     return value, x, y
 
 
-def _vertex(line: Float32, top: int) -> float:
+def vertex(line: npt.NDArray[np.floating[Any]], top: int) -> float:
     """How far from its largest element a line's parabola has its vertex, -0.5 to 0.5."""
     if not 0 < top < len(line) - 1:
         return 0.0

@@ -48,6 +48,13 @@ def make(request, tiny):
     return lambda **given: head(tiny, config(**given), 25.0)
 
 
+@pytest.fixture(params=HEADS, ids=["mot", "mots", "posetrack"])
+def make_quick(request, quick_runner):
+    """The same on a backbone, a convolution of the image."""
+    head, config = request.param
+    return lambda **given: head(quick_runner, config(**given), 25.0)
+
+
 @pytest.fixture
 def features(tiny):
     return noise_features(SIZE, tiny.spec.channels)
@@ -71,6 +78,59 @@ def test_tracks_go_on_where_they_went(make, features, preset):
             assert both.sum() > 0.85 * (tracks.detections.masks | true.masks).sum()
         if tracks.detections.keypoints is not None:
             assert tracks.detections.keypoints == pytest.approx(true.keypoints, abs=2)
+
+
+def pictured(index, left):
+    """A frame with a figure of many colours where it is, above a ground that stands still."""
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    rng = np.random.default_rng(4)
+    colours = rng.integers(0, 255, (8, 3, 3)).astype(np.uint8)
+    ground = rng.integers(0, 255, (4, 24, 3)).astype(np.uint8)
+    image[120:] = ground.repeat(10, axis=0).repeat(10, axis=1)
+    image[30:110, left : left + 30] = colours.repeat(10, axis=0).repeat(10, axis=1)
+    return Frame(index, index / 25, image)
+
+
+@pytest.mark.parametrize("camera_motion", ["off", "flow"])
+def test_tracks_go_where_they_are_seen(make_quick, camera_motion):
+    """A figure that stood walks off once no detector looks for it: motion alone leaves it there."""
+    make, features = make_quick, None
+    heads = [make(between=b, camera_motion=camera_motion) for b in ("motion", "appearance")]
+    for head in heads:
+        for index in range(4):
+            head.step(pictured(index, 20), features, seen(0))
+    for index in range(4, 9):
+        left = 20 + 3 * (index - 3)
+        stays, goes = (head.predict(pictured(index, left)) for head in heads)
+        assert goes.ids.tolist() == [1]
+        assert goes.predicted.tolist() == [True]
+    if camera_motion == "off":  # What leaves its box may be taken for the camera's motion.
+        assert stays.detections.boxes_xyxy[0, 0] == pytest.approx(20, abs=2)
+    assert goes.detections.boxes_xyxy[0] == pytest.approx([left, 30, left + 30, 110], abs=3)
+    moved = seen(0).keypoints[0, 0, 0] + left - 20
+    if goes.detections.keypoints is not None:
+        assert goes.detections.keypoints[0, 0, 0] == pytest.approx(moved, abs=3)
+    # The next detection, which the box that stayed does not touch any more, is of the same track.
+    there = seen(0)
+    there = replace(there, boxes_xyxy=there.boxes_xyxy + np.float32([left - 20, 0] * 2))
+    assert heads[1].step(pictured(9, left), features, there).ids.tolist() == [1]
+
+
+def test_followed_tracks_that_are_not_seen_go_on_by_motion(make_quick):
+    """All frames are black: where an object is, nothing says, and it goes on as without looking."""
+    make, features = make_quick, None
+    plain, followed = make(), make(between="appearance")
+    for head in (plain, followed):
+        for index in range(12):
+            head.step(frame(index), features, seen(index))
+    for index in (12, 13, 14):
+        one, two = (head.predict(frame(index)) for head in (plain, followed))
+        assert two.detections.boxes_xyxy == pytest.approx(one.detections.boxes_xyxy, abs=0.01)
+    one, two = (head.step(frame(15), features, seen(15)) for head in (plain, followed))
+    assert one.ids.tolist() == two.ids.tolist() == [1]
+    assert two.detections.boxes_xyxy == pytest.approx(one.detections.boxes_xyxy, abs=0.01)
+    one, two = (head.step(frame(18), features, seen(18)[:0]) for head in (plain, followed))
+    assert one.ids.tolist() == two.ids.tolist() == [1], "one miss is bridged"
 
 
 def test_a_prediction_changes_nothing(make, features):

@@ -86,6 +86,11 @@ def test_numbers_of_a_preset_survive_copies():
         ({"preset": "memory", "memory": 1000}, "expected 1 to 100 features"),
         ({"preset": "memory", "cost_limit": float("nan")}, "expected a finite number"),
         ({"appearance": "never"}, "appearance 'never', expected one of auto, always"),
+        ({"between": "guess"}, "between 'guess', expected one of motion, appearance"),
+        (
+            {"preset": "unitrack", "between": "appearance"},
+            "-between appearance belongs to --",
+        ),
         ({"camera_motion": "gyro"}, "camera motion 'gyro', expected one of off, flow"),
         (
             {"preset": "unitrack", "camera_motion": "flow"},

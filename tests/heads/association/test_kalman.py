@@ -9,6 +9,7 @@ from unitrack_edge.heads.association.kalman import (
     GATE_TWO,
     BoxFilter,
     gating_distances,
+    update_filters,
     xyah_to_xyxy,
     xyxy_to_xyah,
 )
@@ -125,3 +126,17 @@ def test_filters_are_independent():
     one.update(np.array([130.0, 60, 0.6, 44]))
     assert (other.mean == before[0]).all()
     assert (other.covariance == before[1]).all()
+
+
+def test_centres_alone_say_nothing_of_the_size():
+    """Where the size is measured as it was expected, centres move alike; it gets no surer here."""
+    one, other = (BoxFilter(np.array([100.0, 50, 0.5, 40])) for _ in range(2))
+    for box in (one, other):
+        box.predict()
+    before = one.covariance[2:4, 2:4].copy()
+    update_filters([one], np.array([[104.0, 51]]))
+    update_filters([other], np.array([[104.0, 51, 0.5, 40]]))
+    assert one.mean == pytest.approx(other.mean)
+    assert 100 < one.mean[0] < 104
+    assert one.covariance[2:4, 2:4] == pytest.approx(before)
+    assert other.covariance[3, 3] < before[1, 1]
