@@ -25,7 +25,14 @@ from ..runtime.boxes import clip_boxes, valid_rows
 from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
-from .association.kalman import BoxFilter, boxes_of, moved_boxes, update_filters, xyxy_to_xyah
+from .association.kalman import (
+    FILTER_FPS,
+    BoxFilter,
+    boxes_of,
+    moved_boxes,
+    update_filters,
+    xyxy_to_xyah,
+)
 from .association.tracklets import ObjectFeatures, State, Tracklet
 from .config import TrackedConfig
 
@@ -312,8 +319,9 @@ class TrackedHead(Head, Generic[Config]):
         if self._follower is not None and self._fused is not None:
             return self._followed(frame, last, self._follower, self._fused)
         elapsed = float(frame.index - last.frame.index)
-        if self._fused is not None and frame.time_s > last.frame.time_s:
-            elapsed = (frame.time_s - last.frame.time_s) * self._fps
+        if self._fused is not None:
+            elapsed_s = frame.time_s - last.frame.time_s
+            elapsed = FILTER_FPS * (elapsed_s if elapsed_s > 0 else elapsed / self._fps)
         now = moved_boxes([t.filter for t in last.tracklets], elapsed)
         if self._camera is not None:
             self._camera.watch(frame.image, now)

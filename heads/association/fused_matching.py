@@ -33,12 +33,15 @@ from ...runtime.inference.base import Graphs
 from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, Memory
 from .assignment import assign, class_costs
 from .kalman import (
+    EXPECTED_SURPRISE,
+    FILTER_FPS,
     WALKING,
     AspectNoise,
     BoxFilter,
     advance_filters,
     boxes_of,
     move_filters,
+    surprises,
     update_filters,
     xyxy_to_xyah,
 )
@@ -110,6 +113,9 @@ class FusedConfig:
         classes_apart: Whether only detections of its class may join a tracklet.
         fps: Frames per second that the motion filter's noise is meant for.
         aspect: Noise of the aspect ratio.
+        least_change: How fast boxes change at least, as a multiple of JDE's standard deviations; at
+            most as fast as those.
+        change_rate: Of the difference to what the boxes of a frame say, so much is made good.
     """
 
     high_score: float = 0.5
@@ -139,6 +145,8 @@ class FusedConfig:
     classes_apart: bool = False
     fps: float = 25.0
     aspect: AspectNoise = WALKING
+    least_change: float = 0.25
+    change_rate: float = 0.25
 
 
 class FusedAssociator:
@@ -172,6 +180,7 @@ class FusedAssociator:
         self.coasting: list[Tracklet] = []
         self._memory: Memory[Any] = self._make_memory(c)
         self._others = RunningMean(_EXPECTED_OTHER_COST, _EXPECTED_WEIGHT)
+        self._change = c.least_change
         self._next_id = 1
         self._frame: int | None = None
         self._time_s = 0.0
@@ -284,12 +293,12 @@ class FusedAssociator:
         self._tracklets = [t for t in self._tracklets if not forget or t.last_s >= oldest_s]
         self._frame = frame_index
         # After a long gap the filter's state says nothing any more; more steps only cost time.
-        frames = min(round(elapsed_s * c.fps, 3), c.buffer_s * c.fps + 1)
+        frames = min(round(elapsed_s * FILTER_FPS, 3), c.buffer_s * FILTER_FPS + 1)
         for tracklet in self._tracklets:
             tracklet.detection = -1
         lost = [t.state is State.LOST for t in self._tracklets]
         filters = [t.filter for t in self._tracklets]
-        advance_filters(filters, frames, lost)
+        advance_filters(filters, frames, lost, self._change)
         self._predicted = boxes_of(filters)
         return elapsed_s
 
@@ -491,7 +500,9 @@ class FusedAssociator:
     def _settle(self, detections: Detections) -> None:
         """Correct the matched tracklets by their detections; the others are lost or gone."""
         matched = [t for t in self._tracklets if t.detection >= 0]
-        update_filters([t.filter for t in matched], self._boxes[[t.detection for t in matched]])
+        filters, boxes = [t.filter for t in matched], self._boxes[[t.detection for t in matched]]
+        self._watch_change(filters, boxes)
+        update_filters(filters, boxes)
         oldest_s = self._time_s - self._config.direction_s + EPSILON_S
         scores, classes = detections.scores.tolist(), detections.classes.tolist()
         centres = self._boxes[:, :2].tolist()
@@ -512,6 +523,17 @@ class FusedAssociator:
                     continue
             kept.append(t)
         self._tracklets = kept
+
+    def _watch_change(self, filters: list[BoxFilter], boxes: Cost) -> None:
+        """Learn how unsteadily boxes move here.
+
+        Of the scene, not of one object: all are unsteady where the camera is, but a box that is
+        half hidden stops or turns although its object walks on, and that must not be believed.
+        """
+        c = self._config
+        if filters:
+            seen = max(float(np.median(surprises(filters, boxes))), 1e-3) / EXPECTED_SURPRISE
+            self._change = float(np.clip(self._change * seen**c.change_rate, c.least_change, 1.0))
 
     def _newcomers(self, rows: IntArray, detections: Detections) -> list[int]:
         """Of unmatched detections, in order, those that begin a tracklet.

@@ -24,6 +24,13 @@ GATE_FOUR = 9.4877
 GATE_TWO = 5.9915
 """χ² quantile 0.95 of 2 degrees of freedom: only the position counts."""
 
+FILTER_FPS = 25.0
+"""Frames a second that the filters of preset memory move by: how far people depart from a straight
+way in a second does not depend on how often a camera looks."""
+
+EXPECTED_SURPRISE = float(np.log(2))
+"""The median of half of a χ² variable of 2 degrees of freedom; see `surprises`."""
+
 _TRANSITION = np.eye(8) + np.eye(8, k=4)
 _MEASURE = np.eye(4, 8)
 
@@ -137,7 +144,10 @@ def _fixed_noise(aspect: AspectNoise) -> tuple[Float64, Float64]:
 
 
 def advance_filters(
-    filters: Sequence[BoxFilter], frames: float, height_is_steady: Sequence[bool]
+    filters: Sequence[BoxFilter],
+    frames: float,
+    height_is_steady: Sequence[bool],
+    change: float = 1.0,
 ) -> None:
     """Advance N filters by any number of frames: whole ones one by one, then the rest of one.
 
@@ -145,11 +155,14 @@ def advance_filters(
         filters: As `BoxFilter.predict` would advance them.
         frames: At least 0.
         height_is_steady: Of each; see `BoxFilter.predict`.
+        change: How fast places, heights and their velocities change, as a multiple of JDE's
+            standard deviations.
     """
     if not filters:
         return
     means, covariances = _states(filters)
     fixed = _common([f._process_fixed for f in filters])
+    share = change**2 * _PROCESS_SHARE
     steady = np.array(height_is_steady, np.bool_)
     while frames > 0:
         part = min(frames, 1.0)
@@ -158,7 +171,7 @@ def advance_filters(
         heights = np.square(means[:, 3, None, None])
         means = means @ transition.T
         covariances = transition @ covariances @ transition.T
-        covariances += part * (heights * _PROCESS_SHARE + fixed)
+        covariances += part * (heights * share + fixed)
         frames -= part
     _set_states(filters, means, covariances)
 
@@ -182,6 +195,21 @@ def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
     means = means @ move.T
     means[:, :2] += motion[:, 2]
     _set_states(filters, means, move @ covariances @ move.T)
+
+
+def surprises(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> Float64:
+    """(N,) how far N boxes (N, 4) are from where N filters expect their centres.
+
+    In the mean of both axes, squared, as a multiple of the variance that is expected: 1 on average,
+    and `EXPECTED_SURPRISE` or less half of the time, where the filters' noise is as large as the
+    objects'.
+    """
+    if not filters:
+        return np.zeros(0)
+    means, covariances = _states(filters)
+    variances = covariances[:, [0, 1], [0, 1]] + np.square(POSITION_WEIGHT * means[:, 3, None])
+    surprise: Float64 = (np.square(boxes_xyah[:, :2] - means[:, :2]) / variances).mean(axis=1)
+    return surprise
 
 
 def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> None:

@@ -332,6 +332,51 @@ def test_filters_move_by_the_time_that_passed(world):
         assert step(moved(A, 6 * 24, look=look), time_s=time_s) == expected
 
 
+@pytest.mark.parametrize(("least_change", "expected"), [(0.25, {0: 1}), (1.0, {})])
+def test_a_box_that_is_half_hidden_before_it_is_lost_is_not_believed(world, least_change, expected):
+    """A walker's box stops for two frames at somebody's edge; place alone finds it again.
+
+    JDE's noise believes the box that stopped, and looks 15 px behind: overlap is half at 13.
+    """
+    step = world(other_cost=0.0, least_change=least_change)
+    for t in range(28):
+        step(moved(A, 4 * min(t, 25)))
+    assert step(moved(A, 4 * 40, look=7), frame=40) == expected
+
+
+def test_filters_are_as_agile_as_all_boxes_are(world):
+    """A camera that shakes moves every box; one box that jumps is no camera."""
+    rng = np.random.default_rng(0)
+    places = [(100 + 150 * n, 100, n) for n in range(3)]
+    step, least = world(), FusedConfig().least_change
+
+    def run(frames, jump_of):
+        for _ in range(frames):
+            jumps = jump_of()
+            step(*(moved(place, *jump) for place, jump in zip(places, jumps, strict=True)))
+        return step.associator._change
+
+    assert run(30, lambda: rng.normal(0, 1, (3, 2))) == least
+    assert run(30, lambda: [*rng.normal(0, 1, (2, 2)), rng.normal(0, 12, 2)]) == least
+    assert run(30, lambda: [rng.normal(0, 12, 2)] * 3) > 2 * least
+    assert run(60, lambda: [rng.normal(0, 60, 2)] * 3) <= 1.0
+    assert run(60, lambda: rng.normal(0, 1, (3, 2))) == least
+    step.associator.reset()
+    assert step.associator._change == least
+
+
+@pytest.mark.parametrize("fps", [5.0, 12.5, 25.0, 50.0])
+def test_filters_count_seconds_whatever_the_frame_rate_is_called(world, fps):
+    """A frame every fifth of a second, of a source of 5 frames a second or of more."""
+    boxes = []
+    for rate in (25.0, fps):
+        step = world(fps=rate)
+        for n in range(8):
+            assert step(moved(A, 9 * n), frame=round(n * rate / 5), time_s=n / 5) == {0: 1}
+        boxes.append(step.associator._tracklets[0].box)
+    np.testing.assert_allclose(boxes[0], boxes[1], rtol=1e-6)
+
+
 def moving_filters():
     """Three filters that have seen objects of different heights move."""
     filters = [BoxFilter(np.array([50.0, 50, 0.5, h]), WALKING) for h in (20.0, 80.0, 300.0)]

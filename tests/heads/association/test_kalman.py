@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from unitrack_edge.heads.association.kalman import (
+    EXPECTED_SURPRISE,
     GATE_FOUR,
     GATE_TWO,
     BoxFilter,
+    advance_filters,
     gating_distances,
+    surprises,
     update_filters,
     xyah_to_xyxy,
     xyxy_to_xyah,
@@ -95,6 +98,39 @@ def test_gates_are_the_quantiles_of_chi_squared():
 
     assert pytest.approx(chi2.ppf(0.95, 4), abs=1e-4) == GATE_FOUR
     assert pytest.approx(chi2.ppf(0.95, 2), abs=1e-4) == GATE_TWO
+
+
+def test_half_of_all_surprises_are_as_large_as_expected():
+    """Objects that move as the filter believes, whose boxes are as unsteady as it believes."""
+    from scipy.stats import chi2
+
+    assert pytest.approx(chi2.ppf(0.5, 2) / 2, abs=1e-12) == EXPECTED_SURPRISE
+    rng = np.random.default_rng(0)
+    filters = [BoxFilter(np.array([100.0, 50, 0.5, h])) for h in np.linspace(40, 300, 4000)]
+    advance_filters(filters, 1.0, [False] * len(filters), change=0.3)
+    expected = [f.covariance[:2, :2] + np.eye(2) * (f.mean[3] / 20) ** 2 for f in filters]
+    boxes = np.array([f.mean[:4] for f in filters])
+    boxes[:, :2] = [
+        rng.multivariate_normal(box, cov) for box, cov in zip(boxes[:, :2], expected, strict=True)
+    ]
+    found = surprises(filters, boxes)
+    assert found.mean() == pytest.approx(1, abs=0.05)
+    assert np.median(found) == pytest.approx(EXPECTED_SURPRISE, abs=0.05)
+    distances = gating_distances(filters[:50], boxes[:50], position_only=True)
+    assert found[:50] == pytest.approx(np.diag(distances) / 2)
+    assert surprises([], boxes[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("change", [0.25, 1.0, 2.0])
+def test_boxes_change_as_fast_as_is_said(change):
+    box = BoxFilter(np.array([100.0, 50, 0.5, 80]))
+    mean, before = box.mean, box.covariance
+    advance_filters([box], 1.0, [False], change=change)
+    p, v = change * 80 / 20, change * 80 / 160
+    added = np.diag(np.square([p, p, 1e-2, p, v, v, 1e-5, v]))
+    moved = kalman_plain.F @ before @ kalman_plain.F.T
+    np.testing.assert_allclose(box.covariance, moved + added, rtol=1e-12)
+    np.testing.assert_allclose(box.mean, kalman_plain.F @ mean)
 
 
 def test_box_forms_are_inverse():
