@@ -20,7 +20,7 @@ from ...evaluation.benchmark.report import describe_machine
 
 COLOURS = {"efficientnet-lite0": "#2f6db3", "imagenet-r18": "#d9822b"}
 MARKS = {"full": "s", "focus": "o", "auto": "o"}
-TITLES = {"J": "vos: masks", "HOTA": "mot: boxes"}
+TITLES = {"J": "vos: masks", "PCK@0.1": "pose: joints", "HOTA": "mot: boxes"}
 LABELS = {"full": "whole frames", "focus": "in focus", "auto": "on demand"}
 
 
