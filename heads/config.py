@@ -5,7 +5,7 @@ The help text of a parameter is its metadata: `cli track --<task>-<parameter>` i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf, isfinite
 from typing import Any, ClassVar
 
@@ -537,7 +537,7 @@ FOCUS_RADIUS, FOCUS_MEMORY = 9.0, 3
 class PropagatedConfig(TaskConfig):
     """Parameters of a task that carries the first frame's objects on by label propagation.
 
-    The defaults are the authors'.
+    The defaults are the authors'; `focus` is not of the paper.
     """
 
     top_k: int = field(default=10, metadata={"help": "Keys kept per cell."})
@@ -552,22 +552,6 @@ class PropagatedConfig(TaskConfig):
     short_side: int = field(
         default=480, metadata={"help": "Short side of the network's image, in pixels; 0: source."}
     )
-
-    def __post_init__(self) -> None:
-        _expect(self, "top_k", self.top_k >= 1, "1 or more")
-        _expect(self, "memory", 0 <= self.memory <= 100, "0 to 100 frames")
-        _expect(self, "short_side", 0 <= self.short_side <= 8192, "0 to 8192 pixels")
-        _expect(self, "temperature", 0 < self.temperature < inf, "a number above 0")
-        _expect(self, "radius", self.radius > 0, "a number above 0")
-        _expect(self, "first_radius", self.first_radius >= 0, "0 or more")
-
-
-@dataclass(frozen=True, slots=True)
-class VosConfig(PropagatedConfig):
-    """Parameters of mask propagation: those of the whole frame, and how much is looked at."""
-
-    task: ClassVar[str] = "vos"
-
     focus: str = field(
         default="auto",
         metadata={
@@ -578,17 +562,31 @@ class VosConfig(PropagatedConfig):
     )
 
     def __post_init__(self) -> None:
-        PropagatedConfig.__post_init__(self)
+        _expect(self, "top_k", self.top_k >= 1, "1 or more")
+        _expect(self, "memory", 0 <= self.memory <= 100, "0 to 100 frames")
+        _expect(self, "short_side", 0 <= self.short_side <= 8192, "0 to 8192 pixels")
+        _expect(self, "temperature", 0 < self.temperature < inf, "a number above 0")
+        _expect(self, "radius", self.radius > 0, "a number above 0")
+        _expect(self, "first_radius", self.first_radius >= 0, "0 or more")
         if self.focus not in FOCUS:
-            raise RequestError(f"vos: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}")
-        usual = PropagatedConfig()
+            raise RequestError(
+                f"{self.task}: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}"
+            )
+        usual = {one.name: one.default for one in fields(PropagatedConfig)}
         for name, most in (("radius", FOCUS_RADIUS), ("memory", FOCUS_MEMORY), ("first_radius", 0)):
             value = getattr(self, name)
-            if self.focus == "auto" and value not in (getattr(usual, name), min(value, most)):
+            if self.focus == "auto" and value not in (usual[name], min(value, most)):
                 raise RequestError(
-                    f"vos: got {name.replace('_', ' ')} {value:g}, which --vos-focus auto would "
-                    f"take as {most:g}: add --vos-focus off"
+                    f"{self.task}: got {name.replace('_', ' ')} {value:g}, which "
+                    f"--{self.task}-focus auto would take as {most:g}: add --{self.task}-focus off"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class VosConfig(PropagatedConfig):
+    """Parameters of mask propagation."""
+
+    task: ClassVar[str] = "vos"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..errors import DetectionError
 from ..records import BoolArray, Detections, Frame, Tracks, UInt8Array
-from ..runtime.head import NOTHING, FeatureRequest
+from ..runtime.head import FeatureRequest
 from ..runtime.inference.base import Graphs, to_host
 from ..runtime.preprocessing import FeatureExtractor, FeatureMap, Region
 from .config import VosConfig
@@ -116,27 +116,10 @@ class VosHead(PropagatedHead[VosConfig]):
         self._refine = refine
         self._memories: list[tuple[npt.NDArray[np.uint8], Propagator]] = []
         self._mapper = LabelMapper(graphs)
-        self._focused: FocusedVos | None = None
         self._shown: dict[int, int] = {}
         self._newest = -1
-        # Bundles of fixed image sizes, and engines, take the sizes that they were made for.
-        any_size = not graphs.spec.sizes_hw and graphs.limit("backbone", 0, 1) is None
-        self._focuses = config.focus == "auto" and any_size
-        self.needs_features = self.asks_ahead = not self._focuses
-        if self._focuses:
-            self.graphs_used = PropagatedHead.graphs_used
-        elif self._mapper.on_device:
+        if not self._focuses and self._mapper.on_device:
             self.graphs_used = (*self.graphs_used, LABEL_MAP)
-
-    def request(
-        self,
-        frame: Frame,
-        detections: Detections | None = None,
-    ) -> FeatureRequest:
-        """The regions around the objects; without focus, the whole frame."""
-        if not self._focuses:
-            return super().request(frame, detections)
-        return NOTHING if self._focused is None else self._focused.request
 
     def reset(self) -> None:
         """Forget the video; the labels stay and belong to the next frames again."""

@@ -21,7 +21,7 @@ from ..script import Script, read_json
 
 COLOURS = {"efficientnet-lite0": "#2f6db3", "imagenet-r18": "#d9822b"}
 MARKS = {"full": "s", "focus": "o", "auto": "o"}
-TITLES = {"J": "vos: masks", "HOTA": "mot: boxes"}
+TITLES = {"J": "vos: masks", "PCK@0.1": "pose: joints", "HOTA": "mot: boxes"}
 _KEPT = "measure", "backbone", "rows"
 LABELS = {"full": "whole frames", "focus": "in focus", "auto": "on demand"}
 

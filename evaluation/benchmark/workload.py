@@ -184,7 +184,7 @@ def configs_at(size_hw: tuple[int, int] | None) -> dict[str, TaskConfig]:
         "mots": MotsConfig(**tracked),
         "posetrack": PosetrackConfig(**tracked),
         "vos": VosConfig(focus="off", **carried),
-        "pose": PoseConfig(**carried),
+        "pose": PoseConfig(focus="off", **carried),
         "sot": SotConfig(focus="off"),
     }
 

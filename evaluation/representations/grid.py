@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RequestError
-from ...heads.config import SotConfig, TaskConfig, TrackedConfig, VosConfig
+from ...heads.config import PropagatedConfig, SotConfig, TaskConfig, TrackedConfig
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle
 from ...runtime.paths import default_bundle
 from ...tracking.registry import TASKS as TASK_TABLE
@@ -157,7 +157,7 @@ def _config(task: str, similarity: str, values: dict[str, Any]) -> TaskConfig:
         return replace(
             config, preset="unitrack", use_motion=values["motion"], similarity=similarity
         )
-    if isinstance(config, VosConfig):
+    if isinstance(config, PropagatedConfig):
         return replace(config, focus="off")
     if isinstance(config, SotConfig):
         return replace(config, focus="off", head=values["sot_head"])

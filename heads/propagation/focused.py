@@ -53,16 +53,24 @@ class KeyList:
         graphs: Runs `propagate_global`.
         patch: What was looked at.
         labels: (rows, cols, L) float32 of it.
+        beside: (n, C) more cells, of background; None: none.
 
     Attributes:
         chance: Mean similarity of a cell of the background, label 0, and one that is not.
     """
 
-    def __init__(self, graphs: Graphs, patch: Patch, labels: FloatArray) -> None:
+    def __init__(
+        self, graphs: Graphs, patch: Patch, labels: FloatArray, beside: AnyArray | None = None
+    ) -> None:
         features = to_host(patch.features)
         self._graphs = graphs
         self._cells: AnyArray = features.reshape(-1, features.shape[3])
         self._labels = labels.reshape(-1, labels.shape[2])
+        if beside is not None:
+            self._cells = np.concatenate([self._cells, beside])
+            more = np.zeros((len(beside), labels.shape[2]), np.float32)
+            more[:, 0] = 1
+            self._labels = np.concatenate([self._labels, more])
         self._placed: tuple[Array, Array] | None = None
         behind = self._labels[:, 0]
         totals = [share @ self._cells.astype(np.float32) for share in (behind, 1 - behind)]
@@ -143,12 +151,12 @@ class FocusedPropagator:
         self._by_first: FloatArray = np.zeros((0, 0), np.float32)
         self._plan: tuple[tuple[int, int], TilePlan] | None = None
 
-    def start(self, patch: Patch, labels: FloatArray) -> None:
-        """Make this the first frame: what was looked at, and its labels (rows, cols, L) float32.
+    def start(self, patch: Patch, labels: FloatArray, beside: AnyArray | None = None) -> None:
+        """Make this the first frame; as `KeyList`.
 
         It may be called again with the same frame at another pitch; the recent frames stay.
         """
-        self._first = KeyList(self._graphs, patch, labels)
+        self._first = KeyList(self._graphs, patch, labels, beside)
 
     def restart(self, patch: Patch, labels: FloatArray) -> None:
         """Make this the only recent frame; as `start`."""
