@@ -529,6 +529,10 @@ class MotConfig(TrackedConfig):
         _expect(self, "roi_width", 1 <= self.roi_width <= 64, "1 to 64 columns")
 
 
+_FOCUS_HELP = (
+    "auto: look at regions around the objects, at a scale that suits them (docs/propagation.md); "
+    "off: at the whole frame, as in the paper."
+)
 FOCUS_RADIUS, FOCUS_MEMORY = 9.0, 3
 """Cells around an object, and recent frames, that it looks at there at most."""
 
@@ -555,8 +559,7 @@ class PropagatedConfig(TaskConfig):
     focus: str = field(
         default="auto",
         metadata={
-            "help": "auto: look at regions around the objects, at a scale that suits them "
-            "(docs/propagation.md); off: at the whole frame, as in the paper.",
+            "help": _FOCUS_HELP,
             "choices": FOCUS,
         },
     )
@@ -595,6 +598,8 @@ class PoseConfig(PropagatedConfig):
 
     task: ClassVar[str] = "pose"
 
+    # Slower than the whole frame where many people hide one another (docs/propagation.md).
+    focus: str = field(default="off", metadata={"help": _FOCUS_HELP, "choices": FOCUS})
     sigma: float = field(
         default=0.1,
         metadata={"help": "Variance of a belief map (cells²) per body size (cells)."},

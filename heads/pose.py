@@ -90,6 +90,7 @@ class PoseHead(PropagatedHead[PoseConfig]):
         self._ids = np.arange(1, len(keypoints) + 1) if ids is None else ids
         self._keypoints = keypoints
         self._propagators: list[Propagator] = []
+        self._focused: FocusedPose | None = None
         self._last: Float64 = np.zeros((0, 2))
         self._frames_weak: IntArray = np.zeros(0, np.int64)
 
@@ -396,8 +397,10 @@ class PersonFollower:
             maps = within_reach(maps, around, extent, stride=stride, grid_hw=grid_hw)
         if reach or self._config.reach:
             usual = self._config.reach * (1.0 + self._frames_weak)
-            far = np.full(len(last), reach) if reach else usual
-            maps = within_reach(maps, last, far, stride=stride, grid_hw=grid_hw)
+            far = np.full(len(last), reach, np.float64) if reach else usual
+            maps = within_reach(
+                maps, last, np.asarray(far, np.float64), stride=stride, grid_hw=grid_hw
+            )
         return read_points(maps, top_cells=self._config.top_cells, stride=stride, grid_hw=grid_hw)
 
     def _follow(self, frame: Frame, before: Float64, seen: BoolArray, *, anew: bool) -> None:

@@ -36,6 +36,7 @@ class PropagatedHead(Head, Generic[Config]):
         DetectionError: More top-k than the bundle was exported for.
     """
 
+    _focused: Focused | None = None
     graphs_used: tuple[str, ...] = ("propagate_global", "propagate_local", "propagate_labels")
 
     def __init__(self, graphs: Graphs, config: Config) -> None:
@@ -47,7 +48,6 @@ class PropagatedHead(Head, Generic[Config]):
             )
         self._graphs = graphs
         self._config = config
-        self._focused: Focused | None = None
         # Bundles of fixed image sizes, and engines, take the sizes that they were made for.
         any_size = not graphs.spec.sizes_hw and graphs.limit("backbone", 0, 1) is None
         self._focuses = config.focus == "auto" and any_size

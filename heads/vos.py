@@ -116,6 +116,7 @@ class VosHead(PropagatedHead[VosConfig]):
         self._refine = refine
         self._memories: list[tuple[npt.NDArray[np.uint8], Propagator]] = []
         self._mapper = LabelMapper(graphs)
+        self._focused: FocusedVos | None = None
         self._shown: dict[int, int] = {}
         self._newest = -1
         if not self._focuses and self._mapper.on_device:

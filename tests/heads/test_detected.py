@@ -65,7 +65,7 @@ def test_a_lower_score_will_do_where_it_is_asked_for(quick_runner):
 
 
 def test_all_people_with_joints_start(quick_runner):
-    head = DetectedHead(PoseConfig(short_side=0, focus="off"), quick_runner)
+    head = DetectedHead(PoseConfig(short_side=0), quick_runner)
     features = noise_features(SIZE, quick_runner.spec.channels)
     assert len(head.step(frame(0), features, found(BOX, scores=[0.9]))) == 0, "boxes have no joints"
     unseen = people(person(40, 30, missing=range(17)), boxes=[BOX])

@@ -24,7 +24,7 @@ from unitrack_edge.runtime.sources.open import open_source
 from ..support.people import noise_features, person
 
 SIZE = 160, 240
-STILL = {"radius": 6.0, "memory": 2, "focus": "off"}
+STILL = {"radius": 6.0, "memory": 2}
 
 
 def frame(index, size_hw=SIZE):
@@ -284,7 +284,7 @@ def propagated(runner, folder, frames, **config):
     """Poses (frames, people, 17, 3), the frames' features, and the last one's letterbox."""
     start = poses_from_file(folder / "gt.json", (540, 960))
     assert list(start.ids) == [1, 2, 3, 4]
-    head = PoseHead(runner, start.keypoints, PoseConfig(focus="off", **config), start.ids)
+    head = PoseHead(runner, start.keypoints, PoseConfig(**config), start.ids)
     extractor = FeatureExtractor(runner)
     found, maps = np.zeros((frames, 4, 17, 3), np.float32), []
     with open_source(str(folder / "images"), fps=6) as source:

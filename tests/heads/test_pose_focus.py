@@ -29,6 +29,7 @@ pytest.importorskip("torch")
 from ..reference.graphs_in_torch import TorchRunner
 
 SIZE = 360, 640
+AUTO = PoseConfig(focus="auto")
 WHOLE_PIXELS = SIZE[0] * SIZE[1]
 LINKS = ((2, 1), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (11, 12), (11, 13), (13, 15), (12, 14),
          (14, 16), (5, 11), (6, 12))  # fmt: skip
@@ -80,7 +81,7 @@ def scene(*people):
 def run(images, start, config=None, graphs=None):
     """Tracks of a clip, and what the backbone saw by frame."""
     graphs = graphs or ColourGraphs()
-    head = PoseHead(graphs, np.array(start, np.float32), config or PoseConfig())
+    head = PoseHead(graphs, np.array(start, np.float32), config or AUTO)
     viewer = Viewer(graphs, [head])
     found, seen = [], []
     for index, image in enumerate(images):
@@ -129,7 +130,7 @@ def test_a_small_person_that_moves_is_followed_in_a_part_of_the_frame():
 def test_a_person_that_grows_is_seen_in_coarser_cells():
     """Keypoints stay where they are in the frame while region and pitch change."""
     path = [person(320 - 15 * s, 180 - 30 * s, 30 * s, 60 * s) for s in 1.1 ** np.arange(12)]
-    head = PoseHead(graphs := ColourGraphs(), np.array([path[0]]), PoseConfig())
+    head = PoseHead(graphs := ColourGraphs(), np.array([path[0]]), AUTO)
     viewer, pitches = Viewer(graphs, [head]), set()
     for index, joints in enumerate(path):
         frame = Frame(index, index / 25, scene((joints, 0)))
@@ -211,7 +212,7 @@ def test_joints_outside_the_image_and_missing_ones_do_no_harm():
 def test_same_input_same_bytes_and_reset_is_a_new_beginning():
     path = [person(100 + 9 * k, 120, 40, 90) for k in range(4)]
     images, graphs = [scene((joints, 0)) for joints in path], ColourGraphs()
-    head = PoseHead(graphs, path[0][None], PoseConfig())
+    head = PoseHead(graphs, path[0][None], AUTO)
     viewer, runs = Viewer(graphs, [head]), []
     for _ in range(2):
         assert head.request(Frame(0, 0.0, images[0])) == NOTHING
@@ -277,20 +278,20 @@ def test_off_and_bundles_and_engines_of_fixed_sizes_ask_for_the_whole_frame():
     fixed.spec = replace(fixed.spec, sizes_hw=((360, 640),))
     engine.limit = lambda graph, *_: 608 if graph == "backbone" else None
     for graphs, config in (
-        (ColourGraphs(), PoseConfig(focus="off")), (fixed, PoseConfig()), (engine, PoseConfig())
+        (ColourGraphs(), PoseConfig(focus="off")), (fixed, AUTO), (engine, AUTO)
     ):  # fmt: skip
         head = PoseHead(graphs, person(60, 30)[None], config)
         assert head.needs_features
         assert head.asks_ahead
         assert head.request(frame) == WHOLE
-    assert not PoseHead(ColourGraphs(), person(60, 30)[None], PoseConfig()).asks_ahead
+    assert not PoseHead(ColourGraphs(), person(60, 30)[None], AUTO).asks_ahead
 
 
 def test_what_focus_would_not_do_is_refused():
-    PoseConfig(radius=5.0, memory=1)
+    PoseConfig(focus="auto", radius=5.0, memory=1)
     PoseConfig(focus="off", radius=20.0, memory=9, first_radius=30.0)
     for wrong in ({"radius": 20.0}, {"memory": 9}, {"first_radius": 30.0}):
         with pytest.raises(RequestError, match=r"pose: got .*--pose-focus off"):
-            PoseConfig(**wrong)
+            PoseConfig(focus="auto", **wrong)
     with pytest.raises(RequestError, match="pose: got focus 'on'"):
         PoseConfig(focus="on")

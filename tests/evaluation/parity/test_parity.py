@@ -362,8 +362,8 @@ def test_two_runs_agree_by_the_measure_of_their_task():
 def test_defaults_are_compared_with_the_full_method(quick_runner, workload, monkeypatch):
     pytest.importorskip("trackeval")
     found = {row.task: row for row in compare_defaults(quick_runner, workload, "cpu", SIZE)}
-    assert {"mot", "mots", "posetrack", "vos", "pose"} <= set(found)
-    assert found["vos"].what == found["pose"].what == "focus auto"
+    assert {"mot", "mots", "posetrack", "vos"} <= set(found)
+    assert found["vos"].what == "focus auto"
     for row in found.values():
         assert all(0 <= value <= 1 for value in row.agreement.values())
         assert row.pixels >= 0

@@ -86,9 +86,7 @@ CASES = {
         lambda g: PosetrackHead(g, PosetrackConfig(**PAPER), FPS), poses_seen
     ),
     "vos": Case(lambda g: VosHead(g, LABELS, VosConfig(radius=6.0, memory=2, focus="off"))),
-    "pose": Case(
-        lambda g: PoseHead(g, np.stack(POSES), PoseConfig(radius=6.0, memory=2, focus="off"))
-    ),
+    "pose": Case(lambda g: PoseHead(g, np.stack(POSES), PoseConfig(radius=6.0, memory=2))),
     "sot": Case(lambda g: SotHead(Eyes(g), (20.0, 30.0, 32.0, 80.0))),
 }
 ASSOCIATING = [name for name, case in CASES.items() if case.notify is not None]

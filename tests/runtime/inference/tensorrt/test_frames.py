@@ -331,7 +331,7 @@ def test_a_frame_of_poses_sends_the_image_and_fetches_the_maps(device):
     joints[..., 2] = 1
     spent = []
     with GraphRunner(device.bundle, device) as graphs:
-        head = PoseHead(graphs, joints, PoseConfig(short_side=96, focus="off"))
+        head = PoseHead(graphs, joints, PoseConfig(short_side=96))
         extractor = FeatureExtractor(graphs)
         for index in range(8):
             frame = frame_of(index)
