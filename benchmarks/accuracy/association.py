@@ -82,6 +82,7 @@ VARIANTS = (
     Variant("lost for 1 s at most", {"buffer": 30.0}, {}),
     Variant("no coasting (mot)", {}, {"coast_s": 0.0}),
     Variant("rigid aspect", {}, {"aspect": RIGID}),
+    Variant("filters as agile as JDE's", {}, {"least_change": 1.0}),
     Variant("raw scores", {}, {}, calibrate_scores=False),
 )
 

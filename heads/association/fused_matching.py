@@ -111,11 +111,11 @@ class FusedConfig:
         scale: s of `softmax(s T Dᵀ)`.
         similarity: Key of `similarity.SIMILARITIES`.
         classes_apart: Whether only detections of its class may join a tracklet.
-        fps: Frames per second that the motion filter's noise is meant for.
+        fps: Of the source, in frames per second: counts where its clock stands still.
         aspect: Noise of the aspect ratio.
-        least_change: How fast boxes change at least, as a multiple of JDE's standard deviations; at
-            most as fast as those.
-        change_rate: Of the difference to what the boxes of a frame say, so much is made good.
+        least_change: How fast velocities change at least, see `advance_filters`; 1, JDE's noise, is
+            the most.
+        change_rate: Of what a frame's boxes say, that power is made good (0: nothing is learnt).
     """
 
     high_score: float = 0.5

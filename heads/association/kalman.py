@@ -155,14 +155,15 @@ def advance_filters(
         filters: As `BoxFilter.predict` would advance them.
         frames: At least 0.
         height_is_steady: Of each; see `BoxFilter.predict`.
-        change: How fast places, heights and their velocities change, as a multiple of JDE's
-            standard deviations.
+        change: How fast velocities change, as a multiple of JDE's standard deviations.  What places
+            and heights change besides is multiplied by its power 1.5: the steadier objects move,
+            the more of a step is their velocity's.
     """
     if not filters:
         return
     means, covariances = _states(filters)
     fixed = _common([f._process_fixed for f in filters])
-    share = change**2 * _PROCESS_SHARE
+    share = _PROCESS_SHARE * np.repeat([change**3, change**2], 4)
     steady = np.array(height_is_steady, np.bool_)
     while frames > 0:
         part = min(frames, 1.0)

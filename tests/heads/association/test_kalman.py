@@ -126,7 +126,7 @@ def test_boxes_change_as_fast_as_is_said(change):
     box = BoxFilter(np.array([100.0, 50, 0.5, 80]))
     mean, before = box.mean, box.covariance
     advance_filters([box], 1.0, [False], change=change)
-    p, v = change * 80 / 20, change * 80 / 160
+    p, v = change**1.5 * 80 / 20, change * 80 / 160
     added = np.diag(np.square([p, p, 1e-2, p, v, v, 1e-5, v]))
     moved = kalman_plain.F @ before @ kalman_plain.F.T
     np.testing.assert_allclose(box.covariance, moved + added, rtol=1e-12)
