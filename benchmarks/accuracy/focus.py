@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnitrackError
-from ...evaluation.datasets.davis import ONE_OBJECT, read_labels
+from ...evaluation.datasets.base import ONE_OBJECT
+from ...evaluation.datasets.davis import read_labels
 from ...evaluation.datasets.posetrack import read_poses
 from ...evaluation.metrics.davis import vos_j_mean
 from ...evaluation.metrics.pose import pck
