@@ -29,7 +29,7 @@ WEAK = 0.05
 NEAR = 6
 """Cells around a joint, and around where it would go, in which it is looked for in focus."""
 
-EXTENT = 0.75
+EXTENT = 1.2
 """Body sizes that a joint may be away from the median of the person's joints."""
 
 LOST = 0.15
