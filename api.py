@@ -207,9 +207,10 @@ class Tracker:
         return self._step(Frame(index, time_s, image), detections, None)
 
     def predict(self, image: UInt8Array, *, timestamp: float | None = None) -> Tracks:
-        """Process the next frame without looking at it: tracks go where their motion takes them.
+        """Process the next frame without detections: tracks go where their motion takes them.
 
-        For frames in which a detector of your own does not run.
+        For frames in which a detector of your own does not run. The image is looked at where the
+        config has `camera_motion="flow"` or `between="appearance"`.
 
         Args:
             image: (H, W, 3) uint8, BGR.

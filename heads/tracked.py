@@ -304,7 +304,7 @@ class TrackedHead(Head, Generic[Config]):
     def predict(self, frame: Frame) -> Tracks:
         """The tracks of the last frame with detections, where their motion takes them.
 
-        Where they are followed by appearance, also where they are seen.
+        Where they are followed by appearance, what is seen corrects that.
         """
         last = self._last
         if last is None:

@@ -85,8 +85,8 @@ class Head(ABC):
         """The objects of the next frame where their motion takes them, without any detection.
 
         Called in place of `step` for heads with `needs_detections`, in frames in which no detector
-        runs; the image is looked at for the camera's motion alone.  By default nothing is known of
-        such a frame.
+        runs; the image is looked at for the camera's motion, and where tracks are followed by
+        appearance.  By default nothing is known of such a frame.
 
         Args:
             frame: Its index is larger than that of the last one.
