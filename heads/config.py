@@ -193,7 +193,6 @@ class TrackedConfig(TaskConfig):
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
                 f"--{self.task}-preset memory, got preset {self.preset}"
             )
-        self._check_gaps()
         _expect(self, "height", 32 <= self.height <= 8192, "32 to 8192 pixels")
         _expect(self, "width", 32 <= self.width <= 8192, "32 to 8192 pixels")
         if self.between not in BETWEEN:
@@ -222,6 +221,7 @@ class TrackedConfig(TaskConfig):
             )
         _expect(self, "appearance_weight", 0 <= self.appearance_weight <= 1, "0 to 1")
         _expect(self, "buffer", 0 <= self.buffer < inf, "0 or more")
+        self._check_gaps()
         _expect(self, "rsm_scale", 0 < self.rsm_scale < inf, "a number above 0")
         if not self.use_motion and self.preset != "unitrack":
             raise RequestError(

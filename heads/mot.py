@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy.typing as npt
 
 from ..records import BoolArray, Detections, FloatArray, Frame, IntArray, Tracks
 from ..runtime.boxes import box_areas, clip_boxes, valid_rows
-from ..runtime.head import FeatureRequest
 from ..runtime.inference.base import Array
 from ..runtime.preprocessing import FeatureMap, Letterbox
 from .association.tracklets import ObjectFeatures, Tracklet, points_of
@@ -31,12 +29,7 @@ class MotHead(TrackedHead[MotConfig]):
     """
 
     graphs_used = ("box_features", "select", "rsm")
-
-    def request(self, frame: Frame, detections: Detections | None = None) -> FeatureRequest:
-        """See `Head`: with the image goes where the boxes are, which is known by then."""
-        asked = super().request(frame, detections)
-        known = self.needs_features and detections is not None and len(detections) > 0
-        return replace(asked, fed_next="box_features") if known else asked
+    fed_next = "box_features"
 
     def _own_numbers(self) -> dict[str, Any]:
         return {"confirm_limit": self._config.confirm_limit}

@@ -43,6 +43,7 @@ class Head(ABC):
         may_shrink: Whether the image of the whole frame may change its size between two frames.
         asks_ahead: Whether `request` says the same before the last frame's `step` has ended.
         graphs_used: The graphs that it runs, besides `backbone`.
+        fed_next: `FeatureRequest.fed_next` of the whole frame where there are detections.
         backbone_pixels: How many it gave the backbone itself so far, beside what it asked for.
     """
 
@@ -51,6 +52,7 @@ class Head(ABC):
     may_shrink: bool = False
     asks_ahead: bool = True
     graphs_used: tuple[str, ...] = ()
+    fed_next: str = ""
     backbone_pixels: int = 0
 
     @abstractmethod
@@ -60,10 +62,13 @@ class Head(ABC):
     def request(
         self,
         frame: Frame,  # noqa: ARG002
-        detections: Detections | None = None,  # noqa: ARG002
+        detections: Detections | None = None,
     ) -> FeatureRequest:
         """What `step` needs of a frame; asked once before it, with the same arguments."""
-        return WHOLE if self.needs_features else NOTHING
+        if not self.needs_features:
+            return NOTHING
+        known = self.fed_next and detections is not None and detections.scores.size
+        return FeatureRequest(None, self.fed_next) if known else WHOLE
 
     @abstractmethod
     def step(

@@ -272,6 +272,7 @@ class Viewer:
     def __init__(self, graphs: Graphs, heads: Sequence[Head], *, on_host: bool = False) -> None:
         self._extractor = FeatureExtractor(graphs, on_host=on_host)
         self._graphs, self._spec = graphs, graphs.spec
+        self._on_device = graphs.on_device
         self._heads = heads
         self._whole: tuple[tuple[int, int], Letterbox] | None = None
         self._scale = 1.0
@@ -307,10 +308,11 @@ class Viewer:
                 size, stride = frame.size_hw, self._spec.stride
                 rows = tuple(place(region.letterbox(size, stride)) for region in request.regions)
                 wanted.append(rows or None)
-        # Of several heads, the first is fed first.
-        first = next((request for request in requests if request != NOTHING), NOTHING)
-        if first.fed_next:
-            self._graphs.send_with(first.fed_next)
+        if self._on_device:
+            # Of several heads, the first is fed first.
+            first = next((request for request in requests if request != NOTHING), NOTHING)
+            if first.fed_next:
+                self._graphs.send_with(first.fed_next)
         images = tuple(self._extractor.image_of(frame, letterbox) for letterbox in places)
         return Views(images, tuple(places), tuple(wanted))
 
