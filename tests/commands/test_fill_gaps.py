@@ -285,7 +285,7 @@ def test_from_python(clip, quick_bundle, track):
 
 @pytest.mark.parametrize(
     ("source", "options"),
-    [("camera0", ()), ("rtsp://me:secret@host/live", ()), ("clip.mp4", ("--realtime",))],
+    [("camera0", ()), ("rtsp://me:secret@host/live", ())],
 )
 def test_what_is_live_cannot_look_ahead(source, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
