@@ -292,8 +292,8 @@ class TrackedConfig(TaskConfig):
                 object.__setattr__(self, name, number)
             elif name not in numbers:
                 raise RequestError(
-                    f"{self.task}: {name.replace('_', ' ')} belongs to preset memory, got preset "
-                    f"{self.preset}"
+                    f"--{self.task}-{name.replace('_', '-')} belongs to --{self.task}-preset "
+                    f"memory, got preset {self.preset}"
                 )
             else:
                 _expect(self, name, isfinite(given), "a finite number")
