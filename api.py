@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from .errors import ExportError, RequestError
 from .heads.config import TrackedConfig
@@ -109,11 +110,9 @@ class Tracker:
             raise RequestError(f"unknown task {task!r}, expected one of {', '.join(TASKS)}")
         self.task = task
         self._spec = TASKS[task]
-        try:
-            self._config = self._spec.config(**parameters)
-        except TypeError as error:
-            reason = str(error).replace("__init__() ", "")
-            raise RequestError(f"task {task}: {reason}; see `cli track --help`") from None
+        for name, value in parameters.items():
+            _check_parameter(task, name, value)
+        self._config = self._spec.config(**parameters)
         self._detection = DetectorConfig(
             None if detector is None else str(detector),
             None if pose_model is None else Path(pose_model),
@@ -397,6 +396,34 @@ class Tracker:
         facts = info or SourceInfo("update", "images", frame.size_hw, self._fps, None, live=False)
         least = self._detection.detector_confidence
         return open_head(self._graphs, self._config, self._init, facts, least)
+
+
+_KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+}
+
+
+def _check_parameter(task: str, name: str, value: object) -> None:
+    """Refuse a parameter that a task does not have, or a value of another type.
+
+    Raises:
+        RequestError: It is one of these.
+    """
+    config = TASKS[task].config
+    known = {parameter.name: parameter.default for parameter in fields(config)}
+    if name not in known:
+        raise RequestError(
+            f"task {task}: no parameter {name!r}, expected one of {', '.join(sorted(known))}"
+        )
+    hint = get_type_hints(config)[name]
+    kind, expected = _KINDS[next(iter(get_args(hint)), hint)]
+    if value is None and known[name] is None:
+        return
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise RequestError(f"task {task}: {name}={value!r}: expected {expected}")
 
 
 def export(

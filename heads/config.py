@@ -222,6 +222,7 @@ class TrackedConfig(TaskConfig):
         _expect(self, "appearance_weight", 0 <= self.appearance_weight <= 1, "0 to 1")
         _expect(self, "buffer", 0 <= self.buffer < inf, "0 or more")
         self._check_gaps()
+        _expect(self, "cost_limit", 0 <= self.cost_limit < inf, "0 or more")
         _expect(self, "rsm_scale", 0 < self.rsm_scale < inf, "a number above 0")
         if not self.use_motion and self.preset != "unitrack":
             raise RequestError(
@@ -239,13 +240,12 @@ class TrackedConfig(TaskConfig):
         return self.appearance == "auto" or (self.appearance is None and fits)
 
     def _check_gaps(self) -> None:
-        flag, most_s = f"--{self.task}-fill-gaps {self.fill_gaps:g}", self.buffer / 30.0
-        if not self.fill_gaps >= 0:
-            raise RequestError(f"{flag}: expected seconds of 0 or more")
+        flag, most_s = f"--{self.task}-fill-gaps {self.fill_gaps:.12g}", self.buffer / 30.0
+        _expect(self, "fill_gaps", 0 <= self.fill_gaps < inf, "seconds of 0 or more")
         if self.fill_gaps > most_s:
             raise RequestError(
-                f"{flag}: a track that is lost for longer than {most_s:g} s is not found again; "
-                f"give at most that, or --{self.task}-buffer {self.fill_gaps * 30:g} too"
+                f"{flag}: a track that is lost for longer than {most_s:.12g} s is not found again; "
+                f"give at most that, or --{self.task}-buffer {self.fill_gaps * 30:.12g} too"
             )
         if self.fill_gaps and self.task == "mots":
             raise RequestError(
@@ -313,8 +313,8 @@ class TrackedConfig(TaskConfig):
                 object.__setattr__(self, name, number)
             elif name not in numbers:
                 raise RequestError(
-                    f"{self.task}: {name.replace('_', ' ')} belongs to preset memory, got preset "
-                    f"{self.preset}"
+                    f"--{self.task}-{name.replace('_', '-')} belongs to --{self.task}-preset "
+                    f"memory, got preset {self.preset}"
                 )
             else:
                 _expect(self, name, isfinite(given), "a finite number")
@@ -474,6 +474,7 @@ class MotsConfig(TrackedConfig):
     def __post_init__(self) -> None:
         TrackedConfig.__post_init__(self)
         _check_area(self)
+        _expect(self, "overlap_removal", 0 <= self.overlap_removal <= 1, "0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,6 +528,10 @@ class MotConfig(TrackedConfig):
         TrackedConfig.__post_init__(self)
         _expect(self, "roi_height", 1 <= self.roi_height <= 64, "1 to 64 rows")
         _expect(self, "roi_width", 1 <= self.roi_width <= 64, "1 to 64 columns")
+        coast = 0.0 if self.coast is None else self.coast
+        _expect(self, "coast", 0 <= coast < inf, "seconds of 0 or more")
+        for name in ("confirm_limit", "min_area", "max_aspect"):
+            _expect(self, name, 0 <= getattr(self, name) < inf, "0 or more")
 
 
 _FOCUS_HELP = (

@@ -274,3 +274,24 @@ def test_tracks_to_supervision(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UnitrackError, match="pip install supervision"):
         tracks.to_supervision()
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        ("mot", {"fill_gaps": "1"}, r"task mot: fill_gaps='1': expected a number$"),
+        ("mot", {"fill_gaps": None}, r"fill_gaps=None: expected a number$"),
+        ("mot", {"buffer": True}, r"buffer=True: expected a number$"),
+        ("mot", {"height": 608.0}, r"height=608.0: expected a whole number$"),
+        ("mot", {"use_motion": 1}, r"use_motion=1: expected True or False$"),
+        ("mot", {"preset": 5}, r"preset=5: expected a text$"),
+        (
+            "sot",
+            {"fill_gaps": 1.0},
+            r"task sot: no parameter 'fill_gaps', expected one of crop,",
+        ),
+    ],
+)
+def test_a_parameter_of_another_type_is_named(task, given, message):
+    with pytest.raises(UnitrackError, match=message):
+        Tracker(task, **given)

@@ -578,13 +578,24 @@ class TrackConfig:
             )
 
     def _check_gaps(self) -> None:
-        live = [s.shown for s in self.sources if is_live(s.source) or s.realtime]
+        live = [s.shown for s in self.sources if is_live(s.source)]
+        realtime = any(s.realtime for s in self.sources)
+        started = [c.task for c in self.tasks if self.run.serve and TASKS[c.task].interactive]
         for config in self.tasks:
-            if live and isinstance(config, TrackedConfig) and config.fill_gaps:
+            if not (isinstance(config, TrackedConfig) and config.fill_gaps):
+                continue
+            looks = f"--{config.task}-fill-gaps {config.fill_gaps:g} looks ahead"
+            if live:
                 raise RequestError(
-                    f"--{config.task}-fill-gaps {config.fill_gaps:g} looks ahead, which a live "
-                    f"source such as {live[0]} cannot: leave it out, or record first and track the "
-                    "file"
+                    f"{looks}, which a live source such as {live[0]} cannot: leave it out, or "
+                    "record first and track the file"
+                )
+            if realtime:
+                raise RequestError(f"{looks}, which --realtime cannot: leave one of them out")
+            if started:
+                raise RequestError(
+                    f"{looks}, so --serve shows frames that are over, and task {started[0]} would "
+                    "be started with a box of another frame: leave one of the three out"
                 )
 
     def _check_person_models(self) -> None:

@@ -39,7 +39,7 @@ def read_config(path: Path, say: Callable[[str], None] = lambda _line: None) -> 
         RequestError: It cannot be read, or names something that does not exist.
     """
     record = _load(path)
-    data = record.get("config", record)
+    data = _mapping(path, "config", record.get("config", record))
     unknown = set(data) - {"sources", "tasks", *SECTIONS}
     if unknown:
         raise RequestError(
@@ -67,9 +67,6 @@ def read_config(path: Path, say: Callable[[str], None] = lambda _line: None) -> 
     if former.notes:
         say(f"{path} was written when other defaults held: {', '.join(former.notes)}")
     return values
-
-
-_NONE = object()
 
 
 class _FormerDefaults:
@@ -102,18 +99,21 @@ class _FormerDefaults:
         if not former:
             return {}
         preset = str(given.get("preset", former.get("preset")))
+        presets = set().union(*getattr(config, "presets", {}).values())
         shown, kept = {}, {}
         for parameter in fields(config):
             name = parameter.name
             if parameter.default is MISSING or not parameter.metadata.get("recorded", True):
                 continue
             now = usual_value(config, name, preset)
-            if name in given or former.get(name, _NONE) == now:
+            # What another preset had says nothing of the one that the file has been given since.
+            other = preset != former.get("preset", preset) and name in presets
+            if name in given or former.get(name) == now or other:
                 continue
             flag = parameter.metadata.get("flag") or f"--{name.replace('_', '-')}"
             flag = f"--{section}-{flag[2:]}" if section in TASKS else flag
             if former.get(name) is None:
-                self.notes.append(f"{flag} had no value and is {now}")
+                self.notes.append(f"{flag} has no value there and is {now}")
             else:
                 kept[name] = former[name]
                 shown[name] = f"{flag} {former[name]} is kept (by default {now} today)"
@@ -130,7 +130,7 @@ def _fits(config: type[Any], values: dict[str, Any]) -> bool:
         config(**values)
     except RequestError:
         return False
-    except TypeError:
+    except (TypeError, ValueError):
         return True
     return True
 

@@ -29,6 +29,8 @@ from .text import (
 _SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
 _COLUMNS = "frame,id,x,y,w,h[,score[,class,...]]"
 _NO_SCORE = -1.0
+MOST_FPS = 1000
+"""Of a sequence; videos of more are not known either."""
 _LEAST_ROWS = 4  # fewer do not say what their columns are
 
 
@@ -42,6 +44,8 @@ def is_benchmark_file(path: Path) -> bool:
 def read_seqinfo(path: Path) -> dict[str, str]:
     """The section of a `seqinfo.ini`, keys in lower case; empty where there is no such file.
 
+    Where it names no folder of images, `imdir` is left out.
+
     Raises:
         DetectionError: It cannot be read, or its numbers are none.
     """
@@ -52,15 +56,17 @@ def read_seqinfo(path: Path) -> dict[str, str]:
         parser.read_string(read_text(path))
         info = dict(parser["Sequence"])
         int(info.get("seqlength", 0))
-        if float(info.get("framerate", 1)) <= 0:
-            raise ValueError("frameRate is not above 0")
+        if not 0 < float(info.get("framerate", 1)) <= MOST_FPS:
+            raise ValueError(f"frameRate is not above 0, and at most {MOST_FPS}")
+        if "\0" in info.get("imdir", ""):
+            raise ValueError("imDir is no name")
     except (configparser.Error, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise DetectionError(
             f"{path}: cannot be read ({reason}); expected a section [Sequence] with imDir, "
             "frameRate and seqLength"
         ) from None
-    return info
+    return {key: value for key, value in info.items() if value or key != "imdir"}
 
 
 def read_mot(path: Path, options: ReadOptions | None = None) -> TableFile:

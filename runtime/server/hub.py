@@ -186,8 +186,8 @@ class LiveHub:
 
     @property
     def closed(self) -> bool:
-        """Whether the run is over."""
-        return self._closed
+        """Whether the run is over, and no line comes any more."""
+        return self._closed and not self._thread.is_alive()
 
     def close(self) -> None:
         """End the thread. May be called again."""
@@ -212,8 +212,7 @@ class LiveHub:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._is_watched())
-                if self._closed:
-                    return
+                closed = self._closed
                 events = list(self._events)
                 self._events.clear()
                 frames = self._take_frames()
@@ -222,6 +221,8 @@ class LiveHub:
                 line = track_line(event)
                 for lines in subscribers:
                     lines.append(line)
+            if closed:
+                return
             for channel, event in frames:
                 number = 1 if channel.preview is None else channel.preview.number + 1
                 channel.preview = make_preview(event, number)

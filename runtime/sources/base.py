@@ -152,8 +152,11 @@ def silence_opencv() -> None:
 
 
 def known_fps(announced: float | None) -> float | None:
-    """An announced frame rate, or None where it is not a plausible one (above 0, up to 1000)."""
-    return float(announced) if announced is not None and 0 < announced <= 1000 else None
+    """An announced frame rate, or None where it is not a plausible one (above 0, below 1000).
+
+    1000 is the tick of containers that count milliseconds, as browsers' recordings announce it.
+    """
+    return float(announced) if announced is not None and 0 < announced < 1000 else None
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:

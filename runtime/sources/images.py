@@ -83,21 +83,32 @@ def open_folder(
     """Opens the images of a folder, or those of a sequence in MOTChallenge's layout.
 
     Of the latter, which holds no image itself, they are in `img1`, or what `seqinfo.ini` names, and
-    have its rate where `fps` is None.
+    have its rate where `fps` is None. Where both hold images, a note says which are left out.
 
     Raises:
         SourceError: As `images_in_folder` and `open_images`, or `seqinfo.ini` cannot be read.
     """
     if _holds_image(folder):
-        return open_images(images_in_folder(folder, name), name, fps=fps, levels=levels)
+        also = folder / "img1"
+        notes = [f"{name}: its own images are tracked; name {also} for those in there"]
+        return open_images(
+            images_in_folder(folder, name),
+            name,
+            fps=fps,
+            levels=levels,
+            notes=notes if _holds_image(also) else [],
+        )
     from ..formats.mot import read_seqinfo
 
     try:
         info = read_seqinfo(folder / "seqinfo.ini")
     except (DetectionError, OSError) as error:
-        raise SourceError(one_line(error)) from None
+        hint = f"mend it, or name the folder of the images, such as {folder / 'img1'}"
+        raise SourceError(f"{one_line(error)}: {hint}") from None
     inner = folder / info.get("imdir", "img1")
     if not _holds_image(inner):
+        if "imdir" in info:
+            raise SourceError(f"{name}: no image in {inner}, which its seqinfo.ini names as imDir")
         inner = folder
     images = images_in_folder(inner, name)
     note = f"{name} is a sequence of MOTChallenge's layout: the images are those in {inner}"

@@ -285,7 +285,7 @@ def test_from_python(clip, quick_bundle, track):
 
 @pytest.mark.parametrize(
     ("source", "options"),
-    [("camera0", ()), ("rtsp://me:secret@host/live", ()), ("clip.mp4", ("--realtime",))],
+    [("camera0", ()), ("rtsp://me:secret@host/live", ())],
 )
 def test_what_is_live_cannot_look_ahead(source, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -298,7 +298,7 @@ def test_what_is_live_cannot_look_ahead(source, options, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MotConfig(fill_gaps=-1.0), "--mot-fill-gaps -1: expected seconds of 0 or more"),
+        (lambda: MotConfig(fill_gaps=-1.0), "--mot-fill-gaps -1.0: expected seconds of 0 or more"),
         (lambda: MotConfig(fill_gaps=float("nan")), "--mot-fill-gaps nan: expected seconds"),
         (lambda: MotConfig(fill_gaps=2.5), "longer than 2 s is not found.*--mot-buffer 75 too"),
         (lambda: MotConfig(preset="unitrack", fill_gaps=1.5), "lost for longer than 1 s"),

@@ -18,7 +18,6 @@ NUMBERS = [
     if isinstance(getattr(spec.config(), parameter.name), float | int)
     and not isinstance(parameter.default, bool)
 ]
-NOT_LIMITED = {"mot_confirm_limit", "mot_min_area", "mot_max_aspect", "mots_overlap_removal"}
 
 
 @pytest.mark.parametrize(("task", "name"), NUMBERS)
@@ -38,7 +37,7 @@ def test_the_one_that_is_wrong_is_named(task, name):
                 or f" got {other.replace('_', ' ')} " in said
             ]
             assert named == [name], said
-    assert refused or f"{task}_{name}" in NOT_LIMITED
+    assert refused
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,35 @@ def test_a_file_of_before_tells_the_parameters_of_the_tasks(tmp_path):
     assert {"sot_scale_step", "sot_sigma", "sot_gone"}.isdisjoint(values)
     (line,) = said
     assert "--sot-crop 200 is kept (by default 232 today)" in line
-    assert f"--sot-scale-step had no value and is {SCALE_STEP}" in line
-    assert "--sot-sigma had no value and is 0.1" in line
+    assert f"--sot-scale-step has no value there and is {SCALE_STEP}" in line
+    assert "--sot-sigma has no value there and is 0.1" in line
     assert "margin" not in line
+
+
+def test_what_was_written_into_a_run_json_since_wins(tmp_path):
+    """What went with the former preset does not go with the one given since."""
+    track = TrackConfig((SourceConfig("a.mp4"),), (MotConfig(),))
+    record = {
+        "config": config_data(track),
+        "defaults": default_data(track, track.sources[0]),
+    }
+    path, said = tmp_path / "run.json", []
+    record["config"]["tasks"]["mot"] = {"preset": "unitrack", "fill_gaps": "1"}
+    path.write_text(json.dumps(record))
+    values = read_config(path, said.append)
+    assert (values["mot_preset"], values["mot_fill_gaps"], said) == ("unitrack", "1", [])
+    assert "mot_buffer" not in values
+
+
+@pytest.mark.parametrize("config", [[], None, 5, True, "a.mp4"])
+def test_a_config_within_a_file_that_is_none(tmp_path, config):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"config": config}))
+    if config is None:
+        assert read_config(path) == {}
+        return
+    with pytest.raises(RequestError, match=r"run.json: config: expected names with values"):
+        read_config(path)
 
 
 def test_a_former_default_that_had_no_effect_is_not_kept(tmp_path):

@@ -71,6 +71,14 @@ WRONG_USAGE = {
         "belong to --detector MODEL.onnx",
     ),
     "threads": (["a", "--task", "mot", "--detector", "motion", "--threads", "-1"], "'--threads'"),
+    "gaps of a file in real time": (
+        ["a", "--task", "mot", "--mot-fill-gaps", "1", "--realtime"],
+        "looks ahead, which --realtime cannot: leave one of them out",
+    ),
+    "gaps, and starts in the browser": (
+        ["a", "--task", "mot", "--task", "sot", "--mot-fill-gaps", "1", "--serve", "8080"],
+        "task sot would be started with a box of another frame",
+    ),
     "not a number": (
         ["a", "--task", "mot", "--detector", "motion", "--mot-cost-limit", "nan"],
         "--mot-cost-limit nan: expected a finite number",

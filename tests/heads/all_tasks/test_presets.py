@@ -79,8 +79,11 @@ def test_numbers_of_a_preset_survive_copies():
     ("given", "message"),
     [
         ({"preset": "best"}, "preset 'best', expected one of memory, unitrack"),
-        ({"preset": "unitrack", "low_confidence": 0.2}, "low confidence belongs to preset memory"),
-        ({"preset": "unitrack", "coast": 0.2}, "coast belongs to preset memory"),
+        (
+            {"preset": "unitrack", "low_confidence": 0.2},
+            "--mot-low-confidence belongs to --mot-preset memory",
+        ),
+        ({"preset": "unitrack", "coast": 0.2}, "--mot-coast belongs to --mot-preset memory"),
         ({"preset": "memory", "use_motion": False}, "motion cannot be off"),
         ({"preset": "memory", "memory": 0}, "expected 1 to 100 features"),
         ({"preset": "memory", "memory": 1000}, "expected 1 to 100 features"),

@@ -106,6 +106,18 @@ def test_who_knows_the_token():
     assert access.role({}, "wröng").status == 401
 
 
+def test_what_comes_at_the_end_reaches_those_who_read_lines():
+    """Filled gaps hand on all frames that waited at once, and the run is over."""
+    with LiveHub() as hub, hub.subscribe() as lines:
+        for index in range(30):
+            hub.on_frame(event(index))
+            time.sleep(0.01 * (index < 10))
+        assert not hub.closed
+        hub.close()
+        assert hub.closed
+        assert [json.loads(line)["frame"] for line in lines] == list(range(30))
+
+
 def test_a_server_with_a_token_shows_nothing_without_it():
     with serving(Commands(), token=TOKEN) as (hub, url):
         hub.on_frame(event(0))

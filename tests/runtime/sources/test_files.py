@@ -395,7 +395,7 @@ def test_folder_without_images(tmp_path):
         ("frameRate=14", "img1", None, 14, "at 14 frames a second, as its seqinfo.ini says"),
         ("frameRate=14\nimDir=left", "left", None, 14, "/left, at 14 frames"),
         ("frameRate=14", "img1", 30.0, 30, "the images are those in"),
-        ("name=A", "img1", None, 25, "the images are those in"),
+        ("name=A\nimDir=", "img1", None, 25, "the images are those in"),
         (None, "img1", None, 25, "the images are those in"),
     ],
 )
@@ -421,15 +421,30 @@ def test_images_of_a_folder_itself_come_before_those_of_a_sequence(tmp_path):
     write_images(tmp_path, range(1))
     (tmp_path / "seqinfo.ini").write_text("[Sequence]\nframeRate=14\n")
     with open_source(str(tmp_path)) as source:
-        assert (len(list(source)), source.info.fps, source.notes()) == (1, 25, [])
+        assert (len(list(source)), source.info.fps) == (1, 25)
+        (note,) = source.notes()
+    assert f"its own images are tracked; name {tmp_path / 'img1'}" in note
 
 
-def test_a_damaged_seqinfo_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    ["", "frameRate=nan", "frameRate=inf", "frameRate=1e9", "frameRate=-1", "imDir=img1\0"],
+)
+def test_a_damaged_seqinfo_is_an_error(tmp_path, text):
     write_images(tmp_path / "img1", range(3))
-    (tmp_path / "seqinfo.ini").write_text("frameRate=14\n")
+    lines = f"[Sequence]\n{text}\n" if text else "frameRate=14\n"
+    (tmp_path / "seqinfo.ini").write_text(lines)
     with pytest.raises(SourceError, match=r"seqinfo.ini: cannot be read .* \[Sequence\]") as caught:
         open_source(str(tmp_path))
     assert "\n" not in one_line(caught)
+    assert f"such as {tmp_path / 'img1'}" in one_line(caught)
+
+
+def test_a_folder_that_seqinfo_names_and_that_has_no_image(tmp_path):
+    write_images(tmp_path / "img1", range(3))
+    (tmp_path / "seqinfo.ini").write_text("[Sequence]\nimDir=left\n")
+    with pytest.raises(SourceError, match=r"no image in .*/left, which its seqinfo.ini names"):
+        open_source(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,14 @@ def test_times_of_a_variable_rate(tmp_path, name):
         assert [frame.time_s for frame in source] == pytest.approx([n / 20 for n in range(7)])
 
 
+def test_a_rate_of_1000_is_the_tick_of_its_container(tmp_path):
+    times_s = [n * 0.04 for n in range(5)]
+    path = write_video(tmp_path / "a.mkv", grey_levels(5), times_s=times_s, fps=1000)
+    with open_source(str(path)) as source:
+        assert source.info.fps is None
+        assert [frame.time_s for frame in source] == pytest.approx(times_s)
+
+
 def test_cover_art_is_not_the_video(tmp_path):
     cover = write_video(tmp_path / "cover.mkv", grey_levels(1, (96, 96)), "mjpeg", "yuvj420p")
     video = write_video(tmp_path / "plain.mp4", grey_levels(5))
