@@ -645,7 +645,9 @@ class Pipeline:
         if features and self._with_features % FEATURES_EVERY == 0:
             check_features(features, prepared.views.images, frame)
         self._with_features += bool(features)
-        self.detected += any(seen is not None for seen in prepared.detections)
+        # What a stage ahead looked for, a head that has begun since does not need.
+        found = zip(self._task_runners, prepared.detections, strict=True)
+        self.detected += any(seen is not None and r.head.needs_detections for r, seen in found)
         self.predicted += any(self._predicts(r, prepared.detects) for r in self._task_runners)
         before = self._own_pixels()
         given = prepared.views.given(features)
