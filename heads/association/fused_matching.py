@@ -115,7 +115,9 @@ class FusedConfig:
         aspect: Noise of the aspect ratio.
         least_change: How fast velocities change at least, see `advance_filters`; 1, JDE's noise, is
             the most.
-        change_rate: Of what a frame's boxes say, that power is made good (0: nothing is learnt).
+        change_rate: Of what a frame's boxes say, that power is made good where they are less steady
+            than believed (0: nothing is learnt).
+        calm_rate: As much where they are steadier: a camera that jerked will again.
     """
 
     high_score: float = 0.5
@@ -146,7 +148,8 @@ class FusedConfig:
     fps: float = 25.0
     aspect: AspectNoise = WALKING
     least_change: float = 0.25
-    change_rate: float = 0.25
+    change_rate: float = 0.5
+    calm_rate: float = 0.1
 
 
 class FusedAssociator:
@@ -533,7 +536,8 @@ class FusedAssociator:
         c = self._config
         if filters:
             seen = max(float(np.median(surprises(filters, boxes))), 1e-3) / EXPECTED_SURPRISE
-            self._change = float(np.clip(self._change * seen**c.change_rate, c.least_change, 1.0))
+            rate = c.change_rate if seen > 1.0 else c.calm_rate
+            self._change = float(np.clip(self._change * seen**rate, c.least_change, 1.0))
 
     def _newcomers(self, rows: IntArray, detections: Detections) -> list[int]:
         """Of unmatched detections, in order, those that begin a tracklet.
