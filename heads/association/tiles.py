@@ -1,9 +1,11 @@
-"""Objects cut out of their frame, each at the size that its features need, several in one image.
+"""Objects cut out of their frame, each at the size that its features need.
 
 A feature is asked for a few cells of an object only, so the object is scaled until it spans that
-many, whatever its size in the source and whatever the frame's: one tile an object.  Tiles of one or
-several frames are put side by side in one image, and the backbone runs once on all of them.  Images
-are of few sizes, since engines and their recordings are made a size.
+many, whatever its size in the source and whatever the frame's: one tile an object.  A backbone
+sees further than a tile's margin, so on a CPU every tile is an image of its own, and what an object
+looks like does not hang on who else is looked at.  A GPU, which sees a large image in as much time
+as a small one, is given many side by side.  Images are of few sizes, since engines and their
+recordings are made a size.
 """
 
 from __future__ import annotations
@@ -36,19 +38,12 @@ Place = tuple[int, int]
 """Of a tile in an image: top, left."""
 
 
-def _sizes(*counts: tuple[int, int]) -> tuple[Size, ...]:
-    return tuple((rows * UPRIGHT[0], columns * UPRIGHT[1]) for rows, columns in counts)
+IMAGE_SIZES = SQUARE, UPRIGHT, LYING
+"""Height and width of the images that tiles are put into: one each."""
 
-
-IMAGE_SIZES = _sizes((1, 1), (1, 2), (1, 3), (2, 2), (2, 3), (2, 4))
-"""Height and width of the images that tiles are put into, by rising area.
-
-A larger one costs a CPU as much as several of these, and memory that the run keeps once so many
-objects had to be compared at once, which may happen after days."""
-
-FEW_SIZES = _sizes((2, 2), (4, 6))
-"""Those for a GPU, which plans its work for every new size (on an H200 with ONNX Runtime and
-ResNet-18 a tenth of a second, twice) and sees a larger image in as much time as a small one."""
+FEW_SIZES = (2 * UPRIGHT[0], 2 * UPRIGHT[1]), (4 * UPRIGHT[0], 6 * UPRIGHT[1])
+"""Those for a GPU, where tiles stand side by side.  It plans its work for every new size (on an
+H200 with ONNX Runtime and ResNet-18 a tenth of a second, twice)."""
 
 
 def tile_of(box_xyxy: Sequence[float], frame_hw: Size, size_hw: Size | None = None) -> Letterbox:
@@ -84,7 +79,7 @@ def _axis(centre: float, size: int, scale: float, limit: int) -> tuple[int, int,
 def images_of(
     tiles: Sequence[UInt8Array], sizes_hw: Sequence[Size] = ()
 ) -> Iterator[tuple[UInt8Array, list[int], list[Place]]]:
-    """Put tiles side by side.
+    """Put tiles into images: into the smallest one that holds all, or as many as any does.
 
     Args:
         tiles: (h, w, 3) uint8 each.
@@ -101,10 +96,9 @@ def images_of(
     waiting = sorted(range(len(tiles)), key=lambda k: (-tiles[k].shape[0], -tiles[k].shape[1], k))
     while waiting:
         shapes = [tiles[k].shape for k in waiting]
-        for size in sizes:
-            places = _placed(shapes, size)
-            if len(places) == len(waiting):
-                break
+        size, places = max(
+            ((size, _placed(shapes, size)) for size in sizes), key=lambda found: len(found[1])
+        )
         if not places:
             raise BundleError(
                 f"an object's tile of {shapes[0][:2]} (height, width) does not fit into the "

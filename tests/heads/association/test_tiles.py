@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import BundleError
 from unitrack_edge.heads.association.tiles import (
+    FEW_SIZES,
     IMAGE_SIZES,
     LONG_SIDE,
     LYING,
@@ -92,16 +93,21 @@ def test_every_tile_is_in_one_image_once(count):
     assert sorted(seen) == list(range(count))
 
 
-def test_few_upright_objects_waste_nothing():
-    for count in (1, 2, 3, 4, 6, 8):
-        ((image, _, _),) = images_of(coloured([UPRIGHT] * count))
-        assert image.shape[1] * image.shape[2] == count * UPRIGHT[0] * UPRIGHT[1]
+def test_a_tile_is_an_image_of_its_own():
+    """What an object looks like does not hang on who else is looked at."""
+    tiles = coloured([UPRIGHT, SQUARE, LYING, UPRIGHT])
+    for image, (k,), places in images_of(tiles):
+        np.testing.assert_array_equal(image[0], tiles[k])
+        assert places == [(0, 0)]
 
 
-def test_a_crowd_takes_several_images_and_no_larger_one():
-    # What the backbone needs for the largest image is memory that a run keeps.
-    images = [image for image, _, _ in images_of(coloured([UPRIGHT] * 24))]
-    assert [image.shape[1:3] for image in images] == [(256, 320)] * 3
+def test_on_a_gpu_many_stand_side_by_side():
+    sizes = {
+        n: [i.shape[1:3] for i, _, _ in images_of(coloured([UPRIGHT] * n), FEW_SIZES)]
+        for n in (1, 4, 5, 25)
+    }
+    small, large = FEW_SIZES
+    assert sizes == {1: [small], 4: [small], 5: [large], 25: [large, small]}
 
 
 def test_a_bundle_of_fixed_sizes_is_used_as_it_is():
