@@ -128,9 +128,9 @@ def test_tiles_are_seen_once_and_counted():
     assert graphs.images == []
     for _ in range(2):
         follower.find(picture(102, 60), [7], box(100, 60)[None])
-    # The tile of the detection beside that of the frame, and then that of the next frame alone.
-    assert [shape[1:3] for shape in graphs.images] == [(128, 160), (128, 80)]
-    assert pixels == [128 * 160, 128 * 80]
+    # The tile of the detection, and then that of each frame.
+    assert [shape[1:3] for shape in graphs.images] == [(128, 80)] * 3
+    assert pixels == [128 * 80] * 3
 
 
 def test_what_was_missed_keeps_its_looks_and_others_are_forgotten():
