@@ -41,7 +41,6 @@ from .kalman import (
     advance_filters,
     boxes_of,
     move_filters,
-    surprises,
     update_filters,
     xyxy_to_xyah,
 )
@@ -504,8 +503,7 @@ class FusedAssociator:
         """Correct the matched tracklets by their detections; the others are lost or gone."""
         matched = [t for t in self._tracklets if t.detection >= 0]
         filters, boxes = [t.filter for t in matched], self._boxes[[t.detection for t in matched]]
-        self._watch_change(filters, boxes)
-        update_filters(filters, boxes)
+        self._watch_change(update_filters(filters, boxes))
         oldest_s = self._time_s - self._config.direction_s + EPSILON_S
         scores, classes = detections.scores.tolist(), detections.classes.tolist()
         centres = self._boxes[:, :2].tolist()
@@ -527,15 +525,15 @@ class FusedAssociator:
             kept.append(t)
         self._tracklets = kept
 
-    def _watch_change(self, filters: list[BoxFilter], boxes: Cost) -> None:
+    def _watch_change(self, surprises: Cost) -> None:
         """Learn how unsteadily boxes move here.
 
         Of the scene, not of one object: all are unsteady where the camera is, but a box that is
         half hidden stops or turns although its object walks on, and that must not be believed.
         """
         c = self._config
-        if filters:
-            seen = max(float(np.median(surprises(filters, boxes))), 1e-3) / EXPECTED_SURPRISE
+        if len(surprises):
+            seen = max(float(np.median(surprises)), 1e-3) / EXPECTED_SURPRISE
             rate = c.change_rate if seen > 1.0 else c.calm_rate
             self._change = float(np.clip(self._change * seen**rate, c.least_change, 1.0))
 

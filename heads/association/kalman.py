@@ -29,7 +29,7 @@ FILTER_FPS = 25.0
 way in a second does not depend on how often a camera looks."""
 
 EXPECTED_SURPRISE = float(np.log(2))
-"""The median of half of a χ² variable of 2 degrees of freedom; see `surprises`."""
+"""The median of half of a χ² variable of 2 degrees of freedom; see `update_filters`."""
 
 _TRANSITION = np.eye(8) + np.eye(8, k=4)
 _MEASURE = np.eye(4, 8)
@@ -198,30 +198,21 @@ def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
     _set_states(filters, means, move @ covariances @ move.T)
 
 
-def surprises(filters: Sequence[BoxFilter], boxes_xyah: Float64) -> Float64:
-    """(N,) how far N boxes (N, 4) are from where N filters expect their centres.
-
-    In the mean of both axes, squared, as a multiple of the variance that is expected: 1 on average,
-    and `EXPECTED_SURPRISE` or less half of the time, where the filters' noise is as large as the
-    objects'.
-    """
-    if not filters:
-        return np.zeros(0)
-    means, covariances = _states(filters)
-    variances = covariances[:, [0, 1], [0, 1]] + np.square(POSITION_WEIGHT * means[:, 3, None])
-    surprise: Float64 = (np.square(boxes_xyah[:, :2] - means[:, :2]) / variances).mean(axis=1)
-    return surprise
-
-
-def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> None:
+def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> Float64:
     """`BoxFilter.update` of N filters at once.
 
     Args:
         filters: N of them.
         measured: (N, 4) boxes, or (N, 2) their centres alone.
+
+    Returns:
+        (N,) how far the centres were from where they were expected: in the mean of both axes,
+        squared, as a multiple of the variance that is expected.  1 on average, and
+        `EXPECTED_SURPRISE` or less half of the time, where the filters' noise is as large as the
+        objects'.
     """
     if not filters:
-        return
+        return np.zeros(0)
     size = measured.shape[1]
     means, covariances = _states(filters)
     noise = np.square(means[:, 3, None, None]) * _MEASURED_SHARE
@@ -229,12 +220,15 @@ def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> None:
     noise = noise[:, :size, :size]
     innovation = covariances[:, :size, :size] + noise
     gain = np.linalg.solve(innovation, covariances[:, :size, :]).transpose(0, 2, 1)
-    means += np.einsum("nij,nj->ni", gain, measured - means[:, :size])
+    off = measured - means[:, :size]
+    surprise: Float64 = (np.square(off[:, :2]) / innovation[:, [0, 1], [0, 1]]).mean(axis=1)
+    means += np.einsum("nij,nj->ni", gain, off)
     # Joseph's form stays symmetric and positive, whatever the rounding.
     kept = np.eye(8) - gain @ _MEASURE[:size]
     covariances = kept @ covariances @ kept.transpose(0, 2, 1)
     covariances += gain @ noise @ gain.transpose(0, 2, 1)
     _set_states(filters, means, covariances)
+    return surprise
 
 
 def _states(filters: Sequence[BoxFilter]) -> tuple[Float64, Float64]:

@@ -11,7 +11,6 @@ from unitrack_edge.heads.association.kalman import (
     BoxFilter,
     advance_filters,
     gating_distances,
-    surprises,
     update_filters,
     xyah_to_xyxy,
     xyxy_to_xyah,
@@ -113,12 +112,12 @@ def test_half_of_all_surprises_are_as_large_as_expected():
     boxes[:, :2] = [
         rng.multivariate_normal(box, cov) for box, cov in zip(boxes[:, :2], expected, strict=True)
     ]
-    found = surprises(filters, boxes)
+    distances = gating_distances(filters[:50], boxes[:50], position_only=True)
+    found = update_filters(filters, boxes)
     assert found.mean() == pytest.approx(1, abs=0.05)
     assert np.median(found) == pytest.approx(EXPECTED_SURPRISE, abs=0.05)
-    distances = gating_distances(filters[:50], boxes[:50], position_only=True)
     assert found[:50] == pytest.approx(np.diag(distances) / 2)
-    assert surprises([], boxes[:0]).shape == (0,)
+    assert update_filters([], boxes[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("change", [0.25, 1.0, 2.0])
