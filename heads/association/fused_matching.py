@@ -503,7 +503,7 @@ class FusedAssociator:
         """Correct the matched tracklets by their detections; the others are lost or gone."""
         matched = [t for t in self._tracklets if t.detection >= 0]
         filters, boxes = [t.filter for t in matched], self._boxes[[t.detection for t in matched]]
-        self._watch_change(update_filters(filters, boxes))
+        surprises = update_filters(filters, boxes)
         oldest_s = self._time_s - self._config.direction_s + EPSILON_S
         scores, classes = detections.scores.tolist(), detections.classes.tolist()
         centres = self._boxes[:, :2].tolist()
@@ -524,6 +524,7 @@ class FusedAssociator:
                     continue
             kept.append(t)
         self._tracklets = kept
+        self._watch_change(surprises)
 
     def _watch_change(self, surprises: Cost) -> None:
         """Learn how unsteadily boxes move here.
