@@ -1,16 +1,17 @@
-"""What `run.json` says of a run."""
+"""What `run.json` and the closing notes say of a run."""
 
 from __future__ import annotations
 
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..heads.config import PresetNumber
+from ..errors import count
+from ..heads.config import PresetNumber, TrackedConfig
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.base import BUILT_IN
 from ..runtime.events import SourceLog
@@ -24,43 +25,58 @@ from .registry import TASKS, starts_from_detector
 
 _STATUS = Path("/proc/self/status")
 
+_KEPT_UP = 0.95
+"""Share of a source's rate from which on a run came to it."""
 
-def run_report(
-    track: TrackConfig,
-    config: SourceConfig,
-    outputs: Mapping[str, Path],
-    source: Source,
-    bundle: Bundle,
-    graphs: GraphRunner,
-    pipeline: Pipeline,
-    task_runners: Sequence[TaskRunner],
-    log: SourceLog,
-) -> dict[str, Any]:
-    """The contents of a source's `run.json`; no credentials are among them.
 
-    Args:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a source's run came to.
+
+    Attributes:
         track: What the run was asked for.
         config: The source.
-        outputs: Folder of results by task.
         source: Where the frames came from.
-        bundle: Whose graphs ran.
-        graphs: What ran them.
         pipeline: What drove the tasks.
         task_runners: One a task, in the order of `track.tasks`.
         log: What happened to the source.
+        lost_frames: How many frames a recording lacks since it could not be written, by its
+            file's name.
     """
+
+    track: TrackConfig
+    config: SourceConfig
+    source: Source
+    pipeline: Pipeline
+    task_runners: Sequence[TaskRunner]
+    log: SourceLog
+    lost_frames: Mapping[str, int]
+
+
+def run_report(
+    outcome: Outcome, outputs: Mapping[str, Path], bundle: Bundle, graphs: GraphRunner
+) -> dict[str, Any]:
+    """The contents of a source's `run.json` but for notes and error; no credentials are among them.
+
+    Args:
+        outcome: What the run came to.
+        outputs: Folder of results by task.
+        bundle: Whose graphs ran.
+        graphs: What ran them.
+    """
+    track, config, pipeline = outcome.track, outcome.config, outcome.pipeline
     return {
         "toolkit": __version__,
         "task": "+".join(track.task_names),
         "source": {
             **{
                 k: v
-                for k, v in asdict(source.info).items()
+                for k, v in asdict(outcome.source.info).items()
                 if k not in ("numbers", "counted", "names")
             },
-            "dropped": source.dropped,
-            "outages": log.outages,
-            "ended_early": source.ended_early,
+            "dropped": outcome.source.dropped,
+            "outages": outcome.log.outages,
+            "ended_early": outcome.source.ended_early,
         },
         "bundle": {
             "path": str(track.run.bundle_path),
@@ -82,7 +98,7 @@ def run_report(
                 "output": str(outputs[parameters.task]),
             }
             for parameters, runner, filled in zip(
-                track.tasks, task_runners, pipeline.filled, strict=True
+                track.tasks, outcome.task_runners, pipeline.filled, strict=True
             )
         },
         "frames": pipeline.written,
@@ -92,10 +108,11 @@ def run_report(
             "frames_without": pipeline.without_backbone,
             "pixels_per_frame": round(pipeline.backbone_pixels / max(1, pipeline.frames)),
         },
-        "identities": sum(runner.identities for runner in task_runners),
+        "identities": sum(runner.identities for runner in outcome.task_runners),
         "interrupted": pipeline.interrupted,
         "elapsed_s": round(pipeline.elapsed_s, 3),
         "fps": frames_per_second(pipeline),
+        "lost_frames": dict(outcome.lost_frames),
         "stages_ms": pipeline.times.summary_ms(),
         "peak_memory_mb": peak_memory_mb(),
         "versions": _versions(),
@@ -147,18 +164,17 @@ def _recorded(config: Any, *, usual: bool = False) -> dict[str, Any]:
     return found
 
 
-def source_summary(
-    source: Source, pipeline: Pipeline, task_runners: Sequence[TaskRunner], log: SourceLog
-) -> dict[str, Any]:
+def source_summary(outcome: Outcome) -> dict[str, Any]:
     """What the common `run.json` of several sources says of one that was opened."""
     return {
-        "frames": pipeline.written,
-        "fps": frames_per_second(pipeline),
-        "elapsed_s": round(pipeline.elapsed_s, 3),
-        "identities": sum(runner.identities for runner in task_runners),
-        "dropped": source.dropped,
-        "outages": log.outages,
-        "ended_early": source.ended_early,
+        "frames": outcome.pipeline.written,
+        "fps": frames_per_second(outcome.pipeline),
+        "elapsed_s": round(outcome.pipeline.elapsed_s, 3),
+        "identities": sum(runner.identities for runner in outcome.task_runners),
+        "dropped": outcome.source.dropped,
+        "lost_frames": dict(outcome.lost_frames),
+        "outages": outcome.log.outages,
+        "ended_early": outcome.source.ended_early,
     }
 
 
@@ -189,6 +205,84 @@ def multi_source_report(
         "peak_memory_mb": peak_memory_mb(),
         "versions": _versions(),
     }
+
+
+def run_notes(outcome: Outcome) -> tuple[str, ...]:
+    """What people should know of the run, a line each."""
+    source, pipeline = outcome.source, outcome.pipeline
+    notes = [] if source.ended_early is None else [source.ended_early]
+    notes += source.notes()
+    frames = pipeline.end if pipeline.exhausted else None
+    for runner in outcome.task_runners:
+        if runner.detector is not None:
+            notes += [note for note in runner.detector.notes(frames) if note not in notes]
+        notes += _without_objects(outcome, runner)
+    for config, filled in zip(outcome.track.tasks, pipeline.filled, strict=True):
+        if isinstance(config, TrackedConfig) and config.fill_gaps:
+            notes.append(
+                f"{config.task}: {count(filled, 'box', 'boxes')} put into gaps of up to "
+                f"{config.fill_gaps:g} s (--{config.task}-fill-gaps), marked predicted"
+            )
+    notes += _detector_notes(outcome)
+    notes += outcome.log.notes()
+    for name, lost in outcome.lost_frames.items():
+        notes.append(f"{lost} frames are not in {name}, which could not be written")
+    if source.dropped:
+        notes.append(f"{source.dropped} frames of the live source came too fast and were dropped")
+    return tuple(notes)
+
+
+def drop_notes(outcome: Outcome) -> tuple[str, ...]:
+    """What no result holds, a line a reason; `run.json` has the numbers, a task's with it."""
+    runners = outcome.task_runners
+    notes: list[str] = []
+    for runner in runners:
+        found = [] if runner.detector is None else runner.detector.drop_notes()
+        notes += [note for note in found if note not in notes]
+        whose = f"{runner.task}: " if len(runners) > 1 else ""
+        notes += [f"{whose}{note}" for note in runner.head.drop_notes()]
+    return tuple(notes)
+
+
+def _without_objects(outcome: Outcome, runner: TaskRunner) -> list[str]:
+    """Why a task has no result, where no line on what was dropped says so."""
+    detector, frames = runner.detector, outcome.pipeline.frames
+    if runner.identities or not frames or detector is None:
+        return []
+    if detector.drop_notes() or runner.head.drop_notes():
+        return []
+    detections, chosen = outcome.config.detections, outcome.track.detector
+    origin = detections or chosen.detector
+    shown = count(frames, "frame", "frames")
+    spoken = detector.numbered_frames()
+    of_score, where, least = "", "", chosen.detector_confidence
+    if detections is None and least is not None:
+        of_score = f" of score {least:g} (--detector-confidence) or more"
+    if spoken is not None and len(spoken[0]):
+        first, last = (int(spoken[0][k]) + spoken[1] for k in (0, -1))
+        frames_of = f"frame {first}" if first == last else f"frames {first} to {last}"
+        where = f": it is about {frames_of}"
+    return [f"{runner.task}: 0 objects, because {origin} gave none{of_score} in {shown}{where}"]
+
+
+def _detector_notes(outcome: Outcome) -> list[str]:
+    """In how many frames the detector ran, where the user left that open or cannot know it."""
+    every, pipeline = outcome.track.detector.detect_every, outcome.pipeline
+    needed = pipeline.detected + pipeline.predicted
+    info, notes = outcome.source.info, []
+    if every == "auto" and pipeline.predicted and not info.live:
+        fps, rate = frames_per_second(pipeline), info.fps or 0.0
+        notes.append(
+            f"--detect-every auto: the detector ran in {pipeline.detected} of "
+            f"{needed} frames, to keep up with {rate:g} FPS"
+            + (f"; the run came to {fps:g}" if fps < _KEPT_UP * rate else "")
+        )
+    if every != "1" and 0 < needed < pipeline.frames:
+        notes.append(
+            f"--detect-every {every} had no effect after the first {needed} of "
+            f"{pipeline.frames} frames: what --init {outcome.config.init} found needs no detector"
+        )
+    return notes
 
 
 def _inputs(task: str, track: TrackConfig, config: SourceConfig) -> dict[str, Any]:

@@ -32,7 +32,14 @@ from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_ato
 from ..runtime.writers.run_folder import OutputFolder
 from .config import SourceConfig, TrackConfig, earlier_outputs
 from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
-from .report import frames_per_second, multi_source_report, run_report, source_summary
+from .report import (
+    Outcome,
+    drop_notes,
+    multi_source_report,
+    run_notes,
+    run_report,
+    source_summary,
+)
 
 if TYPE_CHECKING:
     from ..runtime.server.commands import Commands
@@ -49,10 +56,6 @@ Say = Callable[[str], None]
 
 Prepare = Callable[[], None]
 """Called once the sources are open, before any model is loaded: makes models that are missing."""
-
-
-_KEPT_UP = 0.95
-"""Share of a source's rate from which on a run came to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,11 +503,6 @@ class SourceRun:
             runner.writers = self._writers_of(runner.task, self.source.info, stop)
 
     @property
-    def lost_frames(self) -> dict[str, int]:
-        """How many frames a recording lacks since it could not be written, by its file's name."""
-        return {name: made.lost for name, made in self._recordings.items() if made.lost}
-
-    @property
     def descriptions(self) -> list[str]:
         """What models that were given as files were recognised as."""
         detectors = [r.detector for r in self.task_runners if r.detector is not None]
@@ -570,9 +568,15 @@ class SourceRun:
         if self.wait is not None:
             data["ended_early"] = f"{self.config.shown} never came: {self._why_absent()}"
         if self.task_runners:
-            data |= source_summary(self.source, self.pipeline, self.task_runners, self.log)
-            data["lost_frames"] = self.lost_frames
+            data |= source_summary(self._outcome)
         return data
+
+    @property
+    def _outcome(self) -> Outcome:
+        return Outcome(
+            *(self._track, self.config, self.source, self.pipeline, self.task_runners, self.log),
+            lost_frames={name: made.lost for name, made in self._recordings.items() if made.lost},
+        )
 
     def _report(
         self, error: UnitrackError | None, bundle: Bundle, graphs: GraphRunner
@@ -581,13 +585,10 @@ class SourceRun:
             frames = count(self.pipeline.written, "frame", "frames")
             kept = f"the results of {frames} before it are in {self.output}"
             error = type(error)(f"{error}; {kept}")
-        notes, dropped = self._notes(), self._drop_notes()
+        outcome = self._outcome
+        notes, dropped = run_notes(outcome), drop_notes(outcome)
         outputs = {task: self.task_output(task) for task in self._track.task_names}
-        data = run_report(
-            *(self._track, self.config, outputs, self.source, bundle, graphs),
-            *(self.pipeline, self.task_runners, self.log),
-        )
-        data["lost_frames"] = self.lost_frames
+        data = run_report(outcome, outputs, bundle, graphs)
         if self._retention is not None:
             data["removed_segments"] = self._retention.removed
         data["notes"] = list(notes)
@@ -716,76 +717,3 @@ class SourceRun:
         more = {"file_of": numbered} if numbered else {}
         recording = self._recordings[name] = Recording(writer, say, name=name, **more)
         return recording
-
-    def _drop_notes(self) -> tuple[str, ...]:
-        """What no result holds, a line a reason; `run.json` has the numbers, a task's with it."""
-        notes: list[str] = []
-        for runner in self.task_runners:
-            found = [] if runner.detector is None else runner.detector.drop_notes()
-            notes += [note for note in found if note not in notes]
-            whose = f"{runner.task}: " if len(self.task_runners) > 1 else ""
-            notes += [f"{whose}{note}" for note in runner.head.drop_notes()]
-        return tuple(notes)
-
-    def _without_objects(self, runner: TaskRunner) -> list[str]:
-        """Why a task has no result, where no line on what was dropped says so."""
-        detector, frames = runner.detector, self.pipeline.frames
-        if runner.identities or not frames or detector is None:
-            return []
-        if detector.drop_notes() or runner.head.drop_notes():
-            return []
-        origin = self.config.detections or self._track.detector.detector
-        shown = count(frames, "frame", "frames")
-        spoken = detector.numbered_frames()
-        of_score, where, least = "", "", self._track.detector.detector_confidence
-        if self.config.detections is None and least is not None:
-            of_score = f" of score {least:g} (--detector-confidence) or more"
-        if spoken is not None and len(spoken[0]):
-            first, last = (int(spoken[0][k]) + spoken[1] for k in (0, -1))
-            frames_of = f"frame {first}" if first == last else f"frames {first} to {last}"
-            where = f": it is about {frames_of}"
-        return [f"{runner.task}: 0 objects, because {origin} gave none{of_score} in {shown}{where}"]
-
-    def _detector_notes(self) -> list[str]:
-        """In how many frames the detector ran, where the user left that open or cannot know it."""
-        every, pipeline = self._track.detector.detect_every, self.pipeline
-        needed = pipeline.detected + pipeline.predicted
-        notes = []
-        if every == "auto" and pipeline.predicted and not self.source.info.live:
-            fps, rate = frames_per_second(pipeline), self.source.info.fps or 0.0
-            notes.append(
-                f"--detect-every auto: the detector ran in {pipeline.detected} of "
-                f"{needed} frames, to keep up with {rate:g} FPS"
-                + (f"; the run came to {fps:g}" if fps < _KEPT_UP * rate else "")
-            )
-        if every != "1" and 0 < needed < pipeline.frames:
-            notes.append(
-                f"--detect-every {every} had no effect after the first {needed} of "
-                f"{pipeline.frames} frames: what --init {self.config.init} found needs no detector"
-            )
-        return notes
-
-    def _notes(self) -> tuple[str, ...]:
-        source, pipeline = self.source, self.pipeline
-        notes = [] if source.ended_early is None else [source.ended_early]
-        notes += source.notes()
-        frames = pipeline.end if pipeline.exhausted else None
-        for runner in self.task_runners:
-            if runner.detector is not None:
-                notes += [note for note in runner.detector.notes(frames) if note not in notes]
-            notes += self._without_objects(runner)
-        for config, filled in zip(self._track.tasks, pipeline.filled, strict=True):
-            if isinstance(config, TrackedConfig) and config.fill_gaps:
-                notes.append(
-                    f"{config.task}: {count(filled, 'box', 'boxes')} put into gaps of up to "
-                    f"{config.fill_gaps:g} s (--{config.task}-fill-gaps), marked predicted"
-                )
-        notes += self._detector_notes()
-        notes += self.log.notes()
-        for name, lost in self.lost_frames.items():
-            notes.append(f"{lost} frames are not in {name}, which could not be written")
-        if source.dropped:
-            notes.append(
-                f"{source.dropped} frames of the live source came too fast and were dropped"
-            )
-        return tuple(notes)
