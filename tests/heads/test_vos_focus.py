@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from unitrack_edge.evaluation.metrics.davis import jaccard
 from unitrack_edge.heads.config import VosConfig
-from unitrack_edge.heads.propagation.label_maps import best_labels, downsample_labels
-from unitrack_edge.heads.propagation.propagator import Propagator
-from unitrack_edge.heads.vos import (
-    VosHead,
+from unitrack_edge.heads.propagation.follower import (
     labels_of_cells,
     scores_of_pixels,
     without_specks,
 )
+from unitrack_edge.heads.propagation.label_maps import best_labels, downsample_labels
+from unitrack_edge.heads.propagation.propagator import Propagator
+from unitrack_edge.heads.vos import VosHead
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.head import NOTHING, WHOLE
 from unitrack_edge.runtime.pipeline import Viewer
