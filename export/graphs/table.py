@@ -60,7 +60,7 @@ class GraphDefinition:
 def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
     """Every graph but the backbone, by name."""
     c, k, f = sizes.channels, sizes.top_k, sizes.dtype
-    feature_map = ("features", f, (1, "rows", "cols", c))
+    feature_map = ("features", f, (1, "map_rows", "cols", c))
     query = ("query", f, (1, "rows", "cols", c))
     keys = ("keys", f, (1, "rows", "cols", c))
     labels = ("labels", "float32", ("cells", "labels"))
@@ -93,7 +93,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             graphs.BoxFeatures(),
             _specs(
                 feature_map,
-                ("weights_y", "float32", ("boxes", "out_h", "rows")),
+                ("weights_y", "float32", ("boxes", "out_h", "map_rows")),
                 ("weights_x", "float32", ("boxes", "out_w", "cols")),
             ),
             _specs(("points", f, ("boxes", "box_points", c))),
@@ -232,7 +232,7 @@ def _specs(*rows: tuple[str, str, tuple[int | str, ...]]) -> tuple[TensorSpec, .
 _INDEX_BELOW = {
     "row_index": ("frame_height",),
     "column_index": ("frame_width",),
-    "index": ("rows", "cols"),
+    "index": ("map_rows", "cols"),
     "chosen": ("old",),
     "track_rows": ("old",),
     "detection_rows": ("old",),

@@ -104,6 +104,10 @@ class CudaArray:
         size = _bytes_of(shape, self.dtype)
         return [self.part(row * size, shape, self.dtype) for row in range(self.shape[0])]
 
+    def reshape(self, shape: tuple[int, ...], /) -> CudaArray:
+        """See `DeviceArray`."""
+        return self.part(0, shape, self.dtype)
+
     def to_host(self) -> npt.NDArray[Any]:
         """Copy to host memory; waits for all that was queued before."""
         return self.memory.download(self)
