@@ -104,9 +104,11 @@ class TrackedHead(Head, Generic[Config]):
             from .association.fused_matching import FusedAssociator
             from .association.similarity import GROUPS, compares_groups
 
-            if "rsm" in self.graphs_used and compares_groups(graphs):
-                self.graphs_used = (*self.graphs_used, GROUPS)
             self._looks = config.looks_when_needed
+            graph = self.graphs_used[-1]
+            # Masks on a whole frame have more points than the graph for groups takes.
+            if (graph == "rsm" or self._looks) and compares_groups(graphs, GROUPS[graph]):
+                self.graphs_used = (*self.graphs_used, GROUPS[graph])
             make = self._look_memory if self._looks else None
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
         self._start_camera()
@@ -158,7 +160,8 @@ class TrackedHead(Head, Generic[Config]):
         from .association.similarity import GROUPS
 
         kept = numbers.memory, numbers.memory_interval_s
-        make = DeviceLookMemory if GROUPS in self.graphs_used else LookMemory
+        at_once = not set(GROUPS.values()).isdisjoint(self.graphs_used)
+        make = DeviceLookMemory if at_once else LookMemory
         describes = self._describe_looks, self.graphs_used[0]
         return make(self._graphs, *kept, *describes, self._count_pixels)
 

@@ -114,6 +114,9 @@ def _similarity_ranges() -> dict[str, Range]:
         "detection_points": (1, 40, 40),
         "compared": (1, 16, 64),
         "compared_points": (1, 40, 40),
+        # Of masks on the images of objects, which have 160 cells: an array of 26 MB.
+        "mask_compared": (1, 8, 16),
+        "mask_compared_points": (1, 160, 160),
         "mask_tracks": (1, 8, 8),
         "mask_track_points": (1, 200, 400),
         "mask_detections": (1, 8, 32),

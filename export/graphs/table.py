@@ -26,6 +26,7 @@ from .rsm import Rsm, RsmGroups
 FP32_PRODUCTS = {
     "rsm_masks": "as rsm",
     "rsm_groups": "as rsm",
+    "rsm_mask_groups": "as rsm",
     "rsm": "affinities, Gram matrices and norms: differences of 0.001 decide matches at scale 100",
     "propagate_global": "affinities, divided by a temperature of 0.05",
     "propagate_local": "affinities, divided by a temperature of 0.05",
@@ -76,7 +77,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ("merged", "float32", ("queries", k)),
         ("merged_labels", "float32", ("queries", k, "labels")),
     )
-    rsm = Rsm()
+    rsm, groups = Rsm(), RsmGroups()
     rows: dict[str, Row] = {
         "letterbox": (
             LetterboxImage(),
@@ -118,24 +119,8 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ),
         "rsm": _rsm_row(rsm, "", c, f),
         "rsm_masks": _rsm_row(rsm, "mask_", c, f),
-        "rsm_groups": (
-            RsmGroups(),
-            _specs(
-                ("old", f, ("old", "compared_points", c)),
-                ("new", f, ("new", "compared_points", c)),
-                *(
-                    (f"{side}_{name}", dtype, ("compared", *more))
-                    for side in ("track", "detection")
-                    for name, dtype, more in (
-                        ("rows", "int64", ()),
-                        ("mask", "float32", ("compared_points",)),
-                        ("groups", "float32", ()),
-                    )
-                ),
-                ("scale", "float32", (1,)),
-            ),
-            _specs(("cost", "float32", ("compared", "compared"))),
-        ),
+        "rsm_groups": _groups_row(groups, "compared", c, f),
+        "rsm_mask_groups": _groups_row(groups, "mask_compared", c, f),
         "propagate_global": (
             PropagateGlobal(k),
             _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
@@ -207,6 +192,29 @@ def _rsm_row(module: Rsm, prefix: str, channels: int, dtype: str) -> Row:
             ("dot", *of_points),
             ("square", *of_points),
         ),
+    )
+
+
+def _groups_row(module: RsmGroups, count: str, channels: int, dtype: str) -> Row:
+    """`rsm_groups`; the same module serves boxes and masks."""
+    points = f"{count}_points"
+    return (
+        module,
+        _specs(
+            ("old", dtype, ("old", points, channels)),
+            ("new", dtype, ("new", points, channels)),
+            *(
+                (f"{side}_{name}", kind, (count, *more))
+                for side in ("track", "detection")
+                for name, kind, more in (
+                    ("rows", "int64", ()),
+                    ("mask", "float32", (points,)),
+                    ("groups", "float32", ()),
+                )
+            ),
+            ("scale", "float32", (1,)),
+        ),
+        _specs(("cost", "float32", (count, count))),
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ...records import BoolArray, IntArray
 from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import FeatureMap, Letterbox
+from .tiles import UPRIGHT
 from .tracklets import ObjectFeatures, points_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def describe_looks(
         max_area: Most points of an object.
     """
     stride = graphs.spec.stride
-    found = [mask_points(look.where[None], max_area) for look in looks]
+    # No tile has more cells; as many for all, since features of several calls are put together.
+    most = min(max_area, UPRIGHT[0] * UPRIGHT[1] // stride**2)
+    found = [mask_points(look.where[None], most) for look in looks]
     for own, look, (top, left) in zip(found, looks, places, strict=True):
         row, column = np.divmod(own.index, look.where.shape[1])
         own.index[:] = (row + top // stride) * features.shape[2] + column + left // stride

@@ -56,7 +56,7 @@ every new number, and has memory for so many frames."""
 
 OBJECT_AXES = frozenset(
     {"boxes", "objects", "old", "new", "chosen", "tracks", "detections"}
-    | {"mask_tracks", "mask_detections", "compared"}
+    | {"mask_tracks", "mask_detections", "compared", "mask_compared"}
 )
 """Dynamic dimensions of a bundle's graphs that count objects."""
 
