@@ -481,3 +481,19 @@ def test_a_batch_is_taken_apart_on_the_device(device):
             np.testing.assert_array_equal(to_host(row), to_host(alone))
         assert other.address != address
         del rows, row, alone, other
+
+
+def test_rows_of_a_batch_begin_where_tensorrt_takes_them(device):
+    """Of 11 x 13 cells of 64 bytes every second row and more lies at no multiple of 256."""
+    images = np.stack([frame_of(0, seed).image[:88, :104] for seed in range(3)])
+    feeds = np.ones((1, 2, 11), np.float32), np.ones((1, 4, 13), np.float32)
+    with GraphRunner(device.bundle, device) as graphs:
+        (together,) = graphs.run("backbone", images)
+        rows = together.rows()
+        del together
+        for row, image in zip(rows, images, strict=True):
+            (alone,) = graphs.run("backbone", image[None])
+            want, got = (graphs.run("box_features", one, *feeds)[0] for one in (alone, row))
+            np.testing.assert_array_equal(to_host(got), to_host(want))
+        assert device.cuda.calls.count("copy_within") == 3
+        del rows, row, alone, want, got
