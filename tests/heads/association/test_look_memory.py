@@ -80,7 +80,7 @@ def test_all_that_is_compared_is_seen_once(memory, graphs):
     pairs = [Comparison([p], most, np.array([row])) for p, row in zip(people, (0, 2), strict=True)]
     for cost in memory.compare(pairs, new, "pooled", SCALE):
         assert cost.shape == (1, 1)
-    six_and_two = [(1, *UPRIGHT, 3)] * 8
+    six_and_two = [(4, *UPRIGHT, 3)] * 2
     assert graphs.images == six_and_two, "those that are remembered, and those that are new"
     assert new[1].points is None
     memory.compare(pairs, new, "pooled", SCALE)

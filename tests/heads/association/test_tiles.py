@@ -163,8 +163,9 @@ def test_engines_are_given_as_many_as_they_take(images, rows, batches):
     assert batches_for(Limited(images, rows), "box_features") == batches
 
 
-def test_engines_are_built_for_the_largest_number():
-    ranges = dimension_ranges((), 8)
+@pytest.mark.parametrize("sizes", [(), ((80, 80), (608, 1088))])
+def test_engines_are_built_for_the_largest_number(sizes):
+    ranges = dimension_ranges(sizes, 8)
     graphs = Limited(ranges["batch"][2], ranges["map_rows"][2])
     assert batches_for(graphs, "box_features") == list(IMAGE_COUNTS)
     least = ranges["height"][0], ranges["width"][0]
