@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     files = sorted(
         (kind, path.stem) for kind in kinds for path in (folder / kind).glob("[a-z]*.py")
     )
-    names = ["cli", "gpu", *(f"{kind}.{name}" for kind, name in files)]
+    names = ["cli", "gpu", "gpu.device", *(f"{kind}.{name}" for kind, name in files)]
     if not arguments or arguments[0] not in names:
         print(f"which one? {', '.join(names)}", file=sys.stderr)
         return 2

@@ -105,6 +105,7 @@ def check_sizes(name: str, dynamic: list[str], *, first: bool) -> dict[str, int]
         "height": 72 if first else 101,
         "width": 120 if first else 91,
         "rows": 9 if first else 13,
+        "map_rows": 9 if first else 13,
         "cols": 15 if first else 12,
         "per_tile": 6 if first else 8,
         "window": 24 if first else 31,

@@ -72,12 +72,14 @@ class MotHead(TrackedHead[MotConfig]):
         """See the base class; a bin whose centre is outside the frame is no point."""
         output_hw = self._config.roi_height, self._config.roi_width
         where = np.array([look.where for look in looks], np.float32)
-        left_top = np.array([place[::-1] for place in places], np.float32)
+        stride = self._graphs.spec.stride
+        sizes = [look.letterbox.network_hw for look in looks]
         weights = roi_weights(
-            where[:, :4] + np.tile(left_top, 2),
-            stride=self._graphs.spec.stride,
+            where[:, :4],
+            stride=stride,
             grid_hw=(features.shape[1], features.shape[2]),
             output_hw=output_hw,
+            parts=np.concatenate([places, sizes], axis=1) // stride,
         )
         points = points_of(self._graphs, "box_features", features, *weights)
         inside_y = _centres_inside(where[:, 1::2], output_hw[0])
@@ -168,6 +170,7 @@ def roi_weights(
     stride: int,
     grid_hw: tuple[int, int],
     output_hw: tuple[int, int],
+    parts: IntArray | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Weights of the separable map `Wy · F · Wxᵀ` that equals RoIAlign.
 
@@ -176,24 +179,36 @@ def roi_weights(
         stride: Pixels per feature cell.
         grid_hw: Rows and columns of the feature map.
         output_hw: Rows and columns of the result.
+        parts: (N, 4) the part of the map that is each box's own, and that its pixels are counted
+            in: first row and column, rows and columns. None: all of it.
 
     Returns:
         (N, out_h, rows) and (N, out_w, cols) float32.  A bin outside the map has weights 0.
     """
     boxes = boxes_xyxy.astype(np.float64) / stride
-    weights_y = _axis_weights(boxes[:, 1], boxes[:, 3], grid_hw[0], output_hw[0])
-    weights_x = _axis_weights(boxes[:, 0], boxes[:, 2], grid_hw[1], output_hw[1])
+    own = np.tile((0, 0, *grid_hw), (len(boxes), 1)) if parts is None else parts
+    weights_y, weights_x = (
+        _axis_weights(boxes[:, axis], boxes[:, axis + 2], own[:, side::2], cells, bins)
+        for axis, side, cells, bins in zip((1, 0), (0, 1), grid_hw, output_hw, strict=True)
+    )
     return weights_y, weights_x
 
 
 def _axis_weights(
-    low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], cells: int, bins: int
+    low: npt.NDArray[np.float64],
+    high: npt.NDArray[np.float64],
+    own: IntArray,
+    whole: int,
+    bins: int,
 ) -> npt.NDArray[np.float32]:
+    """(N, bins, whole), given (N, 2) first and number of each box's own cells."""
     count = len(low)
+    first, cells = own.T[:, :, None, None]
     # A box below one cell is widened to one, as the unaligned form of RoIAlign has it.
     length = np.maximum(high - low, 1.0)
     # One sample a cell is all there is to see; a box of absurd size must not take absurd memory.
-    samples = np.ceil(np.minimum(length / bins, max(64, 4 * cells))).astype(np.int64)
+    most_samples = np.maximum(64, 4 * own[:, 1])
+    samples = np.ceil(np.minimum(length / bins, most_samples)).astype(np.int64)
     most = int(samples.max(initial=1))
     bin_length = (length / bins)[:, None, None]
     sample = np.arange(most)[None, None, :]
@@ -206,9 +221,9 @@ def _axis_weights(
     right = np.minimum(left + 1, cells - 1)
     share = np.where(counted, 1.0 / samples[:, None, None], 0.0)
     fraction = place - left
-    weights = np.zeros((count, bins, cells))
+    weights = np.zeros((count, bins, whole))
     box = np.broadcast_to(np.arange(count)[:, None, None], place.shape)
     row = np.broadcast_to(np.arange(bins)[None, :, None], place.shape)
-    np.add.at(weights, (box, row, left), share * (1.0 - fraction))
-    np.add.at(weights, (box, row, right), share * fraction)
+    np.add.at(weights, (box, row, left + first), share * (1.0 - fraction))
+    np.add.at(weights, (box, row, right + first), share * fraction)
     return weights.astype(np.float32)

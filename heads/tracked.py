@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import cv2
@@ -103,9 +104,11 @@ class TrackedHead(Head, Generic[Config]):
             from .association.fused_matching import FusedAssociator
             from .association.similarity import GROUPS, compares_groups
 
-            if "rsm" in self.graphs_used and compares_groups(graphs):
-                self.graphs_used = (*self.graphs_used, GROUPS)
             self._looks = config.looks_when_needed
+            graph = self.graphs_used[-1]
+            # Masks on a whole frame have more points than the graph for groups takes.
+            if (graph == "rsm" or self._looks) and compares_groups(graphs, GROUPS[graph]):
+                self.graphs_used = (*self.graphs_used, GROUPS[graph])
             make = self._look_memory if self._looks else None
             self._fused = FusedAssociator(graphs, self.fused_numbers(fps), make)
         self._start_camera()
@@ -157,8 +160,10 @@ class TrackedHead(Head, Generic[Config]):
         from .association.similarity import GROUPS
 
         kept = numbers.memory, numbers.memory_interval_s
-        make = DeviceLookMemory if GROUPS in self.graphs_used else LookMemory
-        return make(self._graphs, *kept, self._describe_looks, self._count_pixels)
+        at_once = not set(GROUPS.values()).isdisjoint(self.graphs_used)
+        make = DeviceLookMemory if at_once else LookMemory
+        describes = self._describe_looks, self.graphs_used[0]
+        return make(self._graphs, *kept, *describes, self._count_pixels)
 
     def _start_follower(self) -> None:
         """Remember nobody's looks, if tracks are followed by them."""
@@ -182,16 +187,22 @@ class TrackedHead(Head, Generic[Config]):
             self._camera = CameraMotion()
 
     def warm_up(self) -> None:
-        """See `Head`: as few and as many objects are compared as images of tiles hold."""
+        """See `Head`: objects of each proportions are compared, as many as one call looks at.
+
+        A GPU plans its work for every new number of images (on an H200 with ONNX Runtime and
+        ResNet-18 for a tenth of a second, twice).
+        """
         if not self._looks:
             return
         from .association.appearance_memory import Comparison
+        from .association.tiles import batches_for
 
         numbers = self.fused_numbers(self._fps)
         scale = self._graphs.place(np.array([numbers.scale], np.float32))
-        frame = Frame(0, 0.0, np.full((128, 96, 3), 114, np.uint8))
-        for count in _REHEARSED:
-            memory, seen = self._look_memory(numbers), _walkers(count, frame.size_hw)
+        frame = Frame(0, 0.0, np.full((160, 160, 3), 114, np.uint8))
+        counts = batches_for(self._graphs, self.graphs_used[0])
+        for count, size_hw in product(counts, ((128, 64), (64, 128), (128, 128))):
+            memory, seen = self._look_memory(numbers), _alike(count, size_hw, frame.size_hw)
             tracklets = [
                 Tracklet(row + 1, State.TRACKED, BoxFilter(box), 0, 0, 0, row)
                 for row, box in enumerate(xyxy_to_xyah(seen.boxes_xyxy))
@@ -450,12 +461,12 @@ class TrackedHead(Head, Generic[Config]):
     def _describe_looks(
         self, features: Array, looks: Sequence[Look], places: Sequence[tuple[int, int]]
     ) -> ObjectFeatures:
-        """Appearance of objects whose tiles are in one image.
+        """Appearance of objects whose tiles are in one feature map.
 
         Args:
-            features: (1, rows, cols, C) of the image.
+            features: (1, rows, cols, C).
             looks: N objects.
-            places: Top and left of their tiles in the image.
+            places: Top and left of their tiles, in pixels.
         """
 
     @abstractmethod
@@ -472,16 +483,13 @@ class TrackedHead(Head, Generic[Config]):
         """
 
 
-_REHEARSED = (4, 24)
-"""Tiles of upright objects that a GPU's two images hold (`tiles.FEW_SIZES`)."""
-
-
-def _walkers(count: int, size_hw: tuple[int, int]) -> Detections:
-    """Upright objects in the middle of a frame, with all that any task asks of one."""
-    height, width = size_hw
-    box = np.array([width / 4, height / 8, 3 * width / 4, 7 * height / 8], np.float32)
-    mask = np.zeros((1, *size_hw), np.bool_)
-    mask[:, height // 8 : 7 * height // 8, width // 4 : 3 * width // 4] = True
+def _alike(count: int, size_hw: tuple[int, int], frame_hw: tuple[int, int]) -> Detections:
+    """Objects of one size in the middle of a frame, with all that any task asks of one."""
+    inner, outer = np.array(size_hw), np.array(frame_hw)
+    (top, left), (bottom, right) = (outer - inner) // 2, (outer + inner) // 2
+    box = np.array([left, top, right, bottom], np.float32)
+    mask = np.zeros((1, *frame_hw), np.bool_)
+    mask[:, top:bottom, left:right] = True
     joints = np.ones((count, 17, 3), np.float32)
     joints[..., :2] = np.linspace(box[:2], box[2:], 17)
     boxes, ones = np.tile(box, (count, 1)), np.ones(count, np.float32)

@@ -43,7 +43,8 @@ _NUMBERS: dict[str, float] = {
 _INDEX_BELOW = {
     "row_index": ("frame_height",),
     "column_index": ("frame_width",),
-    "index": ("rows", "cols"),
+    # Bundles of before call them rows.
+    "index": ("map_rows", "rows", "cols"),
     "chosen": ("old",),
     "query_index": ("rows", "cols"),
     "window_index": ("rows", "cols"),
@@ -147,7 +148,7 @@ def _values(
         value = _NUMBERS[name]
         return np.full(shape, min(value, kept) if name == "top_k" else value)
     if name in _INDEX_BELOW:
-        bound = int(np.prod([sizes[dim] for dim in _INDEX_BELOW[name]]))
+        bound = int(np.prod([sizes.get(dim, 1) for dim in _INDEX_BELOW[name]]))
         return rng.integers(0, bound, shape)
     if name in ("track_rows", "detection_rows"):
         # Of the old stack and of the new one, so that an object meets itself.

@@ -296,6 +296,7 @@ _COMPARED: Mapping[str, Callable[[Outputs], Outputs]] = {
     "rsm": _matchable,
     "rsm_masks": _matchable,
     "rsm_groups": _matchable,
+    "rsm_mask_groups": _matchable,
     "propagate_global": _propagated,
     "propagate_local": _propagated,
     "propagate_recent": _propagated,

@@ -55,6 +55,10 @@ class TorchArray:
         """See `DeviceArray`."""
         return [TorchArray(self.tensor[row : row + 1]) for row in range(len(self.tensor))]
 
+    def reshape(self, shape: tuple[int, ...], /) -> TorchArray:
+        """See `DeviceArray`."""
+        return TorchArray(self.tensor.reshape(shape))
+
 
 class TorchEngine(Engine):
     """One graph as the PyTorch module that it was exported from.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...runtime.bundle.spec import TensorSpec
-from ...runtime.inference.base import DEVICE_VALUES
+from ...runtime.inference.base import DEVICE_VALUES, IMAGE_COUNTS
 
 Range = tuple[int, int, int]
 """Smallest, expected and largest size of a dynamic dimension."""
@@ -17,6 +17,9 @@ Range = tuple[int, int, int]
 ANY_SIZE = ((64, 64), (608, 1088), (736, 1280))
 """Image sizes that engines are built for where none were asked for: a larger one would cost memory
 on boards that have little, and can be asked for."""
+
+_LARGEST_TILE = 128
+"""Pixels of the side of an object's image (`heads.association.tiles`)."""
 
 _TILE = (64, 66, 112)
 """Cells of a tile of local propagation: 64 to 80 but for grids of a few rows (`best_tile`)."""
@@ -57,8 +60,9 @@ def dimension_ranges(sizes_hw: tuple[tuple[int, int], ...], stride: int) -> dict
     rows, cols = _cells(height, stride), _cells(width, stride)
     cells = (rows[0] * cols[0], rows[1] * cols[1], rows[2] * cols[2])
     tiles = _tiles(cells)
+    images = -(-_LARGEST_TILE // stride) * IMAGE_COUNTS[-1]
     return {
-        "batch": (1, 1, 8),
+        "batch": (1, 1, IMAGE_COUNTS[-1]),
         "height": height,
         "width": width,
         # A part of the frame may be small.  Memory goes with the product of the last five: 100 MB.
@@ -70,6 +74,12 @@ def dimension_ranges(sizes_hw: tuple[tuple[int, int], ...], stride: int) -> dict
         "column_taps": (1, 3, 6),
         "rows": rows,
         "cols": cols,
+        # Of a frame, or of the images of several objects one below another.
+        "map_rows": (
+            rows[0],
+            rows[1],
+            max(rows[2], images),
+        ),
         "boxes": (1, 32, 128),
         "objects": (1, 16, 128),
         "old": (1, 32, 256),
@@ -104,6 +114,9 @@ def _similarity_ranges() -> dict[str, Range]:
         "detection_points": (1, 40, 40),
         "compared": (1, 16, 64),
         "compared_points": (1, 40, 40),
+        # Of masks on the images of objects, which have 160 cells: an array of 26 MB.
+        "mask_compared": (1, 8, 16),
+        "mask_compared_points": (1, 160, 160),
         "mask_tracks": (1, 8, 8),
         "mask_track_points": (1, 200, 400),
         "mask_detections": (1, 8, 32),

@@ -26,6 +26,7 @@ from .rsm import Rsm, RsmGroups
 FP32_PRODUCTS = {
     "rsm_masks": "as rsm",
     "rsm_groups": "as rsm",
+    "rsm_mask_groups": "as rsm",
     "rsm": "affinities, Gram matrices and norms: differences of 0.001 decide matches at scale 100",
     "propagate_global": "affinities, divided by a temperature of 0.05",
     "propagate_local": "affinities, divided by a temperature of 0.05",
@@ -60,7 +61,7 @@ class GraphDefinition:
 def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
     """Every graph but the backbone, by name."""
     c, k, f = sizes.channels, sizes.top_k, sizes.dtype
-    feature_map = ("features", f, (1, "rows", "cols", c))
+    feature_map = ("features", f, (1, "map_rows", "cols", c))
     query = ("query", f, (1, "rows", "cols", c))
     keys = ("keys", f, (1, "rows", "cols", c))
     labels = ("labels", "float32", ("cells", "labels"))
@@ -76,7 +77,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ("merged", "float32", ("queries", k)),
         ("merged_labels", "float32", ("queries", k, "labels")),
     )
-    rsm = Rsm()
+    rsm, groups = Rsm(), RsmGroups()
     rows: dict[str, Row] = {
         "letterbox": (
             LetterboxImage(),
@@ -93,7 +94,7 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
             graphs.BoxFeatures(),
             _specs(
                 feature_map,
-                ("weights_y", "float32", ("boxes", "out_h", "rows")),
+                ("weights_y", "float32", ("boxes", "out_h", "map_rows")),
                 ("weights_x", "float32", ("boxes", "out_w", "cols")),
             ),
             _specs(("points", f, ("boxes", "box_points", c))),
@@ -118,24 +119,8 @@ def head_graphs(sizes: Sizes) -> dict[str, GraphDefinition]:
         ),
         "rsm": _rsm_row(rsm, "", c, f),
         "rsm_masks": _rsm_row(rsm, "mask_", c, f),
-        "rsm_groups": (
-            RsmGroups(),
-            _specs(
-                ("old", f, ("old", "compared_points", c)),
-                ("new", f, ("new", "compared_points", c)),
-                *(
-                    (f"{side}_{name}", dtype, ("compared", *more))
-                    for side in ("track", "detection")
-                    for name, dtype, more in (
-                        ("rows", "int64", ()),
-                        ("mask", "float32", ("compared_points",)),
-                        ("groups", "float32", ()),
-                    )
-                ),
-                ("scale", "float32", (1,)),
-            ),
-            _specs(("cost", "float32", ("compared", "compared"))),
-        ),
+        "rsm_groups": _groups_row(groups, "compared", c, f),
+        "rsm_mask_groups": _groups_row(groups, "mask_compared", c, f),
         "propagate_global": (
             PropagateGlobal(k),
             _specs(query, keys, labels, ("query_index", "int64", ("queries",)), best, best_labels),
@@ -210,6 +195,29 @@ def _rsm_row(module: Rsm, prefix: str, channels: int, dtype: str) -> Row:
     )
 
 
+def _groups_row(module: RsmGroups, count: str, channels: int, dtype: str) -> Row:
+    """`rsm_groups`; the same module serves boxes and masks."""
+    points = f"{count}_points"
+    return (
+        module,
+        _specs(
+            ("old", dtype, ("old", points, channels)),
+            ("new", dtype, ("new", points, channels)),
+            *(
+                (f"{side}_{name}", kind, (count, *more))
+                for side in ("track", "detection")
+                for name, kind, more in (
+                    ("rows", "int64", ()),
+                    ("mask", "float32", (points,)),
+                    ("groups", "float32", ()),
+                )
+            ),
+            ("scale", "float32", (1,)),
+        ),
+        _specs(("cost", "float32", (count, count))),
+    )
+
+
 def backbone_graph(module: nn.Module, sizes: Sizes) -> GraphDefinition:
     """The row of the backbone; its image size is fixed where exactly one was asked for."""
     height: int | str = "height"
@@ -232,7 +240,7 @@ def _specs(*rows: tuple[str, str, tuple[int | str, ...]]) -> tuple[TensorSpec, .
 _INDEX_BELOW = {
     "row_index": ("frame_height",),
     "column_index": ("frame_width",),
-    "index": ("rows", "cols"),
+    "index": ("map_rows", "cols"),
     "chosen": ("old",),
     "track_rows": ("old",),
     "detection_rows": ("old",),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ...records import BoolArray, IntArray
 from ...runtime.inference.base import Array, Graphs
-from .similarity import SIMILARITIES, compares_groups, grouped_costs
+from .similarity import SIMILARITIES, grouped_costs
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
 EPSILON_S = 1e-6
@@ -77,7 +77,7 @@ class Memory(ABC, Generic[New]):
             (N, M) float64 of each; infinite where either has no point.
         """
         self._prepare(comparisons, new)
-        if comparisons and similarity == "rsm" and compares_groups(self._graphs):
+        if comparisons and similarity == "rsm" and self._graphs.on_device:
             stacks = self._stacks(new)
             groups = [
                 (self._rows(_joined(c.numbers)), self._new_rows(new, c.rows)) for c in comparisons

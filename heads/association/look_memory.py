@@ -20,7 +20,7 @@ from ...records import IntArray, UInt8Array
 from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import Letterbox
 from .appearance_memory import Comparison, Memory
-from .tiles import FEW_SIZES, IMAGE_SIZES, Place, images_of
+from .tiles import Place, batches_for, images_of, one_below_another, sizes_for
 from .tracklets import ObjectFeatures, Tracklet, select_rows
 
 
@@ -67,7 +67,7 @@ class Look:
 
 
 Describe = Callable[[Array, Sequence[Look], Sequence[Place]], ObjectFeatures]
-"""Features of looks, given the feature map of an image and where their tiles are in it."""
+"""Features of looks, given a feature map and where their tiles are in its image."""
 
 
 class LookMemory(Memory[Sequence[Look]]):
@@ -80,7 +80,8 @@ class LookMemory(Memory[Sequence[Look]]):
         size: Most looks a tracklet, at least 1.
         interval_s: Time between two snapshots, in seconds.
         describe: Of the task.
-        count: Called with the pixels of every image that the backbone sees.
+        describes: The graph that it runs.
+        count: Called with the pixels of all images that the backbone sees.
     """
 
     def __init__(
@@ -89,12 +90,13 @@ class LookMemory(Memory[Sequence[Look]]):
         size: int,
         interval_s: float,
         describe: Describe,
+        describes: str,
         count: Callable[[int], object] = lambda _pixels: None,
     ) -> None:
         super().__init__(graphs, size, interval_s)
         self._describe = describe
         self._count = count
-        self._sizes = graphs.spec.sizes_hw or sizes_for(graphs)
+        self._sizes, self._batches = sizes_for(graphs), batches_for(graphs, describes)
         self._looks: dict[int, Look] = {}
         self._next = 0
 
@@ -147,13 +149,13 @@ class LookMemory(Memory[Sequence[Look]]):
         for look in pending:
             look.cut()
         tiles = [look.image for look in pending]
-        for image, chosen, places in images_of(tiles, self._sizes):
-            (features,) = self._graphs.run("backbone", image)
+        for images, chosen, places in images_of(tiles, self._sizes, self._batches):
+            (features,) = self._graphs.run("backbone", images)
             some = [pending[k] for k in chosen]
-            self._keep(some, self._describe(features, some, places))
+            self._keep(some, self._describe(one_below_another(features), some, places))
             for look in some:
                 look.image = look.image[:0].copy()
-            self._count(image.shape[1] * image.shape[2])
+            self._count(images.size // 3)
 
     def _keep(self, looks: Sequence[Look], found: ObjectFeatures) -> None:
         """Give looks their features, row by row."""
@@ -208,14 +210,3 @@ class DeviceLookMemory(LookMemory):
             look.row = row
         chosen = np.array(rows, np.int64)
         self._found = [select_rows(self._graphs, self._found, chosen)] if rows else []
-
-
-def sizes_for(graphs: Graphs) -> list[tuple[int, int]]:
-    """Image sizes for tiles that the backbone takes: engines are built from a size to a size."""
-    low = [graphs.least("backbone", 0, axis) for axis in (1, 2)]
-    high = [graphs.limit("backbone", 0, axis) for axis in (1, 2)]
-    # Where counts are filled up so that shapes recur, there are to be few image sizes as well.
-    usual = FEW_SIZES if graphs.filled(1) > 1 else IMAGE_SIZES
-    sizes = {(max(h, low[0]), max(w, low[1])) for h, w in usual}
-    within = [(h, w) for h, w in sizes if h <= (high[0] or h) and w <= (high[1] or w)]
-    return sorted(within or [(high[0] or low[0], high[1] or low[1])])

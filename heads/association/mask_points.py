@@ -8,7 +8,7 @@ by nearest neighbour.  A shrunk point is thus a mix of four cells, so four taps 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ...records import BoolArray, IntArray
 from ...runtime.inference.base import Array, Graphs
 from ...runtime.preprocessing import FeatureMap, Letterbox
+from .tiles import UPRIGHT
 from .tracklets import ObjectFeatures, points_of
 
 if TYPE_CHECKING:
@@ -101,24 +102,25 @@ def describe_looks(
     places: Sequence[tuple[int, int]],
     max_area: int,
 ) -> ObjectFeatures:
-    """Appearance of objects whose tiles are in one image.
+    """Appearance of objects whose tiles are in one feature map.
 
     Args:
         graphs: Runs `point_features`.
-        features: (1, rows, cols, C) of the image.
+        features: (1, rows, cols, C).
         looks: N objects; what of each tile is the object: (rows, cols) bool.
-        places: Top and left of their tiles in the image, in pixels.
+        places: Top and left of their tiles, in pixels.
         max_area: Most points of an object.
     """
     stride = graphs.spec.stride
-    grid = np.zeros((len(looks), features.shape[1], features.shape[2]), np.bool_)
-    for row, (look, (top, left)) in enumerate(zip(looks, places, strict=True)):
-        y, x, (rows, columns) = top // stride, left // stride, look.where.shape
-        grid[row, y : y + rows, x : x + columns] = look.where
-    found = describe_grid(graphs, grid, features, max_area)
-    if found is None:
-        raise ValueError("nothing to describe")
-    return found
+    # No tile has more cells; as many for all, since features of several calls are put together.
+    most = min(max_area, UPRIGHT[0] * UPRIGHT[1] // stride**2)
+    found = [mask_points(look.where[None], most) for look in looks]
+    for own, look, (top, left) in zip(found, looks, places, strict=True):
+        row, column = np.divmod(own.index, look.where.shape[1])
+        own.index[:] = (row + top // stride) * features.shape[2] + column + left // stride
+    chosen = MaskPoints(*(np.concatenate(p) for p in zip(*map(astuple, found), strict=True)))
+    points = points_of(graphs, "point_features", features, chosen.index, chosen.weight)
+    return ObjectFeatures(points, chosen.present)
 
 
 def masks_on_grid(

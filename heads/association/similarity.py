@@ -19,8 +19,9 @@ from .tracklets import ObjectFeatures, filled_up, placed, rows_for, select_rows
 MOST_BOX_POINTS = 40
 """Objects of more points than this are compared by the graph for masks."""
 
-GROUPS = "rsm_groups"
-"""The graph that compares several groups in one launch; bundles of before have none."""
+GROUPS = {"rsm": "rsm_groups", "rsm_masks": "rsm_mask_groups"}
+"""The graphs that compare several groups in one launch, by those for one; bundles of before have
+none, or that of boxes alone."""
 
 _FLOOR = np.float32(1e-12)
 Float32 = npt.NDArray[np.float32]
@@ -163,9 +164,9 @@ def _part(graphs: Graphs, objects: ObjectFeatures, low: int, high: int) -> Objec
     return select_rows(graphs, [objects], np.arange(low, high))
 
 
-def compares_groups(graphs: Graphs) -> bool:
-    """Whether groups are compared at once: on a device, where a launch and a wait cost most."""
-    return graphs.on_device and GROUPS in graphs.spec.graphs
+def compares_groups(graphs: Graphs, graph: str) -> bool:
+    """Whether `graph` compares groups at once: on a device, where launches and waits cost most."""
+    return graphs.on_device and graph in graphs.spec.graphs
 
 
 def grouped_costs(
@@ -177,20 +178,24 @@ def grouped_costs(
     """Cost 1 - RSM of every pair in each group, as `rsm_costs` gives it group by group.
 
     Args:
-        graphs: Runs `rsm_groups`.
+        graphs: Runs the graphs of `GROUPS`.
         stacks: One or two, of as many points an object each.
         groups: Rows of N tracklets and of M detections each, where the second stack's objects
             follow the first's.
         scale: (1,) float32, s of the softmax.
 
     Returns:
-        (N, M) float32 of each group; None: one of them, or a stack, is more than the graph takes.
+        (N, M) float32 of each group; None: one of them, or a stack, is more than the graph takes,
+        or groups are not compared at once here.
     """
     first, last, points = stacks[0], stacks[-1], stacks[0].mask.shape[1]
-    most = graphs.limit(GROUPS, 2, 0) or isqrt(graphs.values_at_once()) // points
+    graph = GROUPS[_graph_for(points)]
+    if not compares_groups(graphs, graph):
+        return None
+    most = graphs.limit(graph, 2, 0) or isqrt(graphs.values_at_once()) // points
     sizes = [(len(tracks), len(detections)) for tracks, detections in groups]
-    fit = all(takes(graphs, GROUPS, k, stack.points.shape) for k, stack in enumerate((first, last)))
-    if not fit or points > MOST_BOX_POINTS or max(map(max, sizes), default=0) > most:
+    fit = all(takes(graphs, graph, k, stack.points.shape) for k, stack in enumerate((first, last)))
+    if not fit or max(map(max, sizes), default=0) > most:
         return None
     masks = np.concatenate([stack.mask for stack in stacks])
     costs: list[Array] = []
@@ -198,13 +203,13 @@ def grouped_costs(
     for part in parts:
         sides = zip(*groups[part], strict=True)
         rows = [np.concatenate([np.asarray(row, np.int64) for row in side]) for side in sides]
-        count = rows_for(graphs, GROUPS, 2, max(map(len, rows)))
+        count = rows_for(graphs, graph, 2, max(map(len, rows)))
         feeds: list[Array] = []
         for row, lengths in zip(rows, zip(*sizes[part], strict=True), strict=True):
             numbers = np.repeat(np.arange(len(lengths), dtype=np.float32), lengths)
             every = placed(first, row), masks[row], numbers
             feeds += [filled_up(array, count) for array in every]
-        costs += graphs.run(GROUPS, first.points, last.points, *feeds, scale)
+        costs += graphs.run(graph, first.points, last.points, *feeds, scale)
     found = []
     # Nothing is waited for before all is under way.
     for part, cost in zip(parts, costs, strict=True):

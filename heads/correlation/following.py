@@ -22,8 +22,14 @@ from ...records import BoolArray, FloatArray, IntArray, UInt8Array
 from ...runtime.boxes import clip_boxes, iou_matrix, valid_rows
 from ...runtime.inference.base import Graphs, to_host
 from ...runtime.preprocessing import Letterbox
-from ..association.look_memory import sizes_for
-from ..association.tiles import MARGIN, images_of, tile_of
+from ..association.tiles import (
+    MARGIN,
+    batches_for,
+    images_of,
+    one_below_another,
+    sizes_for,
+    tile_of,
+)
 from .geometry import vertex
 
 _CONTACT = 0.35
@@ -64,7 +70,7 @@ class Follower:
 
     Args:
         graphs: Runs `backbone`.
-        count: Called with the pixels of every image that the backbone sees.
+        count: Called with the pixels of all images that the backbone sees.
 
     Raises:
         BundleError: The features are too coarse to tell places apart.
@@ -79,7 +85,7 @@ class Follower:
                 f"objects are followed by appearance in features of stride {MARGIN} or finer, the "
                 f"bundle has {self._stride}: leave out --mot-between (or that of the task)"
             )
-        self._sizes = graphs.spec.sizes_hw or sizes_for(graphs)
+        self._sizes, self._batches = sizes_for(graphs), batches_for(graphs)
         self._templates: dict[int, Template] = {}
 
     def remember(
@@ -140,9 +146,9 @@ class Follower:
     def _features(self, tiles: Sequence[UInt8Array]) -> list[Float32]:
         """(rows, cols, C) of each tile."""
         found: dict[int, Float32] = {}
-        for image, chosen, places in images_of(tiles, self._sizes):
-            (features,) = self._graphs.run("backbone", image)
-            whole = np.asarray(to_host(features)[0], np.float32)
+        for images, chosen, places in images_of(tiles, self._sizes, self._batches):
+            (features,) = self._graphs.run("backbone", images)
+            whole = np.asarray(to_host(one_below_another(features))[0], np.float32)
             for k, (top, left) in zip(chosen, places, strict=True):
                 height, width = tiles[k].shape[:2]
                 part = slice(top, top + height), slice(left, left + width)
@@ -150,7 +156,7 @@ class Follower:
                     slice(p.start // self._stride, p.stop // self._stride) for p in part
                 )
                 found[k] = whole[rows, columns].copy()
-            self._count(image.shape[1] * image.shape[2])
+            self._count(images.size // 3)
         return [found[k] for k in range(len(tiles))]
 
     def _shift(

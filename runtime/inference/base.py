@@ -31,6 +31,9 @@ class DeviceArray(Protocol):
     def rows(self) -> Sequence[DeviceArray]:
         """Handles of shape (1, …), one for each row; they keep the memory of all."""
 
+    def reshape(self, shape: tuple[int, ...], /) -> DeviceArray:
+        """A handle of the same elements in another shape; nothing is copied."""
+
 
 Array: TypeAlias = npt.NDArray[Any] | DeviceArray
 """A NumPy array on a CPU backend, a device handle on a GPU backend."""
@@ -47,9 +50,13 @@ OBJECT_COUNTS = (8, 16, 32, 64, 128, 256)
 """What a GPU's stacks of objects are filled up to: a number of objects that changes in every frame
 would otherwise be another shape in every frame, and no recorded launch would ever fit again."""
 
+IMAGE_COUNTS = (2, 4, 8)
+"""Small images that a GPU is given at once, some of them maybe of nothing: it plans its work for
+every new number, and has memory for so many frames."""
+
 OBJECT_AXES = frozenset(
     {"boxes", "objects", "old", "new", "chosen", "tracks", "detections"}
-    | {"mask_tracks", "mask_detections", "compared"}
+    | {"mask_tracks", "mask_detections", "compared", "mask_compared"}
 )
 """Dynamic dimensions of a bundle's graphs that count objects."""
 

@@ -43,22 +43,29 @@ _DTYPES = {
 
 
 class OrtArray:
-    """An array owned by ONNX Runtime, usually on a GPU; or one row of it.
+    """An array owned by ONNX Runtime, usually on a GPU; or a part of it.
 
     Args:
         value: The array.
-        row: Which row; None: all of them.
+        shape: Of the part; None: it is the whole array as it is.
+        start: Elements before the part.
     """
 
-    def __init__(self, value: onnxruntime.OrtValue, row: int | None = None) -> None:
+    def __init__(
+        self, value: onnxruntime.OrtValue, shape: tuple[int, ...] | None = None, start: int = 0
+    ) -> None:
         self.value = value
-        self._row = row
+        self._shape = shape
+        self._start = start
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
-        sizes = tuple(self.value.shape())
-        return sizes if self._row is None else (1, *sizes[1:])
+        return tuple(self.value.shape()) if self._shape is None else self._shape
+
+    @property
+    def _size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -68,19 +75,26 @@ class OrtArray:
     def to_host(self) -> npt.NDArray[Any]:
         """Copy to host memory."""
         host: npt.NDArray[Any] = self.value.numpy()
-        return host if self._row is None else host[self._row : self._row + 1].copy()
+        if self._shape is None:
+            return host
+        return host.reshape(-1)[self._start : self._start + self._size].reshape(self._shape).copy()
 
     def rows(self) -> list[OrtArray]:
         """See `DeviceArray`."""
-        return [OrtArray(self.value, row) for row in range(self.shape[0])]
+        shape = (1, *self.shape[1:])
+        size = int(np.prod(shape, dtype=np.int64))
+        return [OrtArray(self.value, shape, self._start + k * size) for k in range(self.shape[0])]
+
+    def reshape(self, shape: tuple[int, ...], /) -> OrtArray:
+        """See `DeviceArray`."""
+        return OrtArray(self.value, shape, self._start)
 
     def bind(self, binding: onnxruntime.IOBinding, name: str) -> None:
         """Have a run read it where it is."""
-        if self._row is None:
+        if self._shape is None:
             binding.bind_ortvalue_input(name, self.value)
             return
-        size = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-        address = self.value.data_ptr() + self._row * size
+        address = self.value.data_ptr() + self._start * self.dtype.itemsize
         device = self.value.device_name()
         binding.bind_input(name, device, 0, self.dtype, list(self.shape), address)
 

@@ -95,6 +95,9 @@ class Cuda(Protocol):
     def copy_out(self, host: UInt8Array, address: int) -> None:
         """Queue a copy of device bytes to pinned memory."""
 
+    def copy_within(self, address: int, source: int, size: int) -> None:
+        """Queue a copy of device bytes to elsewhere on the device."""
+
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
 
@@ -196,6 +199,10 @@ class CudaRuntime:
         """Queue a copy of device bytes to pinned memory."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(host.ctypes.data, address, host.nbytes, kind)
+
+    def copy_within(self, address: int, source: int, size: int) -> None:
+        """Queue a copy of device bytes to elsewhere on the device."""
+        self._copy(address, source, size, self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice)
 
     def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
         copy = self._cuda.cudaMemcpyAsync

@@ -32,7 +32,8 @@ _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
 
 _ALIGNED = 512
-"""What runs are fed begins at multiples of so many bytes: TensorRT wants 256."""
+"""What runs are fed begins at multiples of so many bytes: TensorRT refuses others than of 256
+(`setTensorAddress`: "The pointer must have at least 256-byte alignment")."""
 
 _PINNED_SMALLEST = 4096
 
@@ -99,10 +100,15 @@ class CudaArray:
         return CudaArray(self.memory, self.address + offset, 0, shape, dtype, self)
 
     def rows(self) -> list[CudaArray]:
-        """See `DeviceArray`."""
+        """See `DeviceArray`; copies, where TensorRT would not take a row as it lies."""
         shape = (1, *self.shape[1:])
         size = _bytes_of(shape, self.dtype)
-        return [self.part(row * size, shape, self.dtype) for row in range(self.shape[0])]
+        rows = [self.part(row * size, shape, self.dtype) for row in range(self.shape[0])]
+        return rows if size % _ALIGNED == 0 else [self.memory.copied(row) for row in rows]
+
+    def reshape(self, shape: tuple[int, ...], /) -> CudaArray:
+        """See `DeviceArray`."""
+        return self.part(0, shape, self.dtype)
 
     def to_host(self) -> npt.NDArray[Any]:
         """Copy to host memory; waits for all that was queued before."""
@@ -155,6 +161,12 @@ class DeviceMemory:
             np.copyto(host.view(array.dtype).reshape(array.shape), array)
             self.cuda.copy_in(copy.address, host)
             self._pinned.give_back(pinned)
+        return copy
+
+    def copied(self, array: CudaArray) -> CudaArray:
+        """A copy of an array that lives here, once what it is computed by was sent."""
+        copy = self.empty(array.shape, array.dtype)
+        self.when_sent(lambda: self.cuda.copy_within(copy.address, array.address, array.nbytes))
         return copy
 
     def hold(self, array: Array) -> CudaArray:

@@ -167,7 +167,14 @@ def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, imag
 
 @pytest.mark.parametrize(
     ("graph", "number"),
-    [("rsm", 4), ("rsm_masks", 4), ("rsm_groups", 8), ("propagate_labels", 3), ("dcf_update", 4)],
+    [
+        ("rsm", 4),
+        ("rsm_masks", 4),
+        ("rsm_groups", 8),
+        ("rsm_mask_groups", 8),
+        ("propagate_labels", 3),
+        ("dcf_update", 4),
+    ],
 )
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_one_number_that_is_wrong_by_a_tenth_is_noticed(

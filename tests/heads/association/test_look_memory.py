@@ -10,9 +10,9 @@ from unitrack_edge.errors import BundleError
 from unitrack_edge.heads.association.appearance_memory import AppearanceMemory, Comparison
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import DeviceLookMemory, Look, LookMemory
-from unitrack_edge.heads.association.tiles import FEW_SIZES, UPRIGHT, tile_of
+from unitrack_edge.heads.association.tiles import UPRIGHT, tile_of
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, State, Tracklet
-from unitrack_edge.runtime.inference.base import Graphs, filled_count
+from unitrack_edge.runtime.inference.base import IMAGE_COUNTS, Graphs, filled_count
 from unitrack_edge.runtime.preprocessing import Letterbox
 
 SCALE = np.array([100.0], np.float32)
@@ -56,7 +56,7 @@ def graphs(tiny):
 
 @pytest.fixture
 def memory(graphs):
-    return LookMemory(graphs, 3, 0.2, describe)
+    return LookMemory(graphs, 3, 0.2, describe, "rsm")
 
 
 def tracklets(count=2):
@@ -80,7 +80,7 @@ def test_all_that_is_compared_is_seen_once(memory, graphs):
     pairs = [Comparison([p], most, np.array([row])) for p, row in zip(people, (0, 2), strict=True)]
     for cost in memory.compare(pairs, new, "pooled", SCALE):
         assert cost.shape == (1, 1)
-    six_and_two = [(1, *UPRIGHT, 3)] * 8
+    six_and_two = [(4, *UPRIGHT, 3)] * 2
     assert graphs.images == six_and_two, "those that are remembered, and those that are new"
     assert new[1].points is None
     memory.compare(pairs, new, "pooled", SCALE)
@@ -92,12 +92,12 @@ def test_all_that_is_compared_is_seen_once(memory, graphs):
 def test_the_same_is_remembered_as_where_all_is_computed(graphs, kind):
     """Whatever was compared in between, and when."""
     features = AppearanceMemory(graphs, 3, 0.2)
-    seldom, often = (kind(graphs, 3, 0.2, describe) for _ in range(2))
+    seldom, often = (kind(graphs, 3, 0.2, describe, "rsm") for _ in range(2))
     groups, most = [tracklets() for _ in range(3)], np.array([3, 2])
     for frame in range(FRAMES):
         seeds = frame, 100 + frame
         found = [look(seed, whole=frame % 2 == 0) for seed in seeds]
-        computed = LookMemory(graphs, 1, 0.2, describe).some(found, np.arange(2))
+        computed = LookMemory(graphs, 1, 0.2, describe, "rsm").some(found, np.arange(2))
         looks = [look(seed, whole=frame % 2 == 0) for seed in seeds]
 
         def compared(memory, group, new):
@@ -131,7 +131,7 @@ def test_the_same_is_remembered_as_where_all_is_computed(graphs, kind):
 def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
     graphs.least = lambda _graph, _number, axis: low[axis - 1]
     graphs.limit = lambda _graph, _number, axis: high[axis - 1]
-    memory = LookMemory(graphs, 3, 0.2, describe)
+    memory = LookMemory(graphs, 3, 0.2, describe, "rsm")
     if seen is None:
         with pytest.raises(BundleError, match="does not fit"):
             memory.some([look(0)], np.array([0]))
@@ -142,7 +142,7 @@ def test_engines_get_sizes_that_they_were_built_for(graphs, low, high, seen):
 
 def test_a_look_that_the_next_frame_replaces_is_never_scaled(graphs):
     """Of five frames within the interval the first is kept; and frames belong to others."""
-    memory = LookMemory(graphs, 3, 0.2, describe)
+    memory = LookMemory(graphs, 3, 0.2, describe, "rsm")
     (person,) = tracklets(1)
     rng = np.random.default_rng(0)
     looks = []
@@ -161,23 +161,23 @@ def test_a_look_that_the_next_frame_replaces_is_never_scaled(graphs):
     assert graphs.images == []
 
 
-def test_a_gpu_sees_few_image_sizes(graphs):
+def test_a_gpu_sees_few_numbers_of_images(graphs):
     graphs.filled = filled_count
-    memories = [kind(graphs, 3, 0.2, describe) for kind in (LookMemory, DeviceLookMemory)]
-    for count in (1, 3, 7, 13, 25, 55):
+    memories = [kind(graphs, 3, 0.2, describe, "rsm") for kind in (LookMemory, DeviceLookMemory)]
+    for count in (1, 3, 7, 13, 25):
         found = []
         for memory in memories:
             looks = [look(100 * count + n) for n in range(count)]
             found.append(memory.some(looks, np.arange(count)))
         np.testing.assert_array_equal(*(features.host_points() for features in found))
         assert len(found[0].mask) == len(found[1].mask) == count
-    assert {shape[1:3] for shape in graphs.images} == set(FEW_SIZES)
-    assert len(graphs.images) == 2 * 9
+    assert {shape[0] for shape in graphs.images} == set(IMAGE_COUNTS)
+    assert {shape[1:3] for shape in graphs.images} == {UPRIGHT}
 
 
 def test_a_device_forgets_what_nobody_is_remembered_by(graphs):
     """Rows of the last comparison and of this one are held, and of earlier ones those in use."""
-    memory, people = DeviceLookMemory(graphs, 3, 0.2, describe), tracklets(4)
+    memory, people = DeviceLookMemory(graphs, 3, 0.2, describe, "rsm"), tracklets(4)
     most = np.full(4, 3)
     for frame in range(FRAMES):
         new = [look(100 * frame + k) for k in range(4)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.association.mask_points import describe_grid
-from unitrack_edge.heads.association.similarity import grouped_costs, rsm_costs
+from unitrack_edge.heads.association.similarity import GROUPS, grouped_costs, rsm_costs
 from unitrack_edge.heads.association.tracklets import ObjectFeatures, points_of
 from unitrack_edge.runtime.inference.base import Graphs
 from unitrack_edge.runtime.preprocessing import FeatureMap, Letterbox
@@ -45,11 +45,13 @@ def test_parts_change_nothing(tiny, monkeypatch, most):
 class Small(Graphs):
     """A runner whose engines take few objects, and refuse more."""
 
+    on_device = False
+
     def __init__(self, graphs, limits):
         self._graphs, self._limits = graphs, limits
 
     def limit(self, graph, input_index, axis):
-        assert axis == 0 or graph == "rsm_groups"
+        assert axis == 0 or graph in GROUPS.values()
         return self._limits.get((graph, input_index))
 
     def run(self, graph, *feeds):
@@ -79,21 +81,26 @@ def test_engines_of_limited_size_give_what_larger_ones_give(tiny, counts, limits
     assert_within(got, rsm_costs(tiny, tracks, detections, scale), 2 * rsm_error(16, 100.0))
 
 
+@pytest.mark.parametrize(("size", "graph"), [(6, "rsm_groups"), (50, "rsm_mask_groups")])
 @pytest.mark.parametrize(("most", "launches"), [(100, 1), (7, 2), (5, 3), (4, None)])
-def test_groups_are_compared_in_as_few_launches_as_an_engine_takes(tiny, most, launches):
+def test_groups_are_compared_in_as_few_launches_as_an_engine_takes(
+    tiny, most, launches, size, graph
+):
     rng = np.random.default_rng(7)
-    base, scale = rng.standard_normal((6, 16)), np.array([100], np.float32)
-    stacks = [objects(rng, 5, 6, base), objects(rng, 6, 6, base)]
+    base, scale = rng.standard_normal((size, 16)), np.array([100], np.float32)
+    stacks = [objects(rng, 5, size, base), objects(rng, 6, size, base)]
     points, mask = (np.concatenate([getattr(s, k) for s in stacks]) for k in ("points", "mask"))
     groups = [([0, 1], [5]), ([4, 2, 4, 9, 0], [6, 8]), ([], [7]), ([10], [7, 9, 10, 5])]
     rows = [tuple(np.array(side, np.int64) for side in group) for group in groups]
-    small = Small(tiny, {("rsm_groups", number): most for number in (2, 5)})
+    small = Small(tiny, {(graph, number): most for number in (2, 5)})
     small.spec = tiny.spec
+    assert grouped_costs(small, stacks, rows, scale) is None, "on a CPU one by one is quicker"
+    small.on_device = True
     found = grouped_costs(small, stacks, rows, scale)
     if launches is None:
         assert found is None
         return
-    assert tiny.calls.count("rsm_groups") == launches
+    assert tiny.calls.count(graph) == launches
     for got, pair in zip(found, rows, strict=True):
         sides = (ObjectFeatures(points[side], mask[side]) for side in pair)
         assert_within(got, rsm_costs(tiny, *sides, scale), 2 * rsm_error(16, 100.0))

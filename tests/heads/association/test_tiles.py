@@ -1,14 +1,16 @@
-"""Tiles: every object at the size that its features need, several in one image."""
+"""Tiles: every object at the size that its features need, an image each."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.errors import BundleError
+from unitrack_edge.export.graphs.profiles import dimension_ranges
 from unitrack_edge.heads.association.tiles import (
-    FEW_SIZES,
     IMAGE_SIZES,
     LONG_SIDE,
     LYING,
@@ -16,9 +18,13 @@ from unitrack_edge.heads.association.tiles import (
     MOST_ENLARGED,
     SQUARE,
     UPRIGHT,
+    batches_for,
     images_of,
+    one_below_another,
     tile_of,
 )
+from unitrack_edge.runtime.inference.base import IMAGE_COUNTS, Graphs, filled_count
+from unitrack_edge.runtime.preprocessing import PAD_VALUE
 
 FRAME = 480, 640
 
@@ -101,13 +107,72 @@ def test_a_tile_is_an_image_of_its_own():
         assert places == [(0, 0)]
 
 
-def test_on_a_gpu_many_stand_side_by_side():
-    sizes = {
-        n: [i.shape[1:3] for i, _, _ in images_of(coloured([UPRIGHT] * n), FEW_SIZES)]
-        for n in (1, 4, 5, 25)
-    }
-    small, large = FEW_SIZES
-    assert sizes == {1: [small], 4: [small], 5: [large], 25: [large, small]}
+@pytest.mark.parametrize(
+    ("count", "calls"), [(1, [2]), (2, [2]), (3, [4]), (8, [8]), (9, [8, 2]), (21, [8, 8, 8])]
+)
+def test_on_a_gpu_few_numbers_of_images_are_given_at_once(count, calls):
+    """Images of nothing fill them up, so that engines meet few shapes."""
+    tiles = coloured([UPRIGHT] * count)
+    seen, given = [], []
+    for images, chosen, places in images_of(tiles, batches=IMAGE_COUNTS):
+        given.append(len(images))
+        (whole,) = one_below_another(images)
+        for k, (top, left) in zip(chosen, places, strict=True):
+            found = whole[top : top + UPRIGHT[0], left : left + UPRIGHT[1]]
+            np.testing.assert_array_equal(found, tiles[k])
+        assert (images[len(chosen) :] == PAD_VALUE).all()
+        seen += chosen
+    assert given == calls
+    assert sorted(seen) == list(range(count))
+
+
+def test_tiles_of_every_proportions_are_given_apart():
+    tiles = coloured([UPRIGHT, LYING, SQUARE, LYING])
+    found = {i.shape: chosen for i, chosen, _ in images_of(tiles, batches=IMAGE_COUNTS)}
+    assert found == {(2, *UPRIGHT, 3): [0], (2, *LYING, 3): [1, 3], (2, *SQUARE, 3): [2]}
+
+
+class Limited(Graphs):
+    """A device whose graphs take so many images and rows of feature maps."""
+
+    spec = SimpleNamespace(stride=8)
+
+    def __init__(self, images, rows):
+        self.limits = {("backbone", 0): images, ("box_features", 1): rows}
+
+    def filled(self, count):
+        return filled_count(count)
+
+    def limit(self, graph, _number, axis):
+        return self.limits[graph, axis]
+
+
+@pytest.mark.parametrize(
+    ("images", "rows", "batches"),
+    [
+        (None, None, [2, 4, 8]),
+        (8, 128, [2, 4, 8]),
+        (8, 92, [2, 4]),  # engines of before
+        (2, 128, [2]),
+        (8, 76, [2, 4]),
+        (1, 128, [1]),
+        (8, 8, [1]),
+    ],
+)
+def test_engines_are_given_as_many_as_they_take(images, rows, batches):
+    assert batches_for(Limited(images, rows), "box_features") == batches
+
+
+@pytest.mark.parametrize("sizes", [(), ((80, 80), (608, 1088))])
+def test_engines_are_built_for_the_largest_number(sizes):
+    ranges = dimension_ranges(sizes, 8)
+    graphs = Limited(ranges["batch"][2], ranges["map_rows"][2])
+    assert batches_for(graphs, "box_features") == list(IMAGE_COUNTS)
+    least = ranges["height"][0], ranges["width"][0]
+    for size in IMAGE_SIZES:
+        assert np.greater_equal(size, least).all()
+        assert ranges["map_rows"][0] * 8 <= size[0] * IMAGE_COUNTS[0]
+        assert ranges["cols"][0] * 8 <= size[1] <= ranges["cols"][2] * 8
 
 
 def test_a_bundle_of_fixed_sizes_is_used_as_it_is():

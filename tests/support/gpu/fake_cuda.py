@@ -135,6 +135,14 @@ class FakeCuda:
 
         self.queue(work)
 
+    def copy_within(self, address, source, size):
+        self._called("copy_within")
+
+        def work():
+            self.view(address, size)[:] = self.view(source, size)
+
+        self.queue(work)
+
     def synchronize(self):
         self._called("synchronize", waits=True)
         self._work()

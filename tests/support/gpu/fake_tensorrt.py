@@ -72,6 +72,9 @@ class FakeContext:
         return self.engine.compute(*zeros)[index].shape
 
     def set_tensor_address(self, name, address):
+        if address % 256:
+            self.engine.trt.logger.log(1, "The pointer must have at least 256-byte alignment.")
+            return False
         self.addresses[name] = address
         self.changes += 1
         return True
