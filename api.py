@@ -209,7 +209,7 @@ class Tracker:
         """Process the next frame without detections: tracks go where their motion takes them.
 
         For frames in which a detector of your own does not run. The image is looked at where the
-        config has `camera_motion="flow"` or `between="appearance"`.
+        config has no `camera_motion="off"` (preset memory), or `between="appearance"`.
 
         Args:
             image: (H, W, 3) uint8, BGR.

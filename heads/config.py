@@ -51,12 +51,13 @@ PRESETS = ("memory", "unitrack")
 
 
 APPEARANCES = ("auto", "always")
+"""When features are computed: of what is compared, or of every object in every frame."""
 
 BETWEEN = ("motion", "appearance")
 """What tracks go by in frames without detections."""
 
-CAMERA_MOTIONS = ("off", "flow")
-"""When features are computed: of what is compared, or of every object in every frame."""
+CAMERA_MOTIONS = ("auto", "off", "flow")
+"""Whether tracks follow the camera: where it moves, never, or in every frame."""
 
 NETWORK_HW = 608, 1088
 """Height and width of the authors' network image."""
@@ -151,11 +152,12 @@ class TrackedConfig(TaskConfig):
             "choices": APPEARANCES,
         },
     )
-    camera_motion: str = field(
-        default="off",
+    camera_motion: str | None = field(
+        default=None,
         metadata={
-            "help": "flow: tracks follow a camera that moves, seen from what stands still (preset "
-            "memory); off: the camera stands still.",
+            "help": "auto: tracks follow the camera where it moves, seen from what stands still "
+            "(preset memory); off: it stands still; flow: it is followed in every frame.  "
+            "[default: auto; off with preset unitrack and with --detector motion]",
             "choices": CAMERA_MOTIONS,
         },
     )
@@ -183,12 +185,12 @@ class TrackedConfig(TaskConfig):
     def __post_init__(self) -> None:
         self._take_preset()
         self._check_appearance()
-        if self.camera_motion not in CAMERA_MOTIONS:
+        if self.camera_motion not in (None, *CAMERA_MOTIONS):
             raise RequestError(
                 f"{self.task}: got camera motion {self.camera_motion!r}, expected one of "
                 f"{', '.join(CAMERA_MOTIONS)}"
             )
-        if self.camera_motion != "off" and self.preset != "memory":
+        if self.camera_motion not in (None, "off") and self.preset != "memory":
             raise RequestError(
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
                 f"--{self.task}-preset memory, got preset {self.preset}"
@@ -238,6 +240,11 @@ class TrackedConfig(TaskConfig):
         own_size = (self.height, self.width) != NETWORK_HW
         fits = self.preset == "memory" and not own_size
         return self.appearance == "auto" or (self.appearance is None and fits)
+
+    @property
+    def follows_camera(self) -> str:
+        """What `camera_motion` is, where it is not given too."""
+        return self.camera_motion or ("auto" if self.preset == "memory" else "off")
 
     def _check_gaps(self) -> None:
         flag, most_s = f"--{self.task}-fill-gaps {self.fill_gaps:.12g}", self.buffer / 30.0

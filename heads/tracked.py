@@ -181,10 +181,11 @@ class TrackedHead(Head, Generic[Config]):
 
     def _start_camera(self) -> None:
         """Know nothing of the camera, if it may move."""
-        if self._config.camera_motion != "off":
+        way = self._config.follows_camera
+        if way != "off":
             from .camera.motion import CameraMotion
 
-            self._camera = CameraMotion()
+            self._camera = CameraMotion(always=way == "flow")
 
     def warm_up(self) -> None:
         """See `Head`: objects of each proportions are compared, as many as one call looks at.
@@ -248,10 +249,27 @@ class TrackedHead(Head, Generic[Config]):
         if seen.scores.size:
             # First of all: a device has the image, or waits for this to go there with it.
             appearance = self.looks(frame, seen) if self._looks else self._describe(seen, features)
-        if self._camera is not None and self._fused is not None:
-            self._camera.watch(frame.image, seen.boxes_xyxy)
-            self._fused.follow_camera(self._camera.take())
-        return self.associate(frame, seen, appearance)
+        camera, fused = self._camera, self._fused
+        if camera is None or fused is None:
+            return self.associate(frame, seen, appearance)
+        self._follow_camera(frame, seen.boxes_xyxy, camera, fused)
+        tracks = self.associate(frame, seen, appearance)
+        if self._last is not None:
+            count = self._last.matched
+            boxes = self._last.found.boxes_xyxy[:count]
+            turn = camera.judge(frame.time_s, self._last.ids[:count], boxes)
+            if turn is not None:
+                fused.redirect(*turn)
+        return tracks
+
+    def _follow_camera(
+        self, frame: Frame, boxes: FloatArray, camera: CameraMotion, fused: FusedAssociator
+    ) -> None:
+        """Move the tracklets with a camera that moves; `boxes` (N, 4) are the frame's objects."""
+        camera.watch(frame.image, boxes)
+        motion = camera.take()
+        if camera.moves:
+            fused.follow_camera(motion, certain=camera.certain)
 
     def looks(self, frame: Frame, seen: Detections) -> list[Look]:
         """What the features of the tracked detections can be computed from, row by row."""
@@ -345,8 +363,7 @@ class TrackedHead(Head, Generic[Config]):
         """The same, by motion and appearance; the motion filters learn of what was seen."""
         filters = [t.filter for t in last.tracklets]
         if self._camera is not None:
-            self._camera.watch(frame.image, boxes_of(filters))
-            fused.follow_camera(self._camera.take())
+            self._follow_camera(frame, boxes_of(filters), self._camera, fused)
         fused.carry(frame.index, frame.time_s)
         rows, centres = follower.find(frame.image, last.ids.tolist(), boxes_of(filters))
         update_filters([filters[row] for row in rows.tolist()], centres)

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -603,8 +603,11 @@ class SourceRun:
         return SourceReport(self.output, data, (*notes, *dropped))
 
     def _head(self, config: TaskConfig, graphs: GraphRunner, commands: Commands | None) -> Head:
-        spec, init = TASKS[config.task], self.config.init
-        least_score = self._track.detector.detector_confidence
+        spec, init, chosen = TASKS[config.task], self.config.init, self._track.detector
+        least_score = chosen.detector_confidence
+        if chosen.detector == "motion" and getattr(config, "camera_motion", "") is None:
+            # That one sees whatever moves in the image, which is of use where the camera does not.
+            config = replace(config, camera_motion="off")
 
         def make() -> Head:
             return open_head(graphs, config, init, self.source.info, least_score)

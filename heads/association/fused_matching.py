@@ -76,6 +76,10 @@ _SMALL_STEP = 0.03
 """A step of so many heights counts half for the direction: boxes jitter by as much."""
 
 
+_CAMERA_CHANGE = 0.5
+"""How fast velocities change at least while the camera moves: of what it does, some is not seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class FusedConfig:
     """The numbers of one task.
@@ -251,17 +255,33 @@ class FusedAssociator:
         """Move all tracklets to a frame without detections; arguments as of `step`."""
         self._carried_s += self._advance(frame_index, time_s, forget=False)
 
-    def follow_camera(self, motion: Cost) -> None:
+    def follow_camera(self, motion: Cost, *, certain: bool = True) -> None:
         """Move all tracklets to where a camera's motion has put them; before `step`.
 
         Args:
             motion: (2, 3) similarity from the last frame's pixels to those of the next.
+            certain: Whether that is all that the camera did; otherwise anything may be elsewhere.
         """
+        self._change = max(self._change, _CAMERA_CHANGE if certain else 1.0)
         move_filters([t.filter for t in self._tracklets], motion)
         for t in self._tracklets:
             times, *places = zip(*t.path, strict=True)
             x, y = motion @ np.array([*places, [1.0] * len(times)])
             t.path = list(zip(times, x.tolist(), y.tolist(), strict=True))
+
+    def redirect(self, field: Cost, ids: IntArray, velocities: Cost) -> None:
+        """Give all tracklets other velocities, in source pixels a second; after `step`.
+
+        Args:
+            field: (2, 3): what `field @ (x, y, 1)` adds to that of a tracklet there.
+            ids: (N,) of tracklets that have others.
+            velocities: (N, 2) theirs.
+        """
+        known = dict(zip(ids.tolist(), velocities / FILTER_FPS, strict=True))
+        for t in self._tracklets:
+            mean = t.filter.mean
+            added = field @ np.array([mean[0], mean[1], 1.0]) / FILTER_FPS
+            mean[4:6] = known.get(t.id, mean[4:6] + added)
 
     def _missed_for_a_moment(self, longest_s: float) -> list[Tracklet]:
         """Only those matched three times or more: what was seen once is likelier no object."""

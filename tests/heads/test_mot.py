@@ -282,28 +282,53 @@ def shaken_scene(steps):
     return frames, boxes
 
 
-@pytest.mark.parametrize("motion", ["off", "flow"])
+@pytest.mark.parametrize("motion", ["off", "flow", "auto"])
 def test_identities_go_with_a_camera_that_is_said_to_move(lite_runner, motion):
     frames, boxes = shaken_scene([0, 0, 24, -24, 24, 0, -24])
     config = MotConfig(appearance_weight=0.0, camera_motion=motion)
     head = MotHead(lite_runner, config, fps=25)
     pairs = list(zip(frames, boxes, strict=True))
     ids = [head.step(frame, None, seen).ids.tolist() for frame, seen in pairs]
-    assert (ids == [[1, 2, 3, 4]] * len(frames)) == (motion == "flow")
+    assert (ids == [[1, 2, 3, 4]] * len(frames)) == (motion != "off")
     # The next video has another first frame.
     head.reset()
     assert [head.step(frame, None, seen).ids.tolist() for frame, seen in pairs] == ids
 
 
-def test_between_detections_boxes_go_with_the_camera(lite_runner):
+@pytest.mark.parametrize("motion", ["flow", "auto"])
+def test_between_detections_boxes_go_with_the_camera(lite_runner, motion):
     frames, boxes = shaken_scene([0, 0, 24, -12, 0])
-    head = MotHead(lite_runner, MotConfig(appearance_weight=0.0, camera_motion="flow"), fps=25)
+    head = MotHead(lite_runner, MotConfig(appearance_weight=0.0, camera_motion=motion), fps=25)
     for frame, seen in zip(frames[:2], boxes[:2], strict=True):
         head.step(frame, None, seen)
     for frame, seen in zip(frames[2:4], boxes[2:4], strict=True):
         carried = head.predict(frame)
         assert np.abs(carried.detections.boxes_xyxy - seen.boxes_xyxy).max() < 1
     assert head.step(frames[4], None, boxes[4]).ids.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_of_a_camera_that_stands_still_nothing_is_other_than_with_none(lite_runner, every):
+    """People walk, and the sensor has noise; to the last bit, between detections too."""
+    rng, found = np.random.default_rng(5), []
+    ground = cv2.resize(rng.integers(0, 256, (24, 32, 3), np.uint8), (320, 240)).astype(int)
+    images = []
+    for index in range(30):
+        image = np.clip(ground + rng.normal(0, 3, ground.shape), 0, 255).astype(np.uint8)
+        image[60:140, 20 + 4 * index : 60 + 4 * index] = 30
+        images.append(image)
+    for motion in ("off", "auto"):
+        config = MotConfig(appearance_weight=0.0, camera_motion=motion)
+        head = MotHead(lite_runner, config, fps=25)
+        rows = []
+        for index, image in enumerate(images):
+            frame, left = Frame(index, index / 25, image), 20 + 4.0 * index
+            box = np.array([[left, 60, left + 40, 140]], np.float32) + np.float32(0.3 * (index % 5))
+            seen = Detections(box, np.full(1, 0.9, np.float32), np.zeros(1, np.int64))
+            tracks = head.predict(frame) if index % every else head.step(frame, None, seen)
+            rows.append(tracks.detections.boxes_xyxy.tobytes() + tracks.ids.tobytes())
+        found.append(rows)
+    assert found[0] == found[1]
 
 
 def test_a_camera_whose_motion_cannot_be_seen_is_noted(lite_runner):

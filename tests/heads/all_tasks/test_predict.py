@@ -91,7 +91,7 @@ def pictured(index, left):
     return Frame(index, index / 25, image)
 
 
-@pytest.mark.parametrize("camera_motion", ["off", "flow"])
+@pytest.mark.parametrize("camera_motion", ["off", "flow", "auto"])
 def test_tracks_go_where_they_are_seen(make_quick, camera_motion):
     """A figure that stood walks off once no detector looks for it: motion alone leaves it there."""
     make, features = make_quick, None

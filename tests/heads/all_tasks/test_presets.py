@@ -94,10 +94,14 @@ def test_numbers_of_a_preset_survive_copies():
             {"preset": "unitrack", "between": "appearance"},
             "-between appearance belongs to --",
         ),
-        ({"camera_motion": "gyro"}, "camera motion 'gyro', expected one of off, flow"),
+        ({"camera_motion": "gyro"}, "camera motion 'gyro', expected one of auto, off, flow"),
         (
             {"preset": "unitrack", "camera_motion": "flow"},
             "-camera-motion flow belongs to --",
+        ),
+        (
+            {"preset": "unitrack", "camera_motion": "auto"},
+            "-camera-motion auto belongs to --",
         ),
         ({"preset": "unitrack", "appearance": "auto"}, "appearance auto belongs to preset memory"),
         ({"confidence": 7.0}, r"--mot-confidence 7: expected 0 to 1; preset memory takes scores"),
@@ -128,6 +132,13 @@ def test_the_whole_frame_is_seen_where_its_size_is_given_and_by_the_paper(given,
     assert config.looks_when_needed == auto
     assert MotHead(tiny, config).needs_features == (not auto)
     assert not replace(config, preset="unitrack", appearance=None).looks_when_needed
+
+
+def test_the_camera_is_followed_where_it_moves_unless_it_is_the_papers_way():
+    config = MotConfig()
+    assert config.follows_camera == "auto"
+    assert MotConfig(camera_motion="off").follows_camera == "off"
+    assert replace(config, preset="unitrack").follows_camera == "off"
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,29 @@ def test_filters_are_as_agile_as_all_boxes_are(world):
     assert step.associator._change == least
 
 
+def test_a_camera_of_which_not_all_is_known_may_have_moved_anything(world):
+    step, still = world(), np.eye(2, 3)
+    step(moved(A, 0))
+    changes = []
+    for certain in (True, False):
+        step.associator.follow_camera(still, certain=certain)
+        changes.append(step.associator._change)
+    assert FusedConfig().least_change < changes[0] < changes[1] == 1.0
+
+
+def test_velocities_are_the_images_once_a_camera_follows_an_object(world):
+    """Two stand still; the image goes 100 px a second to the right, and one of them is known."""
+    step = world()
+    for _ in range(12):
+        step(moved(A, 0), moved(B, 0))
+    step.associator.redirect(
+        np.array([[0, 0, 100.0], [0, 0, 0]]), np.array([1]), np.array([[50.0, 25.0]])
+    )
+    found = [t.filter.mean[4:6] for t in step.associator._tracklets]
+    assert found[0] == pytest.approx([2.0, 1.0])
+    assert found[1] == pytest.approx([4.0, 0.0], abs=0.01)
+
+
 @pytest.mark.parametrize("fps", [5.0, 12.5, 25.0, 50.0])
 def test_filters_count_seconds_whatever_the_frame_rate_is_called(world, fps):
     """A frame every fifth of a second, of a source of 5 frames a second or of more."""
