@@ -11,6 +11,7 @@ Everything raises `UnitrackError` with one line that says what is wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -135,6 +136,7 @@ class Tracker:
         self._detector: Detector | None = None
         self._last_index = -1
         self._first_s: float | None = None
+        self._clock_s = -math.inf
 
     def __enter__(self) -> Tracker:
         return self
@@ -154,6 +156,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget the video: the next frame is the first one, and identities start again from 1."""
         self._head, self._detector, self._last_index, self._first_s = None, None, -1, None
+        self._clock_s = -math.inf
 
     def start(self, init: Init) -> None:
         """Forget the video, and start from something in the next frame; for sot, vos and pose.
@@ -197,7 +200,8 @@ class Tracker:
             The tracks of this frame, in source pixels.
 
         Raises:
-            UnitrackError: The frame, its detections or the first frame's object cannot be used.
+            UnitrackError: The frame, its detections or the first frame's object cannot be used, or
+                `timestamp` goes back.
         """
         if detections is not None and self._spec.prompt is not None:
             raise RequestError(f"task {self.task} takes no detections")
@@ -219,7 +223,7 @@ class Tracker:
             The tracks of this frame, all of them `predicted`.
 
         Raises:
-            RequestError: The task takes no detections.
+            RequestError: The task takes no detections, or `timestamp` goes back.
         """
         if self._spec.prompt is not None:
             raise RequestError(f"task {self.task} takes no detections: give each frame to update()")
@@ -362,6 +366,14 @@ class Tracker:
         index = self._last_index + 1
         if timestamp is None:
             return index, index / self._fps
+        if not isinstance(timestamp, Real) or not math.isfinite(timestamp):
+            raise RequestError(f"timestamp {timestamp}: expected seconds, a finite number")
+        if timestamp < self._clock_s:
+            raise RequestError(
+                f"timestamp {timestamp:g}: the frame before was at {self._clock_s:g} s on this "
+                "clock; another video begins with reset()"
+            )
+        self._clock_s = timestamp = float(timestamp)
         if self._first_s is None:
             self._first_s = timestamp
         time_s = timestamp - self._first_s

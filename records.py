@@ -30,6 +30,26 @@ def people_of(class_names: Sequence[str] | None) -> tuple[int, ...]:
     return tuple(k for k, name in enumerate(class_names or ()) if name.lower() in PEOPLE)
 
 
+def _made(name: str, values: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """An array of numbers as a type: lists, other widths, and floats in place of whole numbers.
+
+    What cannot be one without loss of meaning stays as it is, and is refused by `_check`.
+    """
+    if isinstance(values, np.ndarray) and values.dtype == dtype:
+        return values
+    try:
+        array: npt.NDArray[Any] = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError):
+        array = np.empty(0, np.object_)
+    if array.dtype.kind not in "iuf":
+        raise DetectionError(
+            f"{name}: got {type(values).__name__}, expected an array of {np.dtype(dtype)}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = array.astype(dtype)
+    return made if np.issubdtype(dtype, np.floating) or (made == array).all() else array
+
+
 def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dtype: Any) -> None:
     fits = array.ndim == len(shape) and all(
         want is None or got == want for got, want in zip(array.shape, shape, strict=False)
@@ -61,7 +81,12 @@ class Frame:
     size_hw: tuple[int, int] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        image = self.image
+        image: Any = self.image
+        if not isinstance(image, np.ndarray):
+            raise SourceError(
+                f"frame {self.index}: got {type(image).__name__}, expected an array of uint8 "
+                "of shape (H, W, 3), BGR"
+            )
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise SourceError(
                 f"frame {self.index}: got {image.dtype} of shape {tuple(image.shape)}, "
@@ -80,7 +105,8 @@ class Detections:
         boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
             Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the image.
         scores: (N,) float32, finite; the scale is the detector's own.
-        classes: (N,) int64; -1 where the class is not known.
+        classes: (N,) int64; -1 where the class is not known. Boxes, scores and classes are made of
+            any numbers that they are given as.
         masks: (N, H, W) bool at source size, or None.
         keypoints: (N, K, 3) float32: x, y, confidence (<= 0: not seen), or None.
         class_names: By class number, empty where a number has none; None where no name is known.
@@ -94,6 +120,14 @@ class Detections:
     class_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        for name, dtype in (
+            ("boxes_xyxy", np.float32),
+            ("scores", np.float32),
+            ("classes", np.int64),
+        ):
+            object.__setattr__(self, name, _made(name, getattr(self, name), dtype))
+        if self.boxes_xyxy.shape == (0,):
+            object.__setattr__(self, "boxes_xyxy", self.boxes_xyxy.reshape(-1, 4))
         _check("boxes_xyxy", self.boxes_xyxy, (None, 4), np.float32)
         n = len(self.boxes_xyxy)
         _check("scores", self.scores, (n,), np.float32)

@@ -8,11 +8,13 @@ import json
 import math
 import os
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from ..errors import RequestError, UnitrackError, printable
 
@@ -55,17 +57,41 @@ def read_json(path: Path, kind: type[_Data], names: Sequence[str] = ()) -> _Data
     return data
 
 
-def at_least(least: _Number) -> Callable[[str], _Number]:
-    """What an option takes: a number as `least`, an integer or not, and no smaller one."""
+def at_least(least: _Number, most: float = math.inf) -> Callable[[str], _Number]:
+    """What an option takes: a finite number as `least`, an integer or not, up to `most`."""
     kind = type(least)
+    expected = f"{least} or more" if most == math.inf else f"{least} to {most}"
 
     def number(text: str) -> _Number:
         with suppress(ValueError):
-            if least <= kind(text) < math.inf:
+            if least <= kind(text) <= most and math.isfinite(kind(text)):
                 return kind(text)
-        raise argparse.ArgumentTypeError(f"{text}: expected {least} or more")
+        raise argparse.ArgumentTypeError(f"{text}: expected {expected}")
 
     return number
+
+
+def server_url(text: str) -> str:
+    """What an option takes: the address of a live view; it ends with a slash."""
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return text.rstrip("/") + "/"
+    raise argparse.ArgumentTypeError(f"{text}: expected http://HOST:PORT/")
+
+
+def answer_of(url: str) -> Any:
+    """What a server answers, of JSON.
+
+    Raises:
+        UnitrackError: It does not answer, or something else.
+    """
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return json.load(answer)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UnitrackError(f"{url}: {getattr(reason, 'strerror', None) or reason}") from None
 
 
 class Script(argparse.ArgumentParser):
@@ -95,10 +121,17 @@ class Script(argparse.ArgumentParser):
         if saves:
             self.add_argument("--save", action="store_true", help="keep it in benchmarks/results")
 
-    def number(self, flag: str, default: float | None, about: str, least: float = 1) -> None:
+    def number(
+        self,
+        flag: str,
+        default: float | None,
+        about: str,
+        least: float = 1,
+        most: float = math.inf,
+    ) -> None:
         """Add an option that `at_least` takes."""
         shown = "" if default is None else f" (default: {default})"
-        self.add_argument(flag, type=at_least(least), default=default, help=about + shown)
+        self.add_argument(flag, type=at_least(least, most), default=default, help=about + shown)
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and one line."""

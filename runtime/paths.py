@@ -68,6 +68,16 @@ def is_file(path: Path) -> bool:
     return exists(path) and path.is_file()
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name that a file gives, below a folder, is of something outside of that folder.
+
+    Data sets are passed around: what they say must not choose which other files are read. Links in
+    a folder are followed, those its owner has made.
+    """
+    path = Path(os.path.normpath(name))
+    return path.is_absolute() or path.parts[:1] == (os.pardir,)
+
+
 def is_same(one: Path, other: Path) -> bool:
     """Whether both are there, and are the same file or folder."""
     return exists(one) and exists(other) and one.samefile(other)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import unitrack_edge
+from PIL import Image
 from unitrack_edge import Detections, Tracker, UnitrackError
 from unitrack_edge.api import build, evaluate, export
 from unitrack_edge.evaluation.synthetic.files import write_scene, write_task_files
@@ -88,6 +89,71 @@ def test_update_is_track_with_a_loop_of_ones_own(scene, quick_bundle):
             detector = open_detections(scene.clip.detections)
             single = [tracker.update(f.image, detector.detect(f)) for f in source]
     assert [t.ids.tolist() for t in single] == [t.ids.tolist() for t in whole]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ([[10, 10, 30, 50], [40, 10, 50.5, 60]], [1, 0.5], [0, -1]),
+        (np.array([[10, 10, 30, 50], [40, 10, 50.5, 60]]), np.array([1, 0.5]), np.int32([0, -1])),
+        # As Ultralytics gives classes.
+        (np.float32([[10, 10, 30, 50], [40, 10, 50.5, 60]]), (1, 0.5), np.float32([0, -1])),
+    ],
+)
+def test_detections_take_what_numpy_makes_arrays_of(given):
+    found = Detections(*given)
+    assert found.boxes_xyxy.tolist() == [[10, 10, 30, 50], [40, 10, 50.5, 60]]
+    assert (found.scores.tolist(), found.classes.tolist()) == ([1, 0.5], [0, -1])
+    dtypes = found.boxes_xyxy.dtype, found.scores.dtype, found.classes.dtype
+    assert dtypes == (np.float32, np.float32, np.int64)
+
+
+def test_no_detections_are_empty_lists():
+    assert len(Detections([], [], [])) == 0
+    assert Detections([], [], []).boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (([[1, 2, 3]], [1], [0]), r"boxes_xyxy: got .* of shape \(1, 3\), expected float32"),
+        (([[1, 2, 3, 4], [1, 2]], [1], [0]), "boxes_xyxy: got list"),
+        (([["a", "b", "c", "d"]], [1], [0]), "boxes_xyxy: got list"),
+        (([[1, 2, 1e300, 4]], [1], [0]), "NaN or infinite"),
+        (([[1, 2, 3, 4]], None, [0]), "scores: got NoneType"),
+        (([[1, 2, 3, 4]], [1], [0.5]), r"classes: got float64 .*expected int64"),
+        (([[1, 2, 3, 4]], [1], [float("nan")]), r"classes: got float64 .*expected int64"),
+        (([[1, 2, 3, 4]], [1], ["person"]), "classes: got list"),
+    ],
+)
+def test_what_is_no_detections_is_one_line(given, said):
+    with pytest.raises(UnitrackError, match=said) as caught:
+        Detections(*given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("image", [None, [[[0, 0, 0]]], "frame.png", Image.new("RGB", (96, 64))])
+def test_what_is_no_image_is_one_line(image, quick_bundle):
+    with (
+        Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker,
+        pytest.raises(UnitrackError, match=r"got \w+, expected an array of uint8 .* BGR"),
+    ):
+        tracker.update(image)
+
+
+def test_a_clock_that_goes_back_is_refused(scene, quick_bundle):
+    image = next(iter(open_source(str(scene.clip.source)))).image
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
+        tracker.update(image, timestamp=7.0)
+        for call in (tracker.update, tracker.predict):
+            with pytest.raises(UnitrackError, match=r"timestamp 6\.5: .* 7 s .* reset\(\)"):
+                call(image, timestamp=6.5)
+            for wrong in (float("nan"), float("inf"), "now"):
+                with pytest.raises(UnitrackError, match=f"timestamp {wrong}: expected seconds"):
+                    call(image, timestamp=wrong)
+        assert tracker.update(image, timestamp=7.0).frame_index == 1
+        tracker.reset()
+        assert tracker.update(image, timestamp=0.0).frame_index == 0
 
 
 def test_objects_that_are_left_out_are_counted(scene, quick_bundle):

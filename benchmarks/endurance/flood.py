@@ -323,7 +323,7 @@ script.number("--pause", 1.0, "seconds until one is opened again", least=0.1)
 script.number("--seconds", 60.0, "of an attack", least=0.1)
 script.number("--frames", 30_000, "of the clip")
 script.number("--fps", None, "of a live source; without, as fast as it can", least=0.1)
-script.number("--attack", None, "port to attack, and no more")
+script.number("--attack", None, "port to attack, and no more", most=65535)
 
 
 @script.does

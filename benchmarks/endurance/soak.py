@@ -9,7 +9,6 @@ third process reads: a run that lasts for weeks, in an hour.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -37,7 +36,7 @@ from ...runtime.server.launch import LiveRequest, open_live
 from ...runtime.sources.base import SourceInfo
 from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
 from ...tracking.session import track
-from ..script import Result, Script
+from ..script import Result, Script, answer_of, server_url
 
 SIZE_HW = 96, 128
 CAMERAS = 4
@@ -150,8 +149,7 @@ def _view(url: str) -> None:
     name = ""
     while not name:  # no source has been opened yet
         time.sleep(0.5)
-        with urllib.request.urlopen(f"{url}state") as answer:
-            name = next((one["source"] for one in json.load(answer)["sources"]), "")
+        name = next((one["source"] for one in answer_of(f"{url}state")["sources"]), "")
     for path in ("tracks", f"stream/{name}"):
         threading.Thread(target=_read, args=(url + path,), daemon=True).start()
     print(name, flush=True)
@@ -262,7 +260,7 @@ script.add_argument("--bundle", type=Path)
 script.number("--frames", 200_000, "of all cameras", least=FEWEST)
 script.number("--fps", 15.0, "of each camera", least=0.1)
 script.number("--cameras", None, "FPS: be the cameras, and no more", least=0.1)
-script.add_argument("--view", metavar="URL", help="be the viewer, no more")
+script.add_argument("--view", type=server_url, metavar="URL", help="be the viewer, no more")
 
 
 @script.does

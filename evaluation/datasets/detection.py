@@ -7,6 +7,7 @@ takes `instances_val2017.json`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ...records import BoolArray, FloatArray
 from ...runtime.boxes import valid_rows, xywh_to_xyxy
 from ...runtime.formats.keypoints import Entry, list_of_objects, load_json
 from ...runtime.formats.mot import read_mot_rows
+from ...runtime.paths import leads_out
 from .base import Sequence
 from .mot import read_mot
 from .posetrack import read_poses, read_posetrack
@@ -128,7 +130,8 @@ def read_coco(root: Path, split: str | None) -> list[Sequence]:
 def _coco_sequence(path: Path) -> Sequence:
     part = path.stem.rpartition("_")[2]
     folders = [path.parent, path.parent / "images", path.parent.parent]
-    folders += [path.parent.parent / name for name in (part, "images", f"images/{part}")]
+    root = path.parent.parent
+    folders += [root / name for name in (part, "images", f"images/{part}")]
     images = list_of_objects(path, load_json(path), "images")
     if not images:
         raise DetectionError(f"{path}: names no image")
@@ -136,6 +139,9 @@ def _coco_sequence(path: Path) -> Sequence:
     for image in images:
         name, number = str(image.get("file_name", "")), image.get("id")
         places = [folder / name for folder in folders]
+        places = [place for place in places if not leads_out(os.path.relpath(place, root))]
+        if not places:
+            raise DetectionError(f"{path}: image {number} {name!r} is outside of {root}")
         file = next((place for place in places if name and place.is_file()), None)
         if file is None or not isinstance(number, int):
             raise DetectionError(

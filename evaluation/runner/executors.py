@@ -105,8 +105,13 @@ def _until_broken(
 
 
 def start_worker(threads: int) -> None:
-    """Prepare a process that does jobs: it ends with the one that started it, however that ends."""
+    """Prepare a process that does jobs."""
     use_threads(threads)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Have this process end with the one that started it, however that ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()

@@ -5,7 +5,8 @@ One object a frame: `source`, `frame` (from 0), `time` (seconds from the source'
 in source pixels from 0), `score`, `class` (the detector's number, -1 where it is not known), and
 where there are `name` (of the class), `predicted` (true: no detection of this frame stands behind
 it, but motion alone, or the track before and after a gap), `keypoints` (x, y, confidence), `mask`
-(COCO's compressed RLE with its `size`, height and width).
+(COCO's compressed RLE with its `size`, height and width). Of `/tracks` also `lost`, where lines
+before this one did not reach its reader.
 
 As detections, tracks lose their identities; those that are predicted are left out.
 """

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ...errors import DetectionError
 from ...records import Detections, FloatArray, Frame, IntArray, Tracks
 from ..boxes import xywh_to_xyxy
+from ..paths import leads_out
 from ..writers.base import RowWriter
 from .text import (
     DamagedRows,
@@ -47,7 +48,7 @@ def read_seqinfo(path: Path) -> dict[str, str]:
     Where it names no folder of images, `imdir` is left out.
 
     Raises:
-        DetectionError: It cannot be read, or its numbers are none.
+        DetectionError: It cannot be read, its numbers are none, or `imdir` is elsewhere.
     """
     if not path.is_file():
         return {}
@@ -60,6 +61,8 @@ def read_seqinfo(path: Path) -> dict[str, str]:
             raise ValueError(f"frameRate is not above 0, and at most {MOST_FPS}")
         if "\0" in info.get("imdir", ""):
             raise ValueError("imDir is no name")
+        if leads_out(info.get("imdir", "")):
+            raise ValueError(f"imDir={info['imdir']} is outside of the folder: link it there")
     except (configparser.Error, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise DetectionError(

@@ -334,7 +334,7 @@ class _Site:
         with self._hub.subscribe() as lines:
             while not self._hub.closed or lines:
                 if lines:
-                    yield lines.popleft()
+                    yield lines.take()
                 else:
                     await self._wait(_CLOSED_POLL_S)
 

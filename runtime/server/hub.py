@@ -79,6 +79,39 @@ class _Channel:
         self.watched_until = 0.0
 
 
+class Lines:
+    """Lines of tracks that wait for one reader: the newest `_MAX_LINES`.
+
+    Where more wait, the oldest are lost, and the next one says how many: `"lost": N`.
+    """
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[str, int]] = deque()  # with the number of those lost before it
+        self._lock = threading.Lock()
+
+    def append(self, line: str, lost: int = 0) -> None:
+        """Add a line; before it, `lost` others never came here."""
+        with self._lock:
+            self._lines.append((line, lost))
+            if len(self._lines) > _MAX_LINES:
+                _, before = self._lines.popleft()
+                line, lost = self._lines[0]
+                self._lines[0] = line, lost + before + 1
+
+    def take(self) -> str:
+        """Take the oldest out.
+
+        Raises:
+            IndexError: None waits.
+        """
+        with self._lock:
+            line, lost = self._lines.popleft()
+        return f'{{"lost":{lost},{line[1:]}' if lost else line
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 class LiveHub:
     """Stands between a run and its viewers; a context manager and a `RunListener`.
 
@@ -90,8 +123,9 @@ class LiveHub:
         self._unhealthy_after_s = unhealthy_after_s
         self._started = time.monotonic()
         self._channels: dict[str, _Channel] = {}
-        self._events: deque[FrameEvent] = deque(maxlen=_MAX_LINES)
-        self._subscribers: list[deque[str]] = []
+        self._events: deque[FrameEvent] = deque()
+        self._lost = 0  # frames before the oldest of `_events` of which no line is made
+        self._subscribers: list[Lines] = []
         self._callback: Callable[[], None] = lambda: None
         self._changed = threading.Condition()
         self._closed = False
@@ -106,6 +140,9 @@ class LiveHub:
             channel.newest, channel.is_new = event, True
             if self._subscribers:
                 self._events.append(event)
+                if len(self._events) > _MAX_LINES:
+                    self._events.popleft()
+                    self._lost += 1
 
     def on_source(self, event: SourceEvent) -> None:
         """Keep what happened to a source."""
@@ -169,12 +206,9 @@ class LiveHub:
         return Health(not running or len(late) < len(running), late, limit)
 
     @contextmanager
-    def subscribe(self) -> Iterator[deque[str]]:
-        """A queue of lines of JSON, one a frame from the next frame on; the caller takes them out.
-
-        The oldest lines are lost where too many wait.
-        """
-        lines: deque[str] = deque(maxlen=_MAX_LINES)
+    def subscribe(self) -> Iterator[Lines]:
+        """A queue of lines of JSON, one a frame from the next frame on; the caller takes them."""
+        lines = Lines()
         with self._changed:
             self._subscribers.append(lines)
             self._changed.notify()
@@ -215,12 +249,14 @@ class LiveHub:
                 closed = self._closed
                 events = list(self._events)
                 self._events.clear()
+                lost, self._lost = self._lost, 0
                 frames = self._take_frames()
                 subscribers = tuple(self._subscribers)
             for event in events:
                 line = track_line(event)
                 for lines in subscribers:
-                    lines.append(line)
+                    lines.append(line, lost)
+                lost = 0
             if closed:
                 return
             for channel, event in frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -95,6 +96,29 @@ def test_numbers_out_of_range_are_refused(name, capsys):
                 assert status == 2
                 assert f"argument {flag}: {value}: expected " in said
                 assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999999"])
+def test_a_port_that_none_can_have_is_refused(port, capsys):
+    status, said = ended(module_of("endurance.flood").main, ["--attack", port], capsys)
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"argument --attack: {port}: expected 1 to 65535" in said
+
+
+@pytest.mark.parametrize("url", ["x", "", "ftp://box/", "http://", "http://[", "http://box:99999/"])
+def test_an_address_that_is_none_is_refused(url, capsys):
+    status, said = ended(module_of("endurance.soak").main, ["--view", url], capsys)
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"argument --view: {url}: expected http://HOST:PORT/" in said
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_server_that_does_not_answer_is_one_line(end, capsys):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        status, said = ended(module_of("endurance.soak").main, ["--view", url + end], capsys)
+    assert (status, said) == (1, f"Error: {url}/state: Connection refused\n")
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,24 @@ def test_a_folder_in_cocos_layout(coco):
         row.read(coco, None)
 
 
+def test_cocos_names_stay_in_the_data_set(coco):
+    row, data, root = DETECTION_FORMATS["coco"], json.loads(coco.read_text()), coco.parent.parent
+    image = row.read(coco, None)[0].images[0]
+    outside = root.parent / "secret.png"
+    outside.write_bytes(image.read_bytes())
+
+    def read(name):
+        data["images"][0]["file_name"] = str(name)
+        coco.write_text(json.dumps(data))
+        return row.read(coco, None)[0].images[0]
+
+    for name in (image, f"../{image.relative_to(root)}"):
+        assert read(name).samefile(image)
+    for name in (outside, "../../secret.png", "../../../secret.png", "../secret.png"):
+        with pytest.raises(DetectionError, match=r"secret\.png' is (outside of .*|not there; .*)"):
+            read(name)
+
+
 def test_people_of_motchallenge(tmp_path):
     """Rows flagged 0, the hidden and people on vehicles need not be found; cars are left out."""
     (tmp_path / "img1").mkdir()

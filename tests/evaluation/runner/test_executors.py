@@ -104,17 +104,25 @@ def test_no_job_is_no_work(tmp_path, request):
         assert run(executor, "square", tmp_path, request, count=0) == []
 
 
-PROGRAM = """
+JOBS = """
 import sys, eval_workers
 from unitrack_edge.evaluation.runner.executors import run_processes
 if __name__ == "__main__":
     list(run_processes(eval_workers.wait_for_ever, [(0, sys.argv[1])], 1, 1))
 """
+BENCH = """
+import sys, eval_workers
+from unitrack_edge.evaluation.benchmark import isolated
+if __name__ == "__main__":
+    isolated.work_alone = eval_workers.wait_alone
+    isolated.measure_alone((0, sys.argv[1]), None)
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_the_command_however_that_ends(number, tmp_path):
-    (tmp_path / "program.py").write_text(PROGRAM)
+@pytest.mark.parametrize("program", [JOBS, BENCH])
+def test_workers_end_with_the_command_however_that_ends(program, number, tmp_path):
+    (tmp_path / "program.py").write_text(program)
     started = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(tmp_path)])
     trace = tmp_path / "0.attempts"
     try:

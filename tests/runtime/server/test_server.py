@@ -115,7 +115,29 @@ def test_what_comes_at_the_end_reaches_those_who_read_lines():
         assert not hub.closed
         hub.close()
         assert hub.closed
-        assert [json.loads(line)["frame"] for line in lines] == list(range(30))
+        assert [json.loads(lines.take())["frame"] for _ in range(len(lines))] == list(range(30))
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.2])
+def test_lines_that_a_slow_reader_misses_are_counted_in_the_next_one(pause_s):
+    """A burst fills the hub's queue, one in parts the reader's: each frame comes, or is counted."""
+    with LiveHub() as hub, hub.subscribe() as lines:
+        hub.on_frame(event(0))
+        while not len(lines):
+            time.sleep(0.01)
+        for index in range(1, 700):
+            hub.on_frame(event(index))
+            if index % 200 == 0:
+                time.sleep(pause_s)
+        hub.close()
+        read = [json.loads(lines.take()) for _ in range(len(lines))]
+    assert len(read) <= 256
+    frame = -1
+    for line in read:
+        frame += 1 + line.get("lost", 0)
+        assert line["frame"] == frame
+        assert line.get("lost", 1) > 0
+    assert frame == 699
 
 
 def test_a_server_with_a_token_shows_nothing_without_it():

@@ -428,7 +428,10 @@ def test_images_of_a_folder_itself_come_before_those_of_a_sequence(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "frameRate=nan", "frameRate=inf", "frameRate=1e9", "frameRate=-1", "imDir=img1\0"],
+    [
+        *("", "frameRate=nan", "frameRate=inf", "frameRate=1e9", "frameRate=-1", "imDir=img1\0"),
+        *("imDir=../..", "imDir=img1/../../B/img1", "imDir=/"),
+    ],
 )
 def test_a_damaged_seqinfo_is_an_error(tmp_path, text):
     write_images(tmp_path / "img1", range(3))
