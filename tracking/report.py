@@ -341,7 +341,6 @@ def _versions() -> dict[str, str]:
         "pillow",
         "onnxruntime",
         "onnxruntime-gpu",
-        "filterpy",
         "lap",
     )
     for package in packages:
