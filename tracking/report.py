@@ -341,6 +341,7 @@ def _versions() -> dict[str, str]:
         "pillow",
         "onnxruntime",
         "onnxruntime-gpu",
+        "filterpy",
         "lap",
     )
     for package in packages:

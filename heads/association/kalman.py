@@ -1,11 +1,11 @@
-"""Constant-velocity Kalman filter of a box (JDE's), of many boxes at once.
+"""Constant-velocity Kalman filter of a box (JDE's), on filterpy, and of many boxes at once.
 
 State: centre x, centre y, aspect ratio (width / height), height, and their velocities per frame.
 Noise is proportional to the height, so that near and far objects are treated alike.
 
 None of the four says anything of another: noise is independent, and alike along x and y, which is
-what a camera that turns would mix.  So each is a filter of two numbers, a place and a velocity, and
-the 8 × 8 covariance is four blocks of 2 × 2.
+what a camera that turns would mix.  So of many boxes at once each number is a filter of its own, of
+a place and a velocity, and the 8 × 8 covariance is four diagonals.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from filterpy.kalman import KalmanFilter
 
 Float64 = npt.NDArray[np.float64]
 POSITION_WEIGHT = 1.0 / 20.0
@@ -34,7 +35,14 @@ EXPECTED_SURPRISE = float(np.log(2))
 """The median of half of a χ² variable of 2 degrees of freedom; see `update_filters`."""
 
 _PLACE, _VELOCITY, _PLACE_VARIANCE, _COVARIANCE, _VELOCITY_VARIANCE = range(5)
-"""Rows of a state (5, 4); its columns are the four numbers of a box."""
+"""What N states (5, N, 4) hold of the four numbers of each box."""
+
+_FOUR = np.arange(4)
+_BLOCKS = (_PLACE_VARIANCE, (0, 0)), (_COVARIANCE, (0, 1)), (_VELOCITY_VARIANCE, (1, 1))
+"""Which 4 × 4 block of a covariance has them on its diagonal."""
+
+_TRANSITION = np.eye(8) + np.eye(8, k=4)
+_MEASURE = np.eye(4, 8)
 
 _GROWS = np.array([1.0, 1.0, 0.0, 1.0])
 """Of which the noise is a share of the height; that of the aspect ratio is fixed."""
@@ -86,36 +94,55 @@ class BoxFilter:
     """
 
     def __init__(self, xyah: Float64, aspect: AspectNoise = RIGID) -> None:
-        place, velocity = 2 * POSITION_WEIGHT * xyah[3], 10 * VELOCITY_WEIGHT * xyah[3]
         self.aspect = aspect
-        self.state = np.zeros((5, 4))
-        self.state[_PLACE] = xyah
-        self.state[_PLACE_VARIANCE] = np.square([place, place, 1e-2, place])
-        self.state[_VELOCITY_VARIANCE] = np.square([velocity, velocity, 1e-5, velocity])
+        self.inner = KalmanFilter(dim_x=8, dim_z=4)
+        self.inner.x = np.concatenate([xyah, np.zeros(4)])
+        self.inner.P = np.diag(_variances(xyah[3], 2, (1e-2, 1e-5), 10))
+        self.inner.F = _TRANSITION
+        self.inner.H = _MEASURE
 
     @property
     def mean(self) -> Float64:
         """(8,) state."""
-        return self.state[:_PLACE_VARIANCE].ravel()
+        mean: Float64 = self.inner.x
+        return mean
 
     @property
     def covariance(self) -> Float64:
         """(8, 8)."""
-        places, mixed, velocities = map(np.diag, self.state[_PLACE_VARIANCE:])
-        return np.block([[places, mixed], [mixed, velocities]])
+        covariance: Float64 = self.inner.P
+        return covariance
 
     def predict(self, *, height_is_steady: bool = False) -> None:
-        """Advance by one frame; see `advance_filters`."""
-        advance_filters([self], 1.0, [height_is_steady])
+        """Advance by one frame.
+
+        Args:
+            height_is_steady: Forget the velocity of the height first, as for lost objects, whose
+                height would otherwise run away.
+        """
+        if height_is_steady:
+            self.inner.x[7] = 0.0
+        process = _variances(self.inner.x[3], 1, (self.aspect.process, 1e-5), 1)
+        self.inner.predict(Q=np.diag(process))
 
     def update(self, xyah: Float64) -> None:
         """Correct by a (4,) measurement."""
-        update_filters([self], xyah[None])
+        measured = _variances(self.inner.x[3], 1, (self.aspect.measured, 0.0), 0)
+        self.inner.update(xyah, R=np.diag(measured[:4]))
 
     def box_xyxy(self) -> npt.NDArray[np.float32]:
         """(4,) float32 box of the state."""
         box: npt.NDArray[np.float32] = boxes_of([self])[0]
         return box
+
+
+def _variances(
+    height: float, place: float, aspects: tuple[float, float], velocity: float
+) -> Float64:
+    """(8,) of JDE's deviations so many times, and of those of the aspect ratio and its velocity."""
+    p, v = place * POSITION_WEIGHT * height, velocity * VELOCITY_WEIGHT * height
+    deviations = [p, p, aspects[0], p, v, v, aspects[1], v]
+    return np.square(deviations)
 
 
 def advance_filters(
@@ -127,10 +154,9 @@ def advance_filters(
     """Advance N filters by any number of frames: whole ones one by one, then the rest of one.
 
     Args:
-        filters: N of them.
+        filters: As `BoxFilter.predict` would advance them.
         frames: At least 0.
-        height_is_steady: Of each, whether the velocity of the height is forgotten first, as for
-            lost objects, whose height would otherwise run away.
+        height_is_steady: Of each; see `BoxFilter.predict`.
         change: How fast velocities change, as a multiple of JDE's standard deviations.  What places
             and heights change besides is multiplied by its power 1.5: the steadier objects move,
             the more of a step is their velocity's.
@@ -176,7 +202,7 @@ def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
 
 
 def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> Float64:
-    """Correct N filters by what was measured.
+    """`BoxFilter.update` of N filters at once.
 
     Args:
         filters: N of them.
@@ -209,15 +235,30 @@ def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> Float64:
     return surprise
 
 
+def _means(filters: Sequence[BoxFilter]) -> Float64:
+    """(N, 2, 4) float64 copy of places and velocities."""
+    # Several times as fast as `np.stack`.
+    return np.concatenate([f.inner.x for f in filters]).reshape(-1, 2, 4)
+
+
 def _states(filters: Sequence[BoxFilter]) -> Float64:
     """(5, N, 4) float64 copy."""
-    # Several times as fast as `np.stack`.
-    return np.concatenate([f.state for f in filters], axis=1).reshape(5, -1, 4)
+    covariances = np.concatenate([f.inner.P for f in filters]).reshape(-1, 2, 4, 2, 4)
+    states = np.empty((5, len(filters), 4))
+    states[:_PLACE_VARIANCE] = _means(filters).transpose(1, 0, 2)
+    for row, (first, second) in _BLOCKS:
+        states[row] = covariances[:, first, _FOUR, second, _FOUR]
+    return states
 
 
 def _set_states(filters: Sequence[BoxFilter], states: Float64) -> None:
-    for box, state in zip(filters, states.transpose(1, 0, 2), strict=True):
-        box.state = state
+    means = states[:_PLACE_VARIANCE].transpose(1, 0, 2).reshape(-1, 8)
+    covariances = np.zeros((len(filters), 2, 4, 2, 4))
+    for row, (first, second) in (*_BLOCKS, (_COVARIANCE, (1, 0))):
+        covariances[:, first, _FOUR, second, _FOUR] = states[row]
+    covariances = covariances.reshape(-1, 8, 8)
+    for box, mean, covariance in zip(filters, means, covariances, strict=True):
+        box.inner.x, box.inner.P = mean, covariance
 
 
 def _aspect_variances(
@@ -238,15 +279,15 @@ def moved_boxes(filters: Sequence[BoxFilter], frames: float) -> npt.NDArray[np.f
     """(N, 4) float32 boxes of N states so many frames later; the states stay as they are."""
     if not filters:
         return np.zeros((0, 4), np.float32)
-    place, velocity, *_ = _states(filters)
-    return xyah_to_xyxy(place + frames * velocity)
+    means = _means(filters)
+    return xyah_to_xyxy(means[:, _PLACE] + frames * means[:, _VELOCITY])
 
 
 def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:
     """(N, 4) float32 boxes, left, top, right, bottom, of N states."""
     if not filters:
         return np.zeros((0, 4), np.float32)
-    return xyah_to_xyxy(_states(filters)[_PLACE])
+    return xyah_to_xyxy(_means(filters)[:, _PLACE])
 
 
 def gating_distances(
