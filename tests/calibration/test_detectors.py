@@ -26,7 +26,7 @@ from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import Bundle
 from unitrack_edge.runtime.detectors.decoded import DetectorFacts
 from unitrack_edge.runtime.detectors.model import open_model
-from unitrack_edge.runtime.inference.registry import open_backend
+from unitrack_edge.runtime.inference.registry import BACKENDS, open_backend
 from unitrack_edge.runtime.inference.tensorrt.library import load_library
 
 from ..support.command_line import run_cli
@@ -272,6 +272,7 @@ def test_a_bundle_for_cpus_runs_nowhere_else(bundle, clip, tmp_path):
             open_backend(name).open(made, "detector")
     with pytest.raises(BuildError, match="make one with `cli calibrate --target gpu`"):
         build_engines(made, EngineRequest("tensorrt-rtx"))
+    assert run_cli("doctor", made.path).count("the bundle is int8 for CPUs") == len(BACKENDS) - 1
 
 
 # Accuracy with truth.
