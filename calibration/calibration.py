@@ -15,7 +15,7 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.detectors.decoded import DetectorFacts
 from ..version import __version__
 from .frames import Prepare, Sample, backbone_images, detector_images, sample_frames, shrunk
-from .histograms import Histogram
+from .histograms import TARGETS, Histogram, Target
 from .int8_bundle import int8_graph
 from .layers import Layer, check_names, layers_of, with_own_names
 from .outcome import Calibration, CalibrationRequest, LayerFacts
@@ -100,12 +100,14 @@ def calibrate(
     )
     saved = SavedProgress(request.output, _key(request, bundle, sample.images))
     fitted = sample.fitted
-    histograms = _histograms(model, layers, fitted, saved, progress)
-    cut_offs = {name: h.cut_off(request.method) for name, h in histograms.items()}
+    target = TARGETS[request.target]
+    histograms = _histograms(model, layers, target, fitted, saved, progress)
+    grids = {name: target.grid(h, request.method) for name, h in histograms.items()}
     some = fitted[:: -(-len(fitted) // _MEAN_FRAMES)]
     progress("correcting biases", 0, len(some))
-    means = channel_means(model, cut_offs, some, _counter(progress, "correcting biases", len(some)))
-    quantiser = Quantiser(model, layers[1:], cut_offs, means)
+    read = {layer.source: grids[layer.source] for layer in layers[1:]}
+    means = channel_means(model, read, some, _counter(progress, "correcting biases", len(some)))
+    quantiser = Quantiser(model, layers[1:], grids, means, target)
     bound = request.bound(bundle.spec.kind)
     full = _judge(bundle, model, sample.held_out)
     judge = full
@@ -152,7 +154,7 @@ def _key(request: CalibrationRequest, bundle: Bundle, images: Sequence[UInt8Arra
     digest = hashlib.sha256(int8_graph(bundle.spec).sha256.encode())
     for image in images:
         digest.update(str(image.shape).encode() + image.tobytes())
-    return f"{__version__} {request.method} {digest.hexdigest()}"
+    return f"{__version__} {request.method} {request.target} {digest.hexdigest()}"
 
 
 def _counter(progress: Progress, step: str, total: int) -> Callable[[], None]:
@@ -169,12 +171,15 @@ def _counter(progress: Progress, step: str, total: int) -> Callable[[], None]:
 def _histograms(
     model: onnx.ModelProto,
     layers: Sequence[Layer],
+    target: Target,
     images: Sequence[UInt8Array],
     saved: SavedProgress,
     progress: Progress,
 ) -> dict[str, Histogram]:
-    """Of every activation that a layer but the first reads."""
-    names = list(dict.fromkeys(layer.source for layer in layers[1:]))
+    """Of every activation that a layer but the first reads, or gives where that is rounded."""
+    read = [layer.source for layer in layers[1:]]
+    given = [layer.activated for layer in layers[1:]] if target.whole else []
+    names = list(dict.fromkeys([*read, *given]))
     done, histograms = saved.histograms()
     histograms = histograms or {name: Histogram.empty() for name in names}
     step = "measuring ranges"
@@ -257,13 +262,15 @@ def _facts(
 ) -> tuple[LayerFacts, ...]:
     images = sample.held_out
     tick = _counter(progress, "measuring drift", len(images))
+    grids = {layer.name: quantiser.grids[layer.source] for layer in layers[1:]}
     drift = layer_drift(quantiser.model, quantised, layers, images, tick)
     return tuple(
         LayerFacts(
             layer.name,
             layer.parameters,
             in_float=row == 0 or layer.name in kept,
-            cut_off=None if row == 0 else quantiser.cut_offs[layer.source],
+            cut_off=None if row == 0 else grids[layer.name].cut_off,
+            scale=None if row == 0 or layer.name in kept else grids[layer.name].scale,
             sensitivity=sensitivities.get(layer.name),
             drift=drift[layer.name],
         )

@@ -30,6 +30,7 @@ class Layer:
         node: Of the node in the graph.
         source: The activation it reads.
         result: The activation it gives.
+        activated: The same behind the Relu or Clip that alone reads it; else `result`.
         weight: Initialiser of its weights, (out, in / groups, height, width).
         bias: Initialiser of its bias (out,), or None.
         groups: Groups of channels; as many as input channels in a depthwise convolution.
@@ -40,6 +41,7 @@ class Layer:
     node: str
     source: str
     result: str
+    activated: str
     weight: str
     bias: str | None
     groups: int
@@ -87,12 +89,14 @@ def layers_of(model: onnx.ModelProto) -> tuple[Layer, ...]:
         CalibrationError: There are fewer than two, so nothing can be quantised.
     """
     weights = {t.name: t for t in model.graph.initializer if len(t.dims) == 4}
+    activated = _activations(model)
     found = tuple(
         Layer(
             name=_layer_name(node),
             node=node.name,
             source=node.input[0],
             result=node.output[0],
+            activated=activated.get(node.output[0], node.output[0]),
             weight=node.input[1],
             bias=node.input[2] if len(node.input) > 2 else None,
             groups=next((a.i for a in node.attribute if a.name == "group"), 1),
@@ -107,6 +111,18 @@ def layers_of(model: onnx.ModelProto) -> tuple[Layer, ...]:
             "write the bundle again with `cli export --force`"
         )
     return found
+
+
+def _activations(model: onnx.ModelProto) -> dict[str, str]:
+    """Results of Relu and Clip by what they read, where nothing else reads that."""
+    graph = model.graph
+    uses = Counter(name for node in graph.node for name in node.input)
+    uses.update(tensor.name for tensor in graph.output)
+    return {
+        node.input[0]: node.output[0]
+        for node in graph.node
+        if node.op_type in ("Relu", "Clip") and uses[node.input[0]] == 1
+    }
 
 
 def _layer_name(node: onnx.NodeProto) -> str:

@@ -11,7 +11,7 @@ import onnx
 from ..errors import RequestError
 from ..runtime.agreement import DetectionAgreement
 from .frames import FEWEST, Sample
-from .histograms import METHODS
+from .histograms import METHODS, TARGETS
 from .layers import Layer
 
 
@@ -28,6 +28,7 @@ class CalibrationRequest:
         keep_float: Layers that stay in float whatever the search says.
         min_cosine: Lowest feature cosine that a held-out frame may have, of a backbone.
         min_agreement: Lowest agreement of detections, of a detector.
+        target: One of `histograms.TARGETS`.
 
     Raises:
         RequestError: A value is out of range.
@@ -41,12 +42,15 @@ class CalibrationRequest:
     keep_float: tuple[str, ...] = ()
     min_cosine: float = 0.998
     min_agreement: float = 0.9
+    target: str = "gpu"
 
     def __post_init__(self) -> None:
         if self.count < FEWEST:
             raise RequestError(f"--count {self.count}: expected {FEWEST} frames or more")
         if self.method not in METHODS:
             raise RequestError(f"--method {self.method}: choose one of {', '.join(METHODS)}")
+        if self.target not in TARGETS:
+            raise RequestError(f"--target {self.target}: choose one of {', '.join(TARGETS)}")
         if not 0.0 <= self.min_cosine < 1.0:
             raise RequestError(f"--min-cosine {self.min_cosine:g}: expected 0 to less than 1")
         if not 0.0 <= self.min_agreement < 1.0:
@@ -65,7 +69,8 @@ class LayerFacts:
         name: As in the checkpoint.
         parameters: Number of weights.
         in_float: Whether it stayed in float.
-        cut_off: The absolute input value that became 127; None for the first layer.
+        cut_off: The absolute input value that became the last level; None for the first layer.
+        scale: Of its input, between two levels; None where it stayed in float.
         sensitivity: Drop of the feature cosine, or of the agreement of detections, when it alone is
             int8; None for the first layer.
         drift: One minus the cosine of its results, float against int8.
@@ -75,6 +80,7 @@ class LayerFacts:
     parameters: int
     in_float: bool
     cut_off: float | None
+    scale: float | None
     sensitivity: float | None
     drift: float
 

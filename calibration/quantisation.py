@@ -2,110 +2,131 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
-from onnxruntime.quantization import QuantType
-from onnxruntime.quantization.calibrate import TensorData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnx import helper, numpy_helper
 
 from ..records import UInt8Array
+from .histograms import Grid, Target
 from .layers import Float32, Layer, arrays_of
 from .probe import Probe
 
-LEVELS = 127
-"""The int8 value of the largest magnitude; -128 is not used."""
-
-_OPTIONS = {
-    "ActivationSymmetric": True,
-    "WeightSymmetric": True,
-    "OpTypesToExcludeOutputQuantization": ["Conv"],
-    "QuantizeBias": False,
-    # Or a Relu before a quantised tensor would vanish from the residual sum as well.
-    "QDQKeepRemovableActivations": True,
-}
+_LARGEST_BIAS = 2**30
 
 
 def insert_qdq(
-    model: onnx.ModelProto, layers: Sequence[Layer], cut_offs: Mapping[str, float]
+    model: onnx.ModelProto, layers: Sequence[Layer], grids: Mapping[str, Grid], target: Target
 ) -> onnx.ModelProto:
     """Quantise convolutions.
 
     Args:
         model: The float graph; not altered.
         layers: Those to quantise.
-        cut_offs: The absolute value that becomes 127, of every activation that they read.
+        grids: Of every activation that they read and, where the target is whole, give.
+        target: What it is made for.
 
     Returns:
-        A new graph that ONNX Runtime and TensorRT both read as int8; its weights are stored so.
+        A new graph of the same operators between explicit pairs; its weights are stored as int8.
     """
-    chosen = onnx.ModelProto()
-    chosen.CopyFrom(model)
-    # An activation that is always 0 still needs a scale.
-    ranges = {layer.source: np.float32(cut_offs[layer.source] or 1.0) for layer in layers}
-    quantizer = QDQQuantizer(
-        chosen,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range={n: TensorData(lowest=-cut, highest=cut) for n, cut in ranges.items()},
-        nodes_to_quantize=[layer.node for layer in layers],
-        nodes_to_exclude=[],
-        op_types_to_quantize=["Conv"],
-        extra_options=dict(_OPTIONS),
-    )
-    with _quiet():
-        quantizer.quantize_model()
-    _undo_elsewhere(quantizer.model.model, {layer.node for layer in layers})
-    quantizer.model.topological_sort()
-    result: onnx.ModelProto = quantizer.model.model
-    # Types and shapes that were inferred on the way are no part of the bundle's other graphs.
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    # Types and shapes that were inferred on the way would not be true of it.
     del result.graph.value_info[:]
+    pairs = _Pairs(result, grids)
+    given = {layer.activated for layer in layers} if target.whole else set()
+    given -= {tensor.name for tensor in result.graph.output}
+    for layer in layers:
+        pairs.quantise(layer, target)
+    for node in result.graph.node:
+        for at, name in enumerate(node.input):
+            # What is computed in whole numbers exists as such alone.
+            if name in given:
+                node.input[at] = pairs.rounded(name)
+    pairs.write()
     return result
 
 
-def fake_quantised(values: Float32, scales: Float32 | float) -> Float32:
-    """What is left of float values after int8 and back; scales as wide as needed to broadcast."""
-    steps = np.clip(np.round(values / scales), -LEVELS - 1, LEVELS)
-    return np.asarray(steps * scales, np.float32)
+class _Pairs:
+    """Puts pairs of QuantizeLinear and DequantizeLinear into a graph.
 
+    Args:
+        model: The graph, which is altered.
+        grids: By activation.
+    """
 
-def weight_scales(weights: Float32) -> Float32:
-    """(out, 1, 1, 1) scales of weights (out, in / groups, height, width), by output channel."""
-    largest = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
-    return np.asarray(np.where(largest > 0, largest / LEVELS, 1.0), np.float32)
+    def __init__(self, model: onnx.ModelProto, grids: Mapping[str, Grid]) -> None:
+        self._graph, self._grids = model.graph, grids
+        self._nodes = {node.name: node for node in model.graph.node}
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._behind: dict[str, list[onnx.NodeProto]] = {}
+        self._first: list[onnx.NodeProto] = []
 
+    def quantise(self, layer: Layer, target: Target) -> None:
+        """Have a convolution read, and store, whole numbers."""
+        node = self._nodes[layer.node]
+        weights = numpy_helper.to_array(self._constants[layer.weight])
+        scales = target.weight_scales(weights)
+        bias = None
+        if target.whole and layer.bias is not None:
+            bias = numpy_helper.to_array(self._constants[layer.bias])
+            # Of a channel with next to no weights the bias would not fit into 32 bits.
+            least = np.abs(bias) / (self._grids[layer.source].scale * _LARGEST_BIAS)
+            scales = np.maximum(scales, least.reshape(scales.shape)).astype(np.float32)
+        levels = target.weight_levels
+        numbers = np.clip(np.round(weights / scales), -levels - 1, levels)
+        node.input[1] = self._stored(layer.weight, numbers.astype(np.int8), scales.ravel())
+        if bias is not None and layer.bias is not None:
+            units = (scales.ravel() * np.float32(self._grids[layer.source].scale)).astype(
+                np.float32
+            )
+            whole = np.round(bias.astype(np.float64) / units).astype(np.int32)
+            node.input[2] = self._stored(layer.bias, whole, units)
+        node.input[0] = self.rounded(layer.source)
 
-def _undo_elsewhere(model: onnx.ModelProto, quantised: Collection[str]) -> None:
-    """Give every other reader of a quantised activation the float one back."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    originals = {}
-    for name, node in makers.items():
-        before = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if before is not None and before.op_type == "QuantizeLinear":
-            originals[name] = before.input[0]
-    for node in model.graph.node:
-        if node.name not in quantised:
-            for at, name in enumerate(node.input):
-                node.input[at] = originals.get(name, name)
+    def rounded(self, name: str) -> str:
+        """The activation after whole numbers and back."""
+        if name not in self._behind:
+            grid = self._grids[name]
+            self._constant(f"{name}/scale", np.float32(grid.scale))
+            self._constant(f"{name}/zero", np.asarray(grid.zero, grid.dtype))
+            scale = [f"{name}/scale", f"{name}/zero"]
+            self._behind[name] = [
+                helper.make_node(kind, [before, *scale], [after], name=after)
+                for kind, before, after in (
+                    ("QuantizeLinear", name, f"{name}/quantised"),
+                    ("DequantizeLinear", f"{name}/quantised", f"{name}/rounded"),
+                )
+            ]
+        return f"{name}/rounded"
 
+    def write(self) -> None:
+        """Every pair behind the node that gives its activation."""
+        nodes = list(self._first)
+        for node in self._graph.node:
+            nodes.append(node)
+            for name in node.output:
+                nodes += self._behind.get(name, ())
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del self._graph.node[:]
+        self._graph.node.extend(copies)
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime advises to pre-process the graph, which the exporter already did."""
-    logger = logging.getLogger()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    def _stored(self, name: str, numbers: np.ndarray, scales: Float32) -> str:
+        """A constant stored as whole numbers, by output channel."""
+        self._constants[name].CopyFrom(numpy_helper.from_array(numbers, name))
+        self._constant(f"{name}/scale", scales)
+        self._constant(f"{name}/zero", np.zeros(len(scales), numbers.dtype))
+        inputs = [name, f"{name}/scale", f"{name}/zero"]
+        after = f"{name}/rounded"
+        self._first.append(
+            helper.make_node("DequantizeLinear", inputs, [after], name=after, axis=0)
+        )
+        return after
+
+    def _constant(self, name: str, values: np.ndarray) -> None:
+        self._graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,24 +144,23 @@ class Means:
 
 def channel_means(
     model: onnx.ModelProto,
-    cut_offs: Mapping[str, float],
+    grids: Mapping[str, Grid],
     images: Sequence[UInt8Array],
     tick: Callable[[], None] = lambda: None,
 ) -> dict[str, Means]:
-    """Means of every activation of `cut_offs` in the float graph.
+    """Means of every activation of `grids` in the float graph.
 
     Args:
         model: The float graph.
-        cut_offs: The absolute value that becomes 127, by activation.
+        grids: By activation.
         images: (H, W, 3) uint8 each.
         tick: Called after every image.
     """
-    probe = Probe(model, list(cut_offs))
-    sums = {name: np.zeros((2, 1), np.float64) for name in cut_offs}
+    probe = Probe(model, list(grids))
+    sums = {name: np.zeros((2, 1), np.float64) for name in grids}
     for image in images:
         for name, values in probe.inside(image):
-            scale = (cut_offs[name] or 1.0) / LEVELS
-            pair = values, fake_quantised(values, scale)
+            pair = values, grids[name].rounded(values)
             sums[name] = sums[name] + np.stack([v.mean(axis=(0, 2, 3)) for v in pair])
         tick()
     return {
@@ -151,33 +171,38 @@ def channel_means(
 
 def correct_biases(
     model: onnx.ModelProto,
-    quantised: onnx.ModelProto,
     layers: Sequence[Layer],
     means: Mapping[str, Means],
-) -> None:
-    """Alter the biases of quantised layers, in place.
+    target: Target,
+) -> onnx.ModelProto:
+    """A float graph whose biases take back what rounding will add.
 
     Args:
-        model: The float graph.
-        quantised: The same graph after `insert_qdq`, which is altered.
-        layers: The layers that were quantised.
+        model: The float graph; not altered.
+        layers: The layers that will be quantised.
         means: Of the activations that they read.
+        target: What they are made for.
     """
     names = [name for layer in layers for name in (layer.weight, layer.bias) if name is not None]
     arrays = arrays_of(model, names)
     corrected = {
-        layer.bias: arrays[layer.bias] - _shift(arrays[layer.weight], layer, means[layer.source])
+        layer.bias: arrays[layer.bias]
+        - _shift(arrays[layer.weight], layer, means[layer.source], target)
         for layer in layers
         if layer.bias is not None
     }
-    for tensor in quantised.graph.initializer:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for tensor in result.graph.initializer:
         if tensor.name in corrected:
             tensor.CopyFrom(numpy_helper.from_array(corrected[tensor.name], tensor.name))
+    return result
 
 
-def _shift(weights: Float32, layer: Layer, means: Means) -> Float32:
+def _shift(weights: Float32, layer: Layer, means: Means, target: Target) -> Float32:
     """(out,) expected error of a layer's results; the border, where less is summed, is ignored."""
-    rounded = fake_quantised(weights, weight_scales(weights))
+    scales = target.weight_scales(weights)
+    rounded = np.asarray(np.round(weights / scales) * scales, np.float32)
     return _mean_result(rounded, layer.groups, means.quantised) - _mean_result(
         weights, layer.groups, means.exact
     )

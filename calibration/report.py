@@ -12,7 +12,6 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.tables import TextTable, markdown
 from .int8_bundle import REPORT_FILES, int8_graph
 from .outcome import Calibration, CalibrationRequest, LayerFacts
-from .quantisation import LEVELS
 
 Comparisons = Sequence[Mapping[str, Any]]
 """Plain rows: name, format, frames, before, after, agreement, drop."""
@@ -40,6 +39,7 @@ def report_data(
         "kind": kind,
         kind: bundle.spec.backbone,
         f"float_{kind}_sha256": graph.sha256,
+        "target": request.target,
         "method": request.method,
         "frames": {
             "used": len(sample.images),
@@ -52,10 +52,7 @@ def report_data(
         "float_layers": [fact.name for fact in result.facts if fact.in_float],
         "asked_float_layers": list(request.keep_float),
         **_kept(request, result),
-        "layers": [
-            {**asdict(fact), "scale": None if fact.in_float else _scale(fact.cut_off)}
-            for fact in result.facts
-        ],
+        "layers": [asdict(fact) for fact in result.facts],
         "drift": {fact.name: fact.drift for fact in result.facts},
         "sensitivity": {f.name: f.sensitivity for f in result.facts if f.sensitivity is not None},
         "size_bytes": {"float": graph.size_bytes, "int8": int8_bytes},
@@ -90,6 +87,7 @@ def quantization_facts(request: CalibrationRequest, result: Calibration) -> dict
         agreement = result.detections.agreement
         kept = {"min_agreement": request.min_agreement, "agreement": agreement}
     return {
+        "target": request.target,
         "method": request.method,
         "frames": len(result.sample.images),
         "float_layers": [fact.name for fact in result.facts if fact.in_float],
@@ -98,10 +96,6 @@ def quantization_facts(request: CalibrationRequest, result: Calibration) -> dict
         "sensitivity": {f.name: f.sensitivity for f in result.facts if f.sensitivity is not None},
         "reports": list(REPORT_FILES),
     }
-
-
-def _scale(cut_off: float | None) -> float | None:
-    return None if cut_off is None else (cut_off or 1.0) / LEVELS
 
 
 def report_text(data: Mapping[str, Any]) -> str:
@@ -125,7 +119,7 @@ def report_text(data: Mapping[str, Any]) -> str:
         _layers(data),
         "![drift per layer](drift.png)\n",
         "## What runs in int8\n",
-        _ABOUT.format(graph=data["kind"].capitalize(), rest=_REST[data["kind"]]),
+        _ABOUT[data["target"]].format(graph=data["kind"].capitalize(), rest=_REST[data["kind"]]),
     ]
     return "\n".join(parts)
 
@@ -133,17 +127,27 @@ def report_text(data: Mapping[str, Any]) -> str:
 _AGREEMENT = """
 Agreement: every object that the float or the int8 detector reports counts with its score. Of one
 that both find (IoU 0.5 or more, the same class), the lower of the two scores is kept, times the IoU
-of the boxes and the likeness of the joints; of one that a single detector finds, nothing is.
+of the boxes, the likeness of the joints and the IoU of the masks; of one that a single detector
+finds, nothing is.
 """
 
-_ABOUT = """\
+_ABOUT = {
+    "gpu": """\
 {graph} graph: explicit QuantizeLinear and DequantizeLinear pairs, symmetric, around both inputs of
 every int8 convolution; weights are stored as int8, by output channel. The first convolution,
 biases, residual sums, {rest} are float. TensorRT and TensorRT-RTX read every such convolution as
 quantised; which kernel an engine then takes is for its GPU to say. ONNX Runtime on a CPU computes
 these graphs in float arithmetic on the rounded values: the accuracy is that of int8, the time is
 not.
-"""
+""",
+    "cpu": """\
+{graph} graph: explicit QuantizeLinear and DequantizeLinear pairs around the inputs and the result
+of every int8 convolution, which ONNX Runtime on a CPU computes in whole numbers. Activations are
+uint8, weights int8 of 7 bits by output channel, so that no sum overflows on CPUs without VNNI:
+every x86 CPU gives the same. The first convolution, residual sums, {rest} are float. TensorRT does
+not take this form.
+""",
+}
 
 _REST = {
     "backbone": "normalisation and the graphs of all heads",
@@ -186,6 +190,16 @@ def _kept_rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("mean IoU of the two boxes of an object", f"{seen['iou']:.4f}"),
         ("mean change of its score", f"{seen['score']:+.4f}"),
+        *(
+            [("mean distance of its joints", f"{seen['joints_px']:.2f} px")]
+            if seen["joints_px"] is not None
+            else []
+        ),
+        *(
+            [("mean IoU of its two masks", f"{seen['mask_iou']:.4f}")]
+            if seen["mask_iou"] is not None
+            else []
+        ),
     ]
 
 

@@ -14,6 +14,10 @@ from ..records import Detections, UInt8Array
 from ..runtime.agreement import DetectionAgreement, compare_detections
 from ..runtime.boxes import nms, valid_rows
 from ..runtime.detectors.decoded import DetectorFacts
+from ..runtime.detectors.image import mask_in_source
+from ..runtime.detectors.layouts.chosen import OWN_LAYOUT
+from ..runtime.preprocessing import Letterbox
+from .histograms import Grid, Target
 from .layers import Layer
 from .probe import Float32, Probe, cosine
 from .quantisation import Means, correct_biases, insert_qdq
@@ -26,23 +30,24 @@ class Quantiser:
     Attributes:
         model: The float graph.
         layers: Its convolutions that may be quantised.
-        cut_offs: The absolute value that becomes 127, by activation.
-        means: By activation, for the correction of biases.
+        grids: Of the activations that they read and give.
+        means: Of those that they read, for the correction of biases.
+        target: What the variants are made for.
     """
 
     model: onnx.ModelProto
     layers: tuple[Layer, ...]
-    cut_offs: Mapping[str, float]
+    grids: Mapping[str, Grid]
     means: Mapping[str, Means]
+    target: Target
 
     def variant(self, in_float: Collection[str]) -> onnx.ModelProto:
         """The graph with all layers in int8 but those of these names."""
         chosen = [layer for layer in self.layers if layer.name not in in_float]
         if not chosen:
             return self.model
-        quantised = insert_qdq(self.model, chosen, self.cut_offs)
-        correct_biases(self.model, quantised, chosen, self.means)
-        return quantised
+        corrected = correct_biases(self.model, chosen, self.means, self.target)
+        return insert_qdq(corrected, chosen, self.grids, self.target)
 
 
 class Judge(ABC):
@@ -121,19 +126,25 @@ class DetectionJudge(Judge):
         """Down to half the detector's threshold: what falls just below it is still the same."""
         probe, facts, found = Probe(model), self._facts, []
         for image in self._images:
-            seen = probe.outputs(image)
-            scores = facts.probability(seen["scores"])
-            good = np.isfinite(scores) & (scores >= facts.confidence / 2) & (seen["scores"] > 0)
-            rows = np.flatnonzero(good & valid_rows(seen["boxes"]))
-            boxes, classes = seen["boxes"][rows], seen["classes"][rows]
+            seen = OWN_LAYOUT.decode(probe.outputs(image), image.shape[:2])
+            scores = facts.probability(seen.scores)
+            good = np.isfinite(scores) & (scores >= facts.confidence / 2) & (seen.scores > 0)
+            rows = np.flatnonzero(good & valid_rows(seen.boxes_xyxy))
+            boxes, classes = seen.boxes_xyxy[rows], seen.classes[rows]
             rows = rows[nms(boxes, scores[rows], facts.nms_limit, classes)]
-            joints = seen["keypoints"][rows] if "keypoints" in seen else None
+            masks = None
+            if seen.masks is not None:
+                place = Letterbox.fit(image.shape[:2], image.shape[:2])
+                masks = np.zeros((len(rows), *image.shape[:2]), np.bool_)
+                for number, sure in enumerate(seen.masks(rows)):
+                    masks[number] = mask_in_source(sure, place, seen.boxes_xyxy[rows[number]])
             found.append(
                 Detections(
-                    seen["boxes"][rows],
+                    seen.boxes_xyxy[rows],
                     np.asarray(scores[rows], np.float32),
-                    seen["classes"][rows],
-                    keypoints=joints,
+                    seen.classes[rows],
+                    masks,
+                    None if seen.keypoints is None else seen.keypoints[rows],
                 )
             )
         return found

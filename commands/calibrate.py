@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _MIN_AGREEMENT, _MIN_DETECTIONS = 0.85, 0.9
+_NOT_INT8 = ", which does not compute in int8: measure on the device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,14 @@ class Bounds:
     "repeatable.",
 )
 @click.option("--count", default=128, show_default=True, help="Maximum number of frames to use.")
+@click.option(
+    "--target",
+    type=click.Choice(["gpu", "cpu"]),
+    default="gpu",
+    show_default=True,
+    help="What the bundle is for: TensorRT's symmetric int8, or what CPUs compute fastest in. "
+    "Neither runs as int8 on the other.",
+)
 @click.option(
     "--method",
     type=click.Choice(["percentile", "entropy", "minmax"]),
@@ -99,6 +108,7 @@ def command(
     bundle: Path,
     frames: tuple[str, ...],
     count: int,
+    target: str,
     method: str,
     keep_float: tuple[str, ...],
     min_cosine: float,
@@ -123,6 +133,7 @@ def command(
       cli calibrate bundles/efficientnet-lite0 --frames 'clips/*/*.jpg' --validate davis:DAVIS \\
           --validate mot:MOT17/train --validate-frames 50
       cli calibrate bundles/detectors/yolox-s --frames street.mp4 --validate coco:val.json
+      cli calibrate bundles/detectors/movenet --frames street.mp4 --target cpu
     """
     bounds = Bounds(max_drop, _MIN_AGREEMENT if min_agreement is None else min_agreement)
     try:
@@ -141,7 +152,7 @@ def command(
     output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
     least = _MIN_DETECTIONS if min_agreement is None else min_agreement
     request = CalibrationRequest(
-        bundle, frames, output, count, method, keep_float, min_cosine, least
+        bundle, frames, output, count, method, keep_float, min_cosine, least, target
     )
     check_replaceable(output, CalibrationError, force=force)
     check_plotting()
@@ -250,7 +261,7 @@ def _report(
         f"in float: {', '.join(data['float_layers'])}",
         f"{data['kind']}: {size['float'] / 1e6:.2f} → {size['int8'] / 1e6:.2f} MB "
         f"({size['int8'] / size['float']:.0%}), {latency['float']:.0f} → {latency['int8']:.0f} ms "
-        "on this CPU, which does not compute in int8: measure on the device",
+        f"on this CPU{_NOT_INT8 if request.target == 'gpu' else ''}",
     ]
     notes = list(frames["notes"])
     if not comparisons:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..records import Detections, IntArray
+from ..records import BoolArray, Detections, FloatArray, IntArray
 from .boxes import box_areas, iou_matrix
 
 _SAME = 0.5
@@ -23,16 +23,19 @@ class DetectionAgreement:
     """What a detector finds beside what a reference finds, over some frames.
 
     Every object that either finds counts with its score.  A pair of boxes counts with the lower
-    score times how well the two lie over one another, out of the higher score; an object that one
-    alone finds counts for nothing out of its score.
+    score times how well the two, their joints and their masks lie over one another, out of the
+    higher score; an object that one alone finds counts for nothing out of its score.
 
     Attributes:
-        agreement: Those sums divided, 0 to 1; 1: the same objects, boxes, scores and joints.
+        agreement: Those sums divided, 0 to 1; 1: the same objects, boxes, scores, joints, masks.
         objects: That the reference reports.
         lost: Of them, those that the other does not find.
         added: That the other alone reports.
         iou: Mean of the pairs' boxes.
         score: Mean difference of the pairs' scores, less that of the reference.
+        joints_px: Mean distance of the pairs' joints in pixels of the image, weighed by the
+            reference's scores; None without joints.
+        mask_iou: Mean of the pairs' masks; None without masks.
     """
 
     agreement: float
@@ -41,6 +44,8 @@ class DetectionAgreement:
     added: int
     iou: float
     score: float
+    joints_px: float | None = None
+    mask_iou: float | None = None
 
 
 def compare_detections(
@@ -57,6 +62,8 @@ def compare_detections(
     kept = of = 0.0
     ious: list[float] = []
     differences: list[float] = []
+    apart: list[float] = []
+    shared: list[float] = []
     objects = lost = added = 0
     for one, other in zip(expected, found, strict=True):
         pairs, alone = _paired(one, other)
@@ -64,7 +71,16 @@ def compare_detections(
             scores = float(one.scores[row]), float(other.scores[column])
             if max(scores) >= least:
                 objects += scores[0] >= least
-                kept += min(scores) * iou * _joints_alike(one, other, row, column)
+                alike = iou
+                if one.keypoints is not None and other.keypoints is not None:
+                    area = float(box_areas(one.boxes_xyxy[row : row + 1])[0])
+                    joints, pixels = _joints(one.keypoints[row], other.keypoints[column], area)
+                    alike *= joints
+                    apart.append(pixels)
+                if one.masks is not None and other.masks is not None:
+                    shared.append(_mask_iou(one.masks[row], other.masks[column]))
+                    alike *= shared[-1]
+                kept += min(scores) * alike
                 of += max(scores)
                 ious.append(iou)
                 differences.append(scores[1] - scores[0])
@@ -80,6 +96,8 @@ def compare_detections(
         added,
         float(np.mean(ious)) if ious else 0.0,
         float(np.mean(differences)) if differences else 0.0,
+        float(np.mean(apart)) if apart else None,
+        float(np.mean(shared)) if shared else None,
     )
 
 
@@ -102,13 +120,16 @@ def _paired(
     return pairs, (alone[0], alone[1])
 
 
-def _joints_alike(one: Detections, other: Detections, row: int, column: int) -> float:
-    """exp(-d² / (2 k² area)) of the joints of two people, weighed by `one`'s scores; or 1."""
-    if one.keypoints is None or other.keypoints is None:
-        return 1.0
-    joints, moved = one.keypoints[row], other.keypoints[column]
+def _joints(joints: FloatArray, moved: FloatArray, area: float) -> tuple[float, float]:
+    """exp(-d² / (2 k² area)) of the joints (J, 3) of two people, and d, weighed by the first."""
     squared = np.square(joints[:, :2] - moved[:, :2]).sum(axis=1)
-    area = float(box_areas(one.boxes_xyxy[row : row + 1])[0])
     alike = np.exp(-squared / (2 * _JOINT_SIZE**2 * area))
     weights = np.maximum(joints[:, 2], 1e-6)
-    return float((alike * weights).sum() / weights.sum())
+    total = weights.sum()
+    return float((alike * weights).sum() / total), float((np.sqrt(squared) * weights).sum() / total)
+
+
+def _mask_iou(one: BoolArray, other: BoolArray) -> float:
+    """Of two masks (H, W); 1 where both are empty."""
+    either = int((one | other).sum())
+    return int((one & other).sum()) / either if either else 1.0

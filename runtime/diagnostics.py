@@ -194,6 +194,8 @@ def bundle_facts(path: Path) -> list[Fact]:
 
 def _backend(bundle: Bundle, row: BackendRow) -> Fact:
     name = f"  {row.name}"
+    if bundle.spec.of_cpus and row.name != "cpu":
+        return Fact(name, "no", "the bundle is int8 for CPUs")
     reason = _no_engines(bundle, row.variant) if row.variant else _no_provider(row.name)
     return Fact(name, "no", reason) if reason else Fact(name, "usable")
 

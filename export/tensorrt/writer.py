@@ -70,6 +70,11 @@ def build_engines(
             promise of precision, or no memory.  The bundle keeps what it had.
         OutputError: The bundle cannot be written.
     """
+    if bundle.spec.of_cpus:
+        raise BuildError(
+            f"bundle {bundle.path} is int8 for CPUs, and TensorRT takes symmetric int8 alone: make "
+            "one with `cli calibrate --target gpu` of its float bundle"
+        )
     library = load_library(request.variant)
     gpu = find_gpu()
     targets = tuple(_resolve(library, t, gpu) for t in request.targets or (_default(library, gpu),))

@@ -195,8 +195,8 @@ class BundleSpec:
         graphs: By graph name.
         versions: Of the toolkit, torch, onnx, onnxruntime and Python at export.
         parameters: Sizes baked into graphs (`top_k` of `propagate`, …).
-        quantization: How the bundle was made int8 (method, frames, layers left in float, drift);
-            empty where it was not.
+        quantization: How the bundle was made int8 (target, method, frames, layers left in float,
+            drift); empty where it was not.
         engines: TensorRT engines in the bundle, for any number of targets.
         detector: What a detector's graph does not say itself (`detectors.decoded.DetectorFacts`);
             empty for any other model.
@@ -227,6 +227,11 @@ class BundleSpec:
         if DETECTOR_GRAPH in self.graphs:
             return "detector"
         return "person" if {POSE_GRAPH, MASK_GRAPH} & self.graphs.keys() else "backbone"
+
+    @property
+    def of_cpus(self) -> bool:
+        """Whether it is int8 in the form that CPUs alone compute in."""
+        return self.quantization.get("target") == "cpu"
 
     @property
     def flags(self) -> str:

@@ -67,6 +67,11 @@ class OnnxRuntimeBackend:
         """Load one graph from its ONNX file."""
         from .onnxruntime import OnnxRuntimeEngine
 
+        if self.name != "cpu" and bundle.spec.of_cpus:
+            raise BackendError(
+                f"backend {self.name}: bundle {bundle.path} is int8 for CPUs: use --backend cpu, "
+                "or `cli calibrate --target gpu` its float bundle"
+            )
         spec = bundle.graph(graph)
         path = bundle.path / spec.file
         half = bundle.spec.precision == "fp16"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -14,15 +15,18 @@ pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 pytest.importorskip("matplotlib", reason="extra 'calibrate'")
 
 import onnx
+import onnxruntime
 from unitrack_edge.calibration.layers import layers_of, with_own_names
 from unitrack_edge.calibration.search import DetectionJudge
-from unitrack_edge.errors import CalibrationError
+from unitrack_edge.errors import BackendError, BuildError, CalibrationError
 from unitrack_edge.export.detectors.onnx_graph import OnnxGraph
 from unitrack_edge.export.tensorrt.builder import BuildOptions, build_engine
+from unitrack_edge.export.tensorrt.writer import EngineRequest, build_engines
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import Bundle
 from unitrack_edge.runtime.detectors.decoded import DetectorFacts
 from unitrack_edge.runtime.detectors.model import open_model
+from unitrack_edge.runtime.inference.registry import BACKENDS, open_backend
 from unitrack_edge.runtime.inference.tensorrt.library import load_library
 
 from ..support.command_line import run_cli
@@ -52,14 +56,16 @@ def run(bundle, clip, *more, status=0):
 # What is compared.
 
 
-def answer(boxes, scores, classes=None, joints=None):
+def answer(boxes, scores, classes=None, joints=None, masks=None):
     """A graph that finds the same in every image."""
     graph = OnnxGraph("answer")
     image = graph.input("image", "uint8", (1, 64, 64, 3))
     seen = graph.add("ReduceMax", graph.cast(image, "float32"), keepdims=0)
     nothing = graph.add("Mul", seen, graph.constant(0.0, "float32"))
-    given = {"boxes": boxes, "scores": scores} | ({} if joints is None else {"keypoints": joints})
+    given = {"boxes": boxes, "scores": scores, "keypoints": joints, "masks": masks}
     for name, values in given.items():
+        if values is None:
+            continue
         array = np.asarray(values, np.float32)
         tensor = graph.add("Add", graph.constant(array), nothing)
         graph.output(tensor, name, "float32", array.shape)
@@ -108,7 +114,25 @@ def test_joints_count():
     joints = np.concatenate([np.full((2, 17, 2), 10.0), np.ones((2, 17, 1))], axis=2)
     moved = joints + np.array([2, 0, 0])
     sides = [answer(BOXES, [0.8, 0.5], joints=places) for places in (joints, moved)]
-    assert judged(*sides, joints="coco17").agreement == pytest.approx(np.exp(-0.5), rel=1e-5)
+    seen = judged(*sides, joints="coco17")
+    assert seen.agreement == pytest.approx(np.exp(-0.5), rel=1e-5)
+    assert (seen.joints_px, seen.mask_iou) == (pytest.approx(2), None)
+
+
+def test_masks_count():
+    """Of the first object 3/4 of the mask is left; of the second, which shows none, nothing more.
+
+    What a mask shows outside its box is cut off, as the runtime does.
+    """
+    masks = np.zeros((2, 64, 64))
+    masks[0, :20, :20] = 1
+    moved = masks.copy()
+    moved[0, 15:20] = 0
+    moved[0, 40:, 40:] = 1
+    sides = [answer(BOXES, [0.8, 0.5], masks=values) for values in (masks, moved)]
+    seen = judged(*sides)
+    assert seen.agreement == pytest.approx((0.75 * 0.8 + 0.5) / 1.3)
+    assert (seen.mask_iou, seen.joints_px) == (pytest.approx(0.875), None)
 
 
 def test_overlapping_boxes_are_one_object():
@@ -223,6 +247,32 @@ def test_its_engine_is_int8_where_the_bundle_says_so(bundle, clip, tmp_path):
     path, options = made.path / graph.file, BuildOptions("sm86")
     built = build_engine(load_library("tensorrt-rtx"), path, graph, "int8", (), options)
     assert built.products == {"float32": 2, "int8": 2}
+
+
+def test_a_bundle_for_cpus_computes_in_whole_numbers(bundle, clip, tmp_path):
+    said = run(bundle, clip, "--target", "cpu")
+    assert "which does not compute in int8" not in said
+    made = Bundle.load(tmp_path / "squares-int8")
+    assert made.spec.quantization["target"] == "cpu"
+    assert "computes in whole numbers" in (made.path / "report.md").read_text("utf-8")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "as_run.onnx")
+    onnxruntime.InferenceSession(str(made.path / "detector.onnx"), options)
+    run_as = Counter(node.op_type for node in onnx.load(tmp_path / "as_run.onnx").graph.node)
+    assert run_as["QLinearConv"] == 4 - len(made.spec.quantization["float_layers"]) > 0
+    # A Relu that were not part of its convolution would cost as much again.
+    assert run_as["Relu"] == 0
+
+
+def test_a_bundle_for_cpus_runs_nowhere_else(bundle, clip, tmp_path):
+    run(bundle, clip, "--target", "cpu")
+    made = Bundle.load(tmp_path / "squares-int8")
+    for name in ("cuda", "ort-tensorrt"):
+        with pytest.raises(BackendError, match="int8 for CPUs: use --backend cpu"):
+            open_backend(name).open(made, "detector")
+    with pytest.raises(BuildError, match="make one with `cli calibrate --target gpu`"):
+        build_engines(made, EngineRequest("tensorrt-rtx"))
+    assert run_cli("doctor", made.path).count("the bundle is int8 for CPUs") == len(BACKENDS) - 1
 
 
 # Accuracy with truth.

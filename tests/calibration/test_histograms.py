@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="extra 'calibrate'")
 
-from unitrack_edge.calibration.histograms import Histogram
+from unitrack_edge.calibration.histograms import TARGETS, Histogram
 
 
 def values(seed, scale=1.0):
@@ -65,3 +65,19 @@ def test_arrays_and_back():
     histogram.add(values(4))
     assert again.cut_off("percentile") == histogram.cut_off("percentile")
     assert (again.width, again.largest) == (histogram.width, histogram.largest)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_levels_of_a_cpu_are_spent_on_values_that_occur(saved):
+    """All 256 upwards from 0 where nothing is negative, else either side of 128; 0 is exact."""
+    one, both = histogram_of([values(1)]), histogram_of([values(1), -values(2)])
+    if saved:
+        one, both = (Histogram.from_arrays(h.to_arrays()) for h in (one, both))
+    above, around = (TARGETS["cpu"].grid(h, "minmax") for h in (one, both))
+    assert (above.dtype, above.zero, around.zero) == ("uint8", 0, 128)
+    for grid, histogram in ((above, one), (around, both)):
+        assert grid.cut_off == pytest.approx(histogram.largest)
+        inside = np.linspace(0, histogram.largest, 999, dtype=np.float32)
+        assert np.abs(grid.rounded(inside) - inside).max() <= grid.scale * 0.501
+        assert grid.rounded(np.zeros(1, np.float32)) == 0
+    assert above.rounded(np.float32([-1.0, 1e9])).tolist() == pytest.approx([0, one.largest])

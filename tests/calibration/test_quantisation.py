@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,13 @@ pytest.importorskip("onnx", reason="extra 'calibrate'")
 
 import onnx
 from unitrack_edge.calibration.calibration import load_float_bundle
-from unitrack_edge.calibration.histograms import Histogram
+from unitrack_edge.calibration.histograms import TARGETS, Grid, Histogram
 from unitrack_edge.calibration.layers import arrays_of, layers_of
 from unitrack_edge.calibration.probe import Probe, cosine
 from unitrack_edge.calibration.quantisation import (
     channel_means,
     correct_biases,
     insert_qdq,
-    weight_scales,
 )
 from unitrack_edge.calibration.search import FeatureJudge, Quantiser, float_layers, sensitivity_of
 from unitrack_edge.errors import CalibrationError
@@ -50,26 +50,47 @@ def layers(model):
     return layers_of(model)
 
 
+GPU, CPU = TARGETS["gpu"], TARGETS["cpu"]
+
+
 @pytest.fixture(scope="module")
-def cut_offs(model, layers):
-    names = list(dict.fromkeys(layer.source for layer in layers[1:]))
+def histograms(model, layers):
+    names = list(dict.fromkeys(n for la in layers[1:] for n in (la.source, la.activated)))
     histograms = {name: Histogram.empty() for name in names}
     probe = Probe(model, names)
     for image in IMAGES:
         for name, values in probe.inside(image):
             histograms[name].add(values)
-    return {name: histogram.cut_off("minmax") for name, histogram in histograms.items()}
+    return histograms
 
 
 @pytest.fixture(scope="module")
-def quantiser(model, layers, cut_offs):
-    return Quantiser(model, layers[1:], cut_offs, channel_means(model, cut_offs, IMAGES))
+def cut_offs(histograms):
+    return {name: histogram.cut_off("minmax") for name, histogram in histograms.items()}
+
+
+def grids_of(histograms, target):
+    return {name: target.grid(histogram, "minmax") for name, histogram in histograms.items()}
+
+
+@pytest.fixture(scope="module")
+def grids(histograms):
+    return grids_of(histograms, GPU)
+
+
+@pytest.fixture(scope="module")
+def quantiser(model, layers, grids):
+    return Quantiser(model, layers[1:], grids, channel_means(model, grids, IMAGES), GPU)
 
 
 def test_layers_have_the_names_of_the_checkpoint(layers):
     assert tuple(layer.name for layer in layers) == NAMES
     assert [layer.groups for layer in layers] == [1, 1, 8, 1, 1, 1]
     assert layers[1].source == layers[4].source
+    # Behind the Relu that alone reads a result; a sum reads those of `point` and `branch`.
+    assert [layer.activated for layer in layers] == [
+        *("stem", "wide", "depthwise", "point_sum", "branch_sum", "last_sum")
+    ]
 
 
 def test_the_float_graph_is_the_plain_network(model):
@@ -78,10 +99,13 @@ def test_the_float_graph_is_the_plain_network(model):
 
 
 @pytest.mark.parametrize("chosen", [NAMES[1:], ("depthwise",), ("wide", "last"), ("branch",)])
-def test_int8_is_what_the_definition_says(model, layers, cut_offs, chosen):
-    variant = insert_qdq(model, [layer for layer in layers if layer.name in chosen], cut_offs)
-    limits = {layer.name: cut_offs[layer.source] for layer in layers if layer.name in chosen}
-    plain = plain_features(IMAGES[1], small_weights(), limits)
+@pytest.mark.parametrize("target", [GPU, CPU], ids=["gpu", "cpu"])
+def test_int8_is_what_the_definition_says(model, layers, histograms, cut_offs, chosen, target):
+    taken = [layer for layer in layers if layer.name in chosen]
+    variant = insert_qdq(model, taken, grids_of(histograms, target), target)
+    limits = {layer.name: cut_offs[layer.source] for layer in taken}
+    results = {layer.name: cut_offs[layer.activated] for layer in taken} if target.whole else None
+    plain = plain_features(IMAGES[1], small_weights(), limits, results=results)
     got = Probe(variant).outputs(IMAGES[1])["features"][0]
     # Between two levels a value may fall to either side in another order of summation, and what
     # follows is then off by a level; that must stay rare.
@@ -90,9 +114,9 @@ def test_int8_is_what_the_definition_says(model, layers, cut_offs, chosen):
         assert np.quantile(np.abs(got - plain), 0.95) < ERROR
 
 
-def test_the_graph_is_explicit_symmetric_and_by_channel(model, layers, cut_offs):
+def test_the_graph_is_explicit_symmetric_and_by_channel(model, layers, grids):
     before = model.SerializeToString()
-    variant = insert_qdq(model, layers[1:], cut_offs)
+    variant = insert_qdq(model, layers[1:], grids, GPU)
     assert model.SerializeToString() == before
     onnx.checker.check_model(variant, full_check=True)
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in variant.graph.initializer}
@@ -108,38 +132,41 @@ def test_the_graph_is_explicit_symmetric_and_by_channel(model, layers, cut_offs)
             assert [a.i for a in weights.attribute if a.name == "axis"] == [0]
             assert np.abs(stored.astype(int)).max() == 127
             original = floats[f"network.{node.name.removeprefix('node_')}.weight"]
-            np.testing.assert_allclose(scale, weight_scales(original).ravel(), rtol=1e-6)
+            np.testing.assert_allclose(scale, np.abs(original).max((1, 2, 3)) / 127, rtol=1e-6)
             assert constants[node.input[2]].dtype == np.float32
         if node.op_type == "QuantizeLinear":
             assert constants[node.input[2]] == 0
             assert constants[node.input[2]].dtype == np.int8
     # No float copy of a quantised weight stays in the file.
-    assert not set(constants) & {layer.weight for layer in layers[1:]}
+    large = [name for name, array in constants.items() if array.ndim == 4]
+    assert [name for name in large if constants[name].dtype == np.float32] == [layers[0].weight]
 
 
-def test_residual_sums_and_other_readers_stay_float(model, layers, cut_offs):
-    variant = insert_qdq(model, layers[1:], cut_offs)
+def test_residual_sums_and_other_readers_stay_float(model, layers, grids):
+    variant = insert_qdq(model, layers[1:], grids, GPU)
     adds = [node for node in variant.graph.node if node.op_type == "Add"]
     assert [list(node.input) for node in adds] == [["point_sum", "branch_sum"], ["both", "stem"]]
-    only = insert_qdq(model, [layer for layer in layers if layer.name == "wide"], cut_offs)
+    only = insert_qdq(model, [layer for layer in layers if layer.name == "wide"], grids, GPU)
     branch = next(node for node in only.graph.node if node.name == "node_branch")
     assert branch.input[0] == "stem"
 
 
-def test_an_activation_that_is_always_zero_does_no_harm(model, layers, cut_offs):
-    limits = dict.fromkeys(cut_offs, 0.0)
-    features = Probe(insert_qdq(model, layers[1:2], limits)).outputs(IMAGES[0])["features"]
-    assert np.isfinite(features).all()
+@pytest.mark.parametrize("target", [GPU, CPU], ids=["gpu", "cpu"])
+def test_an_activation_that_is_always_zero_does_no_harm(model, layers, histograms, target):
+    grids = grids_of(dict.fromkeys(histograms, Histogram.empty()), target)
+    variant = insert_qdq(model, layers[1:2], grids, target)
+    assert np.isfinite(Probe(variant).outputs(IMAGES[0])["features"]).all()
 
 
-def test_biases_take_the_mean_error_away(model, layers, cut_offs):
+def test_biases_take_the_mean_error_away(model, layers, grids):
     """Judged layer by layer on the frames that the means are of, borders left out."""
-    limits = {name: 0.3 * cut for name, cut in cut_offs.items()}
+    limits = {name: replace(grid, scale=0.3 * grid.scale) for name, grid in grids.items()}
     means = channel_means(model, limits, IMAGES)
-    variant = insert_qdq(model, layers[1:], limits)
     before = arrays_of(model, [layer.bias for layer in layers])
-    correct_biases(model, variant, layers[1:], means)
-    after = arrays_of(variant, [layer.bias for layer in layers])
+    corrected = correct_biases(model, layers[1:], means, GPU)
+    after = arrays_of(corrected, [layer.bias for layer in layers])
+    for name, values in arrays_of(model, list(before)).items():
+        np.testing.assert_array_equal(values, before[name])
     np.testing.assert_array_equal(after[layers[0].bias], before[layers[0].bias])
     weights = small_weights()
     for layer in layers[1:]:
@@ -150,7 +177,7 @@ def test_biases_take_the_mean_error_away(model, layers, cut_offs):
             trace = {}
             plain_features(image, weights, trace=trace)
             x = trace[layer.name]
-            low = rounded(x, np.float32(limits[layer.source]) / 127)
+            low = rounded(x, np.float32(limits[layer.source].scale))
             # Wrapped around, every tap sees every position, as the formula supposes.
             wrap = ((0, 0), (k, k), (k, k))
             exact, moved = (
@@ -216,8 +243,8 @@ def test_cosine_of_maps():
 # What TensorRT makes of it.
 
 
-def test_tensorrt_reads_every_int8_layer_as_quantised(model, layers, cut_offs, tmp_path):
-    network, builder, trt = parsed(insert_qdq(model, layers[2:], cut_offs), tmp_path)
+def test_tensorrt_reads_every_int8_layer_as_quantised(model, layers, grids, tmp_path):
+    network, builder, trt = parsed(insert_qdq(model, layers[2:], grids, GPU), tmp_path)
     assert quantised_convolutions(network, trt) == {
         la.node: la.name not in ("stem", "wide") for la in layers
     }
@@ -235,8 +262,8 @@ def test_tensorrt_reads_the_real_backbones_as_quantised(which, request, tmp_path
     bundle = request.getfixturevalue(which)
     model = onnx.load(bundle.path / bundle.spec.graphs["backbone"].file)
     layers = layers_of(model)
-    cut_offs = {layer.source: 6.0 for layer in layers[1:]}
-    network, _, trt = parsed(insert_qdq(model, layers[2:], cut_offs), tmp_path)
+    grids = {layer.source: Grid("int8", 6 / 127, 0) for layer in layers[1:]}
+    network, _, trt = parsed(insert_qdq(model, layers[2:], grids, GPU), tmp_path)
     found = quantised_convolutions(network, trt)
     assert [found[layer.node] for layer in layers] == [False] * 2 + [True] * (len(layers) - 2)
 

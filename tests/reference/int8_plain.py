@@ -1,4 +1,7 @@
-"""Int8 from its definition: what a convolution reads is rounded to a grid, all else is float."""
+"""Int8 from its definition: what a convolution reads is rounded to a grid, all else is float.
+
+For a CPU, results and biases are rounded as well, and weights have 7 bits.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,22 @@ def rounded(values, scale):
     return np.clip(np.rint(values / scale), -128, 127) * scale
 
 
-def rounded_weights(weights):
-    """By output channel: the largest magnitude of each becomes 127."""
-    return np.stack([rounded(w, np.abs(w).max() / 127 if w.any() else 1.0) for w in weights])
+def unsigned(values, limit, *, signed):
+    """Uint8 and back: `limit` is the last level, from 0 upwards or, of a signed one, either way."""
+    scale = np.float32(limit / (127 if signed else 255))
+    zero = 128 if signed else 0
+    return (np.clip(np.rint(values / scale) + zero, 0, 255) - zero) * scale
+
+
+def rounded_weights(weights, levels=127):
+    """By output channel: the largest magnitude of each becomes the last level."""
+    return np.stack([rounded(w, np.abs(w).max() / levels if w.any() else 1.0) for w in weights])
+
+
+def rounded_biases(biases, weights, input_scale, levels=63):
+    """Whole multiples of what a product of two levels is worth."""
+    units = [np.abs(w).max() / levels * input_scale for w in weights]
+    return np.array([np.rint(b / unit) * unit for b, unit in zip(biases, units, strict=True)])
 
 
 def convolution(x, weights, bias, stride=1, groups=1):

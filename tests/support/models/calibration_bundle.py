@@ -11,7 +11,13 @@ import pytest
 from unitrack_edge.runtime.bundle.bundle import SPEC_FILE, Bundle, sha256_of
 from unitrack_edge.runtime.bundle.spec import BundleSpec, GraphSpec, TensorSpec
 
-from ...reference.int8_plain import convolution, rounded, rounded_weights
+from ...reference.int8_plain import (
+    convolution,
+    rounded,
+    rounded_biases,
+    rounded_weights,
+    unsigned,
+)
 
 CHANNELS = 8
 STRIDE = 4
@@ -45,24 +51,36 @@ def small_weights(seed=0):
     return weights
 
 
-def plain_features(image, weights, cut_offs=None, trace=None):
-    """The network in NumPy; layers of `cut_offs` in int8, all else in float64."""
-    cut_offs = cut_offs or {}
+def plain_features(image, weights, cut_offs=None, trace=None, results=None):
+    """The network in NumPy; layers of `cut_offs` in int8, all else in float64.
+
+    With `results`, the limits of what those layers give, as for a CPU; `last`, `point` and `branch`
+    are not rectified at once.
+    """
+    cut_offs, results = cut_offs or {}, results or {}
     trace = {} if trace is None else trace
 
     def conv(name, x, **sizes):
         array, bias = (part.astype(np.float64) for part in weights[name])
         trace[name] = x
-        if name in cut_offs:
+        if name in results:
+            x = unsigned(x, cut_offs[name], signed=False)
+            bias = rounded_biases(bias, array, cut_offs[name] / 255)
+            array = rounded_weights(array, 63)
+        elif name in cut_offs:
             x, array = rounded(x, np.float32(cut_offs[name]) / 127), rounded_weights(array)
         return convolution(x, array, bias, **sizes)
 
+    def given(name, x, *, relu=False):
+        x = np.maximum(x, 0) if relu else x
+        return unsigned(x, results[name], signed=not relu) if name in results else x
+
     x = (image.astype(np.float64).transpose(2, 0, 1) - 127.5) / 127.5
     stem = np.maximum(conv("stem", x, stride=STRIDE), 0)
-    x = np.maximum(conv("wide", stem), 0)
-    x = np.maximum(conv("depthwise", x, groups=CHANNELS), 0)
-    x = np.maximum(conv("point", x) + conv("branch", stem) + stem, 0)
-    x = conv("last", x).transpose(1, 2, 0)
+    x = given("wide", conv("wide", stem), relu=True)
+    x = given("depthwise", conv("depthwise", x, groups=CHANNELS), relu=True)
+    x = given("point", conv("point", x)) + given("branch", conv("branch", stem)) + stem
+    x = given("last", conv("last", np.maximum(x, 0))).transpose(1, 2, 0)
     return x / np.maximum(np.linalg.norm(x, axis=2, keepdims=True), 1e-12)
 
 
