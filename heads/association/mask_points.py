@@ -114,7 +114,7 @@ def describe_looks(
     stride = graphs.spec.stride
     # No tile has more cells; as many for all, since features of several calls are put together.
     most = min(max_area, UPRIGHT[0] * UPRIGHT[1] // stride**2)
-    found = [mask_points(look.where[None], most) for look in looks]
+    found = [mask_points(np.asarray(look.where[None], np.bool_), most) for look in looks]
     for own, look, (top, left) in zip(found, looks, places, strict=True):
         row, column = np.divmod(own.index, look.where.shape[1])
         own.index[:] = (row + top // stride) * features.shape[2] + column + left // stride
