@@ -207,6 +207,6 @@ def _linear(
     place: IntArray, scale: float, size: int
 ) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
     """The two cells beside each place of the small grid, and the share of the second."""
-    source = np.maximum((place + 0.5) / scale - 0.5, 0.0)
+    source = np.clip((place + 0.5) / scale - 0.5, 0.0, size - 1.0)
     low = np.minimum(source.astype(np.int64), size - 1)
     return low, np.minimum(low + 1, size - 1), source - low
