@@ -360,7 +360,7 @@ def test_bundles_of_before_do_the_same_four_at_a_time(tiny, make, monkeypatch):
         met = Counted(runner, ("backbone",))
         got = tracked(runner, "memory", boxes, **ends)
     assert got == tracked(Eyes(tiny), "memory", boxes, **ends)
-    assert {count for (count,) in met.shapes("backbone")} == {2, 4}
+    assert max(count for (count,) in met.shapes("backbone")) == 4
 
 
 def test_frames_that_compare_nothing_read_what_they_are_fed_at_two_places(device):
