@@ -114,7 +114,7 @@ def describe_looks(
     stride = graphs.spec.stride
     # No tile has more cells; as many for all, since features of several calls are put together.
     most = min(max_area, UPRIGHT[0] * UPRIGHT[1] // stride**2)
-    found = [mask_points(look.where[None], most) for look in looks]
+    found = [mask_points(np.asarray(look.where[None], np.bool_), most) for look in looks]
     for own, look, (top, left) in zip(found, looks, places, strict=True):
         row, column = np.divmod(own.index, look.where.shape[1])
         own.index[:] = (row + top // stride) * features.shape[2] + column + left // stride
@@ -207,6 +207,6 @@ def _linear(
     place: IntArray, scale: float, size: int
 ) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
     """The two cells beside each place of the small grid, and the share of the second."""
-    source = np.maximum((place + 0.5) / scale - 0.5, 0.0)
+    source = np.clip((place + 0.5) / scale - 0.5, 0.0, size - 1.0)
     low = np.minimum(source.astype(np.int64), size - 1)
     return low, np.minimum(low + 1, size - 1), source - low

@@ -77,7 +77,8 @@ class OrtArray:
         host: npt.NDArray[Any] = self.value.numpy()
         if self._shape is None:
             return host
-        return host.reshape(-1)[self._start : self._start + self._size].reshape(self._shape).copy()
+        part: npt.NDArray[Any] = host.reshape(-1)[self._start : self._start + self._size].copy()
+        return part.reshape(self._shape)
 
     def rows(self) -> list[OrtArray]:
         """See `DeviceArray`."""

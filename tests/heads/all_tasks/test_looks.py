@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -100,6 +101,20 @@ def test_each_looks_as_it_does_alone(lite_runner, make, config):
     np.testing.assert_array_equal(same_masks, masks)
     assert masks.any(axis=1).sum() >= 6
     assert all(np.abs(one - other).max() > 0.1 for one, other in pairwise(points[:4]))
+
+
+@TASKS
+def test_a_bundle_of_one_size_is_given_them_side_by_side(lite_runner, make, config):
+    image, rows = picture(), range(len(BOXES))
+    graphs = Together(lite_runner)
+    graphs.spec = replace(graphs.spec, sizes_hw=((256, 320),))
+    points, masks = features(graphs, make, config, image, rows)
+    assert graphs.images == [(1, 256, 320, 3)] * 2
+    alone, want = features(lite_runner, make, config, image, rows)
+    np.testing.assert_array_equal(masks, want)
+    seen = want > 0
+    # Its neighbours matter, but not much: it is looked at where it is.
+    assert (points * alone).sum(axis=2)[seen].mean() > 0.8
 
 
 @TASKS

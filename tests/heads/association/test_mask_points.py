@@ -182,3 +182,10 @@ def test_thirty_masks_take_no_longer_than_reading_them():
         times.append(between - before)
         passes.append(time.process_time() - between)
     assert min(times) < 1.3 * min(passes)
+
+
+def test_shares_of_a_mask_one_cell_wide_are_none_below_nothing():
+    """Shrunk to a quarter, its only column lies beyond the last one it is mixed from."""
+    (shares,) = mask_points(np.ones((1, 16, 1), np.bool_), 1).weight
+    assert (shares >= 0).all()
+    assert shares.sum() == pytest.approx(1)

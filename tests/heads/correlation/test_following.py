@@ -78,9 +78,9 @@ class Colours(Graphs):
     def run(self, graph, *feeds):
         assert graph == "backbone"
         self.images.append(feeds[0].shape)
-        _, height, width, _ = feeds[0].shape
-        cells = feeds[0].astype(np.float32).reshape(1, height // 8, 8, width // 8, 8, 3) - 128
-        points = cells.transpose(0, 1, 3, 2, 4, 5).reshape(1, height // 8, width // 8, -1)
+        count, height, width, _ = feeds[0].shape
+        cells = feeds[0].astype(np.float32).reshape(count, height // 8, 8, width // 8, 8, 3) - 128
+        points = cells.transpose(0, 1, 3, 2, 4, 5).reshape(count, height // 8, width // 8, -1)
         length = np.linalg.norm(points, axis=3, keepdims=True)
         return (points / np.maximum(length, 1e-6),)
 
@@ -129,8 +129,8 @@ def test_tiles_are_seen_once_and_counted():
     for _ in range(2):
         follower.find(picture(102, 60), [7], box(100, 60)[None])
     # The tile of the detection, and then that of each frame.
-    assert [shape[1:3] for shape in graphs.images] == [(128, 80)] * 3
-    assert pixels == [128 * 80] * 3
+    assert graphs.images == [(2, 128, 80, 3), (1, 128, 80, 3)]
+    assert pixels == [2 * 128 * 80, 128 * 80]
 
 
 def test_what_was_missed_keeps_its_looks_and_others_are_forgotten():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
@@ -339,6 +340,27 @@ def test_masks_and_poses_that_meet_cost_as_much(tiny, device, make, pairs, most,
     check_spent(spent, most)
     assert met.shapes("rsm_mask_groups")
     assert not met.shapes("rsm_masks")
+
+
+@pytest.mark.parametrize("make", [mot_head, mots_head])
+def test_bundles_of_before_do_the_same_four_at_a_time(tiny, make, monkeypatch):
+    """They have no graph for several groups, and engines for feature maps of a frame alone."""
+
+    def of_before(sizes_hw, stride, today=dimension_ranges):
+        ranges = today(sizes_hw, stride)
+        return {**ranges, "map_rows": ranges["rows"]}
+
+    monkeypatch.setattr(sys.modules[__name__], "dimension_ranges", of_before)
+    graphs = Eyes(tiny)
+    known = {name: graph for name, graph in graphs.spec.graphs.items() if "groups" not in name}
+    graphs.spec = replace(graphs.spec, graphs=known)
+    old = Device(graphs)
+    boxes, ends = with_shapes(meetings(6, 14)), {"appearance": "auto", "make": make}
+    with GraphRunner(old.bundle, old) as runner:
+        met = Counted(runner, ("backbone",))
+        got = tracked(runner, "memory", boxes, **ends)
+    assert got == tracked(Eyes(tiny), "memory", boxes, **ends)
+    assert max(count for (count,) in met.shapes("backbone")) == 4
 
 
 def test_frames_that_compare_nothing_read_what_they_are_fed_at_two_places(device):
