@@ -13,6 +13,7 @@ follows what they are of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -399,11 +400,11 @@ class Reference:
         return found[0], found[1]
 
 
-def _covered(points: npt.NDArray[np.generic], boxes_xyxy: Motion) -> npt.NDArray[np.bool_]:
+def _covered(points: npt.NDArray[Any], boxes_xyxy: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """(K,) bool: which points are on an object; both in the same pixels."""
-    inside = (points[:, None] >= boxes_xyxy[:, :2]) & (points[:, None] <= boxes_xyxy[:, 2:])
-    covered: npt.NDArray[np.bool_] = inside.all(axis=2).any(axis=1)
-    return covered
+    starts, ends = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    beside = np.logical_or(points[:, None] < starts, points[:, None] > ends)
+    return np.logical_not(beside.any(axis=2)).any(axis=1).astype(np.bool_)
 
 
 def _corners_beside(small: UInt8Array, boxes: Motion) -> Points:
@@ -426,14 +427,17 @@ def _fitted(
     found = _followed(before, now, corners, starts.astype(np.float32))
     if found is None:
         # A camera that was quick, or is: the shift between both images as a whole.
-        halves = [
-            cv2.resize(i, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for i in (before, now)
-        ]
+        halves = [_half(image) for image in (before, now)]
         window = cv2.createHanningWindow(halves[0].shape[::-1], cv2.CV_32F)
-        shift, _ = cv2.phaseCorrelate(*(np.float32(half) for half in halves), window)
+        shift, _ = cv2.phaseCorrelate(halves[0], halves[1], window)
         starts = corners + 2 * np.array(shift)
         found = _followed(before, now, corners, starts.astype(np.float32))
     return found
+
+
+def _half(image: UInt8Array) -> FloatArray:
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.float32)
 
 
 def _followed(
