@@ -404,7 +404,7 @@ def _covered(points: npt.NDArray[Any], boxes_xyxy: npt.NDArray[Any]) -> npt.NDAr
     """(K,) bool: which points are on an object; both in the same pixels."""
     starts, ends = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
     beside = np.logical_or(points[:, None] < starts, points[:, None] > ends)
-    return np.logical_not(beside.any(axis=2)).any(axis=1).astype(np.bool_)
+    return np.asarray(np.logical_not(beside.any(axis=2)).any(axis=1), np.bool_)
 
 
 def _corners_beside(small: UInt8Array, boxes: Motion) -> Points:
