@@ -605,9 +605,9 @@ class SourceRun:
     def _head(self, config: TaskConfig, graphs: GraphRunner, commands: Commands | None) -> Head:
         spec, init, chosen = TASKS[config.task], self.config.init, self._track.detector
         least_score = chosen.detector_confidence
-        if chosen.detector == "motion" and getattr(config, "camera_motion", "") is None:
+        if chosen.detector == "motion" and isinstance(config, TrackedConfig):
             # That one sees whatever moves in the image, which is of use where the camera does not.
-            config = replace(config, camera_motion="off")
+            config = replace(config, camera_motion=config.camera_motion or "off")
 
         def make() -> Head:
             return open_head(graphs, config, init, self.source.info, least_score)

@@ -1,4 +1,4 @@
-"""`--mot-camera-motion flow` against off, where the camera moves: scores, and processor time.
+"""`--mot-camera-motion` auto, off and flow where the camera moves: scores, and processor time.
 
     python -m unitrack_edge.benchmarks.accuracy.camera_motion --bundle bundles/efficientnet-lite0 \
         --format mot --data MOT15/train [--detections NAME.txt] [--camera pan] [--sequence NAME]

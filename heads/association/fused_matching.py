@@ -74,10 +74,6 @@ _SMALL_STEP = 0.03
 """A step of so many heights counts half for the direction: boxes jitter by as much."""
 
 
-_CAMERA_CHANGE = 0.5
-"""How fast velocities change at least while the camera moves: of what it does, some is not seen."""
-
-
 @dataclass(frozen=True, slots=True)
 class FusedConfig:
     """The numbers of one task.
@@ -261,7 +257,8 @@ class FusedAssociator:
             motion: (2, 3) similarity from the last frame's pixels to those of the next.
             certain: Whether that is all that the camera did; otherwise anything may be elsewhere.
         """
-        self._change = max(self._change, _CAMERA_CHANGE if certain else 1.0)
+        if not certain:
+            self._change = 1.0
         move_filters([t.filter for t in self._tracklets], motion)
         for t in self._tracklets:
             times, *places = zip(*t.path, strict=True)

@@ -121,6 +121,17 @@ def test_values_that_a_run_had_by_default_are_kept_where_another_version_has_oth
         assert f"{flag} is kept" in said[0]
 
 
+def test_a_run_of_before_cameras_were_followed_keeps_them_standing_still(tmp_path):
+    source = SourceConfig("a.mp4")
+    track = TrackConfig((source,), (MotConfig(),))
+    record = {"config": config_data(track), "defaults": default_data(track, source)}
+    record["defaults"]["tasks"]["mot"]["camera_motion"] = "off"
+    path, said = tmp_path / "run.json", []
+    path.write_text(json.dumps(record))
+    assert read_config(path, said.append)["mot_camera_motion"] == "off"
+    assert "--mot-camera-motion off is kept" in said[0]
+
+
 def test_a_file_of_before_tells_the_parameters_of_the_tasks(tmp_path):
     """Which all files hold; what it was asked for is not in question."""
     track = TrackConfig((PROMPTED,), (SotConfig(margin=2.0),))
