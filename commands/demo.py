@@ -107,7 +107,8 @@ def _own_video(
     reports = [_track("mot", bundle, frames, output, source, detector=detector)]
     if init is not None:
         reports.append(_track("vos", bundle, frames, output, source, init=init))
-    hint = [] if init else ["to track an object's mask through the video too, add --init X,Y,W,H"]
+    more = "to track an object's mask too, add --init X,Y,W,H (make demo: INIT=X,Y,W,H)"
+    hint = [] if init else [more]
     return _summary(reports, [{} for _ in reports], hint)
 
 

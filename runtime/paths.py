@@ -78,6 +78,12 @@ def leads_out(name: str) -> bool:
     return path.is_absolute() or path.parts[:1] == (os.pardir,)
 
 
+def unwritable(path: Path) -> Path | None:
+    """The nearest folder above a path, where nothing can be made in it; None: something can."""
+    place = next(parent for parent in path.absolute().parents if exists(parent))
+    return None if place.is_dir() and os.access(place, os.W_OK | os.X_OK) else place
+
+
 def is_same(one: Path, other: Path) -> bool:
     """Whether both are there, and are the same file or folder."""
     return exists(one) and exists(other) and one.samefile(other)

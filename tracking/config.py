@@ -369,7 +369,12 @@ class RunConfig:
         1,
         least=1,
     )
-    overwrite: bool = option("Replace the results of an earlier run.", False, recorded=False)
+    overwrite: bool = option(
+        "Replace the results of an earlier run: those in --output, without it those in "
+        "runs/SOURCE-TASK.",
+        False,
+        recorded=False,
+    )
     serve: str | None = option(
         "Show the run in a browser, and let it start tracks of sot and vos. Without HOST, this "
         "machine alone can look; another one needs a token.",
@@ -505,9 +510,11 @@ class TrackConfig:
 
     @property
     def output(self) -> Path:
-        """Folder of the results; the first of the default ones that is free."""
+        """Folder of the results; of the default ones the first that is free, or to be replaced."""
         return self.run.output or default_output(
-            [source.source for source in self.sources], "-".join(self.task_names)
+            [source.source for source in self.sources],
+            "-".join(self.task_names),
+            overwrite=self.run.overwrite,
         )
 
     @property
@@ -650,12 +657,12 @@ def _finds(chosen: DetectorConfig, what: str) -> bool:
     return what in what_it_finds(path, chosen.detector_layout)
 
 
-def default_output(sources: Sequence[str], task: str) -> Path:
-    """`runs/NAME-TASK`, or the first of `runs/NAME-TASK-2`, … that is free."""
+def default_output(sources: Sequence[str], task: str, *, overwrite: bool = False) -> Path:
+    """`runs/NAME-TASK`; unless `overwrite`, the first of it, `runs/NAME-TASK-2`, … that is free."""
     name = short_names(sources)[0] if len(sources) == 1 else f"{len(sources)}-sources"
     first = Path("runs") / f"{name}-{task}"
     folder, number = first, 1
-    while folder.exists():
+    while folder.exists() and not overwrite:
         number += 1
         folder = first.with_name(f"{first.name}-{number}")
     return folder

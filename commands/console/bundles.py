@@ -13,7 +13,7 @@ from ...errors import BackendError, BundleError, ExportError, RequestError
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.detectors.base import BUILT_IN
 from ...runtime.inference.registry import find_backend
-from ...runtime.paths import default_model, is_model, model_file, model_name
+from ...runtime.paths import default_model, is_model, model_file, model_name, unwritable
 from ...runtime.tables import TextTable
 from .steps import progress_bar
 
@@ -131,12 +131,23 @@ def ensure_bundle(path: Path, backbone: str | None, layer: str = "layer3") -> No
             f"run `cli export --backbone {backbone}` on a machine with "
             "pip install 'unitrack-edge[export]' and copy the folder here"
         )
+    _check_place(path, "--backbone", backbone, "--bundle")
     where = "" if layer == "layer3" else f" up to {layer}"
     click.echo(f"{path} does not exist yet: exporting {backbone}{where} (once)", err=True)
     check_exportable(backbone)
     from ...export.bundle_writer import ExportRequest
 
     export_with_progress(path, ExportRequest(backbone, layer))
+
+
+def _check_place(path: Path, kind: str, name: str, flag: str) -> None:
+    """Raise BundleError where a missing model could not be written; before it is fetched."""
+    place = unwritable(path)
+    if place is not None:
+        raise BundleError(
+            f"{path} does not exist and cannot be written: {place} is no folder to write to; run "
+            f"in one that is, or `cli export {kind} {name} --output FOLDER` and give {flag} FOLDER"
+        )
 
 
 def ensure_models(config: TrackConfig) -> None:
@@ -196,6 +207,7 @@ def _check_model(flag: str, name: str, *, poses: bool) -> None:
 
     Raises:
         RequestError: There is no such model, or it finds something else.
+        BundleError: It cannot be written.
         ExportError: A package that converts it is not installed.
     """
     from ...export.detectors.exporter import needs_conversion
@@ -205,6 +217,7 @@ def _check_model(flag: str, name: str, *, poses: bool) -> None:
         row = find_model(name)
     except ExportError as error:
         raise RequestError(f"{flag}: {error}; or give a path that ends in .onnx") from error
+    _check_place(default_model(name), "--detector", name, flag)
     finds = _FINDS[flag]
     # A model of crops takes one person; a detector takes the whole image.
     if finds not in row.gives or (finds != "boxes") == ("boxes" in row.gives):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import click
 
-from ...errors import RequestError
+from ...errors import OutputError, RequestError
+from ...runtime.paths import unwritable
 from ...runtime.tables import TextTable, markdown
 
 
@@ -71,6 +73,7 @@ class ReportOutput:
 
     Raises:
         RequestError: Standard output is asked for twice.
+        OutputError: A file is in a folder that cannot be written to; said before the work.
     """
 
     as_json: bool = False
@@ -81,6 +84,10 @@ class ReportOutput:
     def __post_init__(self) -> None:
         if self.as_json and self.as_markdown:
             raise RequestError("--json and --markdown both print: give one of them, or a file")
+        for path in (self.json_file, self.markdown_file):
+            place = None if path is None else unwritable(path)
+            if place is not None:
+                raise OutputError(f"cannot write {path}: {place} is no folder to write to")
 
     def show(self, report: Report) -> None:
         """Write the files that were asked for, and print the report.
@@ -98,6 +105,10 @@ class ReportOutput:
     def _write(self, report: Report) -> None:
         from ...runtime.writers.base import json_text, write_atomic, write_json_atomic
 
+        for path in (self.json_file, self.markdown_file):
+            if path is not None:
+                with contextlib.suppress(OSError):  # what is written next says why
+                    path.parent.mkdir(parents=True, exist_ok=True)
         if self.json_file is not None:
             write_json_atomic(self.json_file, report.data)
         if self.markdown_file is not None:

@@ -5,6 +5,7 @@ The readers of the official layouts all return this record, and `registry.FORMAT
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DetectionError, RequestError
+from ...runtime.paths import exists
 from ...runtime.sources.images import images_in_folder
 
 ONE_OBJECT = "2016"
@@ -74,6 +76,23 @@ def choose(sequences: list[Sequence], names: Iterable[str]) -> list[Sequence]:
         known = ", ".join(sequence.name for sequence in sequences)
         raise RequestError(f"--sequence {min(unknown)}: no such sequence, expected one of {known}")
     return [sequence for sequence in sequences if not wanted or sequence.name in wanted]
+
+
+Reader = Callable[[Path, str | None], list[Sequence]]
+"""Root folder and split → sequences."""
+
+
+def of_existing(read: Reader) -> Reader:
+    """A reader that says where a folder is not there, and not that it has another layout."""
+
+    @functools.wraps(read)
+    def checked(root: Path, split: str | None) -> list[Sequence]:
+        if not exists(root):
+            kind = "file" if root.suffix else "folder"
+            raise DetectionError(f"--data {root}: there is no such {kind}")
+        return read(root, split)
+
+    return checked
 
 
 def split_folder(root: Path, split: str | None, holds: Callable[[Path], bool]) -> list[Path]:

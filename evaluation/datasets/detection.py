@@ -20,7 +20,7 @@ from ...runtime.boxes import valid_rows, xywh_to_xyxy
 from ...runtime.formats.keypoints import Entry, list_of_objects, load_json
 from ...runtime.formats.mot import read_mot_rows
 from ...runtime.paths import leads_out
-from .base import Sequence
+from .base import Reader, Sequence, of_existing
 from .mot import read_mot
 from .posetrack import read_poses, read_posetrack
 
@@ -106,6 +106,7 @@ def _posetrack_objects(sequence: Sequence) -> list[TrueObjects]:
     return found
 
 
+@of_existing
 def read_coco(root: Path, split: str | None) -> list[Sequence]:
     """The annotation files of a data set in COCO's layout.
 
@@ -191,7 +192,7 @@ class DetectionFormat:
         objects: Of a sequence with truth: one a frame.
     """
 
-    read: Callable[[Path, str | None], list[Sequence]]
+    read: Reader
     objects: Callable[[Sequence], list[TrueObjects]]
 
 

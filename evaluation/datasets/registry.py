@@ -6,13 +6,13 @@ A row imports the reader and the metrics of its layout when it is looked up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import DetectionError
 from ..metrics.scores import Score, combine, mean_score
 from . import result_files
-from .base import Sequence
+from .base import Reader, Sequence, of_existing
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class DatasetFormat:
     """
 
     task: str
-    read: Callable[[Path, str | None], list[Sequence]]
+    read: Reader
     result: str
     written: str
     collect: Callable[[Sequence, Path, Path], None]
@@ -233,7 +233,8 @@ class _Formats(Mapping[str, DatasetFormat]):
 
     def __getitem__(self, name: str) -> DatasetFormat:
         if name not in self._rows:
-            self._rows[name] = self._makers[name]()
+            row = self._makers[name]()
+            self._rows[name] = replace(row, read=of_existing(row.read))
         return self._rows[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -143,3 +143,4 @@ def test_default_output_is_the_first_that_is_free(tmp_path, monkeypatch):
     Path("runs/street-mot-2").mkdir()
     assert default_output(["a/street.mp4"], "mot") == Path("runs/street-mot-3")
     assert default_output(["a", "b"], "mot-vos") == Path("runs/2-sources-mot-vos")
+    assert default_output(["a/street.mp4"], "mot", overwrite=True) == Path("runs/street-mot")

@@ -187,6 +187,31 @@ def test_a_missing_bundle_is_exported_where_pytorch_is(clip, here, monkeypatch, 
     assert "does not exist" not in said
 
 
+@pytest.mark.parametrize(
+    ("options", "missing", "fix"),
+    [
+        ("--backbone random-r18 --detector motion", "random-r18", "--backbone random-r18 --output"),
+        (
+            "--bundle {bundle} --detector movenet",
+            "detectors/movenet",
+            "--detector movenet --output",
+        ),
+    ],
+)
+def test_where_a_missing_model_cannot_be_written_the_fix_is_said_before_it_is_fetched(
+    options, missing, fix, clip, here, monkeypatch, quick_bundle
+):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(bundles, "export_with_progress", None)
+    (here / "bundles").touch()
+    words = options.format(bundle=quick_bundle.path).split()
+    said = run_cli("track", clip.source, "--task", "mot", *words, status=1)
+    last = said.splitlines()[-1]
+    assert last.startswith(f"Error: bundles/{missing} does not exist and cannot be written: ")
+    assert f"`cli export {fix} FOLDER`" in last
+    assert last.endswith("--bundle FOLDER" if "backbone" in fix else "--detector FOLDER")
+
+
 def test_an_unknown_backbone_is_told_at_once(clip, here):
     said = track_backbone(clip, here, "--backbone", "efficientnet", status=1)
     assert "did you mean efficientnet-lite0" in said

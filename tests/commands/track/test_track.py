@@ -191,6 +191,10 @@ def test_default_output_is_numbered(clip, quick_bundle, here):
         run_cli(*arguments, "--detections", clip.detections, "--max-frames", 1, *NETWORK)
     names = sorted(path.name for path in (here / "runs").iterdir())
     assert names == ["clip-mot", "clip-mot-2", "clip-mot-3"]
+    again = ("--detections", clip.detections, "--max-frames", 2, *NETWORK, "--overwrite")
+    run_cli(*arguments, *again)
+    assert sorted(path.name for path in (here / "runs").iterdir()) == names
+    assert report_of(here / "runs" / "clip-mot")["frames"] == 2
 
 
 @pytest.mark.parametrize(

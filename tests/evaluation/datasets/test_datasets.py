@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import DetectionError, RequestError, SourceError
 from unitrack_edge.evaluation.datasets.base import choose, fingerprint, first_frames
+from unitrack_edge.evaluation.datasets.detection import DETECTION_FORMATS
 from unitrack_edge.evaluation.datasets.registry import FORMAT_OF_TASK, FORMATS
 from unitrack_edge.evaluation.runner.jobs import score_results
 from unitrack_edge.runtime.drawing.colors import davis_palette
@@ -446,3 +447,10 @@ def test_a_fingerprint_changes_with_everything_that_matters(tmp_path):
     write_images(tmp_path / "Car" / "img", [1], size_hw=(48, 64), digits=4)
     seen.append(fingerprint(read("otb", tmp_path)[0]))
     assert len({str(one) for one in seen}) == len(seen)
+
+
+@pytest.mark.parametrize("row", [*FORMATS.values(), *DETECTION_FORMATS.values()])
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_folder_that_is_not_there_is_no_other_layout(row, split, tmp_path):
+    with pytest.raises(DetectionError, match=r"--data .*nowhere.*: there is no such folder"):
+        row.read(tmp_path / "nowhere", split)
