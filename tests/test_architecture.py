@@ -341,7 +341,7 @@ def clip(tmp_path_factory):
 
 
 SIZE = ("--mot-height", "64", "--mot-width", "96")
-NEVER_IN_TRACK = {"torch", "onnx", "onnxscript", "matplotlib", "trackeval", "pandas"}
+NEVER_IN_TRACK = {"torch", "onnx", "onnxscript", "matplotlib", "trackeval", "pandas", "scipy"}
 
 
 def test_track_mot_does_not_import_what_it_does_not_need(clip, quick_bundle, tmp_path):
@@ -353,12 +353,12 @@ def test_track_mot_does_not_import_what_it_does_not_need(clip, quick_bundle, tmp
     assert not loaded & NEVER_IN_TRACK
 
 
-def test_track_vos_does_without_the_kalman_filter_too(clip, quick_bundle, tmp_path):
+def test_track_vos_does_without_the_assignment_too(clip, quick_bundle, tmp_path):
     loaded = modules_after(
         *("track", clip.source, "--task", "vos", "--bundle", quick_bundle.path),
         *("--init", clip.init_mask, "--output", tmp_path / "run", "--save-video"),
     )
-    assert not loaded & (NEVER_IN_TRACK | {"filterpy", "scipy.stats", "lap"})
+    assert not loaded & (NEVER_IN_TRACK | {"lap"})
 
 
 def test_backbones_are_listed_without_torch():

@@ -247,7 +247,6 @@ def _versions() -> dict[str, str]:
         "pillow",
         "onnxruntime",
         "onnxruntime-gpu",
-        "filterpy",
         "lap",
     )
     for package in packages:

@@ -1,18 +1,20 @@
-"""Constant-velocity Kalman filter of a box (JDE's), on filterpy.
+"""Constant-velocity Kalman filter of a box (JDE's), of many boxes at once.
 
 State: centre x, centre y, aspect ratio (width / height), height, and their velocities per frame.
 Noise is proportional to the height, so that near and far objects are treated alike.
+
+None of the four says anything of another: noise is independent, and alike along x and y, which is
+what a camera that turns would mix.  So each is a filter of two numbers, a place and a velocity, and
+the 8 × 8 covariance is four blocks of 2 × 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from filterpy.kalman import KalmanFilter
 
 Float64 = npt.NDArray[np.float64]
 POSITION_WEIGHT = 1.0 / 20.0
@@ -31,16 +33,11 @@ way in a second does not depend on how often a camera looks."""
 EXPECTED_SURPRISE = float(np.log(2))
 """The median of half of a χ² variable of 2 degrees of freedom; see `update_filters`."""
 
-_TRANSITION = np.eye(8) + np.eye(8, k=4)
-_MEASURE = np.eye(4, 8)
+_PLACE, _VELOCITY, _PLACE_VARIANCE, _COVARIANCE, _VELOCITY_VARIANCE = range(5)
+"""Rows of a state (5, 4); its columns are the four numbers of a box."""
 
-# Standard deviations, those that grow with the height as shares of it, become covariances
-# `height² · share + fixed`.
-_P, _V = POSITION_WEIGHT, VELOCITY_WEIGHT
-_PROCESS_SHARE = np.diag(np.square([_P, _P, 0, _P, _V, _V, 0, _V]))
-_PROCESS_FIXED = np.diag(np.square([0, 0, 1e-2, 0, 0, 0, 1e-5, 0]))
-_MEASURED_SHARE = np.diag(np.square([_P, _P, 0, _P]))
-_MEASURED_FIXED = np.diag(np.square([0, 0, 1e-1, 0]))
+_GROWS = np.array([1.0, 1.0, 0.0, 1.0])
+"""Of which the noise is a share of the height; that of the aspect ratio is fixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,8 @@ def xyxy_to_xyah(boxes_xyxy: npt.NDArray[np.float32]) -> Float64:
 
 def xyah_to_xyxy(boxes_xyah: Float64) -> npt.NDArray[np.float32]:
     """The inverse of `xyxy_to_xyah`."""
-    half = np.column_stack([boxes_xyah[:, 2] * boxes_xyah[:, 3], boxes_xyah[:, 3]]) / 2
+    half = boxes_xyah[:, 2:] / 2
+    half[:, 0] *= boxes_xyah[:, 3]
     centre = boxes_xyah[:, :2]
     return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
@@ -88,59 +86,36 @@ class BoxFilter:
     """
 
     def __init__(self, xyah: Float64, aspect: AspectNoise = RIGID) -> None:
-        position, velocity = POSITION_WEIGHT * xyah[3], VELOCITY_WEIGHT * xyah[3]
-        std = [2 * position, 2 * position, 1e-2, 2 * position]
-        std += [10 * velocity, 10 * velocity, 1e-5, 10 * velocity]
-        self._filter = KalmanFilter(dim_x=8, dim_z=4)
-        self._filter.x = np.concatenate([xyah, np.zeros(4)])
-        self._filter.P = np.diag(np.square(std))
-        self._filter.F = _TRANSITION
-        self._filter.H = _MEASURE
-        self._process_fixed, self._measured_fixed = _fixed_noise(aspect)
+        place, velocity = 2 * POSITION_WEIGHT * xyah[3], 10 * VELOCITY_WEIGHT * xyah[3]
+        self.aspect = aspect
+        self.state = np.zeros((5, 4))
+        self.state[_PLACE] = xyah
+        self.state[_PLACE_VARIANCE] = np.square([place, place, 1e-2, place])
+        self.state[_VELOCITY_VARIANCE] = np.square([velocity, velocity, 1e-5, velocity])
 
     @property
     def mean(self) -> Float64:
         """(8,) state."""
-        mean: Float64 = self._filter.x
-        return mean
+        return self.state[:_PLACE_VARIANCE].ravel()
 
     @property
     def covariance(self) -> Float64:
         """(8, 8)."""
-        covariance: Float64 = self._filter.P
-        return covariance
+        places, mixed, velocities = map(np.diag, self.state[_PLACE_VARIANCE:])
+        return np.block([[places, mixed], [mixed, velocities]])
 
     def predict(self, *, height_is_steady: bool = False) -> None:
-        """Advance by one frame.
-
-        Args:
-            height_is_steady: Forget the velocity of the height first, as for lost objects, whose
-                height would otherwise run away.
-        """
-        if height_is_steady:
-            self._filter.x[7] = 0.0
-        height = self._filter.x[3]
-        self._filter.predict(Q=height * height * _PROCESS_SHARE + self._process_fixed)
+        """Advance by one frame; see `advance_filters`."""
+        advance_filters([self], 1.0, [height_is_steady])
 
     def update(self, xyah: Float64) -> None:
         """Correct by a (4,) measurement."""
-        height = self._filter.x[3]
-        self._filter.update(xyah, R=height * height * _MEASURED_SHARE + self._measured_fixed)
+        update_filters([self], xyah[None])
 
     def box_xyxy(self) -> npt.NDArray[np.float32]:
         """(4,) float32 box of the state."""
         box: npt.NDArray[np.float32] = boxes_of([self])[0]
         return box
-
-
-@cache
-def _fixed_noise(aspect: AspectNoise) -> tuple[Float64, Float64]:
-    """What the covariances of process and measurement have whatever the height."""
-    if aspect == RIGID:
-        return _PROCESS_FIXED, _MEASURED_FIXED
-    process, measured = _PROCESS_FIXED.copy(), _MEASURED_FIXED.copy()
-    process[2, 2], measured[2, 2] = aspect.process**2, aspect.measured**2
-    return process, measured
 
 
 def advance_filters(
@@ -152,29 +127,33 @@ def advance_filters(
     """Advance N filters by any number of frames: whole ones one by one, then the rest of one.
 
     Args:
-        filters: As `BoxFilter.predict` would advance them.
+        filters: N of them.
         frames: At least 0.
-        height_is_steady: Of each; see `BoxFilter.predict`.
+        height_is_steady: Of each, whether the velocity of the height is forgotten first, as for
+            lost objects, whose height would otherwise run away.
         change: How fast velocities change, as a multiple of JDE's standard deviations.  What places
             and heights change besides is multiplied by its power 1.5: the steadier objects move,
             the more of a step is their velocity's.
     """
     if not filters:
         return
-    means, covariances = _states(filters)
-    fixed = _common([f._process_fixed for f in filters])
-    share = _PROCESS_SHARE * np.repeat([change**3, change**2], 4)
+    states = _states(filters)
+    place, velocity, place_variance, covariance, velocity_variance = states
+    aspect = _aspect_variances(filters, lambda noise: noise.process)
     steady = np.array(height_is_steady, np.bool_)
     while frames > 0:
         part = min(frames, 1.0)
-        transition = np.eye(8) + part * np.eye(8, k=4)
-        means[steady, 7] = 0.0
-        heights = np.square(means[:, 3, None, None])
-        means = means @ transition.T
-        covariances = transition @ covariances @ transition.T
-        covariances += part * (heights * share + fixed)
+        velocity[steady, 3] = 0.0
+        share = part * np.square(place[:, 3:]) * _GROWS
+        place += part * velocity
+        place_variance += 2 * part * covariance + part * part * velocity_variance
+        place_variance += change**3 * POSITION_WEIGHT**2 * share
+        place_variance[:, 2] += part * aspect
+        covariance += part * velocity_variance
+        velocity_variance += change**2 * VELOCITY_WEIGHT**2 * share
+        velocity_variance[:, 2] += part * 1e-5**2
         frames -= part
-    _set_states(filters, means, covariances)
+    _set_states(filters, states)
 
 
 def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
@@ -187,19 +166,17 @@ def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
     if not filters:
         return
     turn = motion[:, :2]
-    zoom = np.sqrt(abs(np.linalg.det(turn)))
-    move = np.eye(8)
-    for first in (0, 4):
-        move[first : first + 2, first : first + 2] = turn
-        move[first + 3, first + 3] = zoom
-    means, covariances = _states(filters)
-    means = means @ move.T
-    means[:, :2] += motion[:, 2]
-    _set_states(filters, means, move @ covariances @ move.T)
+    zoom = abs(np.linalg.det(turn))
+    states = _states(filters)
+    states[:_PLACE_VARIANCE, :, :2] @= turn.T
+    states[:_PLACE_VARIANCE, :, 3] *= np.sqrt(zoom)
+    states[_PLACE_VARIANCE:] *= np.where(_GROWS, zoom, 1.0)
+    states[_PLACE, :, :2] += motion[:, 2]
+    _set_states(filters, states)
 
 
 def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> Float64:
-    """`BoxFilter.update` of N filters at once.
+    """Correct N filters by what was measured.
 
     Args:
         filters: N of them.
@@ -213,53 +190,64 @@ def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> Float64:
     """
     if not filters:
         return np.zeros(0)
+    states = _states(filters)
+    noise = _measured_variances(filters, states[_PLACE])
     size = measured.shape[1]
-    means, covariances = _states(filters)
-    noise = np.square(means[:, 3, None, None]) * _MEASURED_SHARE
-    noise += _common([f._measured_fixed for f in filters])
-    noise = noise[:, :size, :size]
-    innovation = covariances[:, :size, :size] + noise
-    gain = np.linalg.solve(innovation, covariances[:, :size, :]).transpose(0, 2, 1)
-    off = measured - means[:, :size]
-    surprise: Float64 = (np.square(off[:, :2]) / innovation[:, [0, 1], [0, 1]]).mean(axis=1)
-    means += np.einsum("nij,nj->ni", gain, off)
-    # Joseph's form stays symmetric and positive, whatever the rounding.
-    kept = np.eye(8) - gain @ _MEASURE[:size]
-    covariances = kept @ covariances @ kept.transpose(0, 2, 1)
-    covariances += gain @ noise @ gain.transpose(0, 2, 1)
-    _set_states(filters, means, covariances)
+    place, velocity, place_variance, covariance, velocity_variance = states[:, :, :size]
+    expected = place_variance + noise[:, :size]
+    off = measured - place
+    surprise: Float64 = (np.square(off[:, :2]) / expected[:, :2]).sum(axis=1) / 2
+    gain = covariance / expected
+    place += place_variance / expected * off
+    velocity += gain * off
+    # All are quotients of positive numbers, or less than what they are taken from.
+    velocity_variance -= gain * covariance
+    kept = noise[:, :size] / expected
+    covariance *= kept
+    place_variance *= kept
+    _set_states(filters, states)
     return surprise
 
 
-def _states(filters: Sequence[BoxFilter]) -> tuple[Float64, Float64]:
-    inner = [f._filter for f in filters]
+def _states(filters: Sequence[BoxFilter]) -> Float64:
+    """(5, N, 4) float64 copy."""
     # Several times as fast as `np.stack`.
-    means = np.concatenate([f.x for f in inner]).reshape(-1, 8)
-    return means, np.concatenate([f.P for f in inner]).reshape(-1, 8, 8)
+    return np.concatenate([f.state for f in filters], axis=1).reshape(5, -1, 4)
 
 
-def _common(matrices: Sequence[Float64]) -> Float64:
-    """N matrices in one array; the filters of one video have the same, which is enough then."""
-    first = matrices[0]
-    return first if all(one is first for one in matrices) else np.stack(matrices)
+def _set_states(filters: Sequence[BoxFilter], states: Float64) -> None:
+    for box, state in zip(filters, states.transpose(1, 0, 2), strict=True):
+        box.state = state
 
 
-def _set_states(filters: Sequence[BoxFilter], means: Float64, covariances: Float64) -> None:
-    for box, mean, covariance in zip(filters, means, covariances, strict=True):
-        box._filter.x, box._filter.P = mean, covariance
+def _aspect_variances(
+    filters: Sequence[BoxFilter], deviation: Callable[[AspectNoise], float]
+) -> Float64:
+    """(N,) variances of the aspect ratio."""
+    variances: Float64 = np.square([deviation(f.aspect) for f in filters])
+    return variances
+
+
+def _measured_variances(filters: Sequence[BoxFilter], places: Float64) -> Float64:
+    """(N, 4) variances of measurements of boxes at (N, 4) places."""
+    noise = np.square(POSITION_WEIGHT * places[:, 3:]) * _GROWS
+    noise[:, 2] = _aspect_variances(filters, lambda aspect: aspect.measured)
+    return noise
 
 
 def moved_boxes(filters: Sequence[BoxFilter], frames: float) -> npt.NDArray[np.float32]:
     """(N, 4) float32 boxes of N states so many frames later; the states stay as they are."""
-    means = np.array([f.mean for f in filters], np.float64).reshape(-1, 8)
-    return xyah_to_xyxy(means[:, :4] + frames * means[:, 4:])
+    if not filters:
+        return np.zeros((0, 4), np.float32)
+    place, velocity, *_ = _states(filters)
+    return xyah_to_xyxy(place + frames * velocity)
 
 
 def boxes_of(filters: Sequence[BoxFilter]) -> npt.NDArray[np.float32]:
     """(N, 4) float32 boxes, left, top, right, bottom, of N states."""
     if not filters:
         return np.zeros((0, 4), np.float32)
-    return xyah_to_xyxy(np.concatenate([f._filter.x for f in filters]).reshape(-1, 8)[:, :4])
+    return xyah_to_xyxy(_states(filters)[_PLACE])
 
 
 def gating_distances(
@@ -278,11 +266,8 @@ def gating_distances(
     size = 2 if position_only else 4
     if not filters or not len(boxes_xyah):
         return np.zeros((len(filters), len(boxes_xyah)))
-    means = np.stack([f.mean[:4] for f in filters])
-    # H picks the first four states, so H P Hᵀ is the corner of P.
-    covariances = np.stack([f.covariance[:4, :4] for f in filters])
-    covariances += np.square(means[:, 3, None, None]) * _MEASURED_SHARE + _MEASURED_FIXED
-    residuals = (boxes_xyah[None, :, :] - means[:, None, :])[:, :, :size]
-    solved = np.linalg.solve(covariances[:, :size, :size], residuals.transpose(0, 2, 1))
-    distances: Float64 = np.einsum("nmd,ndm->nm", residuals, solved)
+    places, _, variances, *_ = _states(filters)
+    variances += _measured_variances(filters, places)
+    residuals = boxes_xyah[None] - places[:, None]
+    distances: Float64 = (np.square(residuals) / variances[:, None])[..., :size].sum(axis=2)
     return distances

@@ -16,7 +16,16 @@ from ...records import Detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.inference.base import Graphs
 from .assignment import assign, class_costs
-from .kalman import GATE_FOUR, GATE_TWO, BoxFilter, boxes_of, gating_distances, xyxy_to_xyah
+from .kalman import (
+    GATE_FOUR,
+    GATE_TWO,
+    BoxFilter,
+    advance_filters,
+    boxes_of,
+    gating_distances,
+    update_filters,
+    xyxy_to_xyah,
+)
 from .similarity import SIMILARITIES
 from .tracklets import FeatureBank, ObjectFeatures, State, Tracklet, vote
 
@@ -141,8 +150,8 @@ class Associator:
         steps = min(elapsed, self._config.buffer_frames + 1)
         for tracklet in self._tracklets:
             tracklet.detection = -1
-            for _ in range(steps):
-                tracklet.filter.predict(height_is_steady=tracklet.state is State.LOST)
+        lost = [t.state is State.LOST for t in self._tracklets]
+        advance_filters([t.filter for t in self._tracklets], steps, lost)
 
     def _appearance_cost(
         self,
@@ -210,9 +219,10 @@ class Associator:
         pairs, unmatched_rows, unmatched_columns = assign(cost, limit)
         for which, column in pairs:
             tracklet, row = tracklets[which], rows[column]
-            tracklet.filter.update(boxes_xyah[row])
             tracklet.detection = row
             tracklet.state = State.TRACKED
+        matched = [tracklets[which].filter for which, _ in pairs]
+        update_filters(matched, boxes_xyah[[rows[column] for _, column in pairs]])
         unmatched = [tracklets[which] for which in unmatched_rows]
         return unmatched, [rows[column] for column in unmatched_columns]
 

@@ -39,7 +39,7 @@ CONFIG = """
 strict = true
 python_version = 3.10
 explicit_package_bases = true
-[mypy-cuda.*,filterpy.*,lap,onnxruntime.*,supervision.*]
+[mypy-cuda.*,lap,onnxruntime.*,supervision.*]
 ignore_missing_imports = true
 [mypy-tensorrt.*,tensorrt_bindings.*,tensorrt_rtx_bindings.*]
 ignore_errors = true
