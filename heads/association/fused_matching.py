@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -31,7 +32,7 @@ from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix, iou_pairs
 from ...runtime.inference.base import Graphs
 from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, Memory
-from .assignment import assign, class_costs
+from .assignment import Groups, assign, best_others, class_costs, groups
 from .kalman import (
     EXPECTED_SURPRISE,
     FILTER_FPS,
@@ -53,9 +54,6 @@ Appearance: TypeAlias = "ObjectFeatures | Sequence[Look]"
 """What there is of a frame's objects, row by row: features, or what they can be computed from."""
 
 Cost = npt.NDArray[np.float64]
-
-Groups = list[tuple[IntArray, IntArray]]
-"""Some tracklets and some detections each, of which any may belong together."""
 
 _CROWD_MARGINS = (0.5, 0.3, 0.1)
 """By how much the best must lead, one after the other, where too much is left to compare."""
@@ -215,33 +213,34 @@ class FusedAssociator:
         self._carried_s = 0.0
         self._boxes = xyxy_to_xyah(detections.boxes_xyxy)
         # Of a crowd, few pairs can be at all, and the others are not looked at.
-        near = np.nonzero(self._within_reach())
+        near = self._within_reach()
         overlap = self._overlap_cost(detections, *near)
-        place = overlap.copy()
-        place[near] += self._direction_cost(*near)
-        order, scores = _canonical_order(detections), detections.scores
-        high = order[scores[order] >= c.high_score]
-        low = order[(scores[order] >= c.low_score) & (scores[order] < c.high_score)]
+        place = np.full((len(self._tracklets), len(self._boxes)), np.inf)
+        place[near] = overlap + self._direction_cost(*near)
+        order = _canonical_order(detections)
+        scores = detections.scores[order]
+        high = order[scores >= c.high_score]
+        low = order[(scores >= c.low_score) & (scores < c.high_score)]
         states = [t.state for t in self._tracklets]
         known = np.array([s is not State.UNCONFIRMED for s in states], np.bool_)
         tracked = np.array([s is State.TRACKED for s in states], np.bool_)
 
         left = np.flatnonzero(known)
         if features is not None:
-            left, high, compared, looks = self._match_clear(left, high, overlap)
+            left, high, compared, looks = self._match_clear(known, tracked, high, near, overlap)
             left, high = self._match_appearance(left, high, place, features, compared, looks)
         seen_last = left[tracked[left]]
-        seen_last, _ = self._match(seen_last, low, place, c.overlap_limit)
-        _, high = self._match(seen_last, high, place, c.overlap_limit)
-        _, high = self._match(np.flatnonzero(~known), high, place, c.confirm_limit)
+        seen_last, _ = self._match_place(seen_last, low, place, c.overlap_limit)
+        _, high = self._match_place(seen_last, high, place, c.overlap_limit)
+        _, high = self._match_place(np.flatnonzero(~known), high, place, c.confirm_limit)
 
         self._settle(detections)
         for row in self._newcomers(high, detections):
             self._start(row, detections, confirmed=first)
-        filters = [t.filter for t in self._tracklets]
-        for tracklet, box in zip(self._tracklets, boxes_of(filters), strict=True):
+        boxes = boxes_of([t.filter for t in self._tracklets])
+        for tracklet, box in zip(self._tracklets, boxes, strict=True):
             tracklet.box = box
-        self._merge_duplicates()
+        self._merge_duplicates(boxes)
         self.coasting = self._missed_for_a_moment(max(c.coast_s, self._step_s * sparse))
         matched = [t for t in self._tracklets if t.state is State.TRACKED]
         self._memory.update(self._tracklets, features, self._time_s)
@@ -305,36 +304,40 @@ class FusedAssociator:
         return elapsed_s
 
     def _overlap_cost(self, detections: Detections, rows: IntArray, columns: IntArray) -> Cost:
-        """(N, M) 1 - IoU of predicted boxes and detections; infinite where it cannot be.
+        """(P,) 1 - IoU of predicted boxes and detections, of pairs within reach.
 
-        That is where an object cannot have come so far since it was seen, and between classes where
-        they are kept apart; otherwise another class costs more.
+        Between classes infinite where they are kept apart; otherwise another class costs more.
 
         Args:
             detections: M of them.
-            rows: Of each pair that may be, the tracklet.
+            rows: Of each pair, the tracklet.
             columns: The detection.
         """
-        cost = np.full((len(self._tracklets), len(self._boxes)), np.inf)
         iou = iou_pairs(self._predicted[rows], detections.boxes_xyxy[columns])
-        cost[rows, columns] = 1.0 - iou.astype(np.float64)
+        cost: Cost = 1.0 - iou.astype(np.float64)
         own = np.array([t.class_id for t in self._tracklets], np.int64)[rows]
         classes = detections.classes[columns]
         if not np.array_equal(own, classes):
-            cost[rows, columns] += class_costs(own, classes, apart=self._config.classes_apart)
+            cost += class_costs(own, classes, apart=self._config.classes_apart)
         return cost
 
-    def _within_reach(self) -> BoolArray:
-        """(N, M) bool: whether each tracklet can have come to where each detection is."""
+    def _within_reach(self) -> tuple[IntArray, IntArray]:
+        """Tracklets, rising, and detections: pairs where one can have come to the other's place."""
         c = self._config
         missing_s = self._time_s - np.array([t.last_s for t in self._tracklets])
         left_top = self._predicted[:, :2]
         sides = self._predicted[:, 2:] - left_top
-        reach = ((c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0))[:, None]
-        x, y = (left_top + sides / 2).T[:, :, None]
-        near: BoolArray = np.abs(self._boxes[:, 0] - x) <= reach
-        near &= np.abs(self._boxes[:, 1] - y) <= reach
-        return near
+        reach = (c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0)
+        x, y = (left_top + sides / 2).T
+        # Sorted by their x, those within reach along x follow one another.
+        order = np.argsort(self._boxes[:, 0])
+        to_x, to_y = self._boxes[order, :2].T
+        begins = np.searchsorted(to_x, x - reach)
+        counts = np.searchsorted(to_x, x + reach, side="right") - begins
+        rows = np.repeat(np.arange(len(x)), counts)
+        places = np.arange(len(rows)) + np.repeat(begins + counts - counts.cumsum(), counts)
+        near = np.abs(to_y[places] - y[rows]) <= reach[rows]
+        return rows[near], order[places[near]]
 
     def _direction_cost(self, rows: IntArray, columns: IntArray) -> Cost:
         """What pairs cost more, or less, for the way that the tracklet would go.
@@ -346,8 +349,8 @@ class FusedAssociator:
             rows: Of each pair, the tracklet.
             columns: The detection.
         """
-        ways = np.array([(*t.path[0][1:], *t.path[-1][1:]) for t in self._tracklets])
-        from_x, from_y, x, y = ways.reshape(-1, 4).T
+        ways = np.array([t.path[0] + t.path[-1] for t in self._tracklets])
+        _, from_x, from_y, _, x, y = ways.reshape(-1, 6).T
         heights = self._predicted[:, 3] - self._predicted[:, 1]
         small = _SMALL_STEP * heights.astype(np.float64)
         before_x, before_y = _unit(x - from_x, y - from_y, small)
@@ -356,13 +359,19 @@ class FusedAssociator:
         on = before_x[rows] * after_x + before_y[rows] * after_y
         return -self._config.direction_weight * on
 
+    def _match_place(
+        self, tracklets: IntArray, rows: IntArray, place: Cost, limit: float
+    ) -> tuple[IntArray, IntArray]:
+        """Pair some tracklets with some detections by their place; give back the unmatched."""
+        if not len(tracklets) or not len(rows):
+            return tracklets, rows
+        return self._match(tracklets, rows, place[tracklets[:, None], rows], limit)
+
     def _match(
         self, tracklets: IntArray, rows: IntArray, cost: Cost, limit: float
     ) -> tuple[IntArray, IntArray]:
-        """Pair some tracklets with some detections by all their costs; give back the unmatched."""
-        if not len(tracklets) or not len(rows):
-            return tracklets, rows
-        pairs, left, free = assign(cost[np.ix_(tracklets, rows)], limit)
+        """Pair N tracklets with M detections by their (N, M) costs; give back the unmatched."""
+        pairs, left, free = assign(cost, limit)
         for row, column in pairs:
             self._tracklets[tracklets[row]].detection = int(rows[column])
         return tracklets[np.array(left, np.int64)], rows[np.array(free, np.int64)]
@@ -390,12 +399,10 @@ class FusedAssociator:
             return tracklets, rows
         c = self._config
         unit = c.other_cost / self._others.value if c.other_cost else 1.0
-        part = np.ix_(tracklets, rows)
-        by_place = _weighted(1.0 - c.appearance_weight, place[part])
+        by_place = _weighted(1.0 - c.appearance_weight, place[tracklets[:, None], rows])
         sure = by_place + c.appearance_weight * unit <= c.cost_limit
         appearance = self._appearance(tracklets, rows, features, compared, looks, sure)
-        cost = np.full_like(place, np.inf)
-        cost[part] = _weighted(c.appearance_weight * unit, appearance) + by_place
+        cost = _weighted(c.appearance_weight * unit, appearance) + by_place
         unmatched = self._match(tracklets, rows, cost, c.cost_limit)
         self._watch_others([self._tracklets[k] for k in tracklets.tolist()], rows, appearance)
         return unmatched
@@ -417,18 +424,20 @@ class FusedAssociator:
         c = self._config
         appearance = np.full((len(tracklets), len(rows)), np.inf)
         # What a frame may cost is divided among the groups; the newest looks come first.
-        most = c.memory * c.most_pairs // max(1, _pairs(looks, compared))
+        most = c.memory * c.most_pairs // max(1, compared.pairs(looks).sum())
         looks = np.minimum(looks, max(1, most))
-        spent = 0
+        number, row, column = compared.twos()
+        known = sure[row, column]
+        appearance[row[known], column[known]] = 0.0
+        open_ = np.ones(len(compared), np.bool_)
+        open_[number[known]] = False
+        spent = np.cumsum(compared.pairs(looks) * open_)
         chosen: list[tuple[IntArray, IntArray]] = []
-        for which, columns in compared:
-            if len(which) == len(columns) == 1 and sure[which[0], columns[0]]:
-                appearance[which[0], columns[0]] = 0.0
-                continue
-            spent += int(looks[which].sum()) * len(columns)
-            if spent > c.most_pairs:
+        for place in np.flatnonzero(open_).tolist():
+            which, columns = compared[place]
+            if spent[place] > c.most_pairs:
                 # A crowd of strangers: place alone decides.
-                appearance[np.ix_(which, columns)] = self._others.value
+                appearance[which[:, None], columns] = self._others.value
             else:
                 chosen.append((which, columns))
         comparisons = [
@@ -439,11 +448,16 @@ class FusedAssociator:
         ]
         found = self._memory.compare(comparisons, features, c.similarity, self._scale)
         for (which, columns), costs in zip(chosen, found, strict=True):
-            appearance[np.ix_(which, columns)] = costs
+            appearance[which[:, None], columns] = costs
         return appearance
 
     def _match_clear(
-        self, tracklets: IntArray, rows: IntArray, overlap: Cost
+        self,
+        known: BoolArray,
+        tracked: BoolArray,
+        rows: IntArray,
+        near: tuple[IntArray, IntArray],
+        overlap: Cost,
     ) -> tuple[IntArray, IntArray, Groups, IntArray]:
         """Pair what is clear, uncompared; give back the unmatched, and how those are compared.
 
@@ -451,41 +465,47 @@ class FusedAssociator:
         compared by their newest look alone and lost ones by few, and then less is needed to be
         clear.
 
+        Args:
+            known: Which tracklets may be paired.
+            tracked: Which were seen in the last frame.
+            rows: Of the detections that may be.
+            near: Tracklets and detections, pair by pair.
+            overlap: What each of these costs.
+
         Returns:
             N tracklets and M detections, who may be whom of them, and (N,) how many of its newest
             looks each tracklet is compared by.
         """
         c = self._config
-        cost = overlap[np.ix_(tracklets, rows)]
-        which, columns = np.nonzero(cost < np.inf)
-        iou = 1.0 - cost[which, columns]
-        members = [self._tracklets[k] for k in tracklets.tolist()]
-        tracked = np.array([t.state is State.TRACKED for t in members], np.bool_)
-        looks = np.array([len(t.memory) for t in members], np.int64)
+        places = np.full(len(self._boxes), -1)
+        places[rows] = np.arange(len(rows))
+        which, columns = near[0], places[near[1]]
+        can_be = known[which] & (columns >= 0) & (overlap < np.inf)
+        which, columns, iou = which[can_be], columns[can_be], 1.0 - overlap[can_be]
+        looks = np.array([len(t.memory) for t in self._tracklets], np.int64)
         fewer = np.minimum(looks, np.where(tracked, 1, _CROWD_LOOKS))
         may = (iou >= c.clear_overlap) & tracked[which]
-        lead = iou - np.maximum(
-            _second(which, iou, len(rows)), _second(columns, iou, len(tracklets))
-        )
+        lead = iou - np.maximum(best_others(which, iou), best_others(columns, iou))
         for margin in (c.clear_margin, *_CROWD_MARGINS):
             clear = may & (lead >= margin)
-            stay, open_ = np.ones(len(tracklets), np.bool_), np.ones(len(rows), np.bool_)
+            stay, open_ = known.copy(), np.ones(len(rows), np.bool_)
             stay[which[clear]], open_[columns[clear]] = False, False
             rest = stay[which] & open_[columns]
             if margin != _CROWD_MARGINS[-1] and fewer[which[rest]].sum() > c.most_pairs:
                 # Groups hold these pairs and more.
                 continue
-            places = np.cumsum(stay) - 1, np.cumsum(open_) - 1
-            compared = groups(places[0][which[rest]], places[1][columns[rest]])
+            left, free = stay.cumsum() - 1, open_.cumsum() - 1
+            compared = groups(left[which[rest]], free[columns[rest]])
             by = looks[stay]
-            if _pairs(by, compared) <= c.most_pairs:
+            if compared.pairs(by).sum() <= c.most_pairs:
                 break
             by = fewer[stay]
-            if _pairs(by, compared) <= _CROWD_SHARE * c.most_pairs:
+            if compared.pairs(by).sum() <= _CROWD_SHARE * c.most_pairs:
                 break
-        for k, row in zip(tracklets[which[clear]], rows[columns[clear]], strict=True):
-            self._tracklets[k].detection = int(row)
-        return tracklets[stay], rows[open_], compared, by
+        pairs = which[clear].tolist(), rows[columns[clear]].tolist()
+        for k, row in zip(*pairs, strict=True):
+            self._tracklets[k].detection = row
+        return stay.nonzero()[0], rows[open_], compared, by
 
     def _watch_others(self, members: list[Tracklet], rows: IntArray, appearance: Cost) -> None:
         """Learn how alike different objects are, in this scene and to this backbone.
@@ -534,9 +554,11 @@ class FusedAssociator:
         """
         c = self._config
         if len(surprises):
-            seen = max(float(np.median(surprises)), 1e-3) / EXPECTED_SURPRISE
+            ordered, middle = sorted(surprises.tolist()), (len(surprises) - 1) / 2
+            median = (ordered[floor(middle)] + ordered[ceil(middle)]) / 2
+            seen = max(median, 1e-3) / EXPECTED_SURPRISE
             rate = c.change_rate if seen > 1.0 else c.calm_rate
-            self._change = float(np.clip(self._change * seen**rate, c.least_change, 1.0))
+            self._change = min(max(self._change * seen**rate, c.least_change), 1.0)
 
     def _newcomers(self, rows: IntArray, detections: Detections) -> list[int]:
         """Of unmatched detections, in order, those that begin a tracklet.
@@ -580,21 +602,25 @@ class FusedAssociator:
         self._tracklets.append(tracklet)
         self._next_id += 1
 
-    def _merge_duplicates(self) -> None:
-        """Of a tracked and a lost tracklet in one place, the older one stays."""
-        tracked = [t for t in self._tracklets if t.state is State.TRACKED]
-        lost = [t for t in self._tracklets if t.state is State.LOST]
+    def _merge_duplicates(self, boxes: FloatArray) -> None:
+        """Of a tracked and a lost tracklet in one place, the older one stays.
+
+        Args:
+            boxes: (N, 4) of all tracklets.
+        """
+        states = [t.state for t in self._tracklets]
+        tracked = [k for k, state in enumerate(states) if state is State.TRACKED]
+        lost = [k for k, state in enumerate(states) if state is State.LOST]
         if not tracked or not lost:
             return
-        boxes = np.array([t.box for t in (*tracked, *lost)])
-        cost = 1.0 - iou_matrix(boxes[: len(tracked)], boxes[len(tracked) :]).astype(np.float64)
+        cost = 1.0 - iou_matrix(boxes[tracked], boxes[lost]).astype(np.float64)
         gone = set()
         for row, column in zip(*np.nonzero(cost < self._config.duplicate_limit), strict=True):
-            apart = self._config.classes_apart
-            if not apart or tracked[row].class_id == lost[column].class_id:
-                young = lost[column] if tracked[row].age > lost[column].age else tracked[row]
-                gone.add(young.id)
-        self._tracklets = [t for t in self._tracklets if t.id not in gone]
+            one, other = self._tracklets[tracked[row]], self._tracklets[lost[column]]
+            if not self._config.classes_apart or one.class_id == other.class_id:
+                gone.add((other if one.age > other.age else one).id)
+        if gone:
+            self._tracklets = [t for t in self._tracklets if t.id not in gone]
 
 
 def _weighted(weight: float, costs: Cost) -> Cost:
@@ -607,80 +633,6 @@ def _unit(x: Cost, y: Cost, small: Cost) -> tuple[Cost, Cost]:
     """Vectors of length 1, or of half as much where they are as short as `small`."""
     length = np.sqrt(x * x + y * y) + small
     return x / length, y / length
-
-
-def _second(lines: IntArray, values: Cost, length: int) -> Cost:
-    """Of each value the second largest one in its line, where those that are not given are 0.
-
-    Args:
-        lines: (P,) number of the line that each value is in.
-        values: (P,).
-        length: Values of a line; 0 is the answer where it is 1.
-    """
-    if length < 2 or not len(values):
-        return np.zeros(len(values))
-    order = np.argsort(lines, kind="stable")
-    starts, counts = _runs(lines[order])
-    ordered = values[order]
-    best = np.maximum.reduceat(ordered, starts)
-    # The first of the largest goes; another one as large is the second.
-    largest = np.flatnonzero(ordered == np.repeat(best, counts))
-    line = np.repeat(np.arange(len(starts)), counts)[largest]
-    others = ordered.copy()
-    others[largest[_runs(line)[0]]] = -np.inf
-    second = np.maximum.reduceat(others, starts)
-    # Of two zeros one is below the best whatever that is; of a single one only if the best is not.
-    zero = np.where(length - counts > 1, 0.0, np.minimum(best, 0.0))
-    second = np.where(counts < length, np.maximum(second, zero), second)
-    found = np.empty(len(values))
-    found[order] = np.repeat(second, counts)
-    return found
-
-
-def _runs(values: IntArray) -> tuple[IntArray, IntArray]:
-    """Of one value or more: where equal neighbours begin, and how many each run has."""
-    begins: BoolArray = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=begins[1:])
-    ends = np.append(begins.nonzero()[0], len(values))
-    return ends[:-1], ends[1:] - ends[:-1]
-
-
-def groups(rows: IntArray, columns: IntArray) -> Groups:
-    """Rows and columns that hang together: of two groups no row is linked to the other's columns.
-
-    Args:
-        rows: (P,) of every link, its row, rising.
-        columns: (P,) its column.
-
-    Returns:
-        Numbers of rows and of columns of every group, in the order of the rows.
-    """
-    if not len(rows):
-        return []
-    order = np.argsort(columns, kind="stable")
-    row_starts, row_counts = _runs(rows)
-    column_starts, column_counts = _runs(columns[order])
-    # Every link gets the least row that it can be reached from, step by step.
-    labels, of_rows = rows.copy(), rows[row_starts]
-    while True:
-        of_columns = np.minimum.reduceat(labels[order], column_starts)
-        labels[order] = np.repeat(of_columns, column_counts)
-        before, of_rows = of_rows, np.minimum.reduceat(labels, row_starts)
-        labels = np.repeat(of_rows, row_counts)
-        if (of_rows == before).all():
-            break
-    sides = [(of_rows, rows[row_starts]), (of_columns, columns[order][column_starts])]
-    parts = []
-    for of_side, numbers in sides:
-        by_label = np.argsort(of_side, kind="stable")
-        cuts = _runs(of_side[by_label])[0][1:]
-        parts.append(np.split(numbers[by_label], cuts))
-    return list(zip(*parts, strict=True))
-
-
-def _pairs(looks: IntArray, compared: Groups) -> int:
-    """How many pairs of a look and a detection are compared, by so many looks of each tracklet."""
-    return sum(int(looks[which].sum()) * len(columns) for which, columns in compared)
 
 
 class RunningMean:

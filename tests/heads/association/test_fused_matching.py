@@ -14,12 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
-from unitrack_edge.heads.association.fused_matching import (
-    FusedAssociator,
-    FusedConfig,
-    _second,
-    groups,
-)
+from unitrack_edge.heads.association.fused_matching import FusedAssociator, FusedConfig
 from unitrack_edge.heads.association.kalman import (
     WALKING,
     BoxFilter,
@@ -662,41 +657,3 @@ def test_clear_pairs_are_matched_without_appearance(tiny):
     near = moved(A, 26, look=5)
     assert step(moved(A, 6), moved(B, 4), near) == {0: 1, 1: 2, 2: 3}
     assert compared == [(1, 2)]
-
-
-def links(seed):
-    """A few links between up to six rows and columns, those of a row side by side."""
-    rng = np.random.default_rng(seed)
-    linked = rng.random(rng.integers(1, 7, 2)) < rng.choice([0.1, 0.3, 0.6, 1.0])
-    # Few values, so that there are equal ones, and some below zero.
-    return linked, rng.choice([-0.1, 0.2, 0.5, 0.9], linked.shape), np.nonzero(linked)
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_the_second_largest_of_a_line_counts_what_is_not_linked_as_zero(seed):
-    linked, values, places = links(seed)
-    whole = np.where(linked, values, 0.0)
-    for axis, lines in enumerate((whole, whole.T)):
-        expected = [sorted(line)[-2] if len(line) > 1 else 0.0 for line in lines]
-        found = _second(places[axis], whole[places], lines.shape[1])
-        assert found.tolist() == [expected[line] for line in places[axis].tolist()]
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_groups_hang_together_and_nothing_hangs_between_them(seed):
-    linked, _, places = links(seed)
-    found = groups(*places)
-    part = np.full(linked.shape[0], -1)
-    for number, (rows, columns) in enumerate(found):
-        part[rows] = number
-        outside = np.delete(linked, rows, axis=0)
-        assert not outside[:, columns].any()
-        assert linked[rows].any(axis=0).nonzero()[0].tolist() == columns.tolist()
-        # From the first row, all others are reached.
-        reached = {rows[0]}
-        for _ in rows:
-            near = linked[sorted(reached)].any(axis=0)
-            reached |= set(np.flatnonzero(linked[:, near].any(axis=1)).tolist())
-        assert sorted(reached) == rows.tolist()
-    assert (part >= 0).tolist() == linked.any(axis=1).tolist()
-    assert [rows[0] for rows, _ in found] == sorted(rows[0] for rows, _ in found)
