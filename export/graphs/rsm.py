@@ -54,13 +54,12 @@ class Rsm(nn.Module):
         """
         n, p, channels = tracks.shape
         m, r, _ = detections.shape
-        t = tracks.float() * track_mask.unsqueeze(-1)
-        d = detections.float() * detection_mask.unsqueeze(-1)
-        # Two more channels add what keeps padding out of either softmax.
-        absent_t = ((track_mask - 1.0) * ABSENT).unsqueeze(-1)
-        absent_d = ((detection_mask - 1.0) * ABSENT).unsqueeze(-1)
-        left = torch.cat([t * scale, absent_t, absent_t * 0.0 + 1.0], dim=-1)
-        right = torch.cat([d, absent_d * 0.0 + 1.0, absent_d], dim=-1)
+        t, d = tracks.float(), detections.float()
+        # Two more channels keep padding out of either softmax: of a point and of padding, they
+        # take `ABSENT` away.  Of what points there are, detections have fewer: they are scaled.
+        real_t, real_d = track_mask.unsqueeze(-1), detection_mask.unsqueeze(-1)
+        left = torch.cat([t, real_t - 1.0, real_t], dim=-1)
+        right = torch.cat([d * scale, real_d * ABSENT, (real_d - 1.0) * ABSENT], dim=-1)
         left, right = left.reshape(n * p, channels + 2), right.reshape(m * r, channels + 2)
         logits = left @ right.transpose(0, 1)
 
@@ -69,11 +68,13 @@ class Rsm(nn.Module):
         if apart is not None:
             present = present * (1.0 + apart / ABSENT)
         of_tracks = self._of_tracks(logits, t, track_mask, d, apart) / scale * present
-        level, dot, square = self._of_detections(logits, t)
-        real = detection_mask.unsqueeze(0)
-        norm = _floored_root((d * d).sum(dim=(1, 2))).reshape(1, m, 1)
-        level, square = level.reshape(n, m, r) * real, square.reshape(n, m, r) * real
-        dot = dot.reshape(n, m, r) * real / (norm * scale)
+        level, total, dot, square = self._of_detections(logits, t)
+        real = detection_mask.reshape(1, m * r)
+        share = real / total
+        level, dot, square = (
+            each.reshape(n, m, r) for each in (level * real, dot * share, square * share * share)
+        )
+        dot = dot / (_norm(d, detection_mask).reshape(1, m, 1) * scale)
 
         weight = torch.softmax(level if apart is None else level + apart.unsqueeze(2), dim=0)
         rebuilt = _floored_root((weight * weight * square).sum(2))
@@ -97,23 +98,22 @@ class Rsm(nn.Module):
         real = track_mask.reshape(n * p, 1)
         dot = (dot * real).reshape(n, p, m).sum(1)
         square = (square * real).reshape(n, p, m).sum(1)
-        norm = _floored_root((t * t).sum(dim=(1, 2))).unsqueeze(1)
-        return dot / norm / _floored_root(square)
+        return dot / _norm(t, track_mask).unsqueeze(1) / _floored_root(square)
 
-    def _of_detections(self, logits: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, points of all detections) each: logarithm of the softmax's sum, dot and square.
+    def _of_detections(self, logits: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N, points of all detections) each: level, and the softmax's sum, dot and square.
 
-        The softmax is over one tracklet's points, and its exponentials are divided by their sum
-        only after they have been summed up.
+        The softmax is over one tracklet's points; dot is yet to be divided by its sum, square by
+        the square of that.  Level is the sum's logarithm.
         """
         n, p, _ = t.shape
         by_track = logits.reshape(n, p, -1)
         highest = by_track.amax(1, keepdim=True)
         weight = torch.exp(by_track - highest)
         total = weight.sum(1)
-        dot = (weight * by_track).sum(1) / total
-        square = (((t @ t.transpose(1, 2)) @ weight) * weight).sum(1) / (total * total)
-        return highest.squeeze(1) + torch.log(total), dot, square
+        dot = (weight * by_track).sum(1)
+        square = (((t @ t.transpose(1, 2)) @ weight) * weight).sum(1)
+        return highest.squeeze(1) + torch.log(total), total, dot, square
 
 
 class RsmGroups(nn.Module):
@@ -160,5 +160,10 @@ class RsmGroups(nn.Module):
         return cost
 
 
+def _norm(points: Tensor, mask: Tensor) -> Tensor:
+    """(N,) of each object's (P, C) points, those that are no padding."""
+    return _floored_root(((points * points).sum(2) * mask).sum(1))
+
+
 def _floored_root(squared: Tensor) -> Tensor:
-    return squared.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
+    return squared.clamp_min(NORM_FLOOR**2).sqrt()

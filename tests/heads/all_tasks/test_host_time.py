@@ -79,7 +79,7 @@ def times_beside_the_filters(make):
 
 @pytest.mark.parametrize("make", [paper, memory])
 def test_association_takes_less_than_filters_one_by_one(make):
-    """Measured 0.7 and 1.0 times the plain filters of 50 objects, of which some 55 are alive here."""
+    """Measured 0.7 and 1.0 times plain filters of 50 objects, of which some 55 are alive here."""
     ratios = [np.divide(*times_beside_the_filters(make)) for _ in range(3)]
     assert np.median(np.min(ratios, axis=0)) < 1.25
 
