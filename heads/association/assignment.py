@@ -54,13 +54,13 @@ def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list
     never = 2.0 * limit + 1.0
     finite = np.where(cost <= limit, cost, never).astype(np.float64)
     _, of_row, _of_column = lap.lapjv(finite, extend_cost=True, cost_limit=limit)
-    which = np.flatnonzero(of_row >= 0)
+    (which,) = (of_row >= 0).nonzero()
     which = which[cost[which, of_row[which]] <= limit]
     paired = of_row[which]
     left, free = np.ones(rows, np.bool_), np.ones(columns, np.bool_)
     left[which], free[paired] = False, False
     pairs = list(zip(which.tolist(), paired.tolist(), strict=True))
-    return pairs, np.flatnonzero(left).tolist(), np.flatnonzero(free).tolist()
+    return pairs, left.nonzero()[0].tolist(), free.nonzero()[0].tolist()
 
 
 def best_others(lines: IntArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -76,7 +76,7 @@ def best_others(lines: IntArray, values: npt.NDArray[np.float64]) -> npt.NDArray
     found = best[lines]
     # One of the largest in each line, which has another one as large where there are more.
     holders = np.full(len(best), -1)
-    largest = np.flatnonzero(values == found)
+    (largest,) = (values == found).nonzero()
     holders[lines[largest]] = largest
     holders = holders[holders >= 0]
     rest = values.copy()
@@ -92,36 +92,33 @@ class Groups:
 
     Attributes:
         rows: Group by group the numbers of its rows, rising; groups in the order of their first.
-        row_starts: (G + 1,) where each begins in `rows`, and the last one ends.
         columns: As `rows`.
-        column_starts: As `row_starts`.
+        starts: (2, G) where each begins in `rows` and in `columns`.
+        sizes: (2, G) how many it has of them.
     """
 
     rows: IntArray
-    row_starts: IntArray
     columns: IntArray
-    column_starts: IntArray
+    starts: IntArray
+    sizes: IntArray
 
     def __len__(self) -> int:
-        return len(self.row_starts) - 1
+        return self.sizes.shape[1]
 
     def __getitem__(self, number: int) -> tuple[IntArray, IntArray]:
-        sides = (self.rows, self.row_starts), (self.columns, self.column_starts)
-        rows, columns = (side[starts[number] : starts[number + 1]] for side, starts in sides)
-        return rows, columns
+        (row, column), (rows, columns) = self.starts[:, number], self.sizes[:, number]
+        return self.rows[row : row + rows], self.columns[column : column + columns]
 
     def pairs(self, looks: IntArray) -> IntArray:
         """(G,) how many pairs of a look and a column each has, by so many looks of each row."""
-        totals = np.append(0, looks[self.rows].cumsum())[self.row_starts]
-        pairs: IntArray = np.diff(totals) * np.diff(self.column_starts)
+        pairs: IntArray = np.add.reduceat(looks[self.rows], self.starts[0]) * self.sizes[1]
         return pairs
 
     def twos(self) -> tuple[IntArray, IntArray, IntArray]:
         """Those that are a row and a column: their numbers, the row and the column of each."""
-        sizes = np.diff(self.row_starts), np.diff(self.column_starts)
-        numbers = np.flatnonzero((sizes[0] == 1) & (sizes[1] == 1))
-        first = self.row_starts[numbers], self.column_starts[numbers]
-        return numbers, self.rows[first[0]], self.columns[first[1]]
+        (numbers,) = (self.sizes == 1).all(axis=0).nonzero()
+        row, column = self.starts[:, numbers]
+        return numbers, self.rows[row], self.columns[column]
 
 
 def groups(rows: IntArray, columns: IntArray) -> Groups:
@@ -145,9 +142,12 @@ def groups(rows: IntArray, columns: IntArray) -> Groups:
             break
         labels = least
     # Every group has the number of its first row.
-    numbers = np.append(np.flatnonzero(labels[:-1] == np.arange(none)), none)
-    sides = []
-    for of_side in (labels[:-1], of_columns):
-        order = np.argsort(of_side, kind="stable")
-        sides += [order, np.searchsorted(of_side[order], numbers)]
-    return Groups(*sides)
+    numbers = np.append((labels[:-1] == np.arange(none)).nonzero()[0], none)
+    sides = labels[:-1], of_columns
+    orders = [side.argsort(kind="stable") for side in sides]
+    ends = np.array(
+        [side[order].searchsorted(numbers) for side, order in zip(sides, orders, strict=True)]
+    )
+    starts = ends[:, :-1]
+    members = (order[:end] for order, end in zip(orders, ends[:, -1].tolist(), strict=True))
+    return Groups(*members, starts, ends[:, 1:] - starts)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix, iou_pairs
 from ...runtime.inference.base import Graphs
-from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, Memory
+from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, HostMemory, Memory
 from .assignment import Groups, assign, best_others, class_costs, groups
 from .kalman import (
     EXPECTED_SURPRISE,
@@ -165,8 +165,9 @@ class FusedAssociator:
         make_memory: Callable[[FusedConfig], Memory[Any]] | None = None,
     ) -> None:
         self._config = config
+        kind = AppearanceMemory if graphs.on_device else HostMemory
         self._make_memory: Callable[[FusedConfig], Memory[Any]] = make_memory or (
-            lambda numbers: AppearanceMemory(graphs, numbers.memory, numbers.memory_interval_s)
+            lambda numbers: kind(graphs, numbers.memory, numbers.memory_interval_s)
         )
         self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
@@ -330,12 +331,12 @@ class FusedAssociator:
         reach = (c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0)
         x, y = (left_top + sides / 2).T
         # Sorted by their x, those within reach along x follow one another.
-        order = np.argsort(self._boxes[:, 0])
+        order = self._boxes[:, 0].argsort()
         to_x, to_y = self._boxes[order, :2].T
-        begins = np.searchsorted(to_x, x - reach)
-        counts = np.searchsorted(to_x, x + reach, side="right") - begins
-        rows = np.repeat(np.arange(len(x)), counts)
-        places = np.arange(len(rows)) + np.repeat(begins + counts - counts.cumsum(), counts)
+        begins = to_x.searchsorted(x - reach)
+        counts = to_x.searchsorted(x + reach, side="right") - begins
+        rows = np.arange(len(x)).repeat(counts)
+        places = np.arange(len(rows)) + (begins + counts - counts.cumsum()).repeat(counts)
         near = np.abs(to_y[places] - y[rows]) <= reach[rows]
         return rows[near], order[places[near]]
 
@@ -433,7 +434,7 @@ class FusedAssociator:
         open_[number[known]] = False
         spent = np.cumsum(compared.pairs(looks) * open_)
         chosen: list[tuple[IntArray, IntArray]] = []
-        for place in np.flatnonzero(open_).tolist():
+        for place in open_.nonzero()[0].tolist():
             which, columns = compared[place]
             if spent[place] > c.most_pairs:
                 # A crowd of strangers: place alone decides.
@@ -514,7 +515,7 @@ class FusedAssociator:
         one is surely another object.
         """
         detection = np.array([t.detection for t in members])
-        owned = (detection[:, None] == rows[None, :]) & (detection >= 0)[:, None]
+        owned = detection[:, None] == rows
         least = np.where(owned, np.inf, appearance).min(axis=0)
         for sample in least[owned.any(axis=0) & np.isfinite(least)].tolist():
             self._others.add(sample)

@@ -7,13 +7,14 @@ points.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
+from unitrack_edge.heads.association.appearance_memory import AppearanceMemory, HostMemory
 from unitrack_edge.heads.association.fused_matching import FusedAssociator, FusedConfig
 from unitrack_edge.heads.association.kalman import (
     WALKING,
@@ -235,7 +236,7 @@ def test_objects_without_points_match_by_overlap(world):
     blank = (100, 100, None)
     assert step(blank, B) == {0: 1, 1: 2}
     assert step(B, moved(blank, 3)) == {0: 2, 1: 1}
-    assert step.associator._memory.features is not None
+    assert [bool(t.memory) for t in step.associator._tracklets] == [False, True]
 
 
 @pytest.mark.parametrize(("apart", "found"), [(True, 0), (False, 1)])
@@ -264,20 +265,31 @@ def test_an_earlier_look_finds_an_object_again(world):
     assert ids == {1: {1: 2}, 5: {0: 1, 1: 2}}
 
 
-def test_snapshots_are_an_interval_apart(tiny):
-    memory = AppearanceMemory(tiny, 3, 0.2)
+@pytest.mark.parametrize("kind", [AppearanceMemory, HostMemory])
+def test_snapshots_are_an_interval_apart_and_nothing_else_is_held(tiny, kind):
+    memory = kind(tiny, 3, 0.2)
     box = BoxFilter(np.array([10.0, 10, 0.5, 8]))
     tracklet = Tracklet(1, State.TRACKED, box, 0, 0, 0, 0)
+
+    def kept():
+        return memory._remembered(np.array(tracklet.memory)).points[:, 0, 0].tolist()
+
+    frames = []
     for frame in range(12):
-        points = np.full((1, 2, CHANNELS), frame, np.float32)
-        memory.update([tracklet], ObjectFeatures(points, np.ones((1, 2), np.float32)), frame / 25)
-    kept = [float(memory.features.points[row, 0, 0]) for row in tracklet.memory]
-    assert kept == [11, 9, 4], "snapshots of 0, 5 and 10 are renewed until the next is due"
+        points = np.full((4, 2, CHANNELS), frame, np.float32)
+        memory.update([tracklet], ObjectFeatures(points, np.ones((4, 2), np.float32)), frame / 25)
+        frames.append(weakref.ref(points))
+        del points
+    assert kept() == [11, 9, 4], "snapshots of 0, 5 and 10 are renewed until the next is due"
     tracklet.detection = -1
-    memory.update([tracklet], None, 13 / 25)
-    assert len(tracklet.memory) == 3
-    memory.update([], None, 14 / 25)
-    assert memory.features is None
+    for frame in range(12, 16):
+        memory.update([tracklet], None, frame / 25)
+        assert kept() == [11, 9, 4]
+    assert not any(frame() is not None for frame in frames), "features of others are forgotten"
+    memory.update([], None, 16 / 25)
+    assert tracklet.memory
+    with pytest.raises((KeyError, ValueError)):
+        kept()
 
 
 # --- lose, coast, forget
