@@ -103,7 +103,7 @@ class Groups:
     sizes: IntArray
 
     def __len__(self) -> int:
-        return self.sizes.shape[1]
+        return len(self.sizes[0])
 
     def __getitem__(self, number: int) -> tuple[IntArray, IntArray]:
         (row, column), (rows, columns) = self.starts[:, number], self.sizes[:, number]
@@ -149,5 +149,5 @@ def groups(rows: IntArray, columns: IntArray) -> Groups:
         [side[order].searchsorted(numbers) for side, order in zip(sides, orders, strict=True)]
     )
     starts = ends[:, :-1]
-    members = (order[:end] for order, end in zip(orders, ends[:, -1].tolist(), strict=True))
-    return Groups(*members, starts, ends[:, 1:] - starts)
+    members, others = (order[:end] for order, end in zip(orders, ends[:, -1], strict=True))
+    return Groups(members, others, starts, ends[:, 1:] - starts)

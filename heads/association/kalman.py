@@ -230,7 +230,7 @@ def _aspect_variances(
 
 def _measured_variances(filters: Sequence[BoxFilter], places: Float64) -> Float64:
     """(N, 4) variances of measurements of boxes at (N, 4) places."""
-    noise = np.square(POSITION_WEIGHT * places[:, 3:]) * _GROWS
+    noise: Float64 = np.square(POSITION_WEIGHT * places[:, 3:]) * _GROWS
     noise[:, 2] = _aspect_variances(filters, lambda aspect: aspect.measured)
     return noise
 
