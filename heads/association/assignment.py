@@ -1,8 +1,7 @@
-"""Pairs of tracklets and detections: who may be whom, and the smallest total cost."""
+"""Pairs of tracklets and detections at the smallest total cost, and what other classes cost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import lap
@@ -61,93 +60,3 @@ def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list
     left[which], free[paired] = False, False
     pairs = list(zip(which.tolist(), paired.tolist(), strict=True))
     return pairs, left.nonzero()[0].tolist(), free.nonzero()[0].tolist()
-
-
-def best_others(lines: IntArray, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(P,) of each value the largest other one in its line, at least 0.
-
-    Args:
-        lines: (P,) number of the line that each value is in.
-        values: (P,).
-    """
-    best = np.zeros(lines.max(initial=-1) + 1)
-    second = best.copy()
-    np.maximum.at(best, lines, values)
-    found = best[lines]
-    # One of the largest in each line, which has another one as large where there are more.
-    holders = np.full(len(best), -1)
-    (largest,) = (values == found).nonzero()
-    holders[lines[largest]] = largest
-    holders = holders[holders >= 0]
-    rest = values.copy()
-    rest[holders] = 0.0
-    np.maximum.at(second, lines, rest)
-    found[holders] = second[lines[holders]]
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """G groups of rows and columns: no row of one is linked to a column of another.
-
-    Attributes:
-        rows: Group by group the numbers of its rows, rising; groups in the order of their first.
-        columns: As `rows`.
-        starts: (2, G) where each begins in `rows` and in `columns`.
-        sizes: (2, G) how many it has of them.
-    """
-
-    rows: IntArray
-    columns: IntArray
-    starts: IntArray
-    sizes: IntArray
-
-    def __len__(self) -> int:
-        return len(self.sizes[0])
-
-    def __getitem__(self, number: int) -> tuple[IntArray, IntArray]:
-        (row, column), (rows, columns) = self.starts[:, number], self.sizes[:, number]
-        return self.rows[row : row + rows], self.columns[column : column + columns]
-
-    def pairs(self, looks: IntArray) -> IntArray:
-        """(G,) how many pairs of a look and a column each has, by so many looks of each row."""
-        pairs: IntArray = np.add.reduceat(looks[self.rows], self.starts[0]) * self.sizes[1]
-        return pairs
-
-    def twos(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Those that are a row and a column: their numbers, the row and the column of each."""
-        (numbers,) = (self.sizes == 1).all(axis=0).nonzero()
-        row, column = self.starts[:, numbers]
-        return numbers, self.rows[row], self.columns[column]
-
-
-def groups(rows: IntArray, columns: IntArray) -> Groups:
-    """Rows and columns that hang together.
-
-    Args:
-        rows: (P,) of every link, its row.
-        columns: (P,) its column.
-    """
-    none = rows.max(initial=-1) + 1
-    # Everything gets the least row that it can be reached from, step by step.
-    labels = np.full(none + 1, none)
-    labels[rows] = rows
-    while True:
-        of_columns = np.full(columns.max(initial=-1) + 1, none)
-        np.minimum.at(of_columns, columns, labels[rows])
-        least = labels.copy()
-        np.minimum.at(least, rows, of_columns[columns])
-        least = least[least]
-        if (least == labels).all():
-            break
-        labels = least
-    # Every group has the number of its first row.
-    numbers = np.append((labels[:-1] == np.arange(none)).nonzero()[0], none)
-    sides = labels[:-1], of_columns
-    orders = [side.argsort(kind="stable") for side in sides]
-    ends = np.array(
-        [side[order].searchsorted(numbers) for side, order in zip(sides, orders, strict=True)]
-    )
-    starts = ends[:, :-1]
-    members, others = (order[:end] for order, end in zip(orders, ends[:, -1], strict=True))
-    return Groups(members, others, starts, ends[:, 1:] - starts)
