@@ -264,7 +264,7 @@ class HostMemory(AppearanceMemory):
         self._learn(tracklets, present, first, time_s)
         known = self._known
         if new is not None:
-            known |= enumerate(zip(new.host_points(), new.mask, strict=True), first)
+            known |= enumerate(zip(np.asarray(new.points), new.mask, strict=True), first)
         self._known = known = {row: known[row] for t in tracklets for row in t.memory}
         before, oldest = self._firsts[:2]
         for row in [row for row in known if before <= row < oldest]:
@@ -278,4 +278,5 @@ class HostMemory(AppearanceMemory):
 
 
 def _present(new: ObjectFeatures | None) -> BoolArray:
-    return np.zeros(0, np.bool_) if new is None else new.present
+    points = np.zeros((0, 1)) if new is None else new.mask
+    return np.asarray(points.any(axis=1), np.bool_)
