@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -176,12 +177,12 @@ def _least(
         present: Which objects have any point.
     """
     least = np.full((len(numbers), len(present)), np.inf)
-    counts = np.array([len(some) for some in numbers], np.int64)
-    known = counts > 0
+    known = [row for row, some in enumerate(numbers) if some]
     if costs.size:
-        starts = np.cumsum(counts) - counts
-        least[known] = np.minimum.reduceat(costs, starts[known], axis=0)
-    least[:, ~present] = np.inf
+        starts = accumulate((len(numbers[row]) for row in known[:-1]), initial=0)
+        least[known] = np.minimum.reduceat(costs, list(starts), axis=0)
+    if not present.all():
+        least[:, ~present] = np.inf
     return least
 
 
@@ -219,15 +220,18 @@ class AppearanceMemory(Memory[ObjectFeatures]):
         """See `Memory`."""
         # Rows from here on are those of `new`.
         count = 0 if self.features is None else len(self.features.mask)
-        points = np.zeros((0, 1)) if new is None else new.mask
-        self._learn(tracklets, np.asarray(points.any(axis=1), np.bool_), count, time_s)
+        self._learn(tracklets, _present(new), count, time_s)
         stacks = [features for features in (self.features, new) if features is not None]
-        if not any(tracklet.memory for tracklet in tracklets):
+        # What is kept is put side by side, where it is: engines write no rows.
+        sources: list[int] = []
+        for tracklet in tracklets:
+            first = len(sources)
+            sources += tracklet.memory
+            tracklet.memory = list(range(first, len(sources)))
+        if not sources:
             self.features = None
-        elif all(isinstance(stack.points, np.ndarray) for stack in stacks):
-            self.features = _written(self.features, new, tracklets)
-        else:
-            self._renumber(tracklets, stacks, count)
+        elif sources != list(range(count)):
+            self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
 
     def _remembered(self, rows: IntArray) -> ObjectFeatures:
         every = self.features
@@ -237,52 +241,42 @@ class AppearanceMemory(Memory[ObjectFeatures]):
             return select_rows(self._graphs, [every], rows)
         return every
 
-    def _renumber(
-        self, tracklets: Sequence[Tracklet], stacks: list[ObjectFeatures], count: int
-    ) -> None:
-        """Put the rows that are kept beside one another, where they are: engines write no rows."""
-        sources: list[int] = []
-        for tracklet in tracklets:
-            first = len(sources)
-            sources += tracklet.memory
-            tracklet.memory = list(range(first, len(sources)))
-        if sources != list(range(count)):
-            self.features = select_rows(self._graphs, stacks, np.array(sources, np.int64))
 
+class HostMemory(AppearanceMemory):
+    """The same on the host, where nothing is copied but what stays for long.
 
-def _written(
-    old: ObjectFeatures | None, new: ObjectFeatures | None, tracklets: Sequence[Tracklet]
-) -> ObjectFeatures | None:
-    """Write the new rows over rows of `old` that nobody has any more; on the host.
-
-    Only what is new is copied.  The stack doubles where it is full.
+    A feature is its frame's rows, which `update` was given and nobody may change.  These frames are
+    held whole, so what outlives as many updates as a tracklet has features is copied out of them.
+    A tracklet's numbers are those of its features, counted from the first one.
     """
-    if new is None:
-        return old
-    count = 0 if old is None else len(old.mask)
-    fresh = [t for t in tracklets if t.memory and t.memory[0] >= count]
-    named = np.array([row for tracklet in tracklets for row in tracklet.memory], np.int64)
-    free: BoolArray = np.ones(count, np.bool_)
-    free[named[named < count]] = False
-    rows = np.flatnonzero(free)[: len(fresh)]
-    if old is None or len(rows) < len(fresh):
-        kept = count - np.count_nonzero(free)
-        old = _enlarged(old, new, max(2 * count, kept + len(fresh)))
-        more = np.arange(count, len(old.mask))
-        rows = np.append(rows, more)[: len(fresh)]
-    sources = [tracklet.memory[0] - count for tracklet in fresh]
-    points, new_points = np.asarray(old.points), np.asarray(new.points)
-    for tracklet, row, source in zip(fresh, rows.tolist(), sources, strict=True):
-        # Row by row: NumPy would gather all of them first, and copy twice.
-        points[row], tracklet.memory[0] = new_points[source], row
-    old.mask[rows] = new.mask[sources]
-    return old
+
+    def __init__(self, graphs: Graphs, size: int, interval_s: float) -> None:
+        super().__init__(graphs, size, interval_s)
+        self._known: dict[int, tuple[npt.NDArray[np.generic], npt.NDArray[np.float32]]] = {}
+        # Where the last frames begin, and the next one.
+        self._firsts = [0] * (size + 1)
+
+    def update(
+        self, tracklets: Sequence[Tracklet], new: ObjectFeatures | None, time_s: float
+    ) -> None:
+        """See `Memory`."""
+        first, present = self._firsts[-1], _present(new)
+        self._learn(tracklets, present, first, time_s)
+        known = self._known
+        if new is not None:
+            known |= enumerate(zip(np.asarray(new.points), new.mask, strict=True), first)
+        self._known = known = {row: known[row] for t in tracklets for row in t.memory}
+        before, oldest = self._firsts[:2]
+        for row in [row for row in known if before <= row < oldest]:
+            points, mask = known[row]
+            known[row] = points.copy(), mask.copy()
+        self._firsts = [*self._firsts[1:], first + len(present)]
+
+    def _remembered(self, rows: IntArray) -> ObjectFeatures:
+        points, masks = zip(*(self._known[row] for row in rows.tolist()), strict=True)
+        return ObjectFeatures(np.stack(points), np.stack(masks))
 
 
-def _enlarged(old: ObjectFeatures | None, like: ObjectFeatures, count: int) -> ObjectFeatures:
-    """A stack of `count` rows that begins with those of `old`."""
-    points = np.zeros((count, *like.points.shape[1:]), like.points.dtype)
-    mask = np.zeros((count, like.mask.shape[1]), np.float32)
-    if old is not None:
-        points[: len(old.mask)], mask[: len(old.mask)] = np.asarray(old.points), old.mask
-    return ObjectFeatures(points, mask)
+def _present(new: ObjectFeatures | None) -> BoolArray:
+    points = np.zeros((0, 1)) if new is None else new.mask
+    return np.asarray(points.any(axis=1), np.bool_)

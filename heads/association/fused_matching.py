@@ -31,8 +31,8 @@ import numpy.typing as npt
 from ...records import BoolArray, Detections, FloatArray, IntArray
 from ...runtime.boxes import iou_matrix, iou_pairs
 from ...runtime.inference.base import Graphs
-from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, Memory
-from .assignment import Groups, assign, best_others, class_costs, groups
+from .appearance_memory import EPSILON_S, AppearanceMemory, Comparison, HostMemory, Memory
+from .assignment import assign, class_costs
 from .kalman import (
     EXPECTED_SURPRISE,
     FILTER_FPS,
@@ -165,8 +165,9 @@ class FusedAssociator:
         make_memory: Callable[[FusedConfig], Memory[Any]] | None = None,
     ) -> None:
         self._config = config
+        kind = AppearanceMemory if graphs.on_device else HostMemory
         self._make_memory: Callable[[FusedConfig], Memory[Any]] = make_memory or (
-            lambda numbers: AppearanceMemory(graphs, numbers.memory, numbers.memory_interval_s)
+            lambda numbers: kind(graphs, numbers.memory, numbers.memory_interval_s)
         )
         self._scale = graphs.place(np.array([config.scale], np.float32))
         self.reset()
@@ -347,12 +348,12 @@ class FusedAssociator:
         reach = (c.reach + c.reach_per_s * missing_s) * sides.max(axis=1, initial=0)
         x, y = (left_top + sides / 2).T
         # Sorted by their x, those within reach along x follow one another.
-        order = np.argsort(self._boxes[:, 0])
+        order = self._boxes[:, 0].argsort()
         to_x, to_y = self._boxes[order, :2].T
-        begins = np.searchsorted(to_x, x - reach)
-        counts = np.searchsorted(to_x, x + reach, side="right") - begins
-        rows = np.repeat(np.arange(len(x)), counts)
-        places = np.arange(len(rows)) + np.repeat(begins + counts - counts.cumsum(), counts)
+        begins = to_x.searchsorted(x - reach)
+        counts = to_x.searchsorted(x + reach, side="right") - begins
+        rows = np.arange(len(x)).repeat(counts)
+        places = np.arange(len(rows)) + (begins + counts - counts.cumsum()).repeat(counts)
         near = np.abs(to_y[places] - y[rows]) <= reach[rows]
         return rows[near], order[places[near]]
 
@@ -450,7 +451,7 @@ class FusedAssociator:
         open_[number[known]] = False
         spent = np.cumsum(compared.pairs(looks) * open_)
         chosen: list[tuple[IntArray, IntArray]] = []
-        for place in np.flatnonzero(open_).tolist():
+        for place in open_.nonzero()[0].tolist():
             which, columns = compared[place]
             if spent[place] > c.most_pairs:
                 # A crowd of strangers: place alone decides.
@@ -531,7 +532,7 @@ class FusedAssociator:
         one is surely another object.
         """
         detection = np.array([t.detection for t in members])
-        owned = (detection[:, None] == rows[None, :]) & (detection >= 0)[:, None]
+        owned = detection[:, None] == rows
         least = np.where(owned, np.inf, appearance).min(axis=0)
         for sample in least[owned.any(axis=0) & np.isfinite(least)].tolist():
             self._others.add(sample)
@@ -650,6 +651,96 @@ def _unit(x: Cost, y: Cost, small: Cost) -> tuple[Cost, Cost]:
     """Vectors of length 1, or of half as much where they are as short as `small`."""
     length = np.sqrt(x * x + y * y) + small
     return x / length, y / length
+
+
+def best_others(lines: IntArray, values: Cost) -> Cost:
+    """(P,) of each value the largest other one in its line, at least 0.
+
+    Args:
+        lines: (P,) number of the line that each value is in.
+        values: (P,).
+    """
+    best = np.zeros(lines.max(initial=-1) + 1)
+    second = best.copy()
+    np.maximum.at(best, lines, values)
+    found = best[lines]
+    # One of the largest in each line, which has another one as large where there are more.
+    holders = np.full(len(best), -1)
+    (largest,) = (values == found).nonzero()
+    holders[lines[largest]] = largest
+    holders = holders[holders >= 0]
+    rest = values.copy()
+    rest[holders] = 0.0
+    np.maximum.at(second, lines, rest)
+    found[holders] = second[lines[holders]]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """G groups of rows and columns: no row of one is linked to a column of another.
+
+    Attributes:
+        rows: Group by group the numbers of its rows, rising; groups in the order of their first.
+        columns: As `rows`.
+        starts: (2, G) where each begins in `rows` and in `columns`.
+        sizes: (2, G) how many it has of them.
+    """
+
+    rows: IntArray
+    columns: IntArray
+    starts: IntArray
+    sizes: IntArray
+
+    def __len__(self) -> int:
+        return len(self.sizes[0])
+
+    def __getitem__(self, number: int) -> tuple[IntArray, IntArray]:
+        (row, column), (rows, columns) = self.starts[:, number], self.sizes[:, number]
+        return self.rows[row : row + rows], self.columns[column : column + columns]
+
+    def pairs(self, looks: IntArray) -> IntArray:
+        """(G,) how many pairs of a look and a column each has, by so many looks of each row."""
+        pairs: IntArray = np.add.reduceat(looks[self.rows], self.starts[0]) * self.sizes[1]
+        return pairs
+
+    def twos(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Those that are a row and a column: their numbers, the row and the column of each."""
+        (numbers,) = (self.sizes == 1).all(axis=0).nonzero()
+        row, column = self.starts[:, numbers]
+        return numbers, self.rows[row], self.columns[column]
+
+
+def groups(rows: IntArray, columns: IntArray) -> Groups:
+    """Rows and columns that hang together.
+
+    Args:
+        rows: (P,) of every link, its row.
+        columns: (P,) its column.
+    """
+    none = rows.max(initial=-1) + 1
+    # Everything gets the least row that it can be reached from, step by step.
+    labels = np.full(none + 1, none)
+    labels[rows] = rows
+    while True:
+        of_columns = np.full(columns.max(initial=-1) + 1, none)
+        np.minimum.at(of_columns, columns, labels[rows])
+        least = labels.copy()
+        np.minimum.at(least, rows, of_columns[columns])
+        least = least[least]
+        if (least == labels).all():
+            break
+        labels = least
+    # Every group has the number of its first row.
+    numbers = np.append((labels[:-1] == np.arange(none)).nonzero()[0], none)
+    sides = labels[:-1], of_columns
+    orders = [side.argsort(kind="stable") for side in sides]
+    ends = np.array(
+        [side[order].searchsorted(numbers) for side, order in zip(sides, orders, strict=True)]
+    )
+    starts = ends[:, :-1]
+    members, others = (order[:end] for order, end in zip(orders, ends[:, -1], strict=True))
+    return Groups(members, others, starts, ends[:, 1:] - starts)
 
 
 class RunningMean:

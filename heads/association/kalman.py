@@ -141,8 +141,8 @@ def _variances(
 ) -> Float64:
     """(8,) of JDE's deviations so many times, and of those of the aspect ratio and its velocity."""
     p, v = place * POSITION_WEIGHT * height, velocity * VELOCITY_WEIGHT * height
-    deviations = [p, p, aspects[0], p, v, v, aspects[1], v]
-    return np.square(deviations)
+    variances: Float64 = np.square([p, p, aspects[0], p, v, v, aspects[1], v])
+    return variances
 
 
 def advance_filters(
@@ -265,12 +265,13 @@ def _aspect_variances(
     filters: Sequence[BoxFilter], deviation: Callable[[AspectNoise], float]
 ) -> Float64:
     """(N,) variances of the aspect ratio."""
-    return np.square([deviation(f.aspect) for f in filters])
+    variances: Float64 = np.square([deviation(f.aspect) for f in filters])
+    return variances
 
 
 def _measured_variances(filters: Sequence[BoxFilter], places: Float64) -> Float64:
     """(N, 4) variances of measurements of boxes at (N, 4) places."""
-    noise = np.square(POSITION_WEIGHT * places[:, 3:]) * _GROWS
+    noise: Float64 = np.square(POSITION_WEIGHT * places[:, 3:]) * _GROWS
     noise[:, 2] = _aspect_variances(filters, lambda aspect: aspect.measured)
     return noise
 

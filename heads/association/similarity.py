@@ -150,6 +150,8 @@ def _trimmed(graphs: Graphs, objects: ObjectFeatures) -> ObjectFeatures:
     Masks are padded to the largest number of points that any could have, which is a multiple of
     what small ones need.  On a device they stay as they are: there, cutting is another graph.
     """
+    if objects.mask[:, -1:].any():
+        return objects
     used = np.flatnonzero(objects.mask.any(axis=0))
     points = graphs.filled(max(1, int(used[-1]) + 1 if len(used) else 0))
     if points >= objects.mask.shape[1] or not isinstance(objects.points, np.ndarray):

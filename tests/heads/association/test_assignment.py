@@ -1,4 +1,4 @@
-"""`assign` against all assignments, tried one by one; groups and the second best by their words."""
+"""`assign` against all assignments, tried one by one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from unitrack_edge.heads.association.assignment import assign, best_others, groups
+from unitrack_edge.heads.association.assignment import assign
 
 from ...reference.assignment_plain import best_total
 
@@ -63,56 +63,3 @@ def test_types_and_size():
     assert len(pairs) + len(rows) == 60
     assert len(pairs) + len(columns) == 500
     assert all(type(row) is int and type(column) is int for row, column in pairs)
-
-
-def links(seed):
-    """A few links between up to six rows and columns, those of a row side by side."""
-    rng = np.random.default_rng(seed)
-    linked = rng.random(rng.integers(1, 7, 2)) < rng.choice([0.1, 0.3, 0.6, 1.0])
-    # Few values, so that there are equal ones, and some below zero.
-    return linked, rng.choice([-0.1, 0.2, 0.5, 0.9], linked.shape), np.nonzero(linked)
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_the_best_other_of_a_line_is_at_least_zero(seed):
-    linked, values, places = links(seed)
-    for lines, mask, own in ((values, linked, places[0]), (values.T, linked.T, places[1])):
-        found = best_others(own, values[places])
-        where = places if lines is values else places[::-1]
-        for answer, line, place in zip(found.tolist(), *where, strict=True):
-            others = np.delete(lines[line], place)[np.delete(mask[line], place)]
-            assert answer == max(0.0, *others.tolist(), 0.0)
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_groups_hang_together_and_nothing_hangs_between_them(seed):
-    linked, _, places = links(seed)
-    found = list(groups(*places))
-    part = np.full(linked.shape[0], -1)
-    for number, (rows, columns) in enumerate(found):
-        part[rows] = number
-        outside = np.delete(linked, rows, axis=0)
-        assert not outside[:, columns].any()
-        assert linked[rows].any(axis=0).nonzero()[0].tolist() == columns.tolist()
-        # From the first row, all others are reached.
-        reached = {rows[0]}
-        for _ in rows:
-            near = linked[sorted(reached)].any(axis=0)
-            reached |= set(np.flatnonzero(linked[:, near].any(axis=1)).tolist())
-        assert sorted(reached) == rows.tolist()
-    assert (part >= 0).tolist() == linked.any(axis=1).tolist()
-    assert [rows[0] for rows, _ in found] == sorted(rows[0] for rows, _ in found)
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_groups_count_the_pairs_of_looks_and_columns_and_name_those_of_two(seed):
-    linked, _, places = links(seed)
-    looks = np.random.default_rng(seed).integers(0, 6, linked.shape[0])
-    found = groups(*places)
-    assert found.pairs(looks).tolist() == [looks[rows].sum() * len(cols) for rows, cols in found]
-    expected = [
-        (number, rows[0], columns[0])
-        for number, (rows, columns) in enumerate(found)
-        if len(rows) == len(columns) == 1
-    ]
-    assert list(zip(*found.twos(), strict=True)) == expected

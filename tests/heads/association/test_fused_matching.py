@@ -7,14 +7,20 @@ points.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.heads.association.appearance_memory import AppearanceMemory
-from unitrack_edge.heads.association.fused_matching import FusedAssociator, FusedConfig
+from unitrack_edge.heads.association.appearance_memory import AppearanceMemory, HostMemory
+from unitrack_edge.heads.association.fused_matching import (
+    FusedAssociator,
+    FusedConfig,
+    best_others,
+    groups,
+)
 from unitrack_edge.heads.association.kalman import (
     WALKING,
     BoxFilter,
@@ -235,7 +241,7 @@ def test_objects_without_points_match_by_overlap(world):
     blank = (100, 100, None)
     assert step(blank, B) == {0: 1, 1: 2}
     assert step(B, moved(blank, 3)) == {0: 2, 1: 1}
-    assert step.associator._memory.features is not None
+    assert [bool(t.memory) for t in step.associator._tracklets] == [False, True]
 
 
 @pytest.mark.parametrize(("apart", "found"), [(True, 0), (False, 1)])
@@ -264,20 +270,31 @@ def test_an_earlier_look_finds_an_object_again(world):
     assert ids == {1: {1: 2}, 5: {0: 1, 1: 2}}
 
 
-def test_snapshots_are_an_interval_apart(tiny):
-    memory = AppearanceMemory(tiny, 3, 0.2)
+@pytest.mark.parametrize("kind", [AppearanceMemory, HostMemory])
+def test_snapshots_are_an_interval_apart_and_nothing_else_is_held(tiny, kind):
+    memory = kind(tiny, 3, 0.2)
     box = BoxFilter(np.array([10.0, 10, 0.5, 8]))
     tracklet = Tracklet(1, State.TRACKED, box, 0, 0, 0, 0)
+
+    def kept():
+        return memory._remembered(np.array(tracklet.memory)).points[:, 0, 0].tolist()
+
+    frames = []
     for frame in range(12):
-        points = np.full((1, 2, CHANNELS), frame, np.float32)
-        memory.update([tracklet], ObjectFeatures(points, np.ones((1, 2), np.float32)), frame / 25)
-    kept = [float(memory.features.points[row, 0, 0]) for row in tracklet.memory]
-    assert kept == [11, 9, 4], "snapshots of 0, 5 and 10 are renewed until the next is due"
+        points = np.full((4, 2, CHANNELS), frame, np.float32)
+        memory.update([tracklet], ObjectFeatures(points, np.ones((4, 2), np.float32)), frame / 25)
+        frames.append(weakref.ref(points))
+        del points
+    assert kept() == [11, 9, 4], "snapshots of 0, 5 and 10 are renewed until the next is due"
     tracklet.detection = -1
-    memory.update([tracklet], None, 13 / 25)
-    assert len(tracklet.memory) == 3
-    memory.update([], None, 14 / 25)
-    assert memory.features is None
+    for frame in range(12, 16):
+        memory.update([tracklet], None, frame / 25)
+        assert kept() == [11, 9, 4]
+    assert not any(frame() is not None for frame in frames), "features of others are forgotten"
+    memory.update([], None, 16 / 25)
+    assert tracklet.memory
+    with pytest.raises((KeyError, ValueError)):
+        kept()
 
 
 # --- lose, coast, forget
@@ -680,3 +697,56 @@ def test_clear_pairs_are_matched_without_appearance(tiny):
     near = moved(A, 26, look=5)
     assert step(moved(A, 6), moved(B, 4), near) == {0: 1, 1: 2, 2: 3}
     assert compared == [(1, 2)]
+
+
+def links(seed):
+    """A few links between up to six rows and columns, those of a row side by side."""
+    rng = np.random.default_rng(seed)
+    linked = rng.random(rng.integers(1, 7, 2)) < rng.choice([0.1, 0.3, 0.6, 1.0])
+    # Few values, so that there are equal ones, and some below zero.
+    return linked, rng.choice([-0.1, 0.2, 0.5, 0.9], linked.shape), np.nonzero(linked)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_the_best_other_of_a_line_is_at_least_zero(seed):
+    linked, values, places = links(seed)
+    for lines, mask, own in ((values, linked, places[0]), (values.T, linked.T, places[1])):
+        found = best_others(own, values[places])
+        where = places if lines is values else places[::-1]
+        for answer, line, place in zip(found.tolist(), *where, strict=True):
+            others = np.delete(lines[line], place)[np.delete(mask[line], place)]
+            assert answer == max(0.0, *others.tolist(), 0.0)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_groups_hang_together_and_nothing_hangs_between_them(seed):
+    linked, _, places = links(seed)
+    found = list(groups(*places))
+    part = np.full(linked.shape[0], -1)
+    for number, (rows, columns) in enumerate(found):
+        part[rows] = number
+        outside = np.delete(linked, rows, axis=0)
+        assert not outside[:, columns].any()
+        assert linked[rows].any(axis=0).nonzero()[0].tolist() == columns.tolist()
+        # From the first row, all others are reached.
+        reached = {rows[0]}
+        for _ in rows:
+            near = linked[sorted(reached)].any(axis=0)
+            reached |= set(np.flatnonzero(linked[:, near].any(axis=1)).tolist())
+        assert sorted(reached) == rows.tolist()
+    assert (part >= 0).tolist() == linked.any(axis=1).tolist()
+    assert [rows[0] for rows, _ in found] == sorted(rows[0] for rows, _ in found)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_groups_count_the_pairs_of_looks_and_columns_and_name_those_of_two(seed):
+    linked, _, places = links(seed)
+    looks = np.random.default_rng(seed).integers(0, 6, linked.shape[0])
+    found = groups(*places)
+    assert found.pairs(looks).tolist() == [looks[rows].sum() * len(cols) for rows, cols in found]
+    expected = [
+        (number, rows[0], columns[0])
+        for number, (rows, columns) in enumerate(found)
+        if len(rows) == len(columns) == 1
+    ]
+    assert list(zip(*found.twos(), strict=True)) == expected

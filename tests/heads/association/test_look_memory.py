@@ -7,7 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from unitrack_edge.errors import BundleError
-from unitrack_edge.heads.association.appearance_memory import AppearanceMemory, Comparison
+from unitrack_edge.heads.association.appearance_memory import (
+    AppearanceMemory,
+    Comparison,
+    HostMemory,
+)
 from unitrack_edge.heads.association.kalman import BoxFilter
 from unitrack_edge.heads.association.look_memory import DeviceLookMemory, Look, LookMemory
 from unitrack_edge.heads.association.tiles import UPRIGHT, tile_of
@@ -89,9 +93,10 @@ def test_all_that_is_compared_is_seen_once(memory, graphs):
 
 
 @pytest.mark.parametrize("kind", [LookMemory, DeviceLookMemory])
-def test_the_same_is_remembered_as_where_all_is_computed(graphs, kind):
+@pytest.mark.parametrize("computed_kind", [AppearanceMemory, HostMemory])
+def test_the_same_is_remembered_as_where_all_is_computed(graphs, kind, computed_kind):
     """Whatever was compared in between, and when."""
-    features = AppearanceMemory(graphs, 3, 0.2)
+    features = computed_kind(graphs, 3, 0.2)
     seldom, often = (kind(graphs, 3, 0.2, describe, "rsm") for _ in range(2))
     groups, most = [tracklets() for _ in range(3)], np.array([3, 2])
     for frame in range(FRAMES):
