@@ -253,10 +253,10 @@ def _states(filters: Sequence[BoxFilter]) -> Float64:
 
 def _set_states(filters: Sequence[BoxFilter], states: Float64) -> None:
     means = states[:_PLACE_VARIANCE].transpose(1, 0, 2).reshape(-1, 8)
-    covariances = np.zeros((len(filters), 2, 4, 2, 4))
+    blocks = np.zeros((len(filters), 2, 4, 2, 4))
     for row, (first, second) in (*_BLOCKS, (_COVARIANCE, (1, 0))):
-        covariances[:, first, _FOUR, second, _FOUR] = states[row]
-    covariances = covariances.reshape(-1, 8, 8)
+        blocks[:, first, _FOUR, second, _FOUR] = states[row]
+    covariances = blocks.reshape(-1, 8, 8)
     for box, mean, covariance in zip(filters, means, covariances, strict=True):
         box.inner.x, box.inner.P = mean, covariance
 
