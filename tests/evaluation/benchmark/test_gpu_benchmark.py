@@ -257,7 +257,7 @@ def test_a_benchmark_runs_from_a_checkout_that_is_not_installed(tmp_path):
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     said = subprocess.run(run, capture_output=True, text=True, env=clean, cwd=tmp_path, check=False)
     assert said.returncode == 2
-    assert "which one? cli, gpu, accuracy.appearance, " in said.stderr
+    assert "which one? cli, gpu, gpu.device, accuracy.appearance, " in said.stderr
     assert "Traceback" not in said.stderr
     unknown = [*run, "soak"]
     said = subprocess.run(
