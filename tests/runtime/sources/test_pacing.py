@@ -22,6 +22,7 @@ def clip(count=20, fps=FPS):
     return FileSource(SourceInfo("clip.mp4", "video", (4, 6), fps, count, False), frames, list)
 
 
+@pytest.mark.alone
 def test_a_quick_consumer_sees_every_frame_in_its_time():
     started = time.monotonic()
     with PacedSource(clip()) as source:
