@@ -1,5 +1,5 @@
 # `make demo` and `make test` set themselves up in .venv; nothing else is touched.
-#   make demo SOURCE=my.mp4 [DETECTOR=model.onnx] [INIT=x,y,w,h]   track your own video
+#   make demo SOURCE=my.mp4 [DETECTOR=NAME] [INIT=x,y,w,h]         track your own video
 #   make test WORKERS=8                                            on more than two cores
 #   make ... PYTHON=python3.12 PIP_ARGS="…"                         another Python, more pip options
 

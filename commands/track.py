@@ -76,13 +76,13 @@ def make_command() -> click.Command:
         Examples:
           cli track camera0 --task mot --show
           cli track street.mp4 --task posetrack --save-video
-          cli track street.mp4 --task mot --detector yolox.onnx --detector-classes car,bus,truck
+          cli track street.mp4 --task mot --detector yolox-s --detector-classes car,bus,truck
           cli track camera0 rtsp://host/live clip.mp4 --task mot --detector motion
           cli track frames/ --task vos --init first-mask.png
           cli track car.mp4 --task sot --init 70,51,107,87 --save-video
           cli track camera0 --task sot --init detect:person
           cli track frames/ --task mots --detections masks.txt
-          cli track street.mp4 --task posetrack --detector yolox.onnx --pose-model blazepose
+          cli track street.mp4 --task posetrack --detector yolox-s --pose-model blazepose
           cli track dance.mp4 --task pose --init first-frame.json --save-video
           cli track clip.mp4 --task mot --task vos --detector motion --init mask.png
           cli track --config runs/street-mot/run.json
