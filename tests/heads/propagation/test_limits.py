@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from unitrack_edge.export.graphs.profiles import dimension_ranges
 from unitrack_edge.heads.propagation.propagator import Propagator
 from unitrack_edge.heads.propagation.tiles import TilePlan
+from unitrack_edge.runtime.inference.runner import GraphRunner
 
 from ...support.tolerance import assert_within
 from .test_propagator import DEFAULTS, error_of, video
@@ -113,3 +116,14 @@ def test_engines_are_used_to_their_limit_and_not_to_the_cpus():
     runner = device_runner({"propagate_global": 100_000, "propagate_local": 1000})
     labels_of(runner, frames, first, DEFAULTS | {"memory": 1})
     assert runner.calls.count("propagate_labels") == 1
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_without_engines_a_device_has_a_bound_of_its_own(on_device):
+    """ONNX Runtime takes any shape: a frame is one part on a GPU, and several on a CPU."""
+    frames, first = video(60, 107, 2, 2)
+    runner = device_runner()
+    where = SimpleNamespace(on_device=on_device)
+    runner.values_at_once = lambda: GraphRunner.values_at_once(where)
+    labels_of(runner, frames, first, DEFAULTS | {"memory": 1})
+    assert (runner.calls.count("propagate_labels") == 1) == on_device
