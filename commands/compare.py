@@ -174,10 +174,12 @@ def command(backbones: tuple[str, ...], report_to: ReportOutput, **values: Any) 
 def compare_trackers(report_to: ReportOutput, **values: Any) -> None:
     """Compare our tracking of boxes with other packages' trackers.
 
-    Runs both presets of task mot, and those of the packages trackers, boxmot and norfair that are
-    installed, on the same detections, each with its defaults, and scores them with TrackEval. The
-    times leave out decoding and the backbone. Peers are run with scores as probabilities, with all
-    detections of 0.5 and more alike, and with raw scores where the file has them; the best counts.
+    Runs task mot as `cli track` does by default, with features of whole frames and with preset
+    unitrack, and those of the packages trackers, boxmot and norfair that are installed, on the same
+    detections, each with its defaults, and scores them with TrackEval. The times leave out decoding
+    and features of whole frames; a note says what these take. Peers are run with scores as
+    probabilities, with all detections of 0.5 and more alike, and with raw scores where the file has
+    them; the best counts.
 
     \b
     Examples:

@@ -71,11 +71,13 @@ def test_ours_and_peers_on_the_same_detections(monkeypatch, quick_bundle, data, 
     result = json.loads((tmp_path / "a.json").read_text())
     rows = {row["tracker"]: row for row in result["sequences"]["A"]}
     title = f"numpy {np.__version__} Perfect"
-    assert list(rows) == ["ours, memory", "ours, unitrack", title]
+    ours = ["ours", "ours, --mot-appearance always", "ours, --mot-preset unitrack"]
+    assert list(rows) == [*ours, title]
     assert rows[title]["scores"]["HOTA"] == pytest.approx(1, abs=1e-6)
-    assert rows["ours, memory"]["scores"]["IDF1"] == pytest.approx(1)
+    assert rows["ours"]["scores"]["IDF1"] == pytest.approx(1)
     assert all(row["update_ms"] > 0 for row in rows.values())
-    assert len(result["notes"]) == 2
+    assert len(result["notes"]) == 3
+    assert any("take the backbone" in note for note in result["notes"])
     assert rows[title]["detection_scores"] == "probabilities", "as good as any other: the first"
     assert "no_such_package is not installed" in output
     assert "failed (ValueError: no idea of frame 0)" in output
@@ -89,7 +91,7 @@ def test_raw_scores_are_given_both_ways_and_the_better_counts(monkeypatch, quick
     output = compared(monkeypatch, quick_bundle, data, *found, more=["--json"])
     rows = json.loads(output)["sequences"]["A"]
     assert [row["detection_scores"] for row in rows] == [
-        "probabilities", "raw", "raw", "probabilities",
+        "probabilities", "probabilities", "raw", "raw", "probabilities",
     ]  # fmt: skip
 
 
