@@ -144,7 +144,7 @@ class Detections:
         scores: (N,) float32, finite; the scale is the detector's own.
         classes: (N,) int64; -1 where the class is not known.
         masks: (N, H, W) bool at source size, or None.
-        keypoints: (N, K, 3) float32, finite: x, y, confidence (<= 0: not seen), or None.
+        keypoints: (N, K, 3) float32: x, y, confidence (<= 0: not seen), or None.
         class_names: By class number, empty where a number has none; None where no name is known.
     """
 
@@ -186,10 +186,6 @@ class Detections:
                 _check(name, made, shape, dtype)
             object.__setattr__(self, name, made)
         object.__setattr__(self, "class_names", _made_names(class_names))
-        if self.keypoints is not None and not np.isfinite(self.keypoints).all():
-            raise DetectionError(
-                "keypoints hold NaN or infinite numbers: give joints that are not seen confidence 0"
-            )
         if n:
             if not (np.isfinite(boxes).all() and np.isfinite(self.scores).all()):
                 raise DetectionError(
