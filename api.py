@@ -12,21 +12,27 @@ Everything raises `UnitrackError` with one line that says what is wrong.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from numbers import Integral, Real
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_type_hints
 
-from .errors import ExportError, RequestError
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DetectionError, ExportError, RequestError, SourceError
 from .heads.config import TrackedConfig
-from .records import Detections, Frame, Tracks, UInt8Array
+from .records import Detections, Frame, Tracks
 from .runtime.bundle.bundle import Bundle
 from .runtime.detectors.base import Detector
 from .runtime.detectors.open import open_detector
 from .runtime.head import Head
+from .runtime.health import FEATURES_EVERY, check_features
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.pipeline import DetectionSchedule, Viewer
@@ -51,8 +57,8 @@ if TYPE_CHECKING:
 class Tracker:
     """One task over one video at a time; a context manager.
 
-    `track` reads a source; `update` is for a loop of your own. A tracker must not be used from
-    several threads at once.
+    `track` reads a source; `update` is for a loop of your own. Several trackers may run in threads
+    beside one another; one of them is for one thread at a time, and for the process that made it.
 
     Args:
         task: sot, vos, mot, mots, posetrack or pose.
@@ -61,10 +67,10 @@ class Tracker:
         backend: What runs the graphs: cpu, cuda, ort-tensorrt, tensorrt, tensorrt-rtx.
         threads: CPU threads; 0: all.
         init: For sot, vos and pose: what `update` starts from; see `start`.
-        detector: For mot, mots and posetrack: what `track` finds the objects with: `motion`, the
-            path of a bundle or an ONNX model, or a name such as `movenet`, whose bundle
-            bundles/detectors/NAME must be there (`cli export --detector NAME` writes it).
-            None: `movenet` where `track` is given no detections.
+        detector: For mot, mots and posetrack: what `track`, and `update` without detections, find
+            the objects with: `motion`, the path of a bundle or an ONNX model, or a name such as
+            `movenet`, whose bundle bundles/detectors/NAME must be there (`cli export --detector
+            NAME` writes it). None: `movenet` where `track` is given no detections.
         pose_model: Model that finds the joints in every box, by path or name.
         mask_model: Model that finds the person's mask in every box, by path or name; None with the
             default detector and task mots: `blazepose`.
@@ -73,9 +79,9 @@ class Tracker:
         detector_names: File of the names of the model's classes.
         detector_layout: Of the model's outputs, where it is not recognised.
         detector_normalise: What the model takes, such as `rgb-1` or `bgr-255`.
-        max_detections: Most detections in a frame that `track` looks at, of a file too: the lowest
+        max_detections: Most detections in a frame of the detector, or of `track`'s file: the lowest
             scores are left out, and counted in `dropped`; None: 500.
-        detect_every: `track` runs the detector in every so many frames, and carries tracks by their
+        detect_every: The detector runs in every so many frames, and tracks are carried by their
             motion in between.
         fps: Frames per second that `update` assumes where it is given no timestamps.
         **parameters: Of the task: the options `--TASK-NAME` of `cli track`, without the task's
@@ -127,19 +133,27 @@ class Tracker:
         )
         if max_detections is not None:
             self._detection = replace(self._detection, max_detections=max_detections)
-        self._backend, self._threads, self._fps = backend, threads, fps
+        _check_numbers(fps, threads)
+        if self._spec.prompt is None and init is not None:
+            raise self._no_start()
+        self._backend, self._threads, self._fps = backend, threads, float(fps)
         self._init = init
-        self._held = ExitStack()
+        self._held, self._detecting = ExitStack(), ExitStack()
+        self._busy, self._is_closed = RLock(), False
         loaded = Bundle.load(Path(bundle) if bundle is not None else default_bundle(backbone))
         self._graphs = self._held.enter_context(GraphRunner(loaded, backend, threads))
-        self._head: Head | None = None
-        self._detector: Detector | None = None
-        self._last_index = -1
-        self._first_s: float | None = None
-        self._clock_s = -math.inf
+        self._held.enter_context(self._detecting)
+        self._forget()
 
     def __enter__(self) -> Tracker:
+        self._check_open()
         return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise RequestError(
+            "a tracker holds open models and cannot be copied or sent to another process: make one "
+            "there"
+        )
 
     def __exit__(
         self,
@@ -150,29 +164,46 @@ class Tracker:
         self.close()
 
     def close(self) -> None:
-        """Release memory and devices; may be called twice."""
-        self._held.close()
+        """Release models and devices; may be called twice. Only `dropped` answers after it."""
+        with self._busy:
+            self._is_closed = True
+            self._held.close()
 
     def reset(self) -> None:
         """Forget the video: the next frame is the first one, and identities start again from 1."""
-        self._head, self._detector, self._last_index, self._first_s = None, None, -1, None
+        with self._alone():
+            self._forget()
+
+    def _forget(self) -> None:
+        self._detecting.close()
+        self._head: Head | None = None
+        self._viewer: Viewer | None = None
+        self._detector: Detector | None = None
+        self._schedule: DetectionSchedule | None = None
+        self._source: PolledSource | None = None
+        self._size_hw: tuple[int, int] | None = None
+        self._last_index, self._with_features = -1, 0
+        self._first_s: float | None = None
         self._clock_s = -math.inf
 
     def start(self, init: Init) -> None:
         """Forget the video, and start from something in the next frame; for sot, vos and pose.
 
         Args:
-            init: sot: (x, y, w, h) in source pixels from 0. vos: (H, W) uint8 label map (0 is
-                background), or a box in which the object is cut out. pose: (N, K, 3) float32
-                x, y, confidence. Or a text or file as `--init` takes it.
+            init: sot: (x, y, w, h) in source pixels from 0. vos: (H, W) map of labels 0 to 255
+                (0 is background), or a box in which the object is cut out. pose: (N, K, 3) x, y,
+                confidence. Or a text or file as `--init` takes it.
 
         Raises:
             RequestError: The task starts from detections.
         """
         if self._spec.prompt is None:
-            raise RequestError(f"task {self.task} starts from detections: give them to update()")
-        self._init = init
+            raise self._no_start()
         self.reset()
+        self._init = init
+
+    def _no_start(self) -> RequestError:
+        return RequestError(f"task {self.task} starts from detections: give them to update()")
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -182,7 +213,7 @@ class Tracker:
 
     def update(
         self,
-        image: UInt8Array,
+        image: npt.NDArray[Any],
         detections: Detections | None = None,
         *,
         timestamp: float | None = None,
@@ -190,46 +221,63 @@ class Tracker:
         """Process the next frame.
 
         Args:
-            image: (H, W, 3) uint8, BGR.
+            image: (H, W, 3) uint8, BGR, of one size until `reset`; free to be overwritten
+                afterwards.
             detections: For mot, mots (with masks) and posetrack (with keypoints): what is to be
-                seen in the frame, in source pixels; nothing where it is None.
-            timestamp: Seconds on any clock that does not go back; None: frames come at the
-                tracker's `fps`. Frames that are missing in between count as time.
+                seen in the frame, in source pixels; `Detections.empty()` where that is nothing.
+                None: the tracker's `detector` looks for it.
+            timestamp: Seconds on any clock that does not go back, in all frames of a video or none;
+                None: frames come at the tracker's `fps`. Frames that are missing in between count
+                as time.
 
         Returns:
-            The tracks of this frame, in source pixels.
+            The tracks of this frame, in source pixels, with `detection_rows` where `detections`
+            were given.
 
         Raises:
-            UnitrackError: The frame, its detections or the first frame's object cannot be used, or
-                `timestamp` goes back.
+            UnitrackError: The frame, its detections or the first frame's object cannot be used,
+                `timestamp` goes back, or the tracker is closed or at work in another thread.
         """
-        if detections is not None and self._spec.prompt is not None:
-            raise RequestError(f"task {self.task} takes no detections")
-        self._check_at_once()
-        index, time_s = self._next_index(timestamp)
-        return self._step(Frame(index, time_s, image), detections, None)
+        with self._alone():
+            self._check_at_once()
+            frame = self._next_frame(image, timestamp)
+            self._check_detections(detections)
+            if detections is not None:
+                tracks = self._step(frame, detections, None)
+                if self._head is not None:
+                    rows = self._head.matched_rows(tracks.ids)
+                    tracks = replace(tracks, detection_rows=rows)
+            elif self._spec.prompt is not None:
+                tracks = self._step(frame, None, None)
+            else:
+                tracks = self._detected(frame, *self._own_detector(), 0, None)
+            self._take_clock(frame, timestamp)
+        return tracks
 
-    def predict(self, image: UInt8Array, *, timestamp: float | None = None) -> Tracks:
+    def predict(self, image: npt.NDArray[Any], *, timestamp: float | None = None) -> Tracks:
         """Process the next frame without detections: tracks go where their motion takes them.
 
         For frames in which a detector of your own does not run. The image is looked at where the
         config has no `camera_motion="off"` (preset memory), or `between="appearance"`.
 
         Args:
-            image: (H, W, 3) uint8, BGR.
+            image: As in `update`.
             timestamp: As in `update`.
 
         Returns:
             The tracks of this frame, all of them `predicted`.
 
         Raises:
-            RequestError: The task takes no detections, or `timestamp` goes back.
+            UnitrackError: As in `update`, or the task takes no detections.
         """
         if self._spec.prompt is not None:
             raise RequestError(f"task {self.task} takes no detections: give each frame to update()")
-        self._check_at_once()
-        index, time_s = self._next_index(timestamp)
-        return self._predict(Frame(index, time_s, image), None)
+        with self._alone():
+            self._check_at_once()
+            frame = self._next_frame(image, timestamp)
+            tracks = self._predict(frame, None)
+            self._take_clock(frame, timestamp)
+        return tracks
 
     def track(
         self,
@@ -246,8 +294,9 @@ class Tracker:
     ) -> Iterator[tuple[Frame, Tracks]]:
         """Track a source from its first frame to its end.
 
-        With the parameter `fill_gaps`, frames come up to so many seconds of the source later; those
-        that wait are in memory, with their images.
+        What people should know of the source and of a file of detections, such as rows that were
+        left out, is given as `UserWarning` at the end. With the parameter `fill_gaps`, frames come
+        up to so many seconds of the source later; those that wait are in memory, with their images.
 
         Args:
             source: As `cli track` takes it: a video, a folder of images, camera0, a URL, ….
@@ -270,7 +319,8 @@ class Tracker:
             Each frame with its tracks.
 
         Raises:
-            UnitrackError: The source cannot be opened, or ends before its time.
+            UnitrackError: The source cannot be opened, or ends before its time; the tracker is
+                closed, or has gone over to another video.
             RequestError: Gaps are to be filled of a live source.
         """
         if self._gaps_s and is_live(str(source)):
@@ -301,7 +351,16 @@ class Tracker:
                 from .tracking.gaps import fill_gaps
 
                 frames = fill_gaps(frames, self._gaps_s, opened.info.fps or DEFAULT_FPS)
-            yield from frames
+            self._source, count, name = opened, None, redact(str(source))
+            try:
+                yield from frames
+                count = None if max_frames else self._last_index + 1
+            finally:
+                if self._source is opened:
+                    self._source = None
+                notes = [*opened.notes(), *(detector.notes(count) if detector else [])]
+                for note in dict.fromkeys(notes):
+                    warnings.warn(f"{name}: {note}", stacklevel=2)
 
     def _tracked(
         self,
@@ -314,21 +373,98 @@ class Tracker:
         for count, frame in enumerate(source):
             if count == max_frames:
                 return
-            due, seen = schedule.is_due(source.dropped), None
-            waits = self._head is None or self._head.needs_detections
-            if detector is not None and waits:
-                if not due:
-                    yield frame, self._predict(frame, source.info)
-                    continue
-                seen = detector.detect(frame).named(detector.class_names)
-            yield frame, self._step(frame, seen, source.info)
+            with self._alone():
+                if self._source is not source:
+                    raise RequestError(
+                        "the tracker has gone over to another video, by reset(), start() or "
+                        "track(): make a tracker for each"
+                    )
+                tracks = self._detected(frame, detector, schedule, source.dropped, source.info)
+            yield frame, tracks
+
+    def _detected(
+        self,
+        frame: Frame,
+        detector: Detector | None,
+        schedule: DetectionSchedule,
+        dropped: int,
+        info: SourceInfo | None,
+    ) -> Tracks:
+        """The tracks of a frame that the detector looks at, if it is its turn."""
+        due, seen = schedule.is_due(dropped), None
+        waits = self._head is None or self._head.needs_detections
+        if detector is not None and waits:
+            if not due:
+                return self._predict(frame, info)
+            seen = detector.detect(frame).named(detector.class_names)
+        return self._step(frame, seen, info)
+
+    def _own_detector(self) -> tuple[Detector, DetectionSchedule]:
+        """What finds the objects of `update`, and when."""
+        if self._detector is None or self._schedule is None:
+            self._detector = self._detecting.enter_context(self._open_detector(None, None, False))
+            self._schedule = DetectionSchedule(self._detection.every())
+        return self._detector, self._schedule
 
     @property
     def _gaps_s(self) -> float:
         """The longest gap that is filled; 0: none."""
         return self._config.fill_gaps if isinstance(self._config, TrackedConfig) else 0.0
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RequestError(
+                "the tracker is closed: make another one, or close it (leave its `with` block) "
+                "after the last frame"
+            )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Work that no other thread may come into."""
+        if not self._busy.acquire(blocking=False):
+            raise RequestError(
+                "the tracker is at work in another thread: it follows one video, frame by frame; "
+                "make one for each video, or give all frames from one thread"
+            )
+        try:
+            self._check_open()
+            yield
+        finally:
+            self._busy.release()
+
+    def _check_detections(self, given: Detections | None) -> None:
+        """Refuse what `update` cannot take for a frame's detections."""
+        takes = self._spec.prompt is None
+        if given is not None and not takes:
+            raise RequestError(f"task {self.task} takes no detections")
+        if given is None and not takes and starts_from_detector(self._init):
+            raise RequestError(
+                f"init={self._init!r} is for track(): give update() the object itself, with start()"
+            )
+        if given is None and takes and self._detection.detector is None:
+            raise RequestError(
+                "update() was given no detections, and the tracker has no detector=…: give "
+                "Detections.empty() where nothing was found, and call predict() where nobody looked"
+            )
+        if given is not None and not isinstance(given, Detections):
+            raise DetectionError(
+                f"detections: got {type(given).__name__}, expected Detections(rows[:, :4], "
+                "rows[:, 4], rows[:, 5]) of rows x1, y1, x2, y2, score, class, or "
+                "Detections.from_supervision(…)"
+            )
+        probable = isinstance(self._config, TrackedConfig) and self._config.calibrates_scores
+        if given is not None and probable and given.scores.max(initial=0) > _MOST_PROBABLE:
+            raise DetectionError(
+                f"detections: got a score of {given.scores.max():g}, expected 0 to 1: divide "
+                'percent by 100; Tracker(…, preset="unitrack") compares raw scores as they are'
+            )
+
     def _check_at_once(self) -> None:
+        if self._source is not None:
+            raise RequestError(
+                "track() is not at its end: leave its loop, or call reset(), before update() or "
+                "predict()"
+            )
         if self._gaps_s:
             raise RequestError(
                 f"fill_gaps={self._gaps_s:g} looks ahead, and update() and predict() answer at "
@@ -348,7 +484,7 @@ class Tracker:
             detector=None if detections is not None else chosen.detector,
             confidence=None if detections is not None else chosen.detector_confidence,
             classes=None if detections is not None else (label,) if label else chosen.classes(),
-            classes_from=f"init {self._init}" if label else None,
+            classes_from="init " + str(self._init) if label else None,
             names=chosen.detector_names,
             layout=chosen.detector_layout,
             normalise=chosen.detector_normalise,
@@ -361,40 +497,66 @@ class Tracker:
             **models,
         )
 
-    def _next_index(self, timestamp: float | None) -> tuple[int, float]:
-        """Number and time of the next frame; motion models take a frame's number for its time."""
+    def _next_frame(self, image: npt.NDArray[Any], timestamp: float | None) -> Frame:
+        """The frame with its number and time; motion models take a frame's number for its time."""
         index = self._last_index + 1
-        if timestamp is None:
-            return index, index / self._fps
-        if not isinstance(timestamp, Real) or not math.isfinite(timestamp):
-            raise RequestError(f"timestamp {timestamp}: expected seconds, a finite number")
-        if timestamp < self._clock_s:
+        time_s = index / self._fps
+        if index and (timestamp is None) != (self._first_s is None):
             raise RequestError(
-                f"timestamp {timestamp:g}: the frame before was at {self._clock_s:g} s on this "
-                "clock; another video begins with reset()"
+                "timestamp: give one with every frame of a video, or with none; another video "
+                "begins with reset()"
             )
-        self._clock_s = timestamp = float(timestamp)
-        if self._first_s is None:
-            self._first_s = timestamp
-        time_s = timestamp - self._first_s
-        return max(index, round(time_s * self._fps)), time_s
+        if timestamp is not None:
+            if not _is_finite(timestamp):
+                raise RequestError(f"timestamp {timestamp}: expected seconds, a finite number")
+            if timestamp < self._clock_s:
+                raise RequestError(
+                    f"timestamp {timestamp:g}: the frame before was at {self._clock_s:g} s on this "
+                    "clock; another video begins with reset()"
+                )
+            time_s = 0.0 if self._first_s is None else float(timestamp) - self._first_s
+            index = max(index, round(time_s * self._fps))
+        if isinstance(image, np.ndarray):
+            image = np.ascontiguousarray(image)
+        frame = Frame(index, time_s, image)
+        if self._size_hw not in (None, frame.size_hw):
+            before, now = ("x".join(map(str, hw)) for hw in (self._size_hw or (), frame.size_hw))
+            raise SourceError(
+                f"frame {index}: got an image of {now} (height x width), expected {before} as "
+                "before, in whose pixels the tracks are: scale it and its detections to that, or "
+                "call reset() if another video begins"
+            )
+        return frame
+
+    def _take_clock(self, frame: Frame, timestamp: float | None) -> None:
+        """Remember size and time of a frame that is done; one that fails changes nothing."""
+        self._size_hw = frame.size_hw
+        if timestamp is not None:
+            self._clock_s = float(timestamp)
+            self._first_s = self._clock_s if self._first_s is None else self._first_s
 
     def _step(self, frame: Frame, detections: Detections | None, info: SourceInfo | None) -> Tracks:
-        head = self._head
-        if head is None:
+        head, viewer = self._head, self._viewer
+        if head is None or viewer is None:
             head = self._make_head(frame, info)
+            viewer = Viewer(self._graphs, [head])
         seen = (detections or Detections.empty()) if head.needs_detections else None
-        viewer = Viewer(self._graphs, [head])
         views = viewer.views(frame, [head.request(frame, seen)])
-        features: Any = views.given(viewer.features(views))[0]
+        found = viewer.features(views)
+        # On a device, features and images have a way to go: not every time.
+        if found and self._with_features % FEATURES_EVERY == 0:
+            check_features(found, views.images, frame)
+        self._with_features += bool(found)
+        features: Any = views.given(found)[0]
         tracks = head.step(frame, features, seen)
         # Only now: a first frame that could not be used leaves the tracker as it was.
-        self._head, self._last_index = head, frame.index
+        self._head, self._viewer, self._last_index = head, viewer, frame.index
         return tracks
 
     def _predict(self, frame: Frame, info: SourceInfo | None) -> Tracks:
         if self._head is None:
             self._head = self._make_head(frame, info)
+            self._viewer = Viewer(self._graphs, [self._head])
         tracks = self._head.predict(frame)
         self._last_index = frame.index
         return tracks
@@ -408,6 +570,24 @@ class Tracker:
         facts = info or SourceInfo("update", "images", frame.size_hw, self._fps, None, live=False)
         least = self._detection.detector_confidence
         return open_head(self._graphs, self._config, self._init, facts, least)
+
+
+_MOST_PROBABLE = 1.001
+"""A score above is none of 0 to 1, however it was rounded."""
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _check_numbers(fps: Any, threads: Any) -> None:
+    if not _is_finite(fps) or fps <= 0:
+        raise RequestError(
+            f"fps={fps!r}: expected frames per second, a number above 0 (where a video has none, "
+            "OpenCV gives 0)"
+        )
+    if not isinstance(threads, Integral) or threads < 0:
+        raise RequestError(f"threads={threads!r}: expected a whole number, 0 for all")
 
 
 _KINDS: dict[type, tuple[type, str]] = {

@@ -7,19 +7,24 @@ caller must not write to them afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DetectionError, SourceError, UnitrackError
+from .errors import DetectionError, SourceError, UnitrackError, one_line
+
+if TYPE_CHECKING:
+    import supervision
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
+Rows: TypeAlias = "int | slice | Sequence[int] | npt.NDArray[np.bool_ | np.integer[Any]]"
+"""Which rows: one by its number, a slice, several by their numbers, or a mask of all."""
 
 PEOPLE = frozenset({"person", "pedestrian"})
 """Names of classes of people, in lower case."""
@@ -31,19 +36,21 @@ def people_of(class_names: Sequence[str] | None) -> tuple[int, ...]:
 
 
 def _made(name: str, values: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """An array of numbers as a type: lists, other widths, and floats in place of whole numbers.
+    """An array of numbers as a type, made of lists, tensors, other widths, 1.0 in place of 1.
 
     What cannot be one without loss of meaning stays as it is, and is refused by `_check`.
     """
     if isinstance(values, np.ndarray) and values.dtype == dtype:
         return values
+    why = ""
     try:
         array: npt.NDArray[Any] = np.asarray(values)
-    except (ValueError, TypeError, RuntimeError):
-        array = np.empty(0, np.object_)
-    if array.dtype.kind not in "iuf":
+    except (ValueError, TypeError, RuntimeError) as error:
+        # Of a tensor on a GPU, this says how to bring it to the host.
+        array, why = np.empty(0, np.object_), f": {one_line(error)}"
+    if array.dtype.kind not in "iuf" and array.dtype != dtype:
         raise DetectionError(
-            f"{name}: got {type(values).__name__}, expected an array of {np.dtype(dtype)}"
+            f"{name}: got {type(values).__name__}, expected an array of {np.dtype(dtype)}{why}"
         )
     with np.errstate(over="ignore", invalid="ignore"):
         made = array.astype(dtype)
@@ -60,6 +67,31 @@ def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dt
             f"{name}: got {array.dtype} of shape {tuple(array.shape)}, "
             f"expected {np.dtype(dtype)} of shape ({wanted})"
         )
+
+
+def _made_names(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, ...] | None:
+    """Names by class number, of a sequence, or of a dict as Ultralytics has it."""
+    given: Any = names
+    if isinstance(given, Mapping) and all(isinstance(k, int) and k >= 0 for k in given):
+        given = [given.get(k, "") for k in range(max(given, default=-1) + 1)]
+    if given is None:
+        return None
+    # A text is a sequence of texts too.
+    fits = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+    if not fits or not all(isinstance(name, str) for name in given):
+        raise DetectionError(
+            f"class_names: got {type(names).__name__}, expected a list of texts in the order of "
+            "the class numbers, or a dict from number to text"
+        )
+    return tuple(given)
+
+
+_IMAGE_FIXES = {
+    (2, None): "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
+    (3, 1): "cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
+    (3, 4): "cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)",
+}
+"""What makes BGR of an image, by its dimensions and channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +120,29 @@ class Frame:
                 "of shape (H, W, 3), BGR"
             )
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            channels = image.shape[2] if image.ndim == 3 else None
+            fix = _IMAGE_FIXES.get((image.ndim, channels))
             raise SourceError(
                 f"frame {self.index}: got {image.dtype} of shape {tuple(image.shape)}, "
-                "expected uint8 of shape (H, W, 3)"
+                f"expected uint8 of shape (H, W, 3), BGR{f': {fix}' if fix else ''}"
             )
         if min(image.shape[:2]) < 1:
             raise SourceError(f"frame {self.index} is empty: shape {tuple(image.shape)}")
         object.__setattr__(self, "size_hw", (int(image.shape[0]), int(image.shape[1])))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Detections:
     """The N objects that a detector found in one frame, in source pixels.
+
+    Arrays may be given as lists, tensors on the host, and numbers of any width; names as a dict
+    from class number to name too.  Scores that are not given are 1, classes -1.
 
     Attributes:
         boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
             Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the image.
         scores: (N,) float32, finite; the scale is the detector's own.
-        classes: (N,) int64; -1 where the class is not known. Boxes, scores and classes are made of
-            any numbers that they are given as.
+        classes: (N,) int64; -1 where the class is not known.
         masks: (N, H, W) bool at source size, or None.
         keypoints: (N, K, 3) float32: x, y, confidence (<= 0: not seen), or None.
         class_names: By class number, empty where a number has none; None where no name is known.
@@ -115,31 +151,46 @@ class Detections:
     boxes_xyxy: FloatArray
     scores: FloatArray
     classes: IntArray
-    masks: BoolArray | None = None
-    keypoints: FloatArray | None = None
-    class_names: Sequence[str] | None = None
+    masks: BoolArray | None
+    keypoints: FloatArray | None
+    class_names: tuple[str, ...] | None
 
-    def __post_init__(self) -> None:
-        for name, dtype in (
-            ("boxes_xyxy", np.float32),
-            ("scores", np.float32),
-            ("classes", np.int64),
-        ):
-            object.__setattr__(self, name, _made(name, getattr(self, name), dtype))
-        if self.boxes_xyxy.shape == (0,):
-            object.__setattr__(self, "boxes_xyxy", self.boxes_xyxy.reshape(-1, 4))
-        _check("boxes_xyxy", self.boxes_xyxy, (None, 4), np.float32)
-        n = len(self.boxes_xyxy)
-        _check("scores", self.scores, (n,), np.float32)
-        _check("classes", self.classes, (n,), np.int64)
-        if self.masks is not None:
-            _check("masks", self.masks, (n, None, None), np.bool_)
-        if self.keypoints is not None:
-            _check("keypoints", self.keypoints, (n, None, 3), np.float32)
+    def __init__(
+        self,
+        boxes_xyxy: npt.ArrayLike,
+        scores: npt.ArrayLike | None = None,
+        classes: npt.ArrayLike | None = None,
+        masks: npt.ArrayLike | None = None,
+        keypoints: npt.ArrayLike | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
+    ) -> None:
+        """See the attributes.
+
+        Raises:
+            DetectionError: Shapes or values that are no detections.
+        """
+        boxes = _made("boxes_xyxy", boxes_xyxy, np.float32)
+        boxes = boxes.reshape(-1, 4) if boxes.shape == (0,) else boxes
+        _check("boxes_xyxy", boxes, (None, 4), np.float32)
+        n = len(boxes)
+        parts: tuple[tuple[str, Any, tuple[int | None, ...], type[np.generic]], ...] = (
+            ("scores", np.ones(n, np.float32) if scores is None else scores, (n,), np.float32),
+            ("classes", np.full(n, -1) if classes is None else classes, (n,), np.int64),
+            ("masks", masks, (n, None, None), np.bool_),
+            ("keypoints", keypoints, (n, None, 3), np.float32),
+        )
+        object.__setattr__(self, "boxes_xyxy", boxes)
+        for name, given, shape, dtype in parts:
+            made = None if given is None else _made(name, given, dtype)
+            if made is not None:
+                _check(name, made, shape, dtype)
+            object.__setattr__(self, name, made)
+        object.__setattr__(self, "class_names", _made_names(class_names))
         if n:
-            boxes = self.boxes_xyxy
             if not (np.isfinite(boxes).all() and np.isfinite(self.scores).all()):
-                raise DetectionError("detections hold NaN or infinite boxes or scores")
+                raise DetectionError(
+                    "detections hold NaN or infinite boxes or scores: leave such rows out"
+                )
             if (boxes[:, 2:] <= boxes[:, :2]).any():
                 bad = int(np.argmax((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)))
                 raise DetectionError(
@@ -150,8 +201,9 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
 
-    def __getitem__(self, rows: BoolArray | IntArray | slice) -> Detections:
-        """The chosen rows: a boolean mask, an index array or a slice."""
+    def __getitem__(self, rows: Rows) -> Detections:
+        """The chosen rows."""
+        rows = [int(rows)] if isinstance(rows, int | np.integer) else rows
         return Detections(
             self.boxes_xyxy[rows],
             self.scores[rows],
@@ -165,7 +217,7 @@ class Detections:
         """The same with names of classes; with its own, where it has some."""
         if class_names is None or self.class_names is not None:
             return self
-        return replace(self, class_names=class_names)
+        return replace(self, class_names=tuple(class_names))
 
     def name_of(self, label: int) -> str:
         """The name of a class; empty where it is not known."""
@@ -188,33 +240,27 @@ class Detections:
         Raises:
             DetectionError: Shapes or values that are no detections.
         """
-        boxes = np.ascontiguousarray(detections.xyxy, np.float32).reshape(-1, 4)
-        count = len(boxes)
-        scores, classes = detections.confidence, detections.class_id
-        mask = getattr(detections, "mask", None)
+        classes = detections.class_id
         return Detections(
-            boxes,
-            np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
-            np.full(count, -1, np.int64) if classes is None else np.asarray(classes, np.int64),
-            masks=None if mask is None else np.asarray(mask, np.bool_),
+            detections.xyxy,
+            detections.confidence,
+            classes,
+            masks=getattr(detections, "mask", None),
             class_names=_names_by_class(classes, getattr(detections, "data", None)),
         )
 
     @staticmethod
     def empty() -> Detections:
         """No object at all."""
-        return Detections(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        )
+        return Detections(np.zeros((0, 4), np.float32))
 
 
-def _names_by_class(classes: Any, data: Any) -> Sequence[str] | None:
+def _names_by_class(classes: Any, data: Any) -> dict[int, str] | None:
     """Names by class number, of names by detection."""
     given = None if classes is None or not data else data.get("class_name")
     if given is None:
         return None
-    known = {int(label): str(name) for label, name in zip(classes, given, strict=True)}
-    return [known.get(label, "") for label in range(max(known, default=-1) + 1)]
+    return {int(label): str(name) for label, name in zip(classes, given, strict=True) if label >= 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +275,8 @@ class Tracks:
             heads that segment (VOS), else None.
         predicted: (N,) bool: rows that no detection of this frame stands behind, but motion
             alone, or the same track before and after a gap; None: there are none.
+        detection_rows: (N,) int64, from `Tracker.update` with detections: the row of the frame's
+            detections that each track was matched to; -1: none, it is `predicted`.
     """
 
     frame_index: int
@@ -236,9 +284,12 @@ class Tracks:
     detections: Detections = field(default_factory=Detections.empty)
     label_map: UInt8Array | None = None
     predicted: BoolArray | None = None
+    detection_rows: IntArray | None = None
 
     def __post_init__(self) -> None:
         _check("ids", self.ids, (len(self.detections),), np.int64)
+        if self.detection_rows is not None:
+            _check("detection_rows", self.detection_rows, (len(self.detections),), np.int64)
         if self.predicted is not None:
             _check("predicted", self.predicted, (len(self.detections),), np.bool_)
         if len(np.unique(self.ids)) != len(self.ids):
@@ -247,7 +298,18 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to_supervision(self) -> Any:
+    def __getitem__(self, rows: Rows) -> Tracks:
+        """The chosen rows; a label map stays whole."""
+        rows = [int(rows)] if isinstance(rows, int | np.integer) else rows
+        return replace(
+            self,
+            ids=self.ids[rows],
+            detections=self.detections[rows],
+            predicted=None if self.predicted is None else self.predicted[rows],
+            detection_rows=None if self.detection_rows is None else self.detection_rows[rows],
+        )
+
+    def to_supervision(self) -> supervision.Detections:
         """These tracks as a `supervision.Detections`, identities in `tracker_id`.
 
         Raises:

@@ -41,8 +41,10 @@ class MotHead(TrackedHead[MotConfig]):
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
         if (inside & (seen.scores >= self._lowest_confidence)).all():
+            self._rows = None
             return seen
-        return seen[self._probable(seen, "outside", inside)]
+        self._rows = np.flatnonzero(self._probable(seen, "outside", inside))
+        return seen[self._rows]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures:
         output_hw = self._config.roi_height, self._config.roi_width
@@ -111,15 +113,14 @@ class MotHead(TrackedHead[MotConfig]):
         wanted = self._wanted(boxes, classes)
         found = Detections(boxes, scores, classes, class_names=self._class_names)
         self._last = Shown(frame, every, count, found, boxes)
-        if wanted.all():
-            return Tracks(frame.index, ids, found, predicted=predicted)
-        return _chosen(frame, ids, found, predicted, wanted)
+        tracks = Tracks(frame.index, ids, found, predicted=predicted)
+        return tracks if wanted.all() else tracks[wanted]
 
     def _report(
         self, frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None
     ) -> Tracks:
         wanted = self._wanted(found.boxes_xyxy, found.classes)
-        return _chosen(frame, ids, found, predicted, wanted)
+        return Tracks(frame.index, ids, found, predicted=predicted)[wanted]
 
     def _wanted(self, boxes: FloatArray, classes: IntArray) -> BoolArray:
         """(N,) bool: boxes that are large enough and, of people, upright."""
@@ -142,14 +143,6 @@ class MotHead(TrackedHead[MotConfig]):
             "max_aspect": f"boxes not reported: people wider than --mot-max-aspect "
             f"{config.max_aspect:g}",
         }
-
-
-def _chosen(
-    frame: Frame, ids: IntArray, found: Detections, predicted: BoolArray | None, wanted: BoolArray
-) -> Tracks:
-    """The wanted ones of N objects."""
-    shown = None if predicted is None else predicted[wanted]
-    return Tracks(frame.index, ids[wanted], found[wanted], predicted=shown)
 
 
 def _centres_inside(ends: npt.NDArray[np.float32], bins: int) -> BoolArray:

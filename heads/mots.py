@@ -58,7 +58,7 @@ class MotsHead(TrackedHead[MotsConfig]):
         rows = np.flatnonzero(self._probable(seen, "empty", valid_rows(boxes)))
         kept = nms(boxes[rows], seen.scores[rows], self._config.overlap_removal, seen.classes[rows])
         self._dropped["overlap_removal"] += len(rows) - len(kept)
-        rows = rows[np.sort(kept)]
+        self._rows = rows = rows[np.sort(kept)]
         return replace(seen[rows], boxes_xyxy=boxes[rows])
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:

@@ -44,7 +44,8 @@ class PosetrackHead(TrackedHead[PosetrackConfig]):
                 "PoseTrack18 or COCO keypoint file, or add --pose-model FILE.onnx"
             )
         inside = valid_rows(clip_boxes(seen.boxes_xyxy, size_hw))
-        return seen[self._probable(seen, "outside", inside)]
+        self._rows = np.flatnonzero(self._probable(seen, "outside", inside))
+        return seen[self._rows]
 
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:
         if seen.keypoints is None:

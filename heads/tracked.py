@@ -92,6 +92,7 @@ class TrackedHead(Head, Generic[Config]):
         self._people: tuple[int, ...] = ()
         self._fps = fps
         self._last: Shown | None = None
+        self._rows: IntArray | None = None
         self._paper: Associator | None = None
         self._fused: FusedAssociator | None = None
         self._looks = False
@@ -396,6 +397,13 @@ class TrackedHead(Head, Generic[Config]):
             found, tracklets = joined(found, last.found[rows]), (*tracklets, *missed)
         return Shown(frame, tracklets, count, found, boxes)
 
+    def matched_rows(self, ids: IntArray) -> IntArray:
+        """See `Head`."""
+        last, rows = self._last, self._rows
+        every = () if last is None else last.tracklets[: last.matched]
+        found = {t.id: t.detection if rows is None else int(rows[t.detection]) for t in every}
+        return np.array([found.get(number, -1) for number in ids.tolist()], np.int64)
+
     def dropped(self) -> dict[str, int]:
         """How many detections and boxes are in no result, by reason."""
         return {reason: count for reason, count in self._dropped.items() if count}
@@ -464,7 +472,7 @@ class TrackedHead(Head, Generic[Config]):
 
     @abstractmethod
     def _usable(self, seen: Detections, size_hw: tuple[int, int]) -> Detections:
-        """The detections that are tracked."""
+        """The detections that are tracked; says in `_rows` which those are, None: all."""
 
     @abstractmethod
     def _describe(self, seen: Detections, features: FeatureMap) -> ObjectFeatures | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..records import Detections, Frame, Tracks
+from ..records import Detections, Frame, IntArray, Tracks
 from .preprocessing import FeatureMap, Region
 
 
@@ -97,6 +97,14 @@ class Head(ABC):
             frame: Its index is larger than that of the last one.
         """
         return Tracks(frame.index, np.zeros(0, np.int64))
+
+    def matched_rows(self, ids: IntArray) -> IntArray:
+        """(N,) int64: rows of the last `step`'s detections that tracks were matched to; -1: none.
+
+        Args:
+            ids: (N,) of the tracks.
+        """
+        return np.full(len(ids), -1, np.int64)
 
     def dropped(self) -> dict[str, int]:
         """How many objects are in no result, by reason; by default none is dropped."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
+import threading
 from types import SimpleNamespace
 
 import cv2
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import unitrack_edge
 from PIL import Image
-from unitrack_edge import Detections, Tracker, UnitrackError
+from unitrack_edge import Detections, Tracker, UnitrackError, api
 from unitrack_edge.api import build, evaluate, export
 from unitrack_edge.evaluation.synthetic.files import write_scene, write_task_files
 from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
@@ -108,6 +110,26 @@ def test_detections_take_what_numpy_makes_arrays_of(given):
     assert dtypes == (np.float32, np.float32, np.int64)
 
 
+def test_detections_have_defaults_and_take_what_frameworks_give():
+    torch = pytest.importorskip("torch")
+    found = Detections([[10, 10, 30, 50]])
+    assert (found.scores.tolist(), found.classes.tolist()) == ([1], [-1])
+    ones = torch.ones(1, 8, 9)
+    found = Detections(
+        torch.tensor([[10.0, 10, 30, 50]]),
+        torch.tensor([0.5]),
+        torch.tensor([2.0]),
+        ones,
+        ones[..., :3],
+        class_names={0: "person", 2: "car"},
+    )
+    assert (found.masks.dtype, found.masks.all()) == (np.bool_, True)
+    assert (found.keypoints.dtype, found.keypoints.shape) == (np.float32, (1, 8, 3))
+    assert found.class_names == ("person", "", "car")
+    assert Detections([], class_names=np.array(["person"])).class_names == ("person",)
+    assert Detections([], class_names={}).class_names == ()
+
+
 def test_no_detections_are_empty_lists():
     assert len(Detections([], [], [])) == 0
     assert Detections([], [], []).boxes_xyxy.shape == (0, 4)
@@ -120,10 +142,15 @@ def test_no_detections_are_empty_lists():
         (([[1, 2, 3, 4], [1, 2]], [1], [0]), "boxes_xyxy: got list"),
         (([["a", "b", "c", "d"]], [1], [0]), "boxes_xyxy: got list"),
         (([[1, 2, 1e300, 4]], [1], [0]), "NaN or infinite"),
-        (([[1, 2, 3, 4]], None, [0]), "scores: got NoneType"),
+        (([[1, 2, 3, 4]], [None], [0]), "scores: got list"),
         (([[1, 2, 3, 4]], [1], [0.5]), r"classes: got float64 .*expected int64"),
         (([[1, 2, 3, 4]], [1], [float("nan")]), r"classes: got float64 .*expected int64"),
         (([[1, 2, 3, 4]], [1], ["person"]), "classes: got list"),
+        (([[1, 2, 3, 4]], [1], [0], np.full((1, 9, 9), 0.7)), "masks: got float64 .*expected bool"),
+        (([[1, 2, 3, 4]], [1], [0], None, np.ones((1, 17, 2))), r"keypoints: .* \(1, any, 3\)"),
+        (([[1, 2, 3, 4]], [1], [0], None, None, "person"), "class_names: got str, expected a list"),
+        (([[1, 2, 3, 4]], [1], [0], None, None, [1]), "class_names: got list"),
+        (([[1, 2, 3, 4]], [1], [0], None, None, {"a": "b"}), "class_names: got dict"),
     ],
 )
 def test_what_is_no_detections_is_one_line(given, said):
@@ -138,22 +165,270 @@ def test_what_is_no_image_is_one_line(image, quick_bundle):
         Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker,
         pytest.raises(UnitrackError, match=r"got \w+, expected an array of uint8 .* BGR"),
     ):
-        tracker.update(image)
+        tracker.update(image, Detections.empty())
 
 
 def test_a_clock_that_goes_back_is_refused(scene, quick_bundle):
     image = next(iter(open_source(str(scene.clip.source)))).image
     with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
-        tracker.update(image, timestamp=7.0)
-        for call in (tracker.update, tracker.predict):
+
+        def update(image, timestamp):
+            return tracker.update(image, Detections.empty(), timestamp=timestamp)
+
+        update(image, timestamp=7.0)
+        for call in (update, tracker.predict):
             with pytest.raises(UnitrackError, match=r"timestamp 6\.5: .* 7 s .* reset\(\)"):
                 call(image, timestamp=6.5)
             for wrong in (float("nan"), float("inf"), "now"):
                 with pytest.raises(UnitrackError, match=f"timestamp {wrong}: expected seconds"):
                     call(image, timestamp=wrong)
-        assert tracker.update(image, timestamp=7.0).frame_index == 1
+        with pytest.raises(UnitrackError, match=r"shape \(64, 96\), .* cv2\.COLOR_GRAY2BGR"):
+            update(image[..., 0], timestamp=9.0)
+        assert update(image, timestamp=7.0).frame_index == 1
+        with pytest.raises(UnitrackError, match="timestamp: give one with every frame"):
+            update(image, timestamp=None)
         tracker.reset()
-        assert tracker.update(image, timestamp=0.0).frame_index == 0
+        assert update(image, timestamp=0.0).frame_index == 0
+
+
+# A loop of one's own.
+
+
+@pytest.fixture
+def two_boxes():
+    """Two objects that stand still, far enough from each other."""
+    return Detections([[10, 10, 30, 50], [50, 10, 70, 50]], [0.9, 0.8], [0, 2])
+
+
+@pytest.fixture
+def image(scene):
+    return next(iter(open_source(str(scene.clip.source)))).image
+
+
+START = {
+    "sot": (20, 10, 15, 30),
+    "vos": np.pad(np.ones((30, 20), np.uint8), ((10, 24), (20, 56))),
+    "pose": np.ones((1, 17, 3)) * [40, 30, 1] + np.arange(17)[:, None] * [1, 1, 0],
+}
+
+
+@pytest.mark.parametrize("task", ["mot", *START])
+def test_an_image_of_another_size_is_refused_until_another_video_begins(
+    task, image, two_boxes, quick_bundle
+):
+    other = cv2.resize(image, (48, 40))
+    given = {"init": START[task]} if task in START else SMALL
+    found = () if task in START else (two_boxes,)
+    with Tracker(task, bundle=quick_bundle.path, **given) as tracker:
+        before = tracker.update(image, *found)
+        with pytest.raises(UnitrackError, match=r"image of 40x48 .*expected 64x96 .*reset\(\)"):
+            tracker.update(other, *found)
+        assert tracker.update(image, *found).frame_index == before.frame_index + 1
+        if task == "mot":
+            with pytest.raises(UnitrackError, match="image of 40x48"):
+                tracker.predict(other)
+            tracker.reset()
+            assert tracker.update(other, *found).frame_index == 0
+
+
+def test_a_closed_tracker_says_so(scene, image, two_boxes, quick_bundle):
+    tracker = Tracker("mot", bundle=quick_bundle.path, confidence=0.85, **SMALL)
+    with tracker:
+        tracker.update(image, two_boxes)
+    calls = (
+        lambda: tracker.update(image, two_boxes),
+        lambda: tracker.predict(image),
+        lambda: next(tracker.track(scene.clip.source, detections=scene.clip.detections)),
+        tracker.reset,
+        tracker.__enter__,
+    )
+    for call in calls:
+        with pytest.raises(UnitrackError, match="the tracker is closed: make another one"):
+            call()
+    tracker.close()
+    assert tracker.dropped == {"start": 1}
+
+
+def test_a_tracker_that_is_closed_in_its_loop_stops(scene, quick_bundle):
+    tracker = Tracker("mot", bundle=quick_bundle.path, **SMALL)
+    frames = tracker.track(scene.clip.source, detections=scene.clip.detections)
+    next(frames)
+    tracker.close()
+    with pytest.raises(UnitrackError, match="the tracker is closed"):
+        next(frames)
+
+
+def test_two_loops_on_one_tracker_are_refused(scene, image, two_boxes, quick_bundle):
+    clip = scene.clip
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
+        first = tracker.track(clip.source, detections=clip.detections)
+        next(first)
+        with pytest.raises(UnitrackError, match=r"track\(\) is not at its end"):
+            tracker.update(image, two_boxes)
+        second = tracker.track(clip.source, detections=clip.detections)
+        next(second)
+        with pytest.raises(UnitrackError, match="gone over to another video"):
+            next(first)
+        assert next(second)[0].index == 1
+        second.close()
+        tracker.reset()
+        assert tracker.update(image, two_boxes).frame_index == 0
+
+
+def test_a_second_thread_is_refused(image, two_boxes, quick_bundle, monkeypatch):
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
+        tracker.update(image, two_boxes)
+        inside, go_on = threading.Event(), threading.Event()
+        step = tracker._head.step
+
+        def slow(*given):
+            inside.set()
+            assert go_on.wait(30)
+            return step(*given)
+
+        monkeypatch.setattr(tracker._head, "step", slow)
+        other = threading.Thread(target=tracker.update, args=(image, two_boxes))
+        other.start()
+        assert inside.wait(30)
+        try:
+            with pytest.raises(UnitrackError, match="at work in another thread"):
+                tracker.update(image, two_boxes)
+        finally:
+            go_on.set()
+            other.join()
+        # From one thread after the other is fine.
+        assert tracker.update(image, two_boxes).frame_index == 2
+
+
+def test_a_tracker_is_not_pickled_but_what_it_gives_is(image, two_boxes, quick_bundle):
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
+        with pytest.raises(UnitrackError, match="cannot be copied or sent to another process"):
+            pickle.dumps(tracker)
+        tracks = tracker.update(image, two_boxes)
+    again = pickle.loads(pickle.dumps(tracks))
+    assert again.ids.tolist() == tracks.ids.tolist()
+    assert (again.detections.boxes_xyxy == tracks.detections.boxes_xyxy).all()
+
+
+def test_images_may_be_views_and_overwritten(scene, quick_bundle):
+    images = [frame.image for frame in open_source(str(scene.clip.source))]
+    detector = open_detections(scene.clip.detections)
+    with open_source(str(scene.clip.source)) as source:
+        found = [detector.detect(frame) for frame in source]
+
+    def boxes(way):
+        with Tracker("mot", bundle=quick_bundle.path, appearance="auto") as tracker:
+            results = [tracker.update(way(i), seen) for i, seen in zip(images, found, strict=True)]
+        return [(t.ids.tolist(), t.detections.boxes_xyxy.tolist()) for t in results]
+
+    buffer = np.empty_like(images[0])
+
+    def overwritten(image):
+        buffer[:] = image
+        return buffer
+
+    def read_only(image):
+        image = image.copy()
+        image.flags.writeable = False
+        return image
+
+    usual = boxes(lambda image: image)
+    assert boxes(overwritten) == usual
+    assert boxes(read_only) == usual
+    assert boxes(lambda image: np.ascontiguousarray(image[..., ::-1])[..., ::-1]) == usual
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, r"given no detections.*Detections\.empty\(\).*predict\(\)"),
+        (np.zeros((2, 6)), r"got ndarray, expected Detections\(rows\[:, :4\]"),
+        ([], "got list, expected Detections"),
+        (SimpleNamespace(xyxy=None), "from_supervision"),
+        (Detections([[10, 10, 30, 50]], [90]), "a score of 90, expected 0 to 1"),
+    ],
+)
+def test_what_update_cannot_take_for_detections_is_one_line(found, said, image, quick_bundle):
+    with (
+        Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker,
+        pytest.raises(UnitrackError, match=said) as caught,
+    ):
+        tracker.update(image, found)
+    assert "\n" not in str(caught.value)
+
+
+def test_raw_scores_are_compared_as_they_are_by_preset_unitrack(image, quick_bundle):
+    found = Detections([[10, 10, 30, 50]], [90])
+    with Tracker("mot", bundle=quick_bundle.path, preset="unitrack", **SMALL) as tracker:
+        assert tracker.update(image, found).detections.scores.tolist() == [90]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_update_without_detections_asks_the_detector_of_the_tracker(
+    scene, quick_bundle, every, monkeypatch
+):
+    detections = scene.clip.detections
+    monkeypatch.setattr(api, "open_detector", lambda **_given: open_detections(detections))
+    images = [frame.image for frame in open_source(str(scene.clip.source))]
+    settings = {"detector": "stand-in", "detect_every": every, **SMALL}
+    with Tracker("mot", bundle=quick_bundle.path, **settings) as tracker:
+        whole = [tracks for _, tracks in tracker.track(scene.clip.source)]
+        for _ in range(2):
+            tracker.reset()
+            single = [tracker.update(image) for image in images]
+            assert all(len(tracks) for tracks in single)
+            assert [t.ids.tolist() for t in single] == [t.ids.tolist() for t in whole]
+            assert [t.predicted is None for t in single] == [t.predicted is None for t in whole]
+
+
+def test_a_track_names_the_row_of_the_detections_it_was_matched_to(image, quick_bundle):
+    """The first is too weak and the fourth on the third, which poses may be; the second outside."""
+    places = [[5, 5, 25, 45], [200, 5, 220, 45], [30, 5, 50, 45], [31, 5, 51, 45], [60, 5, 90, 45]]
+    scores = [0.01, 0.9, 0.9, 0.8, 0.9]
+    masks = np.zeros((5, 64, 96), bool)
+    for mask, (left, top, right, bottom) in zip(masks, places, strict=True):
+        mask[top:bottom, left:right] = True
+    joints = np.zeros((5, 17, 3))
+    ends = np.array(places)
+    joints[:, :, :2] = np.linspace(ends[:, :2], ends[:, 2:], 17, axis=1)
+    joints[:, :, 2] = 1
+    expected = {"mot": [2, 4], "mots": [2, 4], "posetrack": [0, 2, 3, 4]}
+    for task, rows in expected.items():
+        found = Detections(places, scores, None, masks, joints)
+        with Tracker(task, bundle=quick_bundle.path, **SMALL) as tracker:
+            tracks = tracker.update(image, found)
+            assert sorted(tracks.detection_rows.tolist()) == rows
+            for row, box in zip(tracks.detection_rows, tracks.detections.boxes_xyxy, strict=True):
+                np.testing.assert_allclose(box, places[row], atol=0.5)
+            # Those that are matched by motion alone were no detection of this frame.
+            later = tracker.update(image, found[[4]])
+            behind = dict(zip(later.ids.tolist(), later.detection_rows.tolist(), strict=True))
+            newest = int(tracks.ids[tracks.detection_rows == 4][0])
+            assert behind.pop(newest) == 0
+            assert set(behind.values()) <= {-1}
+            assert tracker.predict(image).detection_rows is None
+
+
+def test_tracks_are_chosen_by_row(image, two_boxes, quick_bundle):
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
+        tracks = tracker.update(image, two_boxes)
+        cars = tracks[tracks.detections.classes == 2]
+        assert (len(cars), cars.detections.classes.tolist()) == (1, [2])
+        assert cars.detection_rows.tolist() == [1]
+        assert [one.ids.tolist() for one in tracks] == [[i] for i in tracks.ids.tolist()]
+        moved = tracker.predict(image)
+        assert moved[-1].predicted.tolist() == [True]
+
+
+def test_notes_of_a_source_and_its_detections_are_warnings(scene, quick_bundle, tmp_path):
+    rows = tmp_path / "det.txt"
+    rows.write_text("1,-1,20,10,15,30,1\n2,-1,nonsense\n")
+    with (
+        Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker,
+        pytest.warns(UserWarning, match="1 damaged row") as caught,
+    ):
+        list(tracker.track(scene.clip.source, detections=rows))
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_objects_that_are_left_out_are_counted(scene, quick_bundle):
@@ -208,19 +483,23 @@ def test_update_starts_from_arrays(scene, quick_bundle):
         np.testing.assert_allclose(first.detections.boxes_xyxy, [[20, 10, 35, 40]], atol=1e-3)
     joints = np.ones((1, 17, 3), np.float32) * [40, 30, 1]
     joints[0, :, :2] += np.arange(17)[:, None]
-    with Tracker("pose", bundle=quick_bundle.path, init=joints.astype(np.float32)) as tracker:
+    with Tracker("pose", bundle=quick_bundle.path, init=joints.tolist()) as tracker:
         assert tracker.update(images[0]).detections.keypoints.shape == (1, 17, 3)
+    with Tracker("vos", bundle=quick_bundle.path, init=np.array([20, 10, 15, 30])) as tracker:
+        assert tracker.update(images[0]).ids.tolist() == [1]
 
 
 def test_timestamps_count_missing_frames_as_time(scene, quick_bundle):
     images = [frame.image for frame in open_source(str(scene.clip.source))]
     with Tracker("mot", bundle=quick_bundle.path, fps=10, **SMALL) as tracker:
+        nothing = Detections.empty()
         indices = [
-            tracker.update(images[0], timestamp=t).frame_index for t in (100.0, 100.1, 100.5, 100.5)
+            tracker.update(images[0], nothing, timestamp=t).frame_index
+            for t in (100.0, 100.1, 100.5, 100.5)
         ]
         assert indices == [0, 1, 5, 6]
         tracker.reset()
-        assert tracker.update(images[0], timestamp=7.0).frame_index == 0
+        assert tracker.update(images[0], nothing, timestamp=7.0).frame_index == 0
 
 
 def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, quick_bundle):
@@ -232,6 +511,10 @@ def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, quick_bundle):
         assert tracker.update(image).frame_index == 0
 
 
+def started(task, bundle, init):
+    return Tracker(task, bundle=bundle, init=init).update(np.zeros((9, 9, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -239,15 +522,20 @@ def test_a_first_frame_that_cannot_be_used_changes_nothing(scene, quick_bundle):
         (lambda b: Tracker("mot", bundle=b, tempo=3), "task mot: .*'tempo'"),
         (lambda b: Tracker("mot", bundle=b / "none"), "does not exist"),
         (lambda b: Tracker("mot", bundle=b, backend="tpu"), "tpu"),
+        (lambda b: Tracker("mot", bundle=b, fps=0.0), "fps=0.0: expected frames per second"),
+        (lambda b: Tracker("mot", bundle=b, fps=float("nan")), "fps=nan: expected"),
+        (lambda b: Tracker("mot", bundle=b, fps="30"), "fps='30': expected"),
+        (lambda b: Tracker("mot", bundle=b, threads=-1), "threads=-1: expected a whole number"),
+        (lambda b: Tracker("mot", bundle=b, init=(1, 2, 3, 4)), "starts from detections"),
+        (lambda b: started("sot", b, "detect"), r"init='detect' is for track\(\)"),
+        (lambda b: started("sot", b, 5), r"four numbers x, y, w, h, got numbers of shape \(\)"),
+        (lambda b: started("sot", b, ("a", 1, 2, 3)), "init: got tuple, expected numbers"),
+        (lambda b: started("vos", b, np.full((9, 9), 300)), "label map of int64 .* 0 to 255"),
+        (lambda b: started("pose", b, np.ones((17, 3))), r"shape \(17, 3\), expected poses"),
         (lambda b: next(Tracker("mot", bundle=b).track("x.mp4")), "no file or folder"),
         (lambda b: Tracker("mot", bundle=b).start((1, 2, 3, 4)), "starts from detections"),
-        (lambda b: Tracker("sot", bundle=b).update(np.zeros((9, 9, 3), np.uint8)), "init="),
-        (
-            lambda b: Tracker("sot", bundle=b, init=(1, 2, 3)).update(
-                np.zeros((9, 9, 3), np.uint8)
-            ),
-            "four numbers",
-        ),
+        (lambda b: started("sot", b, None), "init="),
+        (lambda b: started("sot", b, (1, 2, 3)), "four numbers"),
         (
             lambda b: Tracker("sot", bundle=b).update(
                 np.zeros((9, 9, 3), np.uint8), Detections.empty()

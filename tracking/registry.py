@@ -6,14 +6,15 @@ when they are made, so that a run loads what it uses and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from ..errors import RequestError
+from ..errors import RequestError, one_line
 from ..heads.config import (
     MotConfig,
     MotsConfig,
@@ -23,7 +24,7 @@ from ..heads.config import (
     TaskConfig,
     VosConfig,
 )
-from ..records import FloatArray, UInt8Array
+from ..records import UInt8Array
 from ..runtime.head import Head
 from ..runtime.inference.base import Graphs
 from ..runtime.paths import is_folder
@@ -33,9 +34,9 @@ from ..runtime.writers.base import Writer
 DEFAULT_FPS = 30.0
 """Taken for a source that does not say how fast it is."""
 
-Init: TypeAlias = str | Path | Sequence[float] | UInt8Array | FloatArray | None
+Init: TypeAlias = "str | Path | npt.ArrayLike | None"
 """What a task starts from: a text or file as `--init` takes it, or the thing itself: a box (x, y,
-w, h) in source pixels from 0, an (H, W) uint8 label map, (N, K, 3) float32 keypoints."""
+w, h) in source pixels from 0, an (H, W) map of labels 0 to 255, (N, K, 3) keypoints."""
 
 DETECT = "detect"
 """`--init detect` and `--init detect:CLASS`: start from the first object that a detector finds."""
@@ -133,7 +134,7 @@ def _sot(graphs: Graphs, config: SotConfig, init: Init, _info: SourceInfo) -> He
     from ..heads.sot import SotHead
     from ..runtime.prompts.box import box_from_text
 
-    box = box_from_text(str(init)) if isinstance(init, str | Path) else _four(init)
+    box = box_from_text(str(init)) if isinstance(init, str | Path) else _four(_numbers(init))
     return SotHead(graphs, box, config)
 
 
@@ -141,9 +142,13 @@ def _vos(graphs: Graphs, config: VosConfig, init: Init, info: SourceInfo) -> Hea
     from ..heads.vos import VosHead
     from ..runtime.prompts.mask import labels_to_start
 
-    if isinstance(init, np.ndarray):
-        return VosHead(graphs, np.asarray(init, np.uint8), config)
-    text = str(init) if isinstance(init, str | Path) else ",".join(map(str, _four(init)))
+    if isinstance(init, str | Path):
+        text = str(init)
+    else:
+        given = _numbers(init)
+        if given.ndim == 2:
+            return VosHead(graphs, _labels(given), config)
+        text = ",".join(map(str, _four(given)))
     if is_folder(Path(text)):
         from ..runtime.prompts.mask_folder import MaskFolder
 
@@ -158,18 +163,49 @@ def _pose(graphs: Graphs, config: PoseConfig, init: Init, info: SourceInfo) -> H
     from ..heads.pose import PoseHead
     from ..runtime.prompts.pose import poses_from_file
 
-    if isinstance(init, np.ndarray):
-        return PoseHead(graphs, np.asarray(init, np.float32), config)
-    people = poses_from_file(Path(str(init)), info.size_hw)
+    if not isinstance(init, str | Path):
+        given = _numbers(init).astype(np.float32)
+        if given.ndim != 3 or given.shape[2] != 3:
+            raise RequestError(
+                f"init: got numbers of shape {given.shape}, expected poses of shape (N, K, 3): "
+                "x, y, confidence"
+            )
+        return PoseHead(graphs, given, config)
+    people = poses_from_file(Path(init), info.size_hw)
     return PoseHead(graphs, people.keypoints, config, people.ids)
 
 
-def _four(init: Init) -> tuple[float, float, float, float]:
+def _numbers(init: Init) -> npt.NDArray[Any]:
+    """What was given as numbers: a list, a tensor on the host, an array."""
+    try:
+        array = np.asarray(init)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RequestError(f"init: got {type(init).__name__}: {one_line(error)}") from error
+    if array.dtype.kind not in "buif":
+        raise RequestError(f"init: got {type(init).__name__}, expected numbers, a text or a path")
+    return array
+
+
+def _four(given: npt.NDArray[Any]) -> tuple[float, float, float, float]:
     """A box that was given as numbers."""
-    if init is None or isinstance(init, str | Path) or len(init) != 4:
-        raise RequestError(f"a task starts from a box of four numbers x, y, w, h, got {init!r}")
-    x, y, width, height = (float(value) for value in init)
+    if given.shape != (4,):
+        raise RequestError(
+            "a task starts from a box of four numbers x, y, w, h, got numbers of shape "
+            f"{given.shape}"
+        )
+    x, y, width, height = given.astype(np.float64).tolist()
     return x, y, width, height
+
+
+def _labels(given: npt.NDArray[Any]) -> UInt8Array:
+    """An (H, W) map of labels, which are whole numbers from 0 to 255."""
+    with np.errstate(invalid="ignore"):
+        labels = given.astype(np.uint8)
+    if (labels != given).any():
+        raise RequestError(
+            f"init: a label map of {given.dtype} holds more than whole numbers from 0 to 255"
+        )
+    return labels
 
 
 def _mot_rows(path: Path) -> Writer:
