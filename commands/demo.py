@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +29,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Appearance model; `cli backbones` lists them.",
 )
-@click.option("--frames", type=int, help="Stop after so many frames.  [default: all]")
+@click.option(
+    "--frames", type=click.IntRange(min=1), help="Stop after so many frames.  [default: all]"
+)
 @output_option("Folder of the results; those of an earlier demo are replaced.", "demo-output")
 @click.option(
     "--gallery",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Do all six tasks on the demo clip, and write an image of each to this folder.",
 )
@@ -148,9 +149,10 @@ def _track(
 
 
 def _stop_if_interrupted(report: RunReport) -> None:
-    if report.data["interrupted"]:
-        click.echo(f"interrupted; the results so far are in {report.output}", err=True)
-        sys.exit(130)
+    from .console.steps import interruptible
+
+    with interruptible(lambda: f"the results so far are in {report.output}"):
+        report.raise_if_stopped()
 
 
 def _scores(clip: SceneFiles, reports: list[RunReport]) -> list[dict[str, float]]:

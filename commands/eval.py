@@ -64,12 +64,12 @@ Failures = dict[str, UnitrackError]
 @bundle_options
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Score the results in this folder instead of tracking; one file or folder a sequence.",
 )
 @click.option(
     "--detections",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder of SEQUENCE.txt or .json, in place of the data set's own detections.",
 )
 @config_options(DetectorConfig, "The detector of --task detect", only=OF_DETECT)

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import DetectionError, OutputError
+from ...errors import DetectionError, OutputError, RequestError
 from ...records import Frame
 from ..formats.otb import Box, read_otb_boxes
 from ..formats.text import parse_number
@@ -32,7 +32,8 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         The box; for `select`, what shows a frame and lets the user draw it.
 
     Raises:
-        DetectionError: Not a box: the line says what there is instead.
+        RequestError: Neither four numbers nor a file.
+        DetectionError: The file holds no box: the line says what there is instead.
         OutputError: `select` without a display.
     """
     if text == SELECT:
@@ -93,21 +94,26 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     """`X,Y,W,H` as numbers; None where the text names a file.
 
     Raises:
-        DetectionError: Four values of which one is not a finite number, or more or fewer numbers.
+        RequestError: Four values of which one is not a finite number, or more or fewer numbers.
     """
     parts = text.split(",")
     if exists(Path(text)):
         return None
     if len(parts) != 4:
         if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
-            raise DetectionError(
+            raise RequestError(
                 f"--init {text}: got {len(parts)} numbers, expected four, X,Y,W,H, or a file"
             )
         return None
     try:
         x, y, width, height = (float(part) for part in parts)
     except ValueError:
-        raise DetectionError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
+        raise RequestError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
     if not np.isfinite([x, y, width, height]).all():
-        raise DetectionError(f"--init {text}: expected four finite numbers X,Y,W,H")
+        raise RequestError(f"--init {text}: expected four finite numbers X,Y,W,H")
+    if width <= 0 or height <= 0:
+        raise RequestError(
+            f"--init {text}: the box is {width:g} wide and {height:g} high, expected X,Y,W,H with "
+            "W and H above 0"
+        )
     return x, y, width, height
