@@ -182,7 +182,9 @@ def _summary(
         scores: Of each run against the truth, by name; empty where it is unknown.
         closing: More lines for the end.
     """
-    rows, files = [], []
+    from .console.progress import pipelined
+
+    rows, files, notes = [], [], []
     for report, score in zip(reports, scores, strict=True):
         data, folder = report.data, report.output
         latency = data["stages_ms"].get("latency", {"p50": 0.0, "p95": 0.0, "p99": 0.0})
@@ -193,12 +195,15 @@ def _summary(
         results = "tracks.txt" if data["task"] == "mot" else "masks/"
         paths = (folder / name for name in ("video.mp4", results, "run.json"))
         files.append(f"{data['task']}: " + "  ".join(map(str, paths)))
+        said = pipelined(data)
+        notes += [] if said is None else [f"{data['task']}: {said}"]
+        notes += report.notes
     head = ["task", "frames", "objects", "FPS", "latency p50/p95/p99 ms", "score against the truth"]
     if not any(scores):
         head, rows = head[:-1], [row[:-1] for row in rows]
     return Report(
         [{"scores": score, "run": one.data} for one, score in zip(reports, scores, strict=True)],
         [TextTable(head, rows)],
-        notes=[note for report in reports for note in report.notes],
+        notes=notes,
         closing=[*files, *closing],
     )
