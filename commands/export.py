@@ -149,7 +149,7 @@ def command(
             report = replace(report, tables=[*report.tables, engine_table(engines)])
         report_to.show(with_repository(report, bundle, triton, force))
         return
-    if detector_names or detector_layout or detector_normalise:
+    if (detector_names, detector_layout, detector_normalise) != (None, None, None):
         raise RequestError("--detector-names, -layout and -normalise belong to --detector")
     if backbone is None or detector is not None:
         raise RequestError(

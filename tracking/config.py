@@ -152,6 +152,8 @@ class SourceConfig:
             raise RequestError(
                 f"--reconnect-after {self.freeze_s:g}: expected seconds above 0, at most {_MOST_S}"
             )
+        if starts_from_detector(self.init) and str(self.init).endswith(":"):
+            raise RequestError(f"--init {self.init}: expected detect, or detect:CLASS with a class")
         for flag, given in (
             ("--detections-class", self.detections_class is not None),
             ("--strict", self.strict),

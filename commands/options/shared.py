@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,8 +77,20 @@ weights_option = click.option(
     "bundle's record says]",
 )
 
+
+def _check_split(_ctx: click.Context, _parameter: click.Parameter, split: str | None) -> str | None:
+    """Refuse what no folder can be called, which all layouts take for one."""
+    if split is not None and not all(0 < len(os.fsencode(p)) < 256 for p in split.split("/")):
+        raise click.BadParameter(f"{split[:40]!r}: expected a name such as train or 2017/val")
+    return split
+
+
 sequence_options = options(
-    click.option("--split", help="Part of the data set, such as train, val or 2017/val."),
+    click.option(
+        "--split",
+        callback=_check_split,
+        help="Part of the data set, such as train, val or 2017/val.",
+    ),
     click.option("--sequence", "names", multiple=True, help="This sequence only; repeatable."),
     click.option(
         "--max-frames", type=click.IntRange(min=1), help="First frames of every sequence only."

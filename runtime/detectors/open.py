@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import RequestError, UnitrackError
 from ...records import people_of
-from ..paths import is_model, model_file, model_name
+from ..paths import is_folder, is_model, model_file, model_name
 from .base import BUILT_IN, Detector, MostDetections, OncePerFrame
 
 if TYPE_CHECKING:
@@ -202,12 +202,18 @@ def _file_of(flag: str, model: str | Path) -> Path:
     """The file or bundle of a model that was asked for by path or name.
 
     Raises:
-        RequestError: A name whose model has not been exported.
+        RequestError: A name whose model has not been exported, or a folder without one.
     """
     path, name = model_file(model), model_name(model)
     if name is not None and not is_model(path):
         raise RequestError(
             f"{flag} {name}: expected 'motion', the path of a model ending in .onnx, or a name "
             f"that `cli models` lists; {path} does not exist: run `cli export --detector {name}`"
+        )
+    if is_folder(path) and not is_model(path):
+        raise RequestError(
+            f"{flag} {path}: a folder without bundle.json; expected a name that `cli models` "
+            "lists, the path of a model ending in .onnx, or a folder that `cli export --detector` "
+            "wrote"
         )
     return path

@@ -12,12 +12,13 @@ from ...errors import DetectionError, OutputError, RequestError
 from ...records import Frame
 from ..formats.otb import Box, read_otb_boxes
 from ..formats.text import parse_number
-from ..paths import exists
+from ..paths import exists, is_folder
 from ..writers.window import has_display
 
 SELECT = "select"
 """The word in place of a box that lets the user draw one."""
 
+_EXPECTED = "expected a box X,Y,W,H, or a file whose first row is one"
 _TITLE = "Draw a box around the object, then press Enter (c: cancel)"
 
 
@@ -32,8 +33,8 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         The box; for `select`, what shows a frame and lets the user draw it.
 
     Raises:
-        RequestError: Neither four numbers nor a file.
-        DetectionError: The file holds no box: the line says what there is instead.
+        RequestError: Numbers that are no box, or a folder.
+        DetectionError: The file is not there, or holds no box: the line says what there is instead.
         OutputError: `select` without a display.
     """
     if text == SELECT:
@@ -41,7 +42,12 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         return draw_box
     box = parse_box(text)
     if box is None:
-        box = _first_row(Path(text))
+        path = Path(text)
+        if text and is_folder(path):
+            raise RequestError(f"--init {text}: a folder; {_EXPECTED}")
+        if not text or not exists(path):
+            raise DetectionError(f"--init {text:.80}: there is no such file; {_EXPECTED}")
+        box = _first_row(path)
     if not (box[2] > 0 and box[3] > 0):
         raise DetectionError(
             f"--init {text}: the box is {box[2]:g} wide and {box[3]:g} high, expected both above 0"

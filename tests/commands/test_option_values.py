@@ -44,6 +44,18 @@ WRONG = {
         ("track", "{clip}", "--task", "sot", "--init", "1,2,3", "--bundle", "{bundle}"),
         "--init 1,2,3: got 3 numbers, expected four, X,Y,W,H",
     ),
+    "folder for a box": (
+        ("track", "{clip}", "--task", "sot", "--init", "{folder}", "--bundle", "{bundle}"),
+        ": a folder; expected a box X,Y,W,H, or a file",
+    ),
+    "folder for keypoints": (
+        ("track", "{clip}", "--task", "pose", "--init", "{folder}", "--bundle", "{bundle}"),
+        ": a folder; expected PoseTrack18 JSON",
+    ),
+    "class that was not set": (
+        ("track", "{clip}", "--task", "sot", "--init", "detect:", "--bundle", "{bundle}"),
+        "--init detect:: expected detect, or detect:CLASS with a class",
+    ),
     "unknown detector": (
         ("track", "{clip}", "--task", "mot", "--detector", "nobody", "--bundle", "{bundle}"),
         "--detector: no model is called 'nobody'",
@@ -55,6 +67,17 @@ WRONG = {
     "nothing but a file's name": (
         ("track", "{clip}", "--task", "mot", "--detector", "a.txt", "--bundle", "{bundle}"),
         "--detector a.txt: expected 'motion'",
+    ),
+    "folder without a detector": (
+        ("track", "{clip}", "--task", "mot", "--detector", "{folder}", "--bundle", "{bundle}"),
+        "/clip: a folder without bundle.json; expected a name that",
+    ),
+    "folder without a pose model": (
+        (
+            *("track", "{clip}", "--task", "posetrack", "--detector", "motion"),
+            *("--pose-model", "{folder}", "--bundle", "{bundle}"),
+        ),
+        "/clip: a folder without bundle.json; expected a name that",
     ),
     "more keys than the bundle keeps": (
         (
@@ -83,6 +106,18 @@ WRONG = {
         ("eval", "--task", "mot", "--data", "none", "--jobs", "99999999"),
         "Invalid value for '--jobs': 99999999 is not in the range 1<=x<=1024",
     ),
+    "part of a data set that no folder is": (
+        ("eval", "--task", "mot", "--data", "none", "--split", "x" * 256),
+        "Invalid value for '--split'",
+    ),
+    "part of a data set without a name": (
+        ("eval", "--task", "mot", "--data", "none", "--split", ""),
+        "Invalid value for '--split': '': expected a name such as train",
+    ),
+    "layout of no detector": (
+        ("export", "--backbone", "random-r18", "--detector-layout", ""),
+        "--detector-names, -layout and -normalise belong to --detector",
+    ),
     "tuned to no number": (
         ("tune", "bundle", "--task", "mot", "--source", "clip.mp4", "--fps", "nan"),
         "Invalid value for '--fps': nan is not a finite number",
@@ -97,7 +132,7 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_it_is_refused_in_one_line_that_names_the_option(what, here, clip, quick_bundle):
     words, message = WRONG[what]
-    places = {"clip": clip.source, "bundle": quick_bundle.path}
+    places = {"clip": clip.source, "bundle": quick_bundle.path, "folder": clip.source.parent}
     assert message in run_cli(*(word.format(**places) for word in words), status=2)
     assert list(here.iterdir()) == []
 
