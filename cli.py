@@ -122,6 +122,8 @@ class NamedPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; see `click.Path`."""
+        # A file of options may say 5 where it means a folder of that name.
+        value = value if isinstance(value, str | os.PathLike) else str(value)
         if not os.fspath(value):
             self.fail(f"got an empty value, expected a {self.name}", param, ctx)
         with contextlib.suppress(FileNotFoundError):
@@ -151,16 +153,26 @@ def _with_named_paths(command: click.Command) -> click.Command:
 
 
 _AGAIN_S = 3.0
+"""After so long a signal is raised again: libraries that suppress every exception while they are
+imported suppress its exception too."""
 
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
     """Have SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that it cleans up."""
     again: list[threading.Timer] = []
+    repeated = threading.Event()
+
+    def repeat(number: int) -> None:
+        repeated.set()
+        signal.raise_signal(number)
 
     def stop(number: int, _frame: object) -> None:
-        # Libraries that suppress every exception while they are imported suppress this one too.
-        again.append(threading.Timer(_AGAIN_S, signal.raise_signal, (number,)))
+        # What is cleaned up now for that very reason is not interrupted by a repetition.
+        ending = isinstance(sys.exc_info()[1], Stopped | SystemExit)
+        if repeated.is_set() and ending:
+            return
+        again.append(threading.Timer(_AGAIN_S, repeat, (number,)))
         again[-1].daemon = True
         again[-1].start()
         raise Stopped(number)

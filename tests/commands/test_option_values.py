@@ -183,3 +183,17 @@ def test_a_folder_where_a_file_belongs_and_the_other_way_round(flag, kind, here)
     assert f"Invalid value for '{flag}'" in said
     assert sorted(path.name for path in here.iterdir()) == ["file", "folder"]
     assert (here / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["output", "bundle", "jsonl"])
+def test_a_path_that_a_file_of_options_gives_as_a_number(option, here, clip):
+    file = here / "run.yaml"
+    words = f"sources: [{clip.source}]\ntasks: {{mot: {{}}}}\ndetector: {{detector: motion}}\n"
+    file.write_text(f"{words}run: {{{option}: 5}}\n")
+    (here / "5").write_text("mine")
+    if option == "jsonl":
+        (here / "5").unlink()
+        (here / "5").mkdir()
+    said = run_cli("track", "--config", file, status=2)
+    assert f"Invalid value for '--{option}'" in said
+    assert "'5'" in said

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from unitrack_edge import cli
 from unitrack_edge.cli import COMMANDS, main
+from unitrack_edge.commands.console.steps import interruptible
 from unitrack_edge.evaluation.parity import report as parity
 from unitrack_edge.evaluation.runner.executors import run_processes
 
@@ -57,6 +58,24 @@ def test_a_library_that_swallows_every_exception_hears_it_again(monkeypatch):
     monkeypatch.setattr(cli, "_AGAIN_S", 0.05)
     monkeypatch.setattr(main.get_command(None, "models"), "make_context", swallow)
     assert CliRunner().invoke(main, ["models"]).exit_code == 143
+
+
+def test_cleaning_up_takes_its_time_and_is_one_line(monkeypatch):
+    done = []
+
+    def work(*_args, **_values):
+        with interruptible(lambda: "nothing was written"):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                time.sleep(0.5)
+                done.append(True)
+
+    monkeypatch.setattr(cli, "_AGAIN_S", 0.05)
+    monkeypatch.setattr(main.get_command(None, "models"), "invoke", work)
+    ran = CliRunner().invoke(main, ["models"], prog_name="cli")
+    assert (ran.exit_code, done) == (143, [True])
+    assert ran.stderr == "cli models: stopped by SIGTERM; nothing was written\n"
 
 
 def test_what_nohup_made_deaf_stays_so(monkeypatch):
