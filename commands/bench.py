@@ -72,11 +72,15 @@ DEFAULT_OBJECTS = 10
 )
 @weights_option
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=5, show_default=True, help="Rounds of frames."
+    "--rounds",
+    type=click.IntRange(2, 10_000),
+    default=5,
+    show_default=True,
+    help="Rounds of frames.",
 )
 @click.option(
     "--frames",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 100_000),
     default=12,
     show_default=True,
     help="Frames per round and backend: forward and back over half as many.",
@@ -131,6 +135,8 @@ def command(
     from ..runtime.bundle.bundle import Bundle
     from .console.steps import progress_bar
 
+    if against == "":
+        raise RequestError("--against: got an empty value, expected pytorch or a bundle")
     if detector is not None and task not in DETECTED:
         given = "no --task" if task is None else f"--task {task}"
         raise RequestError(f"--detector belongs to --task {'|'.join(DETECTED)}, got {given}")

@@ -42,7 +42,7 @@ _OBJECTS = 5
 )
 @click.option(
     "--count",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 100_000),
     default=12,
     show_default=True,
     help="Number of frames to compare tasks on.",

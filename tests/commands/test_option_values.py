@@ -118,6 +118,18 @@ WRONG = {
         ("export", "--backbone", "random-r18", "--detector-layout", ""),
         "--detector-names, -layout and -normalise belong to --detector",
     ),
+    "compared with nothing": (
+        ("bench", "{bundle}", "--task", "mot", "--against", ""),
+        "--against: got an empty value, expected pytorch or a bundle",
+    ),
+    "rounds without end": (
+        ("bench", "{bundle}", "--task", "mot", "--rounds", "99999999999999999999"),
+        "Invalid value for '--rounds': 99999999999999999999 is not in the range 2<=x<=10000",
+    ),
+    "frames without end": (
+        ("parity", "{bundle}", "--count", "99999999999999999999"),
+        "Invalid value for '--count'",
+    ),
     "tuned to no number": (
         ("tune", "bundle", "--task", "mot", "--source", "clip.mp4", "--fps", "nan"),
         "Invalid value for '--fps': nan is not a finite number",
