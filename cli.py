@@ -261,6 +261,12 @@ class LazyGroup(click.Group):
             command = f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()
             click.echo(f"{command}: {stopped}; nothing half written was left", err=True)
             sys.exit(stopped.status)
+        except OSError as error:
+            # Of names in values that are no paths alone, such as TASK=ROOT.
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = str(error.filename)[:40]
+            raise WrongUsage(f"'{name}…': {error.strerror}, expected a path") from error
         except click.UsageError as error:
             # One line, as for all other errors.
             text = printable(" ".join(error.format_message().split()))

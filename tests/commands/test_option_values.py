@@ -118,6 +118,10 @@ WRONG = {
         ("export", "--backbone", "random-r18", "--detector-layout", ""),
         "--detector-names, -layout and -normalise belong to --detector",
     ),
+    "name in a value, longer than names are": (
+        ("compare", "--backbone", "{bundle}", "--data", f"mot={'x' * 5000}"),
+        "…': File name too long, expected a path",
+    ),
     "compared with nothing": (
         ("bench", "{bundle}", "--task", "mot", "--against", ""),
         "--against: got an empty value, expected pytorch or a bundle",
