@@ -11,14 +11,17 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from .errors import RequestError, UnitrackError, printable
+from .errors import RequestError, Stopped, UnitrackError, printable
 from .version import __version__
 
 GROUPS = {
@@ -111,6 +114,85 @@ def _end(message: str) -> NoReturn:
     sys.exit(1)
 
 
+class NamedPath(click.Path):
+    """A path that a file could have: neither empty, as of a variable that is not set, nor too long.
+
+    `click.Path` lets both through, and `Path("")` is the current folder.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; see `click.Path`."""
+        # A file of options may say 5 where it means a folder of that name.
+        value = value if isinstance(value, str | os.PathLike) else str(value)
+        if not os.fspath(value):
+            self.fail(f"got an empty value, expected a {self.name}", param, ctx)
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                Path(value).lstat()
+            except ValueError as error:
+                self.fail(f"{os.fspath(value)!r}: {error}", param, ctx)
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    self.fail(f"'{os.fspath(value)[:40]}…': {error.strerror}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _with_named_paths(command: click.Command) -> click.Command:
+    """The command, whose paths are all `NamedPath`."""
+    for parameter in command.params:
+        given = parameter.type
+        if type(given) is click.Path:
+            parameter.type = NamedPath(
+                exists=given.exists,
+                file_okay=given.file_okay,
+                dir_okay=given.dir_okay,
+                allow_dash=given.allow_dash,
+                path_type=given.type,
+            )
+    return command
+
+
+_AGAIN_S = 3.0
+"""After so long a signal is raised again: libraries that suppress every exception while they are
+imported suppress its exception too."""
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that it cleans up."""
+    again: list[threading.Timer] = []
+    repeated = threading.Event()
+
+    def repeat(number: int) -> None:
+        repeated.set()
+        signal.raise_signal(number)
+
+    def stop(number: int, _frame: object) -> None:
+        # What is cleaned up now for that very reason is not interrupted by a repetition.
+        ending = isinstance(sys.exc_info()[1], Stopped | SystemExit)
+        if repeated.is_set() and ending:
+            return
+        again.append(threading.Timer(_AGAIN_S, repeat, (number,)))
+        again[-1].daemon = True
+        again[-1].start()
+        raise Stopped(number)
+
+    former: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # What `nohup` made the process deaf to stays so.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                former[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for timer in again:
+            timer.cancel()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 class WrongUsage(click.ClickException):
     """One line, exit status 2."""
 
@@ -130,8 +212,7 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f".commands.{SHARED_MODULES.get(cmd_name, cmd_name)}", __package__)
         name = cmd_name.replace("-", "_") if cmd_name in SHARED_MODULES else "command"
-        command: click.Command = getattr(module, name)
-        return command
+        return _with_named_paths(getattr(module, name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -171,9 +252,21 @@ class LazyGroup(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; an error of this project becomes one line and an exit status."""
+        """Run a command; an error of this project, or a signal, becomes one line and a status."""
         try:
-            return super().invoke(ctx)
+            with _signals_raise():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            stopped = Stopped.of(error)
+            command = f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip()
+            click.echo(f"{command}: {stopped}; nothing half written was left", err=True)
+            sys.exit(stopped.status)
+        except OSError as error:
+            # Of names in values that are no paths alone, such as TASK=ROOT.
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            name = str(error.filename)[:40]
+            raise WrongUsage(f"'{name}…': {error.strerror}, expected a path") from error
         except click.UsageError as error:
             # One line, as for all other errors.
             text = printable(" ".join(error.format_message().split()))

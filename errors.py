@@ -1,12 +1,14 @@
 """Every error that a user can meet.
 
 A message is one line: what happened, what was got and what was expected, and the command or flag
-that fixes it.  The command line prints it and exits with status 1, or 2 for `RequestError`.
+that fixes it.  The command line prints it and exits with status 1, or 2 for `RequestError`: what a
+file or a machine lacks is 1, what no file could make right is 2.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 
 # Control characters of both sets, those that turn the direction of text around, and what stands for
 # bytes of a file name that are no text, which OpenCV does not survive.
@@ -80,4 +82,33 @@ class OutputError(UnitrackError):
 
 
 class RequestError(UnitrackError):
-    """What was asked for contradicts itself; the command line exits with status 2."""
+    """A value of an option that cannot be, or options that contradict one another.
+
+    The command line exits with status 2.
+    """
+
+
+class Stopped(KeyboardInterrupt):
+    """The user or the system asks the program to end.
+
+    Args:
+        number: Of the signal; Ctrl-C is SIGINT.
+
+    Attributes:
+        status: What the process exits with, as shells say it: 128 and the signal's number.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = number
+        self.status = 128 + number
+
+    def __str__(self) -> str:
+        if self.number == signal.SIGINT:
+            return "interrupted"
+        return f"stopped by {signal.Signals(self.number).name}"
+
+    @staticmethod
+    def of(error: KeyboardInterrupt) -> Stopped:
+        """The same; Python's own is of Ctrl-C."""
+        return error if isinstance(error, Stopped) else Stopped()

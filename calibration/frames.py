@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,9 +19,11 @@ from ..records import Frame, UInt8Array
 from ..runtime.detectors.decoded import DetectorFacts
 from ..runtime.detectors.decoded import network_size as detector_size
 from ..runtime.detectors.image import Canvas, ImageRule
+from ..runtime.paths import at_home, is_folder
 from ..runtime.preprocessing import Letterbox, network_size
-from ..runtime.sources.base import Source
-from ..runtime.sources.open import open_source
+from ..runtime.sources.base import IMAGE_SUFFIXES, PolledSource, Source, natural_key
+from ..runtime.sources.images import files_of_pattern, is_video
+from ..runtime.sources.open import is_pattern, open_source
 
 FEWEST = 8
 """Different frames below which ranges mean nothing."""
@@ -122,7 +125,8 @@ def sample_frames(
     """Choose frames, evenly and from every scene, and read them.
 
     Args:
-        sources: As on the command line; files only.
+        sources: As on the command line; files only. Of a folder, and of a pattern, all images and
+            all videos.
         count: How many frames at most.
         prepare: Makes the network's image of a frame; None: as for a backbone of any image size.
         tick: Called after every frame that was read.
@@ -132,6 +136,7 @@ def sample_frames(
         SourceError: A source is missing, or a frame of it cannot be read.
         CalibrationError: Fewer than `FEWEST` different frames that show anything.
     """
+    asked, sources = sources, [one for text in sources for one in _files_of(text)]
     smalls, lengths = _look_through(sources, tick)
     useful = np.flatnonzero(smalls.std(axis=1) > ONE_COLOUR)
     scenes = _scenes(smalls, useful, np.cumsum(lengths))
@@ -139,7 +144,7 @@ def sample_frames(
     chosen = _different(smalls, spread)
     if len(chosen) < FEWEST:
         raise CalibrationError(
-            f"--frames {' '.join(sources)}: of {len(smalls)} frames, {len(smalls) - len(useful)} "
+            f"--frames {' '.join(asked)}: of {len(smalls)} frames, {len(smalls) - len(useful)} "
             f"are of one colour and {len(chosen)} of those chosen differ, expected {FEWEST} or "
             "more: record what the camera will really see, at different moments"
         )
@@ -154,13 +159,33 @@ def sample_frames(
     )
 
 
+def _files_of(text: str) -> list[str]:
+    """A source for the images of a folder or pattern, and one for each of its videos.
+
+    Raises:
+        RequestError: The text is empty.
+    """
+    if not text:
+        raise RequestError("--frames: got an empty value, expected a video, a folder or a pattern")
+    if is_folder(at_home(text)):
+        files = list(filter(Path.is_file, at_home(text).iterdir()))
+    elif is_pattern(text):
+        files = files_of_pattern(text)
+    else:
+        return [text]
+    videos = [str(path) for path in sorted(files, key=natural_key) if is_video(path)]
+    # Without videos, who opens the images says what else there is.
+    images = not videos or any(path.suffix.lower() in IMAGE_SUFFIXES for path in files)
+    return [text, *videos] if images else videos
+
+
 def _look_through(sources: Sequence[str], tick: Tick) -> tuple[Float32, list[int]]:
     """A small grey image (cells,) of every frame, and how many frames each source has."""
     smalls: list[Float32] = []
     lengths = []
     for text in sources:
         before = len(smalls)
-        with open_source(text) as source:
+        with _open(text) as source:
             if source.info.live:
                 raise RequestError(
                     f"--frames {source.info.name} is live, and calibrating reads its frames twice: "
@@ -171,6 +196,13 @@ def _look_through(sources: Sequence[str], tick: Tick) -> tuple[Float32, list[int
                 tick(len(smalls), source.info.frame_count if len(sources) == 1 else None)
         lengths.append(len(smalls) - before)
     return np.stack(smalls), lengths
+
+
+def _open(text: str) -> PolledSource:
+    try:
+        return open_source(text)
+    except SourceError as error:
+        raise SourceError(f"--frames: {error}") from None
 
 
 def _all_frames(source: Source) -> Iterator[Frame]:
@@ -246,7 +278,7 @@ def _read(
         first += length
         if not mine:
             continue
-        with open_source(text) as source:
+        with _open(text) as source:
             for frame in source:
                 if frame.index in mine:
                     images.append(prepare(frame.image))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from ..errors import CalibrationError
+from ..errors import CalibrationError, RequestError
 
 Float32 = npt.NDArray[np.float32]
 _PREFIX = "network."
@@ -145,12 +145,12 @@ def check_names(layers: Sequence[Layer], names: Collection[str]) -> None:
     """Find names that no layer has.
 
     Raises:
-        CalibrationError: Names them, and all layers.
+        RequestError: Names them, and all layers.
     """
     known = [layer.name for layer in layers]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise CalibrationError(
+        raise RequestError(
             f"--keep-float {unknown[0]}: there is no such layer, expected one of {', '.join(known)}"
         )
 

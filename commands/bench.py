@@ -15,6 +15,7 @@ from ..runtime.sources.redact import short_names
 from ..tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
 from .console.report import Report, ReportOutput
 from .options.shared import (
+    FiniteRange,
     FormerReportFiles,
     backends_option,
     bundle_argument,
@@ -71,11 +72,15 @@ DEFAULT_OBJECTS = 10
 )
 @weights_option
 @click.option(
-    "--rounds", type=click.IntRange(min=2), default=5, show_default=True, help="Rounds of frames."
+    "--rounds",
+    type=click.IntRange(2, 10_000),
+    default=5,
+    show_default=True,
+    help="Rounds of frames.",
 )
 @click.option(
     "--frames",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 100_000),
     default=12,
     show_default=True,
     help="Frames per round and backend: forward and back over half as many.",
@@ -84,7 +89,7 @@ DEFAULT_OBJECTS = 10
 @click.option(
     "--plot",
     "plot_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Draw latency over time: a .png, .svg or .pdf.",
 )
@@ -130,6 +135,8 @@ def command(
     from ..runtime.bundle.bundle import Bundle
     from .console.steps import progress_bar
 
+    if against == "":
+        raise RequestError("--against: got an empty value, expected pytorch or a bundle")
     if detector is not None and task not in DETECTED:
         given = "no --task" if task is None else f"--task {task}"
         raise RequestError(f"--detector belongs to --task {'|'.join(DETECTED)}, got {given}")
@@ -155,7 +162,7 @@ def command(
         threads=threads,
         detector=detector,
     )
-    with progress_bar(lambda: "nothing was written") as progress:
+    with progress_bar(lambda: "no report was written") as progress:
         measured = bench.run_bench(request, progress)
     if plot_file is not None:
         bench.plot_latency(measured, plot_file)
@@ -282,12 +289,12 @@ _TUNED_DETECTOR = tuple(one.name for one in fields(DetectorConfig) if one.name !
 @click.option(
     "--fps",
     "wanted_fps",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Frames a second to keep up with.  [default: the source's own]",
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
@@ -352,7 +359,7 @@ def tune(
         pass
     prepare_models(config)
     request = tuning.TuneRequest(config, wanted_fps, budget, frames, backends or present)
-    with progress_bar(lambda: "nothing was written") as progress:
+    with progress_bar(lambda: "no report was written") as progress:
         tuned = tuning.tune(request, progress)
     proposed = tuned.proposed
     found = command_line(proposed.setting.of(config))

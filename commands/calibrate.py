@@ -48,8 +48,8 @@ class Bounds:
     multiple=True,
     required=True,
     metavar="SOURCE",
-    help="Footage of what the camera will see: a video, a folder of images or a quoted pattern; "
-    "repeatable.",
+    help="Footage of what the camera will see: a video, a folder of images or videos, or a quoted "
+    "pattern of either; repeatable. Frames come evenly from all of it.",
 )
 @click.option("--count", default=128, show_default=True, help="Maximum number of frames to use.")
 @click.option(
@@ -129,7 +129,7 @@ def command(
 
     \b
     Examples:
-      cli calibrate bundles/imagenet-r18 --frames street.mp4
+      cli calibrate bundles/imagenet-r18 --frames recordings/
       cli calibrate bundles/efficientnet-lite0 --frames 'clips/*/*.jpg' --validate davis:DAVIS \\
           --validate mot:MOT17/train --validate-frames 50
       cli calibrate bundles/detectors/yolox-s --frames street.mp4 --validate coco:val.json
@@ -147,7 +147,7 @@ def command(
         ) from error
     from ..evaluation.runner.validation import detection_items, validation_items
     from ..runtime.bundle.staging import check_replaceable
-    from .console.steps import progress_bar
+    from .console.steps import not_written, progress_bar
 
     output = output or bundle.with_name(f"{bundle.absolute().name}-int8")
     least = _MIN_DETECTIONS if min_agreement is None else min_agreement
@@ -159,7 +159,8 @@ def command(
     loaded, model = load_float_bundle(bundle)
     items_of = detection_items if loaded.spec.kind == "detector" else validation_items
     items = items_of(validate, validate_frames)
-    with progress_bar(lambda: "run the same command again to continue") as progress:
+    again = "run the same command again to continue"
+    with progress_bar(lambda: f"{not_written(output)}; {again}") as progress:
         result, comparisons, data = _run(request, loaded, model, items, bounds, progress)
     report_to.show(_report(request, result, comparisons, data))
 

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--accuracy",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="CSV of name,number: another accuracy to correlate with, such as ImageNet's top-1.",
 )
 @click.option("--accuracy-label", default="accuracy", show_default=True, help="Its name.")
@@ -157,13 +157,13 @@ def command(backbones: tuple[str, ...], report_to: ReportOutput, **values: Any) 
 @click.command("compare-trackers")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     required=True,
     help="Root of a MOTChallenge data set with ground truth; part of it is enough.",
 )
 @click.option(
     "--detections",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder of SEQUENCE.txt, in place of the data set's own detections.",
 )
 @sequence_options

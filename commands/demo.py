@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +29,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Appearance model; `cli backbones` lists them.",
 )
-@click.option("--frames", type=int, help="Stop after so many frames.  [default: all]")
+@click.option(
+    "--frames", type=click.IntRange(min=1), help="Stop after so many frames.  [default: all]"
+)
 @output_option("Folder of the results; those of an earlier demo are replaced.", "demo-output")
 @click.option(
     "--gallery",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Do all six tasks on the demo clip, and write an image of each to this folder.",
 )
@@ -148,9 +149,10 @@ def _track(
 
 
 def _stop_if_interrupted(report: RunReport) -> None:
-    if report.data["interrupted"]:
-        click.echo(f"interrupted; the results so far are in {report.output}", err=True)
-        sys.exit(130)
+    from .console.steps import interruptible
+
+    with interruptible(lambda: f"the results so far are in {report.output}"):
+        report.raise_if_stopped()
 
 
 def _scores(clip: SceneFiles, reports: list[RunReport]) -> list[dict[str, float]]:
@@ -180,7 +182,9 @@ def _summary(
         scores: Of each run against the truth, by name; empty where it is unknown.
         closing: More lines for the end.
     """
-    rows, files = [], []
+    from .console.progress import pipelined
+
+    rows, files, notes = [], [], []
     for report, score in zip(reports, scores, strict=True):
         data, folder = report.data, report.output
         latency = data["stages_ms"].get("latency", {"p50": 0.0, "p95": 0.0, "p99": 0.0})
@@ -191,12 +195,15 @@ def _summary(
         results = "tracks.txt" if data["task"] == "mot" else "masks/"
         paths = (folder / name for name in ("video.mp4", results, "run.json"))
         files.append(f"{data['task']}: " + "  ".join(map(str, paths)))
+        said = pipelined(data)
+        notes += [] if said is None else [f"{data['task']}: {said}"]
+        notes += report.notes
     head = ["task", "frames", "objects", "FPS", "latency p50/p95/p99 ms", "score against the truth"]
     if not any(scores):
         head, rows = head[:-1], [row[:-1] for row in rows]
     return Report(
         [{"scores": score, "run": one.data} for one, score in zip(reports, scores, strict=True)],
         [TextTable(head, rows)],
-        notes=[note for report in reports for note in report.notes],
+        notes=notes,
         closing=[*files, *closing],
     )

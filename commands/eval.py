@@ -64,12 +64,12 @@ Failures = dict[str, UnitrackError]
 @bundle_options
 @click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Score the results in this folder instead of tracking; one file or folder a sequence.",
 )
 @click.option(
     "--detections",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder of SEQUENCE.txt or .json, in place of the data set's own detections.",
 )
 @config_options(DetectorConfig, "The detector of --task detect", only=OF_DETECT)
@@ -249,6 +249,7 @@ def _track(
     from ..evaluation.datasets.base import check_trackable
     from ..evaluation.runner.executors import threads_of
     from ..evaluation.runner.jobs import SequenceJob
+    from ..runtime.bundle.bundle import Bundle
     from .console.steps import run_jobs
 
     if values["bundle"] is not None and values["backbone"] is not None:
@@ -261,6 +262,8 @@ def _track(
         from .console.bundles import ensure_bundle
 
         ensure_bundle(bundle, name)
+    # What no sequence can be tracked with is no failure of every one of them.
+    Bundle.load(bundle)
     default = f"eval-{task}-{values['data'].absolute().name}-{bundle.absolute().name}"
     output: Path = values["output"] or Path("runs") / default
     threads = threads_of(values["jobs"])

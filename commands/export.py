@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--detector-names",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="File of the names of the detector's classes; as of `cli track`.",
 )
 @click.option(
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="File to use instead of the published one.",
 )
 @layer_option()
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--top-k",
+    type=click.IntRange(1, 256),
     default=10,
     show_default=True,
     help="Maximum number of keys that mask propagation keeps per cell.",
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
 @click.option(
     "--triton",
     "triton",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Also write the bundle's graphs as models of a Triton repository. Alone with --output, of "
     "the bundle that is there.",
@@ -148,7 +149,7 @@ def command(
             report = replace(report, tables=[*report.tables, engine_table(engines)])
         report_to.show(with_repository(report, bundle, triton, force))
         return
-    if detector_names or detector_layout or detector_normalise:
+    if (detector_names, detector_layout, detector_normalise) != (None, None, None):
         raise RequestError("--detector-names, -layout and -normalise belong to --detector")
     if backbone is None or detector is not None:
         raise RequestError(
@@ -229,8 +230,11 @@ def export_detector(
             f"a detector's bundle needs {error.name}, which is not installed: pip install "
             "'unitrack-edge[export]', or export it on another machine and copy the folder"
         ) from error
+    from .console.steps import interruptible, not_written
+
     request = DetectorRequest(detector, weights, settings, precision, force)
-    return write_detector_bundle(request, output)
+    with interruptible(lambda: not_written(output)):
+        return write_detector_bundle(request, output)
 
 
 def detector_report(bundle: Bundle) -> Report:

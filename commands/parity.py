@@ -42,7 +42,7 @@ _OBJECTS = 5
 )
 @click.option(
     "--count",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 100_000),
     default=12,
     show_default=True,
     help="Number of frames to compare tasks on.",
@@ -94,21 +94,24 @@ def command(
     from rich.console import Console
 
     from ..evaluation.benchmark.workload import TASKS
-    from ..evaluation.parity.report import compare, write_report
+    from ..evaluation.parity.report import PARITY_FILE, compare, write_report
     from ..runtime.bundle.bundle import Bundle
+    from .console.steps import interruptible, not_written
 
     if against is not None and weights is not None:
         raise RequestError("--weights are for PyTorch, --against takes its place: give one of them")
     loaded = Bundle.load(bundle)
+    untouched = interruptible(lambda: not_written(bundle / PARITY_FILE))
     if loaded.spec.kind != "backbone":
-        _compare_model(
-            loaded, source, count, size_hw, backends, against, weights, threads, report_to
-        )
+        with untouched:
+            _compare_model(
+                loaded, source, count, size_hw, backends, against, weights, threads, report_to
+            )
         return
     size_hw = _image_size(loaded, size_hw)
     workload = _workload(source, count, size_hw, () if graphs_only else TASKS)
     tasks = () if graphs_only else _tasks(loaded, TASKS)
-    with Console(stderr=True).status("comparing") as status:
+    with untouched, Console(stderr=True).status("comparing") as status:
         status.update("looking for backends")
         chosen, absent = _backends(loaded, backends, threads)
         name, reference, rounded = _reference(loaded, against, weights, threads)

@@ -53,7 +53,7 @@ def make_command() -> click.Command:
     )
     @click.option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=click.Path(dir_okay=False, path_type=Path),
         is_eager=True,
         expose_value=False,
         callback=_load_config,
@@ -122,7 +122,7 @@ def track_config(
 
 
 def run(config: TrackConfig) -> None:
-    """Track, with progress and a summary on the terminal; an interrupted run exits with 130.
+    """Track, with progress and a summary on the terminal; a signal has a status of its own.
 
     Raises:
         UnitrackError: See `tracking.session.track`.
@@ -142,8 +142,8 @@ def run(config: TrackConfig) -> None:
                 click.echo(f"live view: {outputs.url}", err=True)
             report = _track(config, outputs)
             lost_lines = outputs.lines.lost if outputs.lines is not None else 0
-    if report.data["interrupted"]:
-        sys.exit(130)
+    if report.stopped is not None:
+        sys.exit(report.stopped.status)
     _raise_failures(report)
     _raise_losses(report, lost_lines)
 

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import torch
 
-from ..errors import ExportError
+from ..errors import ExportError, RequestError
 from ..runtime.bundle.bundle import SPEC_FILE, Bundle
 from ..runtime.bundle.spec import BundleSpec, GraphSpec
 from ..runtime.bundle.staging import check_replaceable, move_into_place, partial_folder
@@ -68,7 +68,8 @@ def write_bundle(
         The finished bundle.
 
     Raises:
-        ExportError: A bad request, unusable weights, a graph that disagrees with PyTorch, or a
+        RequestError: No such backbone, layer, precision, top-k or size.
+        ExportError: Unusable weights, a graph that disagrees with PyTorch, or a
             folder in the way. Nothing is left behind.
     """
     _check_request(request)
@@ -112,14 +113,15 @@ def write_bundle(
 
 def _check_request(request: ExportRequest) -> None:
     if request.layer not in LAYERS:
-        raise ExportError(f"--layer {request.layer}: choose one of {', '.join(LAYERS)}")
+        raise RequestError(f"--layer {request.layer}: choose one of {', '.join(LAYERS)}")
     if request.precision not in PRECISIONS:
-        raise ExportError(f"--precision {request.precision}: choose one of {', '.join(PRECISIONS)}")
+        known = ", ".join(PRECISIONS)
+        raise RequestError(f"--precision {request.precision}: choose one of {known}")
     if not 1 <= request.top_k <= 256:
-        raise ExportError(f"--top-k {request.top_k}: expected 1 to 256")
+        raise RequestError(f"--top-k {request.top_k}: expected 1 to 256")
     for height, width in request.sizes_hw:
         if not (32 <= height <= 8192 and 32 <= width <= 8192):
-            raise ExportError(f"--size {height}x{width}: expected 32 to 8192 pixels a side")
+            raise RequestError(f"--size {height}x{width}: expected 32 to 8192 pixels a side")
 
 
 def _channels(network: torch.nn.Module) -> int:

@@ -116,7 +116,10 @@ def write_repository(bundle: Bundle, folder: Path, *, force: bool = False) -> li
             version.mkdir(parents=True, exist_ok=True)
             if model.kind == "graph":
                 graph = graphs[model.name.removeprefix(f"{prefix}_")]
-                shutil.copyfile(bundle.path / graph.file, version / "model.onnx")
+                # A server may be reading the one that is there.
+                partial = version / "model.onnx.partial"
+                shutil.copyfile(bundle.path / graph.file, partial)
+                partial.replace(version / "model.onnx")
             # Last: a server that watches the folder loads a model whose configuration it finds.
             write_atomic(folder / model.name / "config.pbtxt", texts[model.name].encode())
     except OSError as error:

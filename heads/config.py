@@ -592,8 +592,8 @@ class PropagatedConfig(TaskConfig):
             value = getattr(self, name)
             if self.focus == "auto" and value not in (usual[name], min(value, most)):
                 raise RequestError(
-                    f"{self.task}: got {name.replace('_', ' ')} {value:g}, which "
-                    f"--{self.task}-focus auto would take as {most:g}: add --{self.task}-focus off"
+                    f"--{self.task}-{name.replace('_', '-')} {value:g}: --{self.task}-focus auto "
+                    f"takes {most:g} at most: add --{self.task}-focus off"
                 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
-from ..errors import DetectionError
+from ..errors import RequestError
 from ..records import Detections, Frame
 from ..runtime.head import NOTHING, FeatureRequest, Head
 from ..runtime.inference.base import Graphs
@@ -33,7 +33,7 @@ class PropagatedHead(Head, Generic[Config]):
         config: Parameters.
 
     Raises:
-        DetectionError: More top-k than the bundle was exported for.
+        RequestError: More top-k than the bundle was exported for.
     """
 
     _focused: Focused | None = None
@@ -42,8 +42,8 @@ class PropagatedHead(Head, Generic[Config]):
     def __init__(self, graphs: Graphs, config: Config) -> None:
         most = graphs.spec.parameters["top_k"]
         if config.top_k > most:
-            raise DetectionError(
-                f"{config.task}: top-k {config.top_k} is more than the bundle keeps ({most}): "
+            raise RequestError(
+                f"--{config.task}-top-k {config.top_k}: more than the bundle keeps ({most}): "
                 f"export one with `cli export --top-k {config.top_k}`"
             )
         self._graphs = graphs

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, Protocol
 
+from ..errors import Stopped
 from ..records import Frame, Tracks
 from .health import ImageHealth, Pace
 from .sources.base import SourceInfo
@@ -152,15 +153,17 @@ class StopRequest:
     """Whether the user asked to stop; a context manager that listens while it is entered.
 
     The first signal only sets `is_set`; a second one, or one that comes while the run waits for a
-    frame, raises KeyboardInterrupt.
+    frame, raises `Stopped`.
 
     Attributes:
         is_set: Whether the user asked to stop.
+        number: Of the signal that did.
         is_waiting: Set by the run while nothing is being written: a signal then interrupts at once.
     """
 
     def __init__(self) -> None:
         self.is_set = False
+        self.number: int = signal.SIGINT
         self.is_waiting = False
         self._former: dict[int, object] = {}
 
@@ -181,7 +184,16 @@ class StopRequest:
         self._former.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        again, self.is_set = self.is_set, True
+        del frame
+        again, self.is_set, self.number = self.is_set, True, number
         if again or self.is_waiting:
-            raise KeyboardInterrupt
+            raise Stopped(number)
+
+    def raise_if_set(self) -> None:
+        """End what cannot be of use when it is half done.
+
+        Raises:
+            Stopped: The user asked to stop.
+        """
+        if self.is_set:
+            raise Stopped(self.number)

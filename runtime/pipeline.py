@@ -199,6 +199,7 @@ class TaskRunner:
         detector: Where detections come from; None for heads that need none.
         writers: Where results go, in order.
         ids: The newest identities that were reported.
+        unclassed: Rows that were written whose class is not known.
     """
 
     task: str
@@ -206,6 +207,7 @@ class TaskRunner:
     detector: Detector | None
     writers: Sequence[Writer]
     ids: set[int] = field(default_factory=set)
+    unclassed: int = 0
     _earlier: int = 0
     _last_earlier: int = -1
 
@@ -707,6 +709,7 @@ class Pipeline:
                 for writer in task_runner.writers:
                     writer.write(frame, tracks)
                 task_runner.count(tracks.ids.tolist())
+                task_runner.unclassed += int(np.count_nonzero(tracks.detections.classes < 0))
 
     def _own_pixels(self) -> int:
         """Of the backbone's, those that heads gave it themselves."""

@@ -58,7 +58,7 @@ def test_the_service_is_no_root_and_ends_in_order():
     assert service["User"] == "unitrack"
     assert service["NoNewPrivileges"] == "yes"
     assert service["KillSignal"] == "SIGTERM"
-    assert service["SuccessExitStatus"] == "130"  # what an interrupted run ends with
+    assert service["SuccessExitStatus"] == "130 143"  # what an interrupted run ends with
 
 
 def test_a_night_without_a_camera_is_not_the_end():

@@ -7,7 +7,6 @@ made from the fields. Adding an option means adding a field.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RequestError
 from ..heads.config import TaskConfig, TrackedConfig
 from ..runtime.detectors.base import BUILT_IN
-from ..runtime.inference.registry import BACKENDS
+from ..runtime.inference.registry import BACKENDS, MOST_THREADS
 from ..runtime.paths import (
     DEFAULT_BACKBONE,
     DEFAULT_DETECTOR,
@@ -28,12 +27,15 @@ from ..runtime.paths import (
     model_file,
     model_name,
 )
-from ..runtime.sources.open import is_live
+from ..runtime.sources.open import file_options, is_live
 from ..runtime.sources.redact import redact, short_names
 from .registry import RESULT_FORMATS, TASKS, TaskSpec, starts_from_detector
 
 if TYPE_CHECKING:
     from ..runtime.writers.retention import KeepLimit
+
+_MOST_S = 31_536_000
+"""A year; threads cannot wait for any length of time."""
 
 
 def option(
@@ -44,6 +46,8 @@ def option(
     metavar: str | None = None,
     choices: Sequence[str] = (),
     least: int | None = None,
+    most: int | None = None,
+    path: str | None = None,
     recorded: bool = True,
 ) -> Any:
     """A field that is an option of `cli track`.
@@ -55,6 +59,9 @@ def option(
         metavar: Stands for the value in the help.
         choices: The only values there are.
         least: The smallest whole number.
+        most: The largest one.
+        path: What a path must be where there is something: `file`, `folder`, or `file or -`; None:
+            either.
         recorded: Whether `run.json` keeps it, so that `--config run.json` does it again.
     """
     metadata = {
@@ -63,6 +70,8 @@ def option(
         "metavar": metavar,
         "choices": tuple(choices),
         "least": least,
+        "most": most,
+        "path": path,
         "recorded": recorded,
     }
     return field(default=default, metadata=metadata)
@@ -138,8 +147,13 @@ class SourceConfig:
     )
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.freeze_s) and self.freeze_s > 0):
-            raise RequestError(f"--reconnect-after {self.freeze_s:g}: expected seconds above 0")
+        file_options(self.source, self.fps, self.value_range)
+        if not 0 < self.freeze_s <= _MOST_S:
+            raise RequestError(
+                f"--reconnect-after {self.freeze_s:g}: expected seconds above 0, at most {_MOST_S}"
+            )
+        if starts_from_detector(self.init) and str(self.init).endswith(":"):
+            raise RequestError(f"--init {self.init}: expected detect, or detect:CLASS with a class")
         for flag, given in (
             ("--detections-class", self.detections_class is not None),
             ("--strict", self.strict),
@@ -147,8 +161,8 @@ class SourceConfig:
             if given and self.detections is None:
                 raise RequestError(f"{flag} belongs to --detections FILE")
         give_up_s = self.give_up_s
-        if give_up_s is not None and not (math.isfinite(give_up_s) and give_up_s >= 0):
-            raise RequestError(f"--give-up {give_up_s:g}: expected seconds of 0 or more")
+        if give_up_s is not None and not 0 <= give_up_s <= _MOST_S:
+            raise RequestError(f"--give-up {give_up_s:g}: expected 0 to {_MOST_S} seconds")
 
     @property
     def shown(self) -> str:
@@ -203,7 +217,8 @@ class DetectorConfig:
     )
     detector_names: Path | None = option(
         "File of the names of the model's classes, one a line, or with a list 'names' (YAML, "
-        "JSON).  [default: the model's own, or COCO's for 80 or 91 classes]"
+        "JSON).  [default: the model's own, or COCO's for 80 or 91 classes]",
+        path="file",
     )
     detector_layout: str | None = option(
         "Layout of the model's outputs; docs/detectors.md lists them.  [default: recognised]",
@@ -321,7 +336,7 @@ class DetectorConfig:
 class RunConfig:
     """What belongs to the whole run, whatever its sources and tasks."""
 
-    bundle: Path | None = option("Folder written by `cli export`.")
+    bundle: Path | None = option("Folder written by `cli export`.", path="folder")
     backbone: str | None = option(
         f"Use bundles/NAME, exported first if it is missing.  [default: {DEFAULT_BACKBONE}]",
         metavar="NAME",
@@ -337,7 +352,7 @@ class RunConfig:
         False,
         recorded=False,
     )
-    threads: int = option("CPU threads; 0: all.", 0, least=0)
+    threads: int = option("CPU threads; 0: all.", 0, least=0, most=MOST_THREADS)
     overlap: bool = option(
         "Read frames and run the detector on them while one before is associated, drawn and "
         "written; for one file, on the CPU. Results are the same.",
@@ -352,6 +367,7 @@ class RunConfig:
     output: Path | None = option(
         "Folder of the results; with several sources, of a folder each.  [default: "
         "runs/SOURCE-TASK, numbered]",
+        path="folder",
         recorded=False,
     )
     format: str | None = option(
@@ -395,10 +411,12 @@ class RunConfig:
     serve_cert: Path | None = option(
         "Serve over TLS with this certificate (PEM); it is read again when it is renewed.",
         metavar="FILE",
+        path="file",
     )
     serve_key: Path | None = option(
         "Key of the certificate, not encrypted, where it is not in the same file.",
         metavar="FILE",
+        path="file",
     )
     unhealthy_after_s: float | None = option(
         "Seconds without a frame after which /healthz of --serve answers 503.  [default: 30]",
@@ -408,6 +426,7 @@ class RunConfig:
     jsonl: str | None = option(
         "Write a line of JSON a frame to a file, or with - to the standard output.",
         metavar="FILE|-",
+        path="file or -",
     )
     segment_minutes: float | None = option(
         "Cut results and video into files of so many minutes of the source.",
@@ -426,8 +445,12 @@ class RunConfig:
             raise RequestError("--bundle and --backbone name two bundles: give one of them")
         if self.max_frames is not None and self.max_frames < 1:
             raise RequestError(f"--max-frames {self.max_frames}: expected 1 or more")
-        if self.unhealthy_after_s is not None and self.unhealthy_after_s <= 0:
-            raise RequestError(f"--unhealthy-after {self.unhealthy_after_s:g}: expected above 0")
+        unhealthy_after_s = self.unhealthy_after_s
+        if unhealthy_after_s is not None and not 0 < unhealthy_after_s <= _MOST_S:
+            raise RequestError(
+                f"--unhealthy-after {unhealthy_after_s:g}: expected seconds above 0, at most "
+                f"{_MOST_S}"
+            )
         of_the_view = {
             "--serve-viewer-token": self.serve_viewer_token,
             "--serve-cert": self.serve_cert,

@@ -25,6 +25,12 @@ from .registry import TASKS, starts_from_detector
 
 _STATUS = Path("/proc/self/status")
 
+_UNKNOWN_IN = {
+    "yolo": "a number of its own, called object in classes.txt",
+    "kitti": "of type Misc",
+}
+"""What a format of `RESULT_FORMATS` writes for it, where others say that it is not known."""
+
 _KEPT_UP = 0.95
 """Share of a source's rate from which on a run came to it."""
 
@@ -223,6 +229,7 @@ def run_notes(outcome: Outcome) -> tuple[str, ...]:
                 f"{config.task}: {count(filled, 'box', 'boxes')} put into gaps of up to "
                 f"{config.fill_gaps:g} s (--{config.task}-fill-gaps), marked predicted"
             )
+    notes += _format_notes(outcome)
     notes += _detector_notes(outcome)
     notes += outcome.log.notes()
     for name, lost in outcome.lost_frames.items():
@@ -263,6 +270,19 @@ def _without_objects(outcome: Outcome, runner: TaskRunner) -> list[str]:
         frames_of = f"frame {first}" if first == last else f"frames {first} to {last}"
         where = f": it is about {frames_of}"
     return [f"{runner.task}: 0 objects, because {origin} gave none{of_score} in {shown}{where}"]
+
+
+def _format_notes(outcome: Outcome) -> list[str]:
+    """What stands for a class that is not known, in formats that have no word for that."""
+    written = _UNKNOWN_IN.get(outcome.track.run.format or "")
+    rows = sum(runner.unclassed for runner in outcome.task_runners)
+    if written is None or not rows:
+        return []
+    fix = "" if outcome.config.detections is None else "; --detections-class NAME says which it is"
+    return [
+        f"--format {outcome.track.run.format}: the class of {count(rows, 'box', 'boxes')} is not "
+        f"known: {written}{fix}"
+    ]
 
 
 def _detector_notes(outcome: Outcome) -> list[str]:

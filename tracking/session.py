@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError, SourceError, UnitrackError, count
+from ..errors import OutputError, SourceError, Stopped, UnitrackError, count
 from ..heads.config import TaskConfig, TrackedConfig
 from ..records import Tracks, UInt8Array
 from ..runtime.bundle.bundle import Bundle
@@ -29,7 +29,7 @@ from ..runtime.sources.base import LiveOptions, PolledSource, SourceInfo
 from ..runtime.sources.open import is_live, open_source
 from ..runtime.sources.redact import short_names
 from ..runtime.writers.base import MakeWriter, Recording, Writer, write_json_atomic
-from ..runtime.writers.run_folder import OutputFolder
+from ..runtime.writers.run_folder import REPORT, OutputFolder
 from .config import SourceConfig, TrackConfig, earlier_outputs
 from .registry import DEFAULT_FPS, RESULT_FORMATS, TASKS, class_to_start_from, open_head
 from .report import (
@@ -82,11 +82,22 @@ class RunReport:
         data: The contents of its `run.json`: the source's own where there is one, figures of all
             where there are several.
         sources: By short name, of those that gave a frame.
+        stopped: What ended the run before its time; None: nothing did.
     """
 
     output: Path
     data: dict[str, Any]
     sources: dict[str, SourceReport]
+    stopped: Stopped | None = None
+
+    def raise_if_stopped(self) -> None:
+        """Refuse a run that is half done.
+
+        Raises:
+            Stopped: The user asked it to stop.
+        """
+        if self.stopped is not None:
+            raise self.stopped
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -171,7 +182,9 @@ def track(
         stop = stack.enter_context(StopRequest())
         folder = OutputFolder(output, overwrite=run.overwrite, inputs=config.inputs)
         stack.callback(folder.close)
+        stack.callback(folder.release)
         try:
+            folder.reserve()
             for source_run in present:
                 source_run.open_writers(stop, folder)
         except UnitrackError:
@@ -204,6 +217,7 @@ def track(
         if service is not None:
             service.ready(stop)
         MultiSource(graphs, streams, overlap=not windows, batch=run.batch, late=late).run(stop)
+        stopped = Stopped(stop.number) if stop.is_set else None
         none_came = not any(source_run.task_runners for source_run in runs)
         if none_came:
             folder.discard()
@@ -214,15 +228,16 @@ def track(
                 folder.discard()
             if runs[0].error is not None:
                 raise runs[0].error
-            return RunReport(output, reports[runs[0].name].data, reports)
+            return RunReport(output, reports[runs[0].name].data, reports, stopped)
         data = multi_source_report(
             {source_run.name: source_run.summary() for source_run in runs},
             time.perf_counter() - started,
             interrupted=stop.is_set,
         )
         if not none_came:
-            write_json_atomic(output / "run.json", data)
-    return RunReport(output, data, reports)
+            folder.release()
+            write_json_atomic(output / REPORT, data)
+    return RunReport(output, data, reports, stopped)
 
 
 def _service(stack: ExitStack) -> ServiceNotifier | None:
@@ -335,6 +350,7 @@ class SourceRun:
         self._recordings: dict[str, Recording] = {}
         self._retention: Retention | None = None
         self._folders: list[OutputFolder] = []
+        self._reserved: OutputFolder | None = None
         self._held = ExitStack()
         self._writers = ExitStack()
 
@@ -493,12 +509,18 @@ class SourceRun:
 
             own = [common.path] if self._track.run.output else earlier_outputs(common.path)
             self._retention = Retention(limit, own)
+        if self.output == common.path:
+            self._reserved = common
         folders = dict.fromkeys((self.output, *map(self.task_output, self._track.task_names)))
         for path in folders:
             if path != common.path:
                 made = OutputFolder(path, overwrite=overwrite, inputs=self._track.inputs)
                 self._folders.append(made)
                 self._held.callback(self._folders[-1].close)
+                if path == self.output:
+                    self._held.callback(made.release)
+                    made.reserve()
+                    self._reserved = made
         for runner in self.task_runners:
             runner.writers = self._writers_of(runner.task, self.source.info, stop)
 
@@ -539,6 +561,8 @@ class SourceRun:
         except UnitrackError as failure:
             error = error or failure
         try:
+            if self._reserved is not None:
+                self._reserved.release()
             # A writer may also fail when it is closed; the report is written all the same.
             self._writers.close()
         except UnitrackError as failure:
@@ -594,10 +618,13 @@ class SourceRun:
         data["notes"] = list(notes)
         data["error"] = None if error is None else str(error)
         try:
-            write_json_atomic(self.output / "run.json", data)
+            write_json_atomic(self.output / REPORT, data)
         except OutputError as failure:
-            # On a full disk the first message is the one that says what was kept.
-            error = error or failure
+            if error is None:
+                frames = count(self.pipeline.written, "frame", "frames")
+                error = OutputError(f"{failure}; the results of all {frames} are in {self.output}")
+            else:
+                error = type(error)(f"{error}; {REPORT} could not be written either")
         if error is not None:
             self.fail(error)
         return SourceReport(self.output, data, (*notes, *dropped))

@@ -15,7 +15,7 @@ from ...runtime.detectors.base import BUILT_IN
 from ...runtime.inference.registry import find_backend
 from ...runtime.paths import default_model, is_model, model_file, model_name, unwritable
 from ...runtime.tables import TextTable
-from .steps import progress_bar
+from .steps import interruptible, not_written, progress_bar
 
 if TYPE_CHECKING:
     from ...export.bundle_writer import ExportRequest
@@ -76,7 +76,7 @@ def export_with_progress(output: Path, request: ExportRequest) -> Bundle:
     from ...export.bundle_writer import write_bundle
 
     doing = f"exporting {request.backbone}"
-    with Console(stderr=True).status(doing) as status:
+    with interruptible(lambda: not_written(output)), Console(stderr=True).status(doing) as status:
         return write_bundle(request, output, lambda step: status.update(f"{doing}: {step}"))
 
 
@@ -88,7 +88,8 @@ def check_exportable(backbone: str, weights: Path | None = None) -> None:
         weights: Checkpoint in place of the published one.
 
     Raises:
-        ExportError: Its name is unknown, its weights cannot be had, or PyTorch is not installed.
+        RequestError: Its name is unknown.
+        ExportError: Its weights cannot be had, or PyTorch is not installed.
     """
     from ...export.backbones.table import find_backbone
     from ...export.backbones.weight_files import backbone_file
@@ -116,8 +117,9 @@ def ensure_bundle(path: Path, backbone: str | None, layer: str = "layer3") -> No
         layer: Where the backbone is cut.
 
     Raises:
+        RequestError: Unknown name.
         BundleError: It is missing and PyTorch is not installed.
-        ExportError: Unknown name, or the export failed.
+        ExportError: The export failed.
     """
     if backbone is None or path.exists():
         return
@@ -214,9 +216,9 @@ def _check_model(flag: str, name: str, *, poses: bool) -> None:
     from ...export.detectors.table import find_model
 
     try:
-        row = find_model(name)
-    except ExportError as error:
-        raise RequestError(f"{flag}: {error}; or give a path that ends in .onnx") from error
+        row = find_model(name, flag)
+    except RequestError as error:
+        raise RequestError(f"{error}; or give a path that ends in .onnx") from error
     _check_place(default_model(name), "--detector", name, flag)
     finds = _FINDS[flag]
     # A model of crops takes one person; a detector takes the whole image.

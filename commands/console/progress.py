@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,6 +22,9 @@ from ...tracking.session import RunReport, SourceReport, Watch
 
 _WINDOW = 30
 """Frames that the shown FPS is taken over."""
+
+_OVERLAPPING = 1.2
+"""Frames in work at the same time, from which on they are said to overlap."""
 
 
 @contextmanager
@@ -95,11 +99,28 @@ def show_source(report: SourceReport, *, err: bool = False) -> None:
             values = [f"{stage[figure]:.1f}" for stage in data["stages_ms"].values()]
             table.add_row(figure, *values)
         console.print(table)
+    if said := pipelined(data):
+        console.print(said, soft_wrap=True, markup=False)
     for note in report.notes:
         if note == data["source"]["ended_early"]:
             continue  # the command ends with it as its error
         console.print(f"note: {printable(note)}", soft_wrap=True, markup=False)
     console.print(f"results: {printable(str(report.output))}", soft_wrap=True, markup=False)
+
+
+def pipelined(data: Mapping[str, Any]) -> str | None:
+    """Why a run's frames come faster than one takes, in one line; None: they do not.
+
+    Args:
+        data: Of the `run.json` of a source.
+    """
+    latency_ms = data["stages_ms"].get("latency", {"p50": 0.0})["p50"]
+    if data["fps"] * latency_ms < _OVERLAPPING * 1000:
+        return None
+    return (
+        f"pipelined: frames overlap, so one is done every {1000 / data['fps']:.0f} ms, and each "
+        f"takes {latency_ms:.0f} ms from its arrival to its result (latency)"
+    )
 
 
 class SourceLines:
@@ -136,6 +157,9 @@ def show_sources(report: RunReport, *, err: bool = False) -> None:
     ended = " (interrupted)" if data["interrupted"] else ""
     frames = count(data["frames"], "frame", "frames")
     console.print(f"{frames}{ended}, {data['fps']:.1f} FPS together")
+    for name, single in report.sources.items():
+        if said := pipelined(single.data):
+            console.print(f"{name}: {said}", soft_wrap=True, markup=False)
     for name, single in report.sources.items():
         for note in single.notes:
             if note != single.data["source"]["ended_early"]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from ...errors import UnitrackError
+from ...errors import Stopped, UnitrackError
 
 if TYPE_CHECKING:
     from ...evaluation.runner.jobs import SequenceJob, SequenceRecord
@@ -22,45 +23,61 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress_bar(interrupted: Callable[[], str]) -> Iterator[Progress]:
-    """A bar for the current step; nothing where standard error is not a terminal.
-
-    Ctrl-C ends the command with status 130.
+def interruptible(left: Callable[[], str]) -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM and SIGHUP end the command with one line, and status 130, 143 or 129.
 
     Args:
-        interrupted: Gives what is said then, after "interrupted; ".
+        left: Gives what the line says of what is on the disk.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        stopped = Stopped.of(error)
+        command = click.get_current_context().command_path
+        click.echo(f"{command}: {stopped}; {left()}", err=True)
+        sys.exit(stopped.status)
+
+
+def not_written(path: Path) -> str:
+    """What is said where a file or folder is written last, whole or not at all."""
+    return f"{path} is as it was before" if path.exists() else f"{path} was not written"
+
+
+@contextmanager
+def progress_bar(left: Callable[[], str]) -> Iterator[Progress]:
+    """A bar for the current step; nothing where standard error is not a terminal.
+
+    Args:
+        left: As of `interruptible`.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    try:
-        with Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as bars:
-            row = bars.add_task("starting", total=None, detail="")
-            current = ""
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with interruptible(left), bars:
+        row = bars.add_task("starting", total=None, detail="")
+        current = ""
 
-            def progress(step: str, done: int, of: int | None, detail: str = "") -> None:
-                nonlocal row, current
-                if step != current:
-                    bars.remove_task(row)
-                    row = bars.add_task(step, total=of, detail=detail)
-                    current = step
-                bars.update(row, completed=done, total=of, detail=detail)
+        def progress(step: str, done: int, of: int | None, detail: str = "") -> None:
+            nonlocal row, current
+            if step != current:
+                bars.remove_task(row)
+                row = bars.add_task(step, total=of, detail=detail)
+                current = step
+            bars.update(row, completed=done, total=of, detail=detail)
 
-            yield progress
-    except KeyboardInterrupt:
-        click.echo(f"interrupted; {interrupted()}", err=True)
-        sys.exit(130)
+        yield progress
 
 
 def run_jobs(
@@ -69,7 +86,7 @@ def run_jobs(
     workers: int,
     name_of: Callable[[SequenceJob], str],
 ) -> tuple[dict[int, SequenceRecord], dict[int, UnitrackError]]:
-    """Do jobs with progress on standard error; Ctrl-C ends with status 130.
+    """Do jobs with progress on standard error; it is `interruptible`.
 
     Args:
         jobs: What to do.

@@ -7,6 +7,8 @@ names a folder. Imports nothing heavy.
 from __future__ import annotations
 
 import functools
+import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import RequestError
-from ...runtime.inference.registry import BACKENDS
+from ...runtime.inference.registry import BACKENDS, MOST_THREADS
 from ...runtime.paths import DEFAULT_BACKBONE
 from ..console.report import ReportOutput
 
@@ -40,13 +42,26 @@ def options(*decorators: Decorator) -> Decorator:
     return decorate
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers; `click.FloatRange` lets NaN through, which no comparison refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; see `click.FloatRange`."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 # What a command works on.
 
-bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+bundle_argument = click.argument("bundle", type=click.Path(file_okay=False, path_type=Path))
 
 bundle_options = options(
     click.option(
-        "--bundle", type=click.Path(path_type=Path), help="Folder written by `cli export`."
+        "--bundle",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder written by `cli export`.",
     ),
     click.option(
         "--backbone",
@@ -57,13 +72,25 @@ bundle_options = options(
 
 weights_option = click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="Checkpoint that the bundle was exported from, for PyTorch.  [default: where the "
     "bundle's record says]",
 )
 
+
+def _check_split(_ctx: click.Context, _parameter: click.Parameter, split: str | None) -> str | None:
+    """Refuse what no folder can be called, which all layouts take for one."""
+    if split is not None and not all(0 < len(os.fsencode(p)) < 256 for p in split.split("/")):
+        raise click.BadParameter(f"{split[:40]!r}: expected a name such as train or 2017/val")
+    return split
+
+
 sequence_options = options(
-    click.option("--split", help="Part of the data set, such as train, val or 2017/val."),
+    click.option(
+        "--split",
+        callback=_check_split,
+        help="Part of the data set, such as train, val or 2017/val.",
+    ),
     click.option("--sequence", "names", multiple=True, help="This sequence only; repeatable."),
     click.option(
         "--max-frames", type=click.IntRange(min=1), help="First frames of every sequence only."
@@ -166,7 +193,7 @@ onnx_backend_option = click.option(
 
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST_THREADS),
     default=0,
     metavar="N",
     show_default=True,
@@ -182,7 +209,7 @@ executor_options = options(
     ),
     click.option(
         "--jobs",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_THREADS),
         default=1,
         show_default=True,
         help="Number of sequences in parallel; the CPU cores are divided among them.",
@@ -233,7 +260,7 @@ def output_option(meaning: str, default: str | None = None) -> Decorator:
     """
     return click.option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=click.Path(file_okay=False, path_type=Path),
         default=None if default is None else Path(default),
         show_default=default is not None,
         help=meaning,

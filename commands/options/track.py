@@ -116,8 +116,16 @@ def _type_of(kind: Any, metadata: Any) -> Any:
     if metadata.get("choices"):
         return click.Choice(metadata["choices"])
     if metadata.get("least") is not None:
-        return click.IntRange(min=metadata["least"])
-    return click.Path(path_type=Path) if kind is Path else kind
+        return click.IntRange(metadata["least"], metadata["most"])
+    path = metadata.get("path")
+    if path is None and kind is not Path:
+        return kind
+    return click.Path(
+        file_okay=path != "folder",
+        dir_okay=path in (None, "folder"),
+        allow_dash=path == "file or -",
+        path_type=kind,
+    )
 
 
 def config_from(config: type[_Config], values: dict[str, Any], prefix: str = "") -> _Config:

@@ -92,7 +92,7 @@ def measure_overlap(
         None for a task whose next image depends on its last result: nothing can overlap.
 
     Raises:
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     runners = [make(), make()]
     if not runners[0].head.asks_ahead:
@@ -132,7 +132,7 @@ def _interval_s(pipeline: Pipeline, frames: int, stop: StopRequest) -> float:
     """Mean time from one result to the next; the first frame, which fills the stages, is left out.
 
     Raises:
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     ends: list[float] = []
 
@@ -140,8 +140,7 @@ def _interval_s(pipeline: Pipeline, frames: int, stop: StopRequest) -> float:
         ends.append(time.perf_counter())
 
     pipeline.run(stop, max_frames=pipeline.frames + frames, on_frame=note)
-    if stop.is_set:
-        raise KeyboardInterrupt
+    stop.raise_if_set()
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 

@@ -17,7 +17,7 @@ from ...errors import BackendError
 from ...runtime.events import StopRequest
 from ...runtime.inference.registry import BACKENDS
 from ...tracking.report import peak_memory_mb
-from ..runner.executors import end_with_parent, use_threads
+from ..runner.executors import end_with_parent, ended_with, use_threads
 from .measure import BenchRequest, Runner, Side, load_workload, open_graphs
 from .sensors import Reading, Sensor, find_sensor
 from .workload import make_task_runner
@@ -56,7 +56,7 @@ def measure_alone(request: BenchRequest, side: Side) -> Alone:
         UnitrackError: Whatever the side raises.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
+    with ended_with(ProcessPoolExecutor(1, context, initializer=end_with_parent)) as pool:
         try:
             return pool.submit(work_alone, request, side).result()
         except BrokenProcessPool as error:

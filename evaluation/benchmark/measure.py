@@ -189,13 +189,12 @@ class Runner:
         """Work on the next frames.
 
         Raises:
-            KeyboardInterrupt: The user asked to stop.
+            Stopped: The user asked to stop.
         """
         for _ in range(frames):
             before = self._pipeline.backbone_pixels
             self._pipeline.run(stop, max_frames=self._pipeline.frames + 1)
-            if stop.is_set:
-                raise KeyboardInterrupt
+            stop.raise_if_set()
             self.pixels.append(self._pipeline.backbone_pixels - before)
 
     def write_to(self, writer: Writer) -> None:
@@ -226,7 +225,7 @@ def interleave(
         By side, the frames of every round.
 
     Raises:
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     rest_s = _REST_S if any(side.backend == PYTORCH for side in request.sides) else 0.0
     total = request.warm_up + request.rounds * request.frames

@@ -91,7 +91,7 @@ def run_bench(
 
     Raises:
         UnitrackError: A bundle, a backend, the frames or PyTorch's weights cannot be used.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     machine = describe_machine()
     workload = load_workload(request)

@@ -209,7 +209,7 @@ def tune(request: TuneRequest, progress: Progress = lambda _setting, _done, _of:
         RequestError: The source is a camera or stream, which cannot be run again.
         UnitrackError: The full setting cannot be run, is too slow for the budget, or TrackEval,
             which compares tracks, is not installed.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     return _Tuner(request, progress).run()
 
@@ -360,8 +360,8 @@ class _Tuner:
 
             pipeline = source.pipeline
             pipeline.run(stop, max_frames=frames, on_frame=note)
-        if stop.is_set and not run.cut:
-            raise KeyboardInterrupt
+        if not run.cut:
+            stop.raise_if_set()
         count = max(1, pipeline.frames)
         run.pixels = pipeline.backbone_pixels / count
         run.without_backbone = pipeline.without_backbone / count

@@ -136,7 +136,7 @@ def compare_defaults(
 
     Raises:
         UnitrackError: Whatever a head raises.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     found = []
     for task, (what, full, usual) in full_and_default(size_hw).items():
@@ -179,7 +179,7 @@ def run_tasks(
 
     Raises:
         UnitrackError: Whatever a head raises.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     return _run([make_task_runner(t, graphs, workload, size_hw) for t in tasks], graphs, workload)
 
@@ -205,7 +205,7 @@ def run_from_same_state(
 
     Raises:
         UnitrackError: Whatever a head raises.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     limit = common_limit([reference, *others.values()])
     tap = Tap(reference, limit)
@@ -236,8 +236,7 @@ def _run_counted(
     pipeline = Pipeline(EndlessClip(workload), graphs, task_runners)
     with StopRequest() as stop:
         pipeline.run(stop, max_frames=len(workload.frames), on_frame=keep)
-    if pipeline.interrupted:
-        raise KeyboardInterrupt
+    stop.raise_if_set()
     return results, pipeline.backbone_pixels
 
 

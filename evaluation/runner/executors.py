@@ -71,7 +71,7 @@ def run_processes(
         size = min(workers, len(left))
         pool = ProcessPoolExecutor(size, context, initializer=start_worker, initargs=(threads,))
         # Breaking may also be noticed while a job is handed over.
-        with pool, contextlib.suppress(BrokenProcessPool):
+        with contextlib.suppress(BrokenProcessPool), ended_with(pool):
             for number, result in _until_broken(pool, work, dict(left), workers):
                 del left[number]
                 yield number, result
@@ -81,6 +81,18 @@ def run_processes(
                 f"workers were killed {killed} times with {len(left)} sequences to go, likely for "
                 "want of memory: give fewer --jobs; what is finished is kept"
             )
+
+
+@contextlib.contextmanager
+def ended_with(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """A pool that is left at once on an error or a signal; others wait for what they have begun."""
+    with pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in list(pool._processes.values()):
+                process.kill()
+            raise
 
 
 def _until_broken(

@@ -261,7 +261,7 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
 
     Raises:
         UnitrackError: The sequence cannot be tracked.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     config = TrackConfig(
         (
@@ -285,9 +285,8 @@ def track_sequence(job: SequenceJob, inputs: Inputs, output: Path) -> dict[str, 
         ),
     )
     report = track(config)
-    if report.data["interrupted"]:
-        # What is half tracked is neither scored nor recorded.
-        raise KeyboardInterrupt
+    # What is half tracked is neither scored nor recorded.
+    report.raise_if_stopped()
     return report.data
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import DetectionError, RequestError, UnitrackError
+from ...errors import DetectionError, RequestError, SourceError, UnitrackError
 from ...heads.config import MotConfig
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.formats.detections import find_format
 from ...runtime.formats.mot import read_mot_results
+from ...runtime.paths import exists, is_folder
 from ...runtime.sources.open import open_source
 from ...tracking.config import DetectorConfig, RunConfig, SourceConfig, TrackConfig
 from ...tracking.registry import TASKS
@@ -92,6 +93,8 @@ class Comparison:
         return {**asdict(self), "drop": self.drop}
 
 
+_EMPTY = "--validate: got an empty value, expected a data set, a sequence or a video"
+
 VIDEO = "video"
 """What is neither of the layouts: tracked with the motion detector, compared without truth."""
 
@@ -130,15 +133,31 @@ def validation_items(texts: tuple[str, ...], max_frames: int | None) -> list[Val
     for text in texts:
         name, path = _format_of(text)
         if name == VIDEO:
-            with open_source(path) as source:
-                if source.info.live:
-                    raise RequestError(f"--validate {path} is live: record a video of it first")
+            _check_video(path)
             items.append(ValidationItem(VIDEO, Path(path).name, None, path, max_frames))
             continue
+        _check_there(path)
         sequences = FORMATS[name].read(Path(path), None)
         check_trackable(sequences)
         items += [ValidationItem(name, s.name, first_frames(s, max_frames)) for s in sequences]
     return items
+
+
+def _check_there(path: str) -> None:
+    if not exists(Path(path)):
+        raise DetectionError(f"--validate {path:.80}: there is no such file or folder")
+
+
+def _check_video(text: str) -> None:
+    """Raise RequestError or SourceError where a source cannot be tracked twice."""
+    if not text:
+        raise RequestError(_EMPTY)
+    try:
+        with open_source(text) as source:
+            if source.info.live:
+                raise RequestError(f"--validate {text} is live: record a video of it first")
+    except SourceError as error:
+        raise SourceError(f"--validate: {error}") from None
 
 
 def _format_of(text: str) -> tuple[str, str]:
@@ -146,12 +165,14 @@ def _format_of(text: str) -> tuple[str, str]:
     if colon and prefix in (*FORMATS, VIDEO):
         return prefix, rest
     path = Path(text)
-    if (path / "JPEGImages").is_dir():
+    if not text or not is_folder(path):
+        return VIDEO, text
+    if is_folder(path / "JPEGImages"):
         return "davis", text
-    if path.is_dir() and is_challenge_folder(path):
+    if is_challenge_folder(path):
         detections = path / "det" / "det.txt"
         return (find_format(detections) if detections.is_file() else "mot"), text
-    if (path / "img").is_dir():
+    if is_folder(path / "img"):
         return "otb", text
     return VIDEO, text
 
@@ -172,7 +193,7 @@ def compare_bundles(
 
     Raises:
         UnitrackError: The sequence cannot be tracked or scored.
-        KeyboardInterrupt: The user asked to stop.
+        Stopped: The user asked to stop.
     """
     if item.sequence is None:
         return _compare_videos(item, reference, other, work, threads)
@@ -227,8 +248,7 @@ def _track_video(
         DetectorConfig("motion"),
     )
     report = track(config)
-    if report.data["interrupted"]:
-        raise KeyboardInterrupt
+    report.raise_if_stopped()
     return output, report.data
 
 
@@ -244,9 +264,12 @@ def detection_items(texts: tuple[str, ...], max_frames: int | None) -> list[Vali
     """
     items = []
     for text in texts:
+        if not text:
+            raise RequestError(_EMPTY)
         name, colon, rest = text.partition(":")
         if not colon or name not in DETECTION_FORMATS:
             name, rest = "coco" if text.endswith(".json") else "mot", text
+        _check_there(rest)
         for sequence in DETECTION_FORMATS[name].read(Path(rest), None):
             if sequence.truth is None or not sequence.images:
                 lacking = "images" if sequence.truth is not None else "true boxes"

@@ -10,7 +10,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Literal
 
-from ...errors import ExportError
+from ...errors import RequestError
 
 Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "efficientnet-lite0"]
 Layout = Literal["plain", "conv-module", "wrapped-conv", "time-axis"]
@@ -184,11 +184,13 @@ def find_backbone(name: str) -> Backbone:
     """The row of that name.
 
     Raises:
-        ExportError: no such row; names the closest ones and the command that lists all.
+        RequestError: No such row; names the closest ones and the command that lists all.
     """
     row = BACKBONES.get(name)
     if row is not None:
         return row
     close = difflib.get_close_matches(name.lower(), BACKBONES, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(close)}?" if close else ""
-    raise ExportError(f"no backbone is called {name!r}{hint} (`cli backbones` lists all of them)")
+    raise RequestError(
+        f"--backbone: no backbone is called {name!r}{hint} (`cli backbones` lists all of them)"
+    )

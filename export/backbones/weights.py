@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from ...errors import ExportError
+from ...errors import RequestError
 from .checkpoints import apply_weights, load_state_dict
 from .download import file_sha256
 from .efficientnet_lite import EfficientNetLite0
@@ -54,11 +54,12 @@ def build_backbone(
         (N, C, ceil(H / 8), ceil(W / 8)), not normalised; and where the weights came from.
 
     Raises:
-        ExportError: unknown name or layer, weights that cannot be had or do not fit.
+        RequestError: Unknown name or layer.
+        ExportError: Weights that cannot be had or do not fit.
     """
     backbone = find_backbone(name)
     if layer not in backbone.layers:
-        raise ExportError(
+        raise RequestError(
             f"{name} cannot be cut at {layer!r}; use --layer {' or --layer '.join(backbone.layers)}"
         )
     path = backbone_file(backbone, weights)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from ...errors import ExportError
+from ...errors import ExportError, RequestError
 from ...records import UInt8Array
 from ...runtime.bundle.bundle import SPEC_FILE, Bundle
 from ...runtime.bundle.spec import DETECTOR_GRAPH, BundleSpec, GraphSpec
@@ -72,6 +72,7 @@ def write_detector_bundle(request: DetectorRequest, output: Path) -> Bundle:
         output: The bundle's folder; its parents are made.
 
     Raises:
+        RequestError: No such name, or settings that a model of crops does not have.
         ExportError: The file cannot be had or converted, the graph disagrees with it, or a folder
             is in the way. Nothing is left behind.
         DetectionError: The file is of no known layout, or a setting does not fit it.
@@ -145,7 +146,7 @@ def _of_persons(
 ) -> tuple[dict[str, GraphSpec], BundleSpec]:
     """Graphs of a pose or mask model, and `bundle.json` without them."""
     if request.settings != ModelSettings():
-        raise ExportError(
+        raise RequestError(
             f"--detector {request.detector} looks at crops of persons: --size, --detector-names, "
             "-layout and -normalise are of detectors, leave them out"
         )

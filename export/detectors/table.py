@@ -13,7 +13,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ...errors import ExportError
+from ...errors import RequestError
 
 Kind = Literal["boxes", "keypoints", "masks"]
 
@@ -209,15 +209,17 @@ _ROWS = (
 MODELS: dict[str, Model] = {row.name: row for row in _ROWS}
 
 
-def find_model(name: str) -> Model:
-    """The row of that name.
+def find_model(name: str, flag: str = "--detector") -> Model:
+    """The row of that name, which the option `flag` gave.
 
     Raises:
-        ExportError: No such row; names the closest ones and the command that lists all.
+        RequestError: No such row; names the closest ones and the command that lists all.
     """
     row = MODELS.get(name)
     if row is not None:
         return row
     close = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(close)}?" if close else ""
-    raise ExportError(f"no model is called {name!r}{hint} (`cli models` lists all of them)")
+    raise RequestError(
+        f"{flag}: no model is called {name!r}{hint} (`cli models` lists all of them)"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...errors import DetectionError
+from ...errors import RequestError
 from ...records import Detections, Frame
 from .base import Detector, PartOfDetector
 
@@ -46,19 +46,19 @@ def class_numbers(
         flag: The option, for messages.
 
     Raises:
-        DetectionError: One that the detector does not have; says which it has.
+        RequestError: One that the detector does not have; says which it has.
     """
     numbers = {name.lower(): number for number, name in enumerate(names or ()) if name}
     found = []
     for text in map(str, asked):
         number = int(text) if text.isascii() and text.isdigit() else numbers.get(text.lower())
         if number is None and not numbers:
-            raise DetectionError(
+            raise RequestError(
                 f"{flag}: got {text!r}, but the detector does not name its classes: give numbers"
             )
         if number is None or (names is not None and number >= len(names)):
             known = f"{', '.join(numbers)}" if numbers else f"classes 0 to {len(names or ()) - 1}"
-            raise DetectionError(f"{flag}: got {text!r}, but the detector has {known}")
+            raise RequestError(f"{flag}: got {text!r}, but the detector has {known}")
         found.append(number)
     return tuple(found)
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import DetectionError
+from ...errors import RequestError
 from ...records import BoolArray, FloatArray, UInt8Array
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..preprocessing import Letterbox
@@ -52,9 +52,9 @@ NORMALISATIONS: dict[str, Normalisation] = {
 
 
 def find_normalisation(name: str) -> Normalisation:
-    """A row of the table; raises `DetectionError` for a name that is not on it."""
+    """A row of the table; raises `RequestError` for a name that is not on it."""
     if name not in NORMALISATIONS:
-        raise DetectionError(
+        raise RequestError(
             f"--detector-normalise {name}: expected one of {', '.join(NORMALISATIONS)}"
         )
     return NORMALISATIONS[name]

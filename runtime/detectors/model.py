@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BackendError, DetectionError, UnitrackError, count
+from ...errors import BackendError, DetectionError, RequestError, UnitrackError, count
 from ...records import BoolArray, Detections, Frame, IntArray
 from ..boxes import nms, rows_in_image, valid_rows
 from ..bundle.bundle import Bundle
@@ -318,18 +318,18 @@ class ModelDetector(Detector):
         """The size of the network's image; None where it depends on the source.
 
         Raises:
-            DetectionError: A size was asked for that the graph does not take.
+            RequestError: A size was asked for that the graph does not take.
         """
         fixed, asked = self.recognised.image.size_hw, self._settings.size_hw
         if asked is None or asked == fixed:
             return fixed or self.recognised.stored_hw
         if fixed is not None:
-            raise DetectionError(
+            raise RequestError(
                 f"{self._name} was exported for {fixed[0]}x{fixed[1]}, got {asked[0]}x{asked[1]}"
             )
         facts = self.facts
         if any(side % facts.multiple or side < facts.smallest for side in asked):
-            raise DetectionError(
+            raise RequestError(
                 f"{self._name} takes multiples of {facts.multiple} from {facts.smallest}, got "
                 f"{asked[0]}x{asked[1]}"
             )

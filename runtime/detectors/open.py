@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import DetectionError, UnitrackError
+from ...errors import RequestError, UnitrackError
 from ...records import people_of
-from ..paths import is_model, model_file, model_name
+from ..paths import is_folder, is_model, model_file, model_name
 from .base import BUILT_IN, Detector, MostDetections, OncePerFrame
 
 if TYPE_CHECKING:
@@ -68,12 +68,14 @@ def open_detector(
             it looks at each frame once for all of them. None: there are none.
 
     Raises:
-        DetectionError: Not one of detections and detector is given, or both models of persons; a
-            file is absent, damaged or of no known format, or a model is not of the kind expected.
+        RequestError: Not one of detections and detector is given, or both models of persons; a
+            model, class, size or layout of which there is none.
+        DetectionError: A file is absent, damaged or of no known format, or a model is not of the
+            kind expected.
         BackendError: A model cannot be loaded.
     """
     if pose_model is not None and mask_model is not None:
-        raise DetectionError(
+        raise RequestError(
             f"--pose-model {pose_model} and --mask-model {mask_model}: expected one of them a task"
         )
     model = _open_model(pose_model, mask_model, backend, threads)
@@ -176,7 +178,7 @@ def _open_boxes(
             source_frames=source_frames,
         )
     if detector is None or detections is not None:
-        raise DetectionError(
+        raise RequestError(
             f"got {'no' if detector is None else 'two'} origin of detections, expected one: "
             "--detections FILE, --detector motion or --detector MODEL.onnx"
         )
@@ -188,7 +190,7 @@ def _open_boxes(
 def _model_of(detector: str) -> Path:
     path = _file_of("--detector", detector)
     if path.suffix.lower() != ".onnx" and not is_model(path):
-        raise DetectionError(
+        raise RequestError(
             f"--detector {detector}: expected 'motion' (built in, for a camera that stands still), "
             "a name that `cli models` lists, a folder that `cli export --detector` wrote, or the "
             "path of a model ending in .onnx"
@@ -200,12 +202,18 @@ def _file_of(flag: str, model: str | Path) -> Path:
     """The file or bundle of a model that was asked for by path or name.
 
     Raises:
-        DetectionError: A name whose model has not been exported.
+        RequestError: A name whose model has not been exported, or a folder without one.
     """
     path, name = model_file(model), model_name(model)
     if name is not None and not is_model(path):
-        raise DetectionError(
+        raise RequestError(
             f"{flag} {name}: expected 'motion', the path of a model ending in .onnx, or a name "
             f"that `cli models` lists; {path} does not exist: run `cli export --detector {name}`"
+        )
+    if is_folder(path) and not is_model(path):
+        raise RequestError(
+            f"{flag} {path}: a folder without bundle.json; expected a name that `cli models` "
+            "lists, the path of a model ending in .onnx, or a folder that `cli export --detector` "
+            "wrote"
         )
     return path

@@ -86,12 +86,13 @@ def draw_tracks(
         for points, color in zip(seen.keypoints, colors, strict=True):
             _draw_pose(canvas, points, joined, color, thickness)
     # Labels come last, so that no neighbour's box runs through them.
-    anchors = _corners(_label_boxes(tracks, posed, canvas), canvas)
+    places, centred = _label_boxes(tracks, posed, canvas)
+    anchors = _corners(places, canvas)
     several = sum(map(bool, seen.class_names or ())) > 1
     for row, (corners, color) in enumerate(zip(anchors, colors, strict=True)):
         name = seen.name_of(int(seen.classes[row])) if several else ""
         text = f"{tracks.ids[row]} {name}".strip()
-        _draw_label(canvas, text, corners, color, centred=bool(posed[row]))
+        _draw_label(canvas, text, corners, color, centred=bool(centred[row]))
     if caption:
         _draw_caption(canvas, caption)
     return canvas
@@ -101,32 +102,48 @@ def _limbs_of(keypoints: int) -> Sequence[tuple[int, int]]:
     return POSETRACK_LIMBS if keypoints == 17 else ()
 
 
-def _label_boxes(tracks: Tracks, posed: BoolArray, canvas: UInt8Array) -> FloatArray:
-    """(N, 4) boxes that labels stand on: stray pixels and joints must not carry them away."""
+def _label_boxes(
+    tracks: Tracks, posed: BoolArray, canvas: UInt8Array
+) -> tuple[FloatArray, BoolArray]:
+    """(N, 4) boxes that labels stand on, and (N,) whether in the middle of them.
+
+    Stray pixels and joints must not carry labels away, and the corner of a mask's box is mostly
+    none of the mask.
+    """
     seen = tracks.detections
     boxes: FloatArray = seen.boxes_xyxy.copy()
+    centred = posed.copy()
     for row, identity in enumerate(tracks.ids.tolist()):
         mask = None if seen.masks is None else seen.masks[row]
         if tracks.label_map is not None:
             mask = tracks.label_map == identity
         if mask is not None and mask.any():
-            boxes[row] = _largest_piece(mask)
+            boxes[row], centred[row] = _top_of(mask), True
         elif posed[row] and seen.keypoints is not None:
             joints = seen.keypoints[row]
             boxes[row, ::2] = np.median(joints[_drawable(joints, canvas), 0])
-    return boxes
+    return boxes, centred
 
 
-def _largest_piece(mask: BoolArray) -> FloatArray:
-    """Box (4,) of the largest connected part of a mask (H, W) that is not empty."""
+def _top_of(mask: BoolArray) -> FloatArray:
+    """Box (4,) of a pixel on the upper edge of a mask (H, W) that is not empty.
+
+    In the column that halves the upper fifth of the mask's largest connected part: a single
+    highest pixel would jump from frame to frame.
+    """
     shown = np.ascontiguousarray(mask).view(np.uint8)
     left, top, width, height = cv2.boundingRect(shown)
     # Of many small objects, whole frames would take longer than all that is drawn.
     inside = shown[top : top + height, left : left + width]
-    _, _, stats, _ = cv2.connectedComponentsWithStats(inside)
-    x, y, width, height, _ = stats[1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])]
-    x, y = x + left, y + top
-    return np.array([x, y, x + width, y + height], np.float32)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(inside)
+    number = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    x, y, width, height, _ = stats[number].tolist()
+    piece = parts[y : y + height, x : x + width] == number
+    filled = np.cumsum(np.count_nonzero(piece[: -(-height // 5)], axis=0))
+    column = int(np.searchsorted(filled, (filled[-1] + 1) // 2))
+    row = int(np.argmax(piece[:, column]))
+    place = left + x + column, top + y + row
+    return np.array([*place, place[0] + 1, place[1] + 1], np.float32)
 
 
 def _corners(boxes_xyxy: FloatArray, canvas: UInt8Array) -> list[tuple[int, int, int, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DetectionError, count
+from ...errors import DetectionError, OutputError, count
 from ...records import Detections, Frame, IntArray, Tracks
 from ..boxes import xyxy_to_xywh
 from ..writers.base import RowWriter, WriterBase, output_error
@@ -231,8 +231,15 @@ class JsonListsWriter(WriterBase):
         Raises:
             OutputError: The disk is full, or the system refuses; complete frames stay.
         """
+        before = self._images.length
         self._images.write(frame, tracks)
-        self._rows.write(frame, tracks)
+        try:
+            self._rows.write(frame, tracks)
+        except OutputError:
+            # Both hold the same frames.
+            with contextlib.suppress(OSError):
+                self._images.cut(before)
+            raise
 
     def close(self) -> None:
         """Completes `tracks.json`; may be called again.
@@ -259,7 +266,9 @@ class JsonListsWriter(WriterBase):
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(partial, self._rows.length)
-            raise output_error(self._path, error) from None
+            failure = output_error(self._path, error)
+            kept = f"what it is made of is in {partial.name} and {images.name}"
+            raise OutputError(f"{failure}; {kept}") from None
 
 
 class ElementLines(RowWriter):
@@ -267,13 +276,25 @@ class ElementLines(RowWriter):
 
     Attributes:
         path: The file.
-        any: Whether there is one yet.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.path = path
-        self.any = False
+
+    @property
+    def any(self) -> bool:
+        """Whether an element was written yet."""
+        return self._length > 0
+
+    def cut(self, length: int) -> None:
+        """Leave so many bytes of whole frames.
+
+        Raises:
+            OSError: The system refuses.
+        """
+        os.truncate(self.path, length)
+        self._length = length
 
     @property
     def length(self) -> int:
@@ -291,11 +312,9 @@ class ElementLines(RowWriter):
             entries: The elements.
             head: What stands before the first of all.
         """
-        lines = []
-        for entry in entries:
-            lines.append((",\n" if self.any else head) + json.dumps(entry, allow_nan=False))
-            self.any = True
-        return lines
+        texts = [json.dumps(entry, allow_nan=False) for entry in entries]
+        first = ",\n" if self.any else head
+        return [(",\n" if row else first) + text for row, text in enumerate(texts)]
 
 
 class PoseTrackWriter(JsonListsWriter):

@@ -143,6 +143,9 @@ class TensorrtBackend:
         self._memory.close()
 
 
+MOST_THREADS = 1024
+"""More than most machines have cores for, and few enough for any to start."""
+
 BACKENDS = {
     row.name: row
     for row in (

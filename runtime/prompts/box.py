@@ -8,16 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import DetectionError, OutputError
+from ...errors import DetectionError, OutputError, RequestError
 from ...records import Frame
 from ..formats.otb import Box, read_otb_boxes
 from ..formats.text import parse_number
-from ..paths import exists
+from ..paths import exists, is_folder
 from ..writers.window import has_display
 
 SELECT = "select"
 """The word in place of a box that lets the user draw one."""
 
+_EXPECTED = "expected a box X,Y,W,H, or a file whose first row is one"
 _TITLE = "Draw a box around the object, then press Enter (c: cancel)"
 
 
@@ -32,7 +33,8 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         The box; for `select`, what shows a frame and lets the user draw it.
 
     Raises:
-        DetectionError: Not a box: the line says what there is instead.
+        RequestError: Numbers that are no box, or a folder.
+        DetectionError: The file is not there, or holds no box: the line says what there is instead.
         OutputError: `select` without a display.
     """
     if text == SELECT:
@@ -40,7 +42,12 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         return draw_box
     box = parse_box(text)
     if box is None:
-        box = _first_row(Path(text))
+        path = Path(text)
+        if text and is_folder(path):
+            raise RequestError(f"--init {text}: a folder; {_EXPECTED}")
+        if not text or not exists(path):
+            raise DetectionError(f"--init {text:.80}: there is no such file; {_EXPECTED}")
+        box = _first_row(path)
     if not (box[2] > 0 and box[3] > 0):
         raise DetectionError(
             f"--init {text}: the box is {box[2]:g} wide and {box[3]:g} high, expected both above 0"
@@ -93,21 +100,26 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
     """`X,Y,W,H` as numbers; None where the text names a file.
 
     Raises:
-        DetectionError: Four values of which one is not a finite number, or more or fewer numbers.
+        RequestError: Four values of which one is not a finite number, or more or fewer numbers.
     """
     parts = text.split(",")
     if exists(Path(text)):
         return None
     if len(parts) != 4:
         if len(parts) > 1 and all(parse_number(part) is not None for part in parts):
-            raise DetectionError(
+            raise RequestError(
                 f"--init {text}: got {len(parts)} numbers, expected four, X,Y,W,H, or a file"
             )
         return None
     try:
         x, y, width, height = (float(part) for part in parts)
     except ValueError:
-        raise DetectionError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
+        raise RequestError(f"--init {text}: expected four numbers X,Y,W,H or a file") from None
     if not np.isfinite([x, y, width, height]).all():
-        raise DetectionError(f"--init {text}: expected four finite numbers X,Y,W,H")
+        raise RequestError(f"--init {text}: expected four finite numbers X,Y,W,H")
+    if width <= 0 or height <= 0:
+        raise RequestError(
+            f"--init {text}: the box is {width:g} wide and {height:g} high, expected X,Y,W,H with "
+            "W and H above 0"
+        )
     return x, y, width, height

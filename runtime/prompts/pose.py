@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DetectionError
+from ...errors import DetectionError, RequestError
 from ...records import FloatArray, IntArray
 from ..formats.coco import is_coco_results, read_coco
 from ..formats.keypoints import (
@@ -51,14 +51,15 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
         size_hw: Height and width of the source's frames, to be compared where the file says one.
 
     Raises:
+        RequestError: It is a folder.
         DetectionError: The file cannot be read or is malformed, is of another image size, or
             has no joint in its first frame.
     """
     if not is_file(path):
-        what = "a folder" if is_folder(path) else "there is no such file"
-        raise DetectionError(
-            f"--init {path}: {what}; expected PoseTrack18 JSON or COCO keypoint results of the "
-            "first frame"
+        folder = is_folder(path)
+        raise (RequestError if folder else DetectionError)(
+            f"--init {path!s:.80}: {'a folder' if folder else 'there is no such file'}; "
+            "expected PoseTrack18 JSON or COCO keypoint results of the first frame"
         )
     keypoints, names = _coco(path) if is_coco_results(path) else _posetrack(path, size_hw)
     shown = np.asarray(seen_joints(keypoints).any(axis=1), np.bool_)

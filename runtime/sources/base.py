@@ -21,6 +21,12 @@ IMAGE_SUFFIXES = frozenset(
     | {".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4"}
+    | {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"}
+)
+"""Of the files of a folder that are taken for videos; one that is named may be called anything."""
+
 FILE_FPS = 25.0
 """Frames per second of files that do not say when each frame is due, nor at what rate."""
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 
 import av
 
-from ...errors import SourceError, count
+from ...errors import RequestError, SourceError, count
 from ...records import Frame, UInt8Array
 from .base import FILE_FPS, SourceInfo
 from .decoder import VideoDecoder
@@ -46,7 +46,8 @@ def open_video(
             `Levels.of` the first frames.
 
     Raises:
-        SourceError: Not a video, no frame in it, or of 8 bits and yet `levels` are given.
+        SourceError: Not a video, or no frame in it.
+        RequestError: It is of 8 bits, and yet `levels` are given.
     """
     remote = re.match(r"https?://", location, re.IGNORECASE) is not None
     if not remote:
@@ -68,7 +69,7 @@ def open_video(
         raise SourceError(f"{name}: contains no frame (perhaps only a header)")
     if levels is not None and scaling.used is None:
         decoder.close()
-        raise SourceError(
+        raise RequestError(
             f"{name}: --range belongs to grey video of 16 bits or floats, and this one has other "
             "pixels: leave it out"
         )

@@ -8,10 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from ...errors import DetectionError, SourceError, count, one_line
+from ...errors import DetectionError, RequestError, SourceError, count, one_line
 from ...records import Frame, UInt8Array
 from ..paths import is_folder
-from .base import FILE_FPS, IMAGE_SUFFIXES, SourceInfo, natural_key, silence_opencv
+from .base import (
+    FILE_FPS,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    SourceInfo,
+    natural_key,
+    silence_opencv,
+)
 from .image_files.decode import count_images, read_images
 from .image_files.levels import Levels, Scaling
 from .image_files.numbering import numbers_in_names
@@ -35,10 +42,18 @@ def images_in_folder(folder: Path, name: str) -> list[Path]:
     folders = sorted(path for path in entries if path.is_dir())
     inner = next(filter(_holds_image, folders), None)
     hint = "" if inner is None else f"; {inner} has some"
+    video = min((path for path in files if is_video(path)), default=None)
+    hint += "" if video is None else f"; it holds videos: name them one by one, such as {video}"
     raise SourceError(
         f"{name}: no image in this folder ({count(len(files), 'other file', 'other files')}, "
         f"{count(len(folders), 'folder', 'folders')}); expected {_suffixes()}{hint}"
     )
+
+
+def files_of_pattern(pattern: str) -> list[Path]:
+    """The files that a pattern matches; `**` goes into folders."""
+    found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207 absolute
+    return [path for path in map(Path, found) if not is_folder(path)]
 
 
 def images_of_pattern(pattern: str) -> list[Path]:
@@ -47,8 +62,7 @@ def images_of_pattern(pattern: str) -> list[Path]:
     Raises:
         SourceError: It matches no image.
     """
-    found = glob.glob(os.path.expanduser(pattern), recursive=True)  # noqa: PTH111, PTH207 absolute
-    files = [path for path in map(Path, found) if not is_folder(path)]
+    files = files_of_pattern(pattern)
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if images:
         return sorted(images, key=natural_key)
@@ -60,6 +74,11 @@ def images_of_pattern(pattern: str) -> list[Path]:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is called like a video, and not hidden."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def _holds_image(folder: Path) -> bool:
@@ -140,7 +159,8 @@ def open_images(
         notes: What else is to be said, a line each.
 
     Raises:
-        SourceError: The first image cannot be read, or has 8 bits and yet `levels` are given.
+        SourceError: The first image cannot be read.
+        RequestError: It has 8 bits, and yet `levels` are given.
     """
     silence_opencv()
     scaling = Scaling(levels)
@@ -149,7 +169,7 @@ def open_images(
     )
     first = next(images)
     if levels is not None and scaling.used is None:
-        raise SourceError(
+        raise RequestError(
             f"--range belongs to images of more than 8 bits, and {paths[0]} has 8: leave it out"
         )
     image, (_, shown_s) = first

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import SourceError
+from ...errors import RequestError, SourceError
 from ..paths import at_home, check_regular, exists, is_folder
 from .base import IMAGE_SUFFIXES, LiveOptions, PolledSource
 from .redact import redact, with_secrets
@@ -23,6 +22,7 @@ _REMOTE_FILE = re.compile(r"https?://[^?#]+\.(mp4|mkv|avi|mov|webm)([?#].*)?$", 
 _CAMERA = re.compile(r"(?:camera|/dev/video)(\d+)$")
 _CSI = re.compile(r"csi(\d+)$")
 _GST = "gst:"
+_MOST_FPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,10 @@ def open_source(
         turned upright as EXIF or the container's rotation tag says.
 
     Raises:
+        RequestError: `fps` or `value_range` is no such value, or the source takes none.
         SourceError: Nothing there, not decodable, or without any frame.
     """
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise SourceError(f"--fps {fps:g}: expected a number above 0")
-    options = options or LiveOptions()
-    files = FileOptions(fps, None if value_range is None else _levels(value_range))
+    options, files = options or LiveOptions(), file_options(text, fps, value_range)
     for form in SOURCES.values():
         if form.matches(text):
             source = form.open(with_secrets(text), files, options)
@@ -101,17 +99,31 @@ def open_source(
     )
 
 
-def _levels(value_range: str) -> Levels:
-    from .image_files.levels import Levels
+def file_options(text: str, fps: float | None, value_range: str | None) -> FileOptions:
+    """What is said of a source of files; see `open_source`.
 
-    return Levels.parse(value_range)
+    Raises:
+        RequestError: No such value, or the source is live.
+    """
+    if fps is not None and not 0 < fps <= _MOST_FPS:
+        raise RequestError(f"--fps {fps:g}: expected a number above 0, at most {_MOST_FPS}")
+    levels = None
+    if value_range is not None:
+        from .image_files.levels import Levels
+
+        levels = Levels.parse(value_range)
+    files = FileOptions(fps, levels)
+    if is_live(text):
+        _refuse_file_options(text, files)
+    return files
 
 
 def _is_file(text: str) -> bool:
     return exists(at_home(text)) and not is_folder(at_home(text))
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Whether a text is a pattern of files, and no file is called so."""
     return not _URL.match(text) and any(c in text for c in "*?[") and not exists(at_home(text))
 
 
@@ -132,36 +144,32 @@ def _paced(source: PolledSource) -> PolledSource:
     return PacedSource(source)
 
 
-def _open_camera(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
+def _open_camera(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .live import open_camera
 
-    _refuse_file_options(text, files)
     match = _CAMERA.match(text)
     return open_camera(int(match[1]) if match else 0, options)
 
 
-def _open_csi(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
+def _open_csi(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .gstreamer import csi_pipeline, open_gstreamer
 
-    _refuse_file_options(text, files)
     match = _CSI.match(text)
     return open_gstreamer(csi_pipeline(int(match[1]) if match else 0), text, "camera", options)
 
 
-def _open_gst(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
+def _open_gst(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .gstreamer import open_gstreamer, with_sink
 
-    _refuse_file_options(text, files)
     pipeline = text[len(_GST) :].strip()
     if not pipeline:
         raise SourceError("gst: without a pipeline; expected, for instance, 'gst:v4l2src'")
     return open_gstreamer(with_sink(pipeline), redact(text), "stream", options)
 
 
-def _open_stream(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:
+def _open_stream(text: str, files: FileOptions, options: LiveOptions) -> PolledSource:  # noqa: ARG001
     from .live import open_stream
 
-    _refuse_file_options(text, files)
     return open_stream(text, options)
 
 
@@ -202,11 +210,11 @@ def _check_file(text: str) -> None:
 
 def _refuse_file_options(text: str, files: FileOptions) -> None:
     if files.fps is not None:
-        raise SourceError(
+        raise RequestError(
             f"{redact(text)} is live and runs at its own rate: leave out --fps {files.fps:g}"
         )
     if files.levels is not None:
-        raise SourceError(f"{redact(text)} is live: --range belongs to files; leave it out")
+        raise RequestError(f"{redact(text)} is live: --range belongs to files; leave it out")
 
 
 SOURCES: dict[str, SourceForm] = {
@@ -226,5 +234,5 @@ SOURCES: dict[str, SourceForm] = {
     "folder": SourceForm(
         "a folder of images", lambda t: bool(t) and is_folder(at_home(t)), _open_folder
     ),
-    "pattern": SourceForm("a quoted pattern 'frames/*.jpg'", _is_pattern, _open_pattern),
+    "pattern": SourceForm("a quoted pattern 'frames/*.jpg'", is_pattern, _open_pattern),
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 
-from ...errors import SourceError
+from ...errors import RequestError
 from ...records import Frame
 from .base import PolledSource
 
@@ -31,13 +31,13 @@ class PacedSource:
         started_s: The clock at `Frame.time_s` 0.
 
     Raises:
-        SourceError: Nothing says how fast the file plays.
+        RequestError: Nothing says how fast the file plays.
     """
 
     def __init__(self, source: PolledSource, clock: Callable[[], float] = time.monotonic) -> None:
         if source.info.fps is None:
             source.close()
-            raise SourceError(
+            raise RequestError(
                 f"{source.info.name} does not say its frame rate: --realtime needs --fps as well"
             )
         self.info = replace(source.info, live=True)

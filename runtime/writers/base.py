@@ -227,10 +227,12 @@ def write_atomic(path: Path, data: bytes, frames: int | None = None) -> None:
     try:
         partial.write_bytes(data)
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise output_error(path, error, frames) from None
+        if isinstance(error, OSError):
+            raise output_error(path, error, frames) from None
+        raise
 
 
 def write_json_atomic(path: Path, data: Any) -> None:

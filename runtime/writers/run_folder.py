@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Collection
@@ -10,6 +11,9 @@ from pathlib import Path
 from ...errors import OutputError
 from ..paths import is_same, lock_folder, unlock_folder
 from .base import output_error
+
+REPORT = "run.json"
+_RESERVED_BYTES = 16 << 10
 
 # With --segment, results bear the number of their segment: tracks-0003.txt.
 _WRITTEN = re.compile(
@@ -72,6 +76,28 @@ class OutputFolder:
         except OutputError:
             self.close()
             raise
+
+    def reserve(self) -> None:
+        """Take the place of `run.json` now: a disk that is full at the end has it still.
+
+        Raises:
+            OutputError: There is not as much.
+        """
+        try:
+            self._reserved.write_bytes(bytes(_RESERVED_BYTES))
+        except OSError as error:
+            self.release()
+            raise output_error(self.path / REPORT, error) from None
+
+    def release(self) -> None:
+        """Give that place back, before the last files are written. May be called again."""
+        with contextlib.suppress(OSError):
+            self._reserved.unlink()
+
+    @property
+    def _reserved(self) -> Path:
+        # Under the name that it is first written under: a killed run leaves nothing new.
+        return self.path / f"{REPORT}.partial"
 
     def discard(self) -> None:
         """Remove what was written, and the folder if it is then empty: the run gave no result."""

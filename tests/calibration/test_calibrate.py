@@ -237,7 +237,7 @@ def test_a_bundle_of_half_precision(bundle, clip):
 
 
 def test_an_unknown_layer(bundle, clip):
-    said = fails(bundle, clip, "--keep-float", "layer9")
+    said = fails(bundle, clip, "--keep-float", "layer9", status=2)
     assert "--keep-float layer9: there is no such layer" in said
     assert all(name in said for name in NAMES)
 

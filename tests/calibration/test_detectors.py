@@ -324,13 +324,13 @@ def test_footage_without_objects(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"),
+    ("arguments", "status", "part"),
     [
-        (["--min-agreement", "0.99999"], "no layer can be int8 with an agreement of detections"),
-        (["--keep-float", "layer9"], "--keep-float layer9: there is no such layer"),
-        (["--validate", "nowhere"], "nowhere"),
+        (["--min-agreement", "0.99999"], 1, "no layer can be int8 with an agreement of detections"),
+        (["--keep-float", "layer9"], 2, "--keep-float layer9: there is no such layer"),
+        (["--validate", "nowhere"], 1, "--validate nowhere: there is no such file or folder"),
     ],
 )
-def test_requests_that_cannot_be_met(bundle, clip, tmp_path, arguments, part):
-    assert part in run(bundle, clip, *arguments, status=1)
+def test_requests_that_cannot_be_met(bundle, clip, tmp_path, arguments, status, part):
+    assert part in run(bundle, clip, *arguments, status=status)
     assert not (tmp_path / "squares-int8").exists()

@@ -157,3 +157,44 @@ def test_a_live_source_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(frames, "open_source", live)
     with pytest.raises(RequestError, match=r"camera0 is live.*record a video"):
         sample_frames([str(source)], 16)
+
+
+def test_a_folder_of_videos_is_sampled_evenly_over_all_of_them(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    lengths = {"b10.mp4": 40, "b9.MKV": 20, "a.avi": 20}
+    for seed, (name, frames) in enumerate(lengths.items(), 1):
+        write_video(folder / name, clip(seed, frames))
+    (folder / "notes.txt").write_text("no video")
+    (folder / ".hidden.mp4").write_bytes(b"no video either")
+    sample = sample_frames([str(folder)], 16)
+    assert (sample.seen, len(sample.images)) == (80, 16)
+    chosen = [name.rpartition("#")[0] for name in sample.names]
+    counts = {name: chosen.count(str(folder / name)) for name in lengths}
+    assert sum(counts.values()) == 16
+    # As many of each as its share of all frames, and each video's own evenly.
+    assert counts == {"b10.mp4": 8, "b9.MKV": 4, "a.avi": 4}
+    assert list(dict.fromkeys(chosen)) == [str(folder / n) for n in ("a.avi", "b9.MKV", "b10.mp4")]
+    named = sample_frames([str(folder / n) for n in ("a.avi", "b9.MKV", "b10.mp4")], 16)
+    assert named.names == sample.names
+    by_pattern = sample_frames([f"{folder}/b*"], 12)
+    assert by_pattern.seen == 60
+
+
+def test_a_folder_of_images_and_videos_gives_both(tmp_path):
+    folder = write_images(tmp_path / "clip", clip(1, 20))
+    write_video(folder / "more.mp4", clip(2, 20))
+    for text in (str(folder), f"{folder}/*"):
+        sample = sample_frames([text], 16)
+        assert sample.seen == 40
+        of_video = [name for name in sample.names if "more.mp4" in name]
+        assert len(of_video) == 8
+
+
+def test_what_frames_cannot_be_read_from_names_the_option(tmp_path):
+    with pytest.raises(RequestError, match=r"--frames: got an empty value, expected a video"):
+        sample_frames([""], 16)
+    (tmp_path / "empty").mkdir()
+    for text in ("none", str(tmp_path / "empty"), "x" * 5000):
+        with pytest.raises(SourceError, match=r"^--frames: "):
+            sample_frames([text], 16)

@@ -46,7 +46,7 @@ def test_a_flag_of_several_commands_has_one_definition():
         assert len({(one.help, one.name, repr(one.type)) for one in given}) == 1, flag
     for name, options in commands.items():
         if "--output" in options:
-            assert options["--output"].type.name == "path", name
+            assert options["--output"].type.name == "directory", name
 
 
 @pytest.mark.parametrize("flag", ["--json-file", "--markdown-file"])

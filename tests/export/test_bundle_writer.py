@@ -415,7 +415,7 @@ def test_weights_that_a_person_must_fetch(tmp_path):
 
 
 def test_an_unknown_backbone_suggests_near_names(tmp_path):
-    said = refused(tmp_path, "--backbone", "imgnet-r18")
+    said = refused(tmp_path, "--backbone", "imgnet-r18", status=2)
     assert "did you mean imagenet-r18" in said
     assert "`cli backbones`" in said
 
@@ -443,11 +443,11 @@ def test_weights_that_cannot_be_read(tmp_path):
     ("arguments", "status", "message"),
     [
         (["--size", "608"], 2, "'608': expected HEIGHTxWIDTH such as 608x1088"),
-        (["--size", "8x8"], 1, "--size 8x8: expected 32 to 8192 pixels a side"),
-        (["--top-k", "0"], 1, "--top-k 0: expected 1 to 256"),
+        (["--size", "8x8"], 2, "--size 8x8: expected 32 to 8192 pixels a side"),
+        (["--top-k", "0"], 2, "'--top-k': 0 is not in the range 1<=x<=256"),
         (["--precision", "int8"], 2, "'--precision'"),
         (["--layer", "layer2"], 2, "'--layer'"),
-        (["--backbone", "efficientnet-lite0", "--layer", "layer4"], 1, "use --layer layer3"),
+        (["--backbone", "efficientnet-lite0", "--layer", "layer4"], 2, "use --layer layer3"),
     ],
 )
 def test_options_out_of_range(tmp_path, arguments, status, message):

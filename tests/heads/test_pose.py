@@ -222,7 +222,7 @@ def test_network_size_keeps_the_ratio(tiny):
 
 
 def test_more_top_k_than_exported(tiny):
-    with pytest.raises(DetectionError, match=r"cli export --top-k 11"):
+    with pytest.raises(RequestError, match=r"cli export --top-k 11"):
         people_of(tiny, person(60, 30), top_k=11)
 
 

@@ -155,7 +155,7 @@ def test_an_empty_mask_is_refused(tiny):
 
 
 def test_more_keys_than_the_bundle_keeps_are_refused(tiny):
-    with pytest.raises(UnitrackError, match=r"top-k 11 .*\(10\).*--top-k 11"):
+    with pytest.raises(UnitrackError, match=r"--vos-top-k 11: .*\(10\).*--top-k 11"):
         VosHead(tiny, np.ones((20, 30), np.uint8), VosConfig(top_k=11))
 
 

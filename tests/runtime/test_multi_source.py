@@ -428,7 +428,7 @@ def test_sigterm_finishes_the_frames_in_hand_and_closes_everything(lite_bundle, 
     finally:
         process.kill()
         process.communicate()
-    assert (process.returncode, errors) == (130, b"")
+    assert (process.returncode, errors) == (143, b"")
     assert b"(interrupted)" in said
     assert report_of(output)["interrupted"] is True
     for row in range(2):

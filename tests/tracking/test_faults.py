@@ -155,9 +155,8 @@ def test_a_stop_says_what_never_came(tmp_path, monkeypatch):
 
 def test_what_is_wrong_with_a_source_that_is_there_is_not_waited_for(tmp_path, monkeypatch):
     stand_in(monkeypatch, {"camera0": [None]})
-    asked = config(tmp_path / "out", "camera0", wait_for_source=True, fps=25.0)
-    with pytest.raises(SourceError, match="leave out --fps"):
-        session.track(asked)
+    with pytest.raises(RequestError, match="leave out --fps"):
+        config(tmp_path / "out", "camera0", wait_for_source=True, fps=25.0)
 
 
 def test_frames_that_a_full_disk_takes_are_counted_said_and_end_with_status_1(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....errors import DetectionError
+from ....errors import RequestError
 from .base import Graph, Layout, Roles
 from .chosen import CHOSEN_LAYOUTS, OWN_LAYOUT
 from .yolo import YOLO_LAYOUTS
@@ -15,10 +15,10 @@ def find_layout(name: str) -> Layout:
     """A row of the table.
 
     Raises:
-        DetectionError: There is none of that name.
+        RequestError: There is none of that name.
     """
     if name not in LAYOUTS:
-        raise DetectionError(f"--detector-layout {name}: expected one of {', '.join(LAYOUTS)}")
+        raise RequestError(f"--detector-layout {name}: expected one of {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
 
 

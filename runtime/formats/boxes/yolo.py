@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import DetectionError
+from ....errors import DetectionError, OutputError
 from ....records import Detections, FloatArray, Frame, Tracks
 from ...detectors.class_names import read_names
 from ...writers.base import WriterBase, output_error, write_atomic
@@ -32,6 +32,9 @@ from ..text import (
 
 CLASSES = "classes.txt"
 """Names of the classes, one a line, beside the labels; no label file itself."""
+
+UNKNOWN = "object"
+"""Name of the class of objects whose class is not known."""
 
 _NO_LABELS = (CLASSES, "train.txt", "val.txt", "test.txt", "predefined_classes.txt", "notes.json")
 _JOINTS = 5 + 3 * JOINTS
@@ -225,8 +228,9 @@ class YoloWriter(WriterBase):
     """A folder of labels `class x y w h score id`, a file a frame that has tracks.
 
     Files are called like the source's images, or `frame_000001.txt` with frames from 1 where it has
-    no names.  A class that is not known is 0.  `classes.txt` holds the classes' names, where any is
-    known; it is written when the writer closes.
+    no names.  `classes.txt` holds the classes' names, where any is known; it is written when the
+    writer closes.  Labels have no word for a class that is not known: it gets a number of its own,
+    the first that no class has, and the name `UNKNOWN` there.
 
     Args:
         path: The folder.
@@ -238,6 +242,8 @@ class YoloWriter(WriterBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._names: list[str] = []
+        self._unknown: int | None = None
+        self._largest = -1
         self._frames = 0
         try:
             path.mkdir(exist_ok=True)
@@ -248,9 +254,11 @@ class YoloWriter(WriterBase):
         """Writes the labels of one frame; a box that reaches beyond the image is cut to it.
 
         Raises:
-            OutputError: The disk is full, or the system refuses; complete files stay.
+            OutputError: The disk is full, or the system refuses, or the number of objects without a
+                class has become that of one; complete files stay.
         """
         seen, (height, width) = tracks.detections, frame.size_hw
+        unknown = self._number_of_unknown(seen, frame)
         scale = np.array([width, height, width, height], np.float64)
         boxes = np.clip(seen.boxes_xyxy.astype(np.float64) / scale, 0, 1)
         rows = []
@@ -261,13 +269,28 @@ class YoloWriter(WriterBase):
             middle = f"{(left + right) / 2:.6f} {(top + bottom) / 2:.6f}"
             size = f"{max(right - left, 1e-6):.6f} {max(bottom - top, 1e-6):.6f}"
             score = round(float(seen.scores[k]), 4) + 0.0
-            rows.append(f"{max(label, 0)} {middle} {size} {score:.4f} {identity}\n")
-        if seen.class_names is not None and len(seen.class_names) > len(self._names):
-            self._names = list(seen.class_names)
+            number = label if label >= 0 else unknown
+            rows.append(f"{number} {middle} {size} {score:.4f} {identity}\n")
         if rows:
             name = Path(frame.name).stem or f"frame_{frame.index + 1:06d}"
             write_atomic(self._path / f"{name}.txt", "".join(rows).encode(), self._frames)
         self._frames += 1
+
+    def _number_of_unknown(self, seen: Detections, frame: Frame) -> int | None:
+        """The number of objects whose class is not known; None: there was none yet."""
+        if seen.class_names is not None and len(seen.class_names) > len(self._names):
+            self._names = list(seen.class_names)
+        self._largest = max(self._largest, int(seen.classes.max(initial=-1)))
+        if self._unknown is None:
+            if (seen.classes < 0).any():
+                self._unknown = max(len(self._names), self._largest + 1)
+        elif (seen.classes == self._unknown).any():
+            name = seen.name_of(self._unknown) or "a class without a name"
+            raise OutputError(
+                f"frame {frame.index}: {name} has number {self._unknown}, which objects of no "
+                f"known class have in {self._path} so far: choose another --format, such as csv"
+            )
+        return self._unknown
 
     def close(self) -> None:
         """Writes the names of the classes; may be called again.
@@ -276,6 +299,9 @@ class YoloWriter(WriterBase):
             OutputError: They cannot be written.
         """
         names, self._names = self._names, []
+        if self._unknown is not None:
+            names += [""] * (max(self._unknown, self._largest) + 1 - len(names))
+            names[self._unknown], self._unknown = UNKNOWN, None
         if names:
             text = "".join(f"{' '.join(name.split()) or k}\n" for k, name in enumerate(names))
             write_atomic(self._path / CLASSES, text.encode())

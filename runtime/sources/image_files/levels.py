@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ....errors import SourceError, UnitrackError
+from ....errors import RequestError, UnitrackError
 from ....records import UInt8Array
 from .decode import Pixels
 
@@ -51,14 +51,14 @@ class Levels:
         """Read `--range LOW,HIGH`.
 
         Raises:
-            SourceError: Not two numbers, the first one smaller.
+            RequestError: Not two numbers, the first one smaller.
         """
         try:
             low, high = (float(part) for part in text.split(","))
         except ValueError:
             low = high = 0.0
         if not (low < high and np.isfinite([low, high]).all()):
-            raise SourceError(f"--range {text}: expected LOW,HIGH such as 7500,9000")
+            raise RequestError(f"--range {text}: expected LOW,HIGH such as 7500,9000")
         return Levels(low, high)
 
     @staticmethod

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from ....errors import SourceError
+from ....errors import RequestError
 from ....records import Frame, IntArray
 from ..base import LAST_FRAME, PolledSource
 
@@ -55,11 +55,11 @@ def numbered(
         files: Those that number frames, by name.
 
     Raises:
-        SourceError: Numbers in names are asked for, and there are none.
+        RequestError: Numbers in names are asked for, and there are none.
     """
     numbers = source.info.numbers
     if way == "name" and numbers is None:
-        raise SourceError(
+        raise RequestError(
             f"--frame-numbers name: {source.info.name} has no names of images that are told apart "
             "by one rising number; leave it out, or give --frame-numbers order"
         )

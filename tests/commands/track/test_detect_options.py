@@ -163,7 +163,7 @@ def test_a_run_that_never_starts_says_so(track, clip):
 
 def test_a_class_that_the_model_does_not_have(track, shared_models):
     model = shared_models / "yolox_nano.onnx"
-    said, _ = track("sot", "--init", "detect:horses", "--detector", model, status=1)
+    said, _ = track("sot", "--init", "detect:horses", "--detector", model, status=2)
     assert "--init detect:horses: got 'horses', but the detector has" in said
     assert "horse, sheep, cow" in said
 

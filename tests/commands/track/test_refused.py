@@ -48,7 +48,7 @@ WRONG_USAGE = {
     ),
     "negative patience": (
         ["a", "--task", "mot", "--detector", "motion", "--give-up", "-1"],
-        "expected seconds of 0 or more",
+        "--give-up -1: expected 0 to",
     ),
     "two detectors": (
         ["a", "--task", "mot", "--detections", "d.txt", "--detector", "motion"],
@@ -213,7 +213,7 @@ def test_where_a_missing_model_cannot_be_written_the_fix_is_said_before_it_is_fe
 
 
 def test_an_unknown_backbone_is_told_at_once(clip, here):
-    said = track_backbone(clip, here, "--backbone", "efficientnet", status=1)
+    said = track_backbone(clip, here, "--backbone", "efficientnet", status=2)
     assert "did you mean efficientnet-lite0" in said
     assert list(here.iterdir()) == []
 
@@ -239,7 +239,7 @@ def test_detectors_that_are_none(mot, here):
 
 def test_output_in_the_way_of_a_file(mot, here):
     (here / "file").write_text("mine")
-    assert "a file is in the way" in mot(output=here / "file", status=1)
+    assert "Directory" in mot(output=here / "file", status=2)
     assert "file" in mot(output=here / "file" / "below", status=1)
     assert (here / "file").read_text() == "mine"
 

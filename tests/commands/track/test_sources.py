@@ -128,4 +128,4 @@ def test_too_few_frames_for_the_motion_detector_are_said(track, tmp_path):
 )
 def test_options_that_do_not_fit_are_one_line(track, tmp_path, words, message):
     path = write_video(tmp_path / "a.mkv", [scene(n) for n in range(2)])
-    assert message in track(path, "--detector", "motion", *words, status=1)
+    assert message in track(path, "--detector", "motion", *words, status=2)

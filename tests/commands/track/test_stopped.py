@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from unitrack_edge.errors import count
 from unitrack_edge.runtime.formats.davis import read_label_png
 
 from ...support.command_line import check_error, report_of, rows_of, run_cli, video_of
@@ -33,14 +34,16 @@ def files_of_at_most(limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_disk_full_in_the_rows(mot, here):
-    with files_of_at_most(400):
-        said = mot(status=1)
+def test_disk_full_in_the_rows(mot, here, long_clip):
+    video, detections = long_clip
+    with files_of_at_most(17_000):
+        said = mot(source=video, detections=detections, status=1)
     rows = rows_of(here / "out")
     frames = int(rows[-1, 0])
-    assert 2 < frames < FRAMES
+    assert 100 < frames < 200
     assert "disk full while writing" in said
     assert f"tracks.txt, {frames} frames kept" in said
+    assert report_of(here / "out")["frames"] == frames
 
 
 def test_disk_full_in_the_video_keeps_the_rows(mot, here):
@@ -71,7 +74,7 @@ def small_disk(tmp_path_factory):
 
 
 def test_disk_full_in_the_masks(vos, small_disk):
-    (small_disk / "filling").write_bytes(b"x" * 40_000)
+    (small_disk / "filling").write_bytes(b"x" * 20_000)
     said = vos(output=small_disk / "out", status=1)
     kept = sorted((small_disk / "out" / "masks").iterdir())
     assert 2 < len(kept) < FRAMES
@@ -81,6 +84,49 @@ def test_disk_full_in_the_masks(vos, small_disk):
     assert "disk full while writing" in said
     assert f"{len(kept)} frames kept" in said
     assert f"the results of {len(kept)} frames before it are in" in said
+    report = report_of(small_disk / "out")
+    assert (report["frames"], report["error"]) == (len(kept), said[len("Error: ") : -1])
+
+
+def whole(folder, result):
+    """How many frames a result holds; it must be one that other tools read, to its end."""
+    if result == "tracks.json":
+        data = json.loads((folder / result).read_text())
+        places = {image["id"] for image in data["images"]}
+        assert {row["image_id"] for row in data["annotations"]} <= places
+        return len(places)
+    if result == "labels":
+        return len(list((folder / result).glob("frame_*.txt")))
+    lines = (folder / result).read_text().splitlines(keepends=True)
+    assert all(line.endswith("\n") and line.count(",") == lines[-1].count(",") for line in lines)
+    return len({line.split(",")[0] for line in lines if line[0].isdigit()})
+
+
+FORMATS = {"mot": "tracks.txt", "csv": "tracks.csv", "coco-video": "tracks.json", "yolo": "labels"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("pages", [0, 1, 2, 3])
+def test_a_full_disk_leaves_whole_results_and_a_report(name, pages, long_clip, mot, small_disk):
+    """However much there is beyond what the report takes: 60 frames of some 3 boxes are 8 kB."""
+    out = small_disk / "out"
+    video, detections = long_clip
+    (small_disk / "filling").write_bytes(b"x" * (65536 - 4096 * (4 + pages)))
+    words = ("--format", name, "--max-frames", 120)
+    said = mot(*words, source=video, detections=detections, output=out, status=1)
+    assert "disk full while writing" in said
+    if not out.exists():
+        assert "0 frames kept" in said
+        return
+    report = report_of(out)
+    frames = report["frames"]
+    assert frames < 120
+    assert f"the results of {count(frames, 'frame', 'frames')} before it are in {out}" in said
+    assert said == f"Error: {report['error']}\n"
+    # Without an object there is no file of labels, and no row.
+    assert whole(out, FORMATS[name]) <= frames
+    left = {path.name for path in out.iterdir()}
+    assert left == {"run.json", FORMATS[name]}
 
 
 # Ctrl-C and SIGTERM, to a process of its own.
@@ -194,7 +240,7 @@ def test_sigterm_does_the_same_and_progress_shows_on_a_terminal(
         process.communicate(timeout=60)
     reader.join()
     os.close(main_end)
-    assert process.returncode == 130
+    assert process.returncode == 143
     report = report_of(out)
     frames = report["frames"]
     assert report["interrupted"] is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -241,7 +242,7 @@ def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bun
     run_cli(*track, *own, stderr=said)
     assert len((tmp_path / "out" / "tracks.txt").read_text().splitlines()) == 3
     other = ("--detector", path, "--detector-classes", "dogs", "--output", tmp_path / "out2")
-    assert "got 'dogs', but the detector has cat, dog" in run_cli(*track, *other, status=1)
+    assert "got 'dogs', but the detector has cat, dog" in run_cli(*track, *other, status=2)
 
 
 # Bad sources.
@@ -426,11 +427,32 @@ def test_first_masks_that_are_none(vos, here, images):
     "box", ["500,10,20,20", "10,10,0,20", "10,10,-5,20", "1,2,nan,4", "1,2,x,4"]
 )
 def test_first_boxes_that_hold_nothing(vos, here, box):
-    said = refused(vos, here, init=box)
+    # Whether a box lies in the image, the video says.
+    said = vos(init=box, status=1 if box.startswith("500") else 2)
+    assert not (here / "out").exists()
     assert f"--init {box}: " in said
     assert "X,Y,W,H" in said
 
 
 def test_more_keys_than_the_bundle_keeps(vos, here):
-    said = refused(vos, here, "--vos-top-k", 99)
+    said = vos("--vos-top-k", 99, status=2)
+    assert not (here / "out").exists()
     assert "cli export --top-k 99" in said
+
+
+@pytest.mark.parametrize("name", ["yolo", "kitti"])
+def test_a_format_without_a_word_for_an_unknown_class_says_what_stands_for_it(
+    mot, clip, here, name
+):
+    rows = [line.split(",") for line in clip.detections.read_text().splitlines()]
+    unknown = here / "unknown.txt"
+    unknown.write_text("".join(f"{','.join(row[:7])},-1,-1\n" for row in rows))
+    mot = partial(mot, detections=unknown)
+    said = mot("--format", name, "--max-frames", 3)
+    rows = sum(len(path.read_text().splitlines()) for path in here.glob("out/**/*[0-9s].txt"))
+    rows -= (here / "out" / "labels" / "classes.txt").exists()
+    stands = {"yolo": "a number of its own, called object", "kitti": "of type Misc"}[name]
+    assert f"note: --format {name}: the class of {rows} boxes is not known: {stands}" in said
+    assert "; --detections-class NAME says which it is" in said
+    said = mot("--format", name, "--max-frames", 3, "--overwrite", "--detections-class", "car")
+    assert "is not known" not in said

@@ -290,7 +290,7 @@ def test_the_same_scores_give_the_same_files(compared, small_data):
         (("--data", "sot={}/sot", "--task", "vos"), 2, "--task vos: give its data"),
         (("--data", "sot={}/sot", "--sequence", "Nobody"), 2, "--sequence Nobody: no such"),
         (("--data", "{}", "--sequence", "Car", "--accuracy", "no.csv"), 1, "--accuracy no.csv"),
-        (("--data", "sot={}/sot", "--backbone", "no-such"), 1, "no-such"),
+        (("--data", "sot={}/sot", "--backbone", "no-such"), 2, "no-such"),
     ],
 )
 def test_wrong_requests(small_data, arguments, status, message):

@@ -412,3 +412,13 @@ def test_the_record_key_names_what_it_is_made_of(mot_job):
     assert record["key"] == sequence_jobs.job_key(job)
     assert set(record["what"]) >= {"toolkit", "bundle", "parameters", "sequence", "backend"}
     assert record["what"]["parameters"]["confidence"] == 0.5
+
+
+def test_a_bundle_that_is_not_there_is_said_before_the_first_sequence(small_data, tmp_path):
+    said = run_cli(
+        *("eval", "--task", "sot", "--data", small_data / "sot", "--bundle", tmp_path / "none"),
+        *("--output", tmp_path / "out"),
+        status=1,
+    )
+    assert said.startswith(f"Error: bundle {tmp_path / 'none'} does not exist: write one with")
+    assert not (tmp_path / "out").exists()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import DetectionError, UnitrackError
+from unitrack_edge.errors import DetectionError, RequestError, UnitrackError
 from unitrack_edge.evaluation.metrics.agreement import box_agreement, mask_agreement
 from unitrack_edge.evaluation.runner import jobs as sequence_tracking
 from unitrack_edge.evaluation.runner.validation import (
     compare_all,
     compare_bundles,
+    detection_items,
     validation_items,
 )
 
@@ -129,3 +130,11 @@ def test_agreement_of_boxes():
     assert box_agreement(rows, swapped) == pytest.approx(0.5)
     assert box_agreement(rows, {}) == 0.0
     assert box_agreement({}, {}) == 1.0
+
+
+@pytest.mark.parametrize("items", [validation_items, detection_items])
+def test_what_names_nothing_is_one_line(items):
+    with pytest.raises(RequestError, match="--validate: got an empty value"):
+        items(("",), None)
+    with pytest.raises(UnitrackError):
+        items(("x" * 5000,), None)

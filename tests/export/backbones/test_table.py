@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from unitrack_edge.errors import ExportError
+from unitrack_edge.errors import ExportError, RequestError
 from unitrack_edge.export.backbones.table import BACKBONES, find_backbone
 
 torch = pytest.importorskip("torch")
@@ -105,9 +105,9 @@ def test_preprocessing_that_differs():
 
 
 def test_unknown_name_is_told_close_ones():
-    with pytest.raises(ExportError, match=r"vfs-r18.*`cli backbones`"):
+    with pytest.raises(RequestError, match=r"vfs-r18.*`cli backbones`"):
         find_backbone("vfs_r18")
-    with pytest.raises(ExportError, match="`cli backbones`"):
+    with pytest.raises(RequestError, match="`cli backbones`"):
         find_backbone("yolo")
 
 
@@ -235,9 +235,9 @@ def test_manual_source_says_where_and_which_flag():
 
 
 def test_layer_that_does_not_exist():
-    with pytest.raises(ExportError, match=r"use --layer layer3$"):
+    with pytest.raises(RequestError, match=r"use --layer layer3$"):
         build_backbone("efficientnet-lite0", "layer4")
-    with pytest.raises(ExportError, match="use --layer layer3 or --layer layer4"):
+    with pytest.raises(RequestError, match="use --layer layer3 or --layer layer4"):
         build_backbone("random-r18", "layer5")
 
 

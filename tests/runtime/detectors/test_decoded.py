@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import DetectionError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.detectors.base import MostDetections, OncePerFrame
 from unitrack_edge.runtime.detectors.decoded import (
@@ -81,7 +81,7 @@ def test_settings_of_the_user_come_first(tmp_path):
     assert len(seen_by(path, nms_limit=1.0)) == 3
     with open_detector(detector=str(path), classes=(1,), threads=1) as detector:
         assert detector.detect(frame()).classes.tolist() == [1]
-    with pytest.raises(DetectionError, match="got '2', but the detector has person, car"):
+    with pytest.raises(RequestError, match="got '2', but the detector has person, car"):
         open_detector(detector=str(path), classes=(2,), threads=1)
     with pytest.raises(DetectionError, match="confidence is 2"):
         ModelSettings(confidence=2)
@@ -154,10 +154,10 @@ def test_the_size_follows_the_source(source, network):
 def test_sizes_that_are_asked_for(tmp_path):
     path = write(tmp_path / "a.onnx", BOXES, SCORES, CLASSES)
     assert len(seen_by(path, size_hw=(64, 64))) == 1
-    with pytest.raises(DetectionError, match="takes multiples of 32 from 64, got 100x64"):
+    with pytest.raises(RequestError, match="takes multiples of 32 from 64, got 100x64"):
         seen_by(path, size_hw=(100, 64))
     path = write(tmp_path / "b.onnx", BOXES, SCORES, CLASSES, size=(64, 96))
-    with pytest.raises(DetectionError, match="was exported for 64x96, got 64x64"):
+    with pytest.raises(RequestError, match="was exported for 64x96, got 64x64"):
         seen_by(path, size_hw=(64, 64))
 
 

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import BackendError, DetectionError
+from unitrack_edge.errors import BackendError, DetectionError, RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.detectors.class_names import COCO_91
 from unitrack_edge.runtime.detectors.classes import COCO_NAMES
@@ -174,7 +174,7 @@ def test_the_size_of_an_open_image(tmp_path):
     path = written(tmp_path, "yolov8", input_shape=open_shape, metadata={"imgsz": "[64, 64]"})
     check("yolov8", seen_by(path)[1])
     path = written(tmp_path, "yolov8", input_shape=(1, 3, SIDE, SIDE))
-    with pytest.raises(DetectionError, match="was exported for 64x64, got 96x64"):
+    with pytest.raises(RequestError, match="was exported for 64x64, got 96x64"):
         seen_by(path, size_hw=(96, 64))
     # TorchVision's models scale the image themselves: they get it as it is.
     path = written(tmp_path, "torchvision", input_shape=(3, "height", "width"))
@@ -238,14 +238,14 @@ def test_classes_by_name(tmp_path):
     path = written(tmp_path, "detr")
     assert classes(path, classes=("car",)) == [2]
     assert classes(path, classes=("Person", 2)) == [2, 0]
-    with pytest.raises(DetectionError, match=r"got 'cars', but the detector has person, "):
+    with pytest.raises(RequestError, match=r"got 'cars', but the detector has person, "):
         classes(path, classes=("cars",))
-    with pytest.raises(DetectionError, match="got '80', but the detector has person"):
+    with pytest.raises(RequestError, match="got '80', but the detector has person"):
         classes(path, classes=(80,))
     # By category id, people are number 1.
     assert classes(written(tmp_path, "rf-detr"), classes=("person",)) == []
     path = written(tmp_path, "yolov8")
-    with pytest.raises(DetectionError, match="does not name its classes: give numbers"):
+    with pytest.raises(RequestError, match="does not name its classes: give numbers"):
         classes(path, classes=("car",))
     assert COCO_91[1] == "person"
     assert COCO_91[90] == "toothbrush"
@@ -269,10 +269,10 @@ def test_an_unknown_layout_lists_tensors_and_layouts(tmp_path):
     ):
         seen_by(path, layout="yolov8")
     with pytest.raises(
-        DetectionError, match="--detector-layout yolo: expected one of decoded, yolox"
+        RequestError, match="--detector-layout yolo: expected one of decoded, yolox"
     ):
         seen_by(path, layout="yolo")
-    with pytest.raises(DetectionError, match="--detector-normalise grey: expected one of rgb-1"):
+    with pytest.raises(RequestError, match="--detector-normalise grey: expected one of rgb-1"):
         seen_by(path, normalise="grey")
 
 

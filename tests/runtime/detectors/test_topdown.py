@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import DetectionError
+from unitrack_edge.errors import DetectionError, RequestError
 from unitrack_edge.evaluation.metrics.mot import score_mot
 from unitrack_edge.evaluation.metrics.pose import pck
 from unitrack_edge.heads.config import PosetrackConfig
@@ -317,9 +317,9 @@ def test_nan_is_an_error_and_not_a_pose(tmp_path):
 
 def test_one_model_an_observer(tmp_path):
     pose, mask = red_pose(tmp_path / "pose.onnx"), red_mask(tmp_path / "mask.onnx")
-    with pytest.raises(DetectionError, match="expected one of them a task"):
+    with pytest.raises(RequestError, match="expected one of them a task"):
         open_detector(detector="motion", pose_model=pose, mask_model=mask)
-    with pytest.raises(DetectionError, match="no origin of detections"):
+    with pytest.raises(RequestError, match="no origin of detections"):
         open_detector(pose_model=pose)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import BackendError, DetectionError
+from unitrack_edge.errors import BackendError, DetectionError, RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.boxes import iou_matrix
 from unitrack_edge.runtime.detectors.layouts.yolo import grid_cells
@@ -114,7 +114,7 @@ def test_threshold_and_classes(tmp_path):
     assert classes(confidence=0.6) == [0, 1]
     assert classes(classes=(2, 1)) == [1, 2]
     assert classes(classes=(0,), confidence=0.95) == []
-    with pytest.raises(DetectionError, match=r"--detector-classes: got '3', .* 0 to 2"):
+    with pytest.raises(RequestError, match=r"--detector-classes: got '3', .* 0 to 2"):
         classes(classes=(3, 0))
 
 

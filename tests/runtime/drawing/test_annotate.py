@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import cv2
@@ -184,7 +185,7 @@ def test_stray_pixels_and_joints_do_not_carry_the_label_away() -> None:
     labels = np.zeros((240, 320), np.uint8)
     labels[100:200, 100:180], labels[30:32, 290:292] = 3, 3
     drawn = draw_tracks(GREY, _tracks([(100, 30, 292, 200)], [3], label_map=labels))
-    assert _changed(drawn)[80:100, 100:112].any(), "above the larger part"
+    assert _changed(drawn)[92:100, 137:142].all(), "above the larger part"
     assert not _changed(drawn)[:25].any()
     points = np.zeros((1, 17, 3), np.float32)
     points[0, 5:17] = [(150 + k, 100 + 8 * k, 1) for k in range(12)]
@@ -192,6 +193,37 @@ def test_stray_pixels_and_joints_do_not_carry_the_label_away() -> None:
     drawn = draw_tracks(GREY, _tracks([(10, 92, 170, 200)], keypoints=points))
     assert _changed(drawn)[85, 150:160].any()
     assert not _changed(drawn)[:95, :120].any()
+
+
+def _slanted(canvas: np.ndarray) -> None:
+    cv2.line(canvas, (60, 220), (260, 60), 1, 16)
+
+
+def _ring(canvas: np.ndarray) -> None:
+    cv2.ellipse(canvas, (160, 140), (70, 60), 0, 0, 360, 1, 9)
+
+
+def _long_neck(canvas: np.ndarray) -> None:
+    canvas[150:220, 40:240] = canvas[60:150, 220:236] = 1
+
+
+@pytest.mark.parametrize("as_masks", [True, False])
+@pytest.mark.parametrize("shape", [_slanted, _ring, _long_neck])
+def test_the_label_of_a_mask_touches_the_mask(shape: Callable, as_masks: bool) -> None:
+    """The corner of its box is far from each of these."""
+    labels = np.zeros((240, 320), np.uint8)
+    shape(labels)
+    mask = labels.astype(bool)
+    x, y, width, height = cv2.boundingRect(labels)
+    seen = {"masks": mask[None]} if as_masks else {"label_map": labels}
+    drawn = draw_tracks(GREY, _tracks([(x, y, x + width, y + height)], **seen))
+    plate = _changed(drawn) & ~mask
+    rows, columns = np.nonzero(plate)
+    below, middle = rows.max() + 1, (columns.min() + columns.max() + 1) // 2
+    assert mask[below : below + 2, middle - 1 : middle + 2].any()
+    assert below <= y + height // 5
+    # Beside a long neck there is no label over the back.
+    assert np.ptp(columns) < 20
 
 
 @pytest.mark.parametrize("as_masks", [True, False])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import DetectionError, UnitrackError
+from unitrack_edge.errors import DetectionError, RequestError, UnitrackError
 from unitrack_edge.records import Detections
 from unitrack_edge.runtime.detectors.open import open_detector
 from unitrack_edge.runtime.formats.detections import find_format, open_detections
@@ -67,11 +67,11 @@ def test_binary_files_and_unknown_formats(opened):
 
 
 def test_exactly_one_origin_of_detections(tmp_path):
-    with pytest.raises(DetectionError, match="got no origin"):
+    with pytest.raises(RequestError, match="got no origin"):
         open_detector()
-    with pytest.raises(DetectionError, match="got two"):
+    with pytest.raises(RequestError, match="got two"):
         open_detector(detections=tmp_path / "a", detector="motion")
-    with pytest.raises(DetectionError, match="expected 'motion'"):
+    with pytest.raises(RequestError, match="expected 'motion'"):
         open_detector(detector="motino")
 
 

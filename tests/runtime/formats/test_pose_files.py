@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_edge.errors import DetectionError, OutputError
+from unitrack_edge.errors import DetectionError, OutputError, RequestError
 from unitrack_edge.records import Detections, Frame, Tracks
 from unitrack_edge.runtime.formats.detections import find_format, open_detections
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS, POSETRACK_JOINTS
@@ -266,7 +266,7 @@ def test_files_that_cannot_start(written, content, problem):
 def test_an_absent_file_names_the_flag(tmp_path):
     with pytest.raises(DetectionError, match=r"--init .*absent\.json: there is no such file"):
         poses_from_file(tmp_path / "absent.json", SIZE)
-    with pytest.raises(DetectionError, match=r"--init .*: a folder; expected PoseTrack18 JSON"):
+    with pytest.raises(RequestError, match=r"--init .*: a folder; expected PoseTrack18 JSON"):
         poses_from_file(tmp_path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import DetectionError, OutputError
+from unitrack_edge.errors import DetectionError, OutputError, RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.formats.otb import read_otb_boxes
 from unitrack_edge.runtime.prompts import box as init_box
@@ -57,7 +57,8 @@ def test_files_that_hold_no_box(tmp_path, content, message):
 
 @pytest.mark.parametrize("text", ["nowhere.txt", "1,2,3", "1,2,x,4", "1,2,nan,4", "1,2,0,4", ""])
 def test_text_that_is_no_box(text):
-    with pytest.raises(DetectionError) as caught:
+    expected = RequestError if "," in text else DetectionError  # of a file that is not there
+    with pytest.raises(expected) as caught:
         box_from_text(text)
     assert "\n" not in str(caught.value)
 
@@ -65,7 +66,7 @@ def test_text_that_is_no_box(text):
 @pytest.mark.parametrize(("text", "count"), [("1,2", 2), ("1,2,3", 3), ("1,2,3,4,5.5", 5)])
 def test_another_number_of_numbers_is_no_file(text, count):
     for read in (box_from_text, parse_box):
-        with pytest.raises(DetectionError, match=f"got {count} numbers, expected four, X,Y,W,H"):
+        with pytest.raises(RequestError, match=f"got {count} numbers, expected four, X,Y,W,H"):
             read(text)
 
 

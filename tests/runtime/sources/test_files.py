@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from unitrack_edge.errors import SourceError
+from unitrack_edge.errors import RequestError, SourceError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.sources.base import SourceInfo
 from unitrack_edge.runtime.sources.open import SOURCES, open_source
@@ -106,9 +106,9 @@ def test_fps_of_the_user(tmp_path, folder):
         assert source.info.fps == 25
     with open_source(str(folder), fps=4) as source:
         assert [frame.time_s for frame in source][:3] == [0, 0.25, 0.5]
-    with pytest.raises(SourceError, match="--fps -1"):
+    with pytest.raises(RequestError, match="--fps -1"):
         open_source(str(folder), fps=-1)
-    with pytest.raises(SourceError, match="leave out --fps 5"):
+    with pytest.raises(RequestError, match="leave out --fps 5"):
         open_source("camera0", fps=5)
 
 
@@ -343,7 +343,7 @@ def test_decoders_keep_quiet(tmp_path):
     (tmp_path / "bad" / "0.png").write_bytes(good[:-40])
     code = """
 import sys
-from unitrack_edge.errors import SourceError
+from unitrack_edge.errors import RequestError, SourceError
 from unitrack_edge.runtime.sources.open import open_source
 for text in sys.argv[1:]:
     try:

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import SourceError
+from unitrack_edge.errors import RequestError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.sources.base import LiveOptions, SourceInfo
 from unitrack_edge.runtime.sources.open import open_source
@@ -69,7 +69,7 @@ def test_close_ends_a_wait():
 
 
 def test_a_file_without_a_rate_needs_one():
-    with pytest.raises(SourceError, match="--realtime needs --fps"):
+    with pytest.raises(RequestError, match="--realtime needs --fps"):
         PacedSource(clip(fps=None))
 
 

@@ -87,3 +87,16 @@ def test_an_earlier_run_of_several_sources_and_tasks_leaves_nothing_behind(tmp_p
     assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")} == {
         "a", "a/mine.txt", "b", "b/run.json",
     }  # fmt: skip
+
+
+def test_the_place_of_the_report_is_given_back(tmp_path):
+    folder = OutputFolder(tmp_path / "out")
+    folder.reserve()
+    (reserved,) = (tmp_path / "out").iterdir()
+    assert reserved.stat().st_size == 16384
+    folder.release()
+    folder.release()
+    assert list((tmp_path / "out").iterdir()) == []
+    folder.reserve()
+    folder.discard()
+    assert not (tmp_path / "out").exists()

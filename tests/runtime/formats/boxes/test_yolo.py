@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from unitrack_edge.errors import OutputError
 from unitrack_edge.records import Detections, Tracks
 from unitrack_edge.runtime.formats.boxes.yolo import YoloFolder, YoloWriter
 from unitrack_edge.runtime.formats.detections import find_format, open_detections
@@ -120,3 +121,51 @@ def test_labels_are_read_back(tmp_path):
     assert [back.name_of(k) for k in back.classes] == ["person", "car"]
     (row, _) = (tmp_path / "labels" / "frame_000001.txt").read_text().splitlines()
     assert row == "0 0.175000 0.500000 0.250000 0.600000 0.5000 4"
+
+
+def labelled(*classes, names=None):
+    """An object of each class, side by side; None: not known."""
+    boxes = np.array([[10 * k, 20, 10 * k + 8, 80] for k in range(len(classes))], np.float32)
+    numbers = np.array([-1 if label is None else label for label in classes], np.int64)
+    scores = np.full(len(classes), 0.5, np.float32)
+    return Detections(boxes.reshape(-1, 4), scores, numbers, class_names=names)
+
+
+def written(folder, *frames):
+    """The classes that a folder's files have frame by frame, and the names of `classes.txt`."""
+    with YoloWriter(folder) as writer:
+        for index, found in enumerate(frames):
+            ids = np.arange(1, len(found) + 1)
+            writer.write(frame(index, SIZE_HW), Tracks(index, ids, found))
+    files = sorted(folder.glob("frame_*.txt"))
+    names = folder / "classes.txt"
+    return (
+        [[int(row.split()[0]) for row in file.read_text().splitlines()] for file in files],
+        names.read_text().splitlines() if names.exists() else None,
+    )
+
+
+def test_a_class_that_is_not_known_is_none_that_is(tmp_path):
+    """YOLO's class 0 is a person in most data sets: a track that nobody classified is no person."""
+    known = ("person", "bicycle", "car")
+    folder = tmp_path
+    assert written(folder / "a", labelled(None)) == ([[0]], ["object"])
+    assert written(folder / "b", labelled(2, None, names=known)) == ([[2, 3]], [*known, "object"])
+    # Numbers without names keep theirs; classes.txt is as long as they are.
+    both = written(folder / "c", labelled(4), labelled(None, 1))
+    assert both == ([[4], [5, 1]], ["0", "1", "2", "3", "4", "object"])
+    assert written(folder / "d", labelled(4)) == ([[4]], None)
+    back = open_detections(folder / "b").detect(frame(0, SIZE_HW))
+    assert [back.name_of(k) for k in back.classes] == ["car", "object"]
+    assert not back.is_person().any()
+
+
+def test_a_number_never_stands_for_two_classes(tmp_path):
+    named = labelled(0, names=("person",))
+    with YoloWriter(tmp_path / "out") as writer:
+        writer.write(frame(0, SIZE_HW), Tracks(0, np.array([1]), labelled(None)))
+        with pytest.raises(OutputError, match=r"frame 1: person has number 0, which objects of"):
+            writer.write(frame(1, SIZE_HW), Tracks(1, np.array([2]), named))
+    # What was written is right.
+    assert (tmp_path / "out" / "frame_000001.txt").read_text().startswith("0 ")
+    assert (tmp_path / "out" / "classes.txt").read_text() == "object\n"

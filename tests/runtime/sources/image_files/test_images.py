@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
-from unitrack_edge.errors import SourceError
+from unitrack_edge.errors import RequestError, SourceError
 from unitrack_edge.runtime.sources.image_files.levels import Levels
 from unitrack_edge.runtime.sources.open import open_source
 
@@ -275,7 +275,7 @@ def test_a_dead_pixel_does_not_decide():
 @pytest.mark.parametrize("text", ["", "5", "5,5", "9,5", "a,b", "1,2,3", "nan,5", "0,inf"])
 def test_ranges_that_are_none(tmp_path, text):
     write(tmp_path / "a.png", deep(0, 9000)[0])
-    with pytest.raises(SourceError, match=r"--range .*: expected LOW,HIGH such as 7500,9000"):
+    with pytest.raises(RequestError, match=r"--range .*: expected LOW,HIGH such as 7500,9000"):
         open_source(str(tmp_path / "a.png"), value_range=text)
 
 
@@ -283,9 +283,9 @@ def test_a_range_belongs_to_deep_pixels(tmp_path):
     RGB.save(tmp_path / "a.png")
     video = write_video(tmp_path / "a.mp4", grey_levels(2))
     for path, reason in ((tmp_path / "a.png", "has 8"), (video, "other pixels")):
-        with pytest.raises(SourceError, match=f"--range belongs .* {reason}: leave it out"):
+        with pytest.raises(RequestError, match=f"--range belongs .* {reason}: leave it out"):
             open_source(str(path), value_range="0,100")
-    with pytest.raises(SourceError, match="--range belongs to files"):
+    with pytest.raises(RequestError, match="--range belongs to files"):
         open_source("camera0", value_range="0,100")
 
 

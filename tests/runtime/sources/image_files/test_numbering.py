@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from unitrack_edge.errors import SourceError
+from unitrack_edge.errors import RequestError
 from unitrack_edge.runtime.formats.detections import open_detections
 from unitrack_edge.runtime.formats.rle import encode_rle
 from unitrack_edge.runtime.sources.image_files.numbering import numbered, numbers_in_names
@@ -148,7 +148,7 @@ def test_names_without_numbers_cannot_be_asked_for(tmp_path):
     for letter in "ab":
         cv2.imwrite(str(tmp_path / "frames" / f"{letter}.png"), np.zeros((*SIZE_HW, 3), np.uint8))
     with open_source(str(tmp_path / "frames")) as source:
-        with pytest.raises(SourceError, match=r"--frame-numbers name: .* --frame-numbers order"):
+        with pytest.raises(RequestError, match=r"--frame-numbers name: .* --frame-numbers order"):
             numbered(source, "name", [])
         assert numbered(source, None, []) is source
 
