@@ -16,7 +16,7 @@ import numpy as np
 
 from ....errors import DetectionError
 from ....records import Detections, FloatArray, Frame, Tracks
-from ...detectors.class_names import read_names
+from ...detectors.classes import read_names
 from ...writers.base import Writer, output_error, write_atomic
 from ..keypoints import JOINTS, posetrack_from_coco
 from ..reading.named import NamedFrames, NamedTable

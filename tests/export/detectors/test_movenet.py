@@ -27,7 +27,8 @@ from unitrack_edge.export.detectors.movenet import (  # noqa: E402
 from unitrack_edge.export.graphs.precision import float32_products  # noqa: E402
 from unitrack_edge.records import Frame  # noqa: E402
 from unitrack_edge.runtime.boxes import iou_matrix  # noqa: E402
-from unitrack_edge.runtime.detectors.model import ModelSettings, open_model  # noqa: E402
+from unitrack_edge.runtime.detectors.model import open_model  # noqa: E402
+from unitrack_edge.runtime.detectors.recognition import ModelSettings  # noqa: E402
 
 from ...support.tolerance import assert_within, sum_error  # noqa: E402
 

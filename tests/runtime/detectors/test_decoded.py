@@ -15,8 +15,9 @@ from unitrack_edge.runtime.detectors.decoded import (
     DetectorFacts,
     network_size,
 )
-from unitrack_edge.runtime.detectors.model import ModelSettings, open_model, what_it_finds
+from unitrack_edge.runtime.detectors.model import open_model, what_it_finds
 from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.recognition import ModelSettings
 from unitrack_edge.runtime.detectors.topdown import TopDownDetector
 from unitrack_edge.runtime.formats.keypoints import COCO_JOINTS
 

@@ -10,8 +10,9 @@ from unitrack_edge.errors import BackendError, DetectionError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.boxes import iou_matrix
 from unitrack_edge.runtime.detectors.layouts.yolo import grid_cells
-from unitrack_edge.runtime.detectors.model import ModelSettings, open_model
+from unitrack_edge.runtime.detectors.model import open_model
 from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.recognition import ModelSettings
 from unitrack_edge.runtime.formats.detections import open_detections
 
 pytest.importorskip("onnxruntime")
