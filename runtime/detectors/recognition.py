@@ -150,35 +150,50 @@ def read_model(
     skipped = int(layout.batched)
     shapes = {role: tuple(map(int, outputs[p].shape[skipped:])) for role, p in roles.items()}
     if own is not None:
-        if settings.normalise is not None:
-            raise DetectionError(
-                f"{name} normalises in its graph: leave out --detector-normalise, or export again"
-            )
-        if settings.names is not None:
-            count = len(own.class_names) or None
-            own = replace(own, class_names=read_names(settings.names, count))
-        rule = replace(layout.image, fit=own.fit, pad=own.pad, smooth=own.smooth)
-        count = len(own.class_names) or None
-        return Recognised(layout, roles, image, rule, own, count, shapes)
+        facts = _with_settings(own, settings, name)
+        classes = len(facts.class_names) or None
+        rule = replace(layout.image, fit=facts.fit, pad=facts.pad, smooth=facts.smooth)
+        return Recognised(layout, roles, image, rule, facts, classes, shapes)
+    classes = None if layout.count is None else layout.count(shapes)
+    facts = _facts_of(layout, metadata, settings, classes, name)
     rule = replace(layout.image, normalise=settings.normalise or _normalisation(layout, image))
-    count = None if layout.count is None else layout.count(shapes)
-    names = _class_names(layout, metadata, settings, count)
+    classes = classes or len(facts.class_names) or None
+    stored_hw = stored_hw if layout.open_size == "square" else None
+    return Recognised(layout, roles, image, rule, facts, classes, shapes, stored_hw)
+
+
+def _with_settings(own: DetectorFacts, settings: ModelSettings, name: str) -> DetectorFacts:
+    """What is stored with a model that `cli export` wrote, and what the user says besides."""
+    if settings.normalise is not None:
+        raise DetectionError(
+            f"{name} normalises in its graph: leave out --detector-normalise, or export again"
+        )
+    if settings.names is None:
+        return own
+    names = read_names(settings.names, len(own.class_names) or None)
+    return replace(own, class_names=names)
+
+
+def _facts_of(
+    layout: Layout,
+    metadata: Mapping[str, str],
+    settings: ModelSettings,
+    classes: int | None,
+    name: str,
+) -> DetectorFacts:
+    """What is known of a model of a layout, which has so many classes; None: not known."""
     half, power = layout.score
-    facts = DetectorFacts(
+    return DetectorFacts(
         name.removeprefix("--detector "),
-        names,
+        _class_names(layout, metadata, settings, classes),
         score_half=half,
         score_power=power,
         confidence=layout.confidence,
         nms_limit=layout.nms_limit,
-        fit=rule.fit,
-        pad=rule.pad,
-        smooth=rule.smooth,
+        fit=layout.image.fit,
+        pad=layout.image.pad,
+        smooth=layout.image.smooth,
     )
-    if layout.open_size != "square":
-        stored_hw = None
-    count = count or len(names) or None
-    return Recognised(layout, roles, image, rule, facts, count, shapes, stored_hw)
 
 
 def _normalisation(layout: Layout, image: ImageInput) -> str:
