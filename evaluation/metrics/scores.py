@@ -129,7 +129,7 @@ def _trackeval(part: str) -> Any:
         raise UnitrackError(
             f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
             "pip install 'unitrack-edge[eval]'"
-        ) from None
+        ) from error
 
 
 def trackeval_data(

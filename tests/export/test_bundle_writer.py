@@ -61,7 +61,8 @@ def test_the_folder_holds_what_the_description_lists(lite_bundle):
         assert 0 <= graph.max_abs_error < 1e-3
         assert onnx.load(path, load_external_data=False).opset_import[0].version == spec.opset
     assert {"backbone", "box_features", "point_features", "rsm"} <= set(spec.graphs)
-    assert (spec.arch, spec.channels, spec.stride, spec.layer) == ("resnet18", 256, 8, "layer3")
+    arch = "efficientnet-lite0", 112, 8, "layer3"
+    assert (spec.arch, spec.channels, spec.stride, spec.layer) == arch
     assert (spec.precision, spec.sizes_hw, spec.parameters["top_k"]) == ("fp32", (), 10)
     assert spec.preprocessing["color"] == "rgb"
     assert len(spec.preprocessing["mean"]) == len(spec.preprocessing["std"]) == 3
