@@ -25,7 +25,7 @@ from .options.shared import (
 if TYPE_CHECKING:
     from ..runtime.bundle.bundle import Bundle
     from ..runtime.bundle.spec import GraphSpec
-    from ..runtime.detectors.model import ModelSettings
+    from ..runtime.detectors.recognition import ModelSettings
 
 
 @click.command("export")
@@ -129,7 +129,7 @@ def command(
         if len(sizes) > 1:
             raise RequestError("--detector takes one --size; without it, its own or any")
         size_hw = sizes[0] if sizes else None
-        from ..runtime.detectors.model import ModelSettings
+        from ..runtime.detectors.recognition import ModelSettings
 
         settings = ModelSettings(
             names=detector_names,

@@ -21,6 +21,20 @@ class TaskConfig:
 
     task: ClassVar[str]
 
+    def __post_init__(self) -> None:
+        """Refuse a value that is none of its parameter's choices.
+
+        Raises:
+            RequestError: Names the parameter and the choices.
+        """
+        for one in fields(self):
+            value, choices = getattr(self, one.name), one.metadata.get("choices")
+            if choices and value not in (one.default, *choices):
+                raise RequestError(
+                    f"{self.task}: got {one.name.replace('_', ' ')} {value!r}, expected one of "
+                    f"{', '.join(choices)}"
+                )
+
 
 def _expect(config: TaskConfig, name: str, fits: bool, expected: str) -> None:
     """Refuse a parameter that does not fit, by its option's name.
@@ -183,13 +197,9 @@ class TrackedConfig(TaskConfig):
     width: int = field(default=NETWORK_HW[1], metadata={"help": "Width of the network's image."})
 
     def __post_init__(self) -> None:
+        TaskConfig.__post_init__(self)
         self._take_preset()
         self._check_appearance()
-        if self.camera_motion not in (None, *CAMERA_MOTIONS):
-            raise RequestError(
-                f"{self.task}: got camera motion {self.camera_motion!r}, expected one of "
-                f"{', '.join(CAMERA_MOTIONS)}"
-            )
         if self.camera_motion not in (None, "off") and self.preset != "memory":
             raise RequestError(
                 f"--{self.task}-camera-motion {self.camera_motion} belongs to "
@@ -197,25 +207,12 @@ class TrackedConfig(TaskConfig):
             )
         _expect(self, "height", 32 <= self.height <= 8192, "32 to 8192 pixels")
         _expect(self, "width", 32 <= self.width <= 8192, "32 to 8192 pixels")
-        if self.between not in BETWEEN:
-            raise RequestError(
-                f"{self.task}: got between {self.between!r}, expected one of {', '.join(BETWEEN)}"
-            )
         if self.between != "motion" and self.preset != "memory":
             raise RequestError(
                 f"--{self.task}-between {self.between} belongs to --{self.task}-preset memory, got "
                 f"preset {self.preset}"
             )
         self._check_limits()
-        if self.similarity not in SIMILARITIES:
-            raise RequestError(
-                f"{self.task}: got similarity {self.similarity!r}, expected one of "
-                f"{', '.join(SIMILARITIES)}"
-            )
-        if self.classes not in CLASSES:
-            raise RequestError(
-                f"{self.task}: got classes {self.classes!r}, expected one of {', '.join(CLASSES)}"
-            )
         if self.similarity == "flattened" and self.task != "mot":
             raise RequestError(
                 f"{self.task}: similarity flattened compares objects of as many points each, which "
@@ -278,11 +275,6 @@ class TrackedConfig(TaskConfig):
                 raise RequestError(f"{flag} {value:g}: expected 0 to 1{why}")
 
     def _check_appearance(self) -> None:
-        if self.appearance not in (None, *APPEARANCES):
-            raise RequestError(
-                f"{self.task}: got appearance {self.appearance!r}, expected one of "
-                f"{', '.join(APPEARANCES)}"
-            )
         if self.appearance != "auto":
             return
         if self.preset != "memory":
@@ -307,11 +299,6 @@ class TrackedConfig(TaskConfig):
 
     def _take_preset(self) -> None:
         """Give what was left alone the numbers of the preset."""
-        if self.preset not in self.presets:
-            raise RequestError(
-                f"{self.task}: got preset {self.preset!r}, expected one of "
-                f"{', '.join(self.presets)}"
-            )
         numbers = self.presets[self.preset]
         for name in sorted({name for preset in self.presets.values() for name in preset}):
             given = getattr(self, name)
@@ -432,12 +419,7 @@ class SotConfig(TaskConfig):
     )
 
     def __post_init__(self) -> None:
-        if self.head not in SOT_HEADS:
-            raise RequestError(
-                f"sot: got head {self.head!r}, expected one of {', '.join(SOT_HEADS)}"
-            )
-        if self.focus not in FOCUS:
-            raise RequestError(f"sot: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}")
+        TaskConfig.__post_init__(self)
         fits = 64 <= self.crop <= 2048 and self.crop % 8 == 0
         _expect(self, "crop", fits, "a multiple of 8 from 64 to 2048 pixels")
         _expect(self, "padding", 0 <= self.padding < 100, "0 to less than 100")
@@ -577,16 +559,13 @@ class PropagatedConfig(TaskConfig):
     )
 
     def __post_init__(self) -> None:
+        TaskConfig.__post_init__(self)
         _expect(self, "top_k", self.top_k >= 1, "1 or more")
         _expect(self, "memory", 0 <= self.memory <= 100, "0 to 100 frames")
         _expect(self, "short_side", 0 <= self.short_side <= 8192, "0 to 8192 pixels")
         _expect(self, "temperature", 0 < self.temperature < inf, "a number above 0")
         _expect(self, "radius", self.radius > 0, "a number above 0")
         _expect(self, "first_radius", self.first_radius >= 0, "0 or more")
-        if self.focus not in FOCUS:
-            raise RequestError(
-                f"{self.task}: got focus {self.focus!r}, expected one of {', '.join(FOCUS)}"
-            )
         usual = {one.name: one.default for one in fields(PropagatedConfig)}
         for name, most in (("radius", FOCUS_RADIUS), ("memory", FOCUS_MEMORY), ("first_radius", 0)):
             value = getattr(self, name)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +21,7 @@ from ..records import (
     Tracks,
     people_of,
 )
-from ..runtime.boxes import clip_boxes, valid_rows
+from ..runtime.boxes import carried, clip_boxes, valid_rows
 from ..runtime.head import Head
 from ..runtime.inference.base import Array, Graphs
 from ..runtime.preprocessing import FeatureMap, Letterbox
@@ -546,67 +545,6 @@ def joined(one: Detections, other: Detections) -> Detections:
         joints,
         one.class_names,
     )
-
-
-def carried(found: Detections, before: FloatArray, now: FloatArray) -> tuple[Detections, BoolArray]:
-    """Objects that move and grow with boxes.
-
-    Args:
-        found: N objects.
-        before: (N, 4) float32 the boxes they are in: left, top, right, bottom.
-        now: (N, 4) where those go.
-
-    Returns:
-        Those that still have a box, and which those are, (N,) bool.
-    """
-    kept = valid_rows(before) & valid_rows(now)
-    found, before, now = found[kept], before[kept], now[kept]
-    boxes = moved_points(found.boxes_xyxy.reshape(-1, 2, 2), before, now).reshape(-1, 4)
-    valid = valid_rows(boxes)
-    if not valid.all():
-        kept[kept] = valid
-        found, boxes, before, now = found[valid], boxes[valid], before[valid], now[valid]
-    joints = masks = None
-    if found.keypoints is not None:
-        joints = found.keypoints.copy()
-        joints[..., :2] = moved_points(joints[..., :2], before, now)
-    if found.masks is not None:
-        moved = [moved_mask(*row) for row in zip(found.masks, before, now, strict=True)]
-        masks = np.array(moved, np.bool_).reshape(found.masks.shape)
-    return replace(found, boxes_xyxy=boxes, masks=masks, keypoints=joints), kept
-
-
-def moved_points(points_xy: FloatArray, before: FloatArray, now: FloatArray) -> FloatArray:
-    """Points that move and grow with boxes.
-
-    Args:
-        points_xy: (N, P, 2) x, y.
-        before: (N, 4) the boxes they are in: left, top, right, bottom.
-        now: (N, 4) where those go.
-    """
-    scale = (now[:, 2:] - now[:, :2]) / (before[:, 2:] - before[:, :2])
-    offsets = (points_xy - before[:, None, :2]) * scale[:, None]
-    return np.asarray(offsets + now[:, None, :2], np.float32)
-
-
-def moved_mask(mask: BoolArray, before: FloatArray, now: FloatArray) -> BoolArray:
-    """A mask that moves and grows with a box.
-
-    Args:
-        mask: (H, W) bool.
-        before: (4,) the box it is in, in its pixels: left, top, right, bottom.
-        now: (4,) where that goes.
-
-    Returns:
-        (H, W) bool; what leaves the image is cut off.
-    """
-    scale = (now[2:] - now[:2]) / (before[2:] - before[:2])
-    # Centres of pixels, which OpenCV counts from, lie half a pixel within them.
-    shift = now[:2] - before[:2] * scale + (scale - 1) / 2
-    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], np.float64)
-    size_wh = mask.shape[1], mask.shape[0]
-    moved = cv2.warpAffine(mask.astype(np.uint8), matrix, size_wh, flags=cv2.INTER_NEAREST)
-    return np.asarray(moved > 0, np.bool_)
 
 
 _SINGULAR = {"detections": "detection", "boxes": "box", "masks": "mask"}

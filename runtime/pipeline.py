@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import inf
 from operator import ge
@@ -41,17 +41,8 @@ class StageTimes:
         self._seconds: dict[str, array[float]] = {}
         self._added: dict[str, int] = {}
 
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Time what happens inside."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - start)
-
     def add(self, stage: str, seconds: float) -> None:
-        """Record a duration that was measured elsewhere."""
+        """Record a duration."""
         # Four bytes each, the newest in place of the oldest.
         kept, number = self._seconds.setdefault(stage, array("f")), self._added.get(stage, 0)
         self._added[stage] = number + 1
@@ -574,10 +565,8 @@ class Pipeline:
             NOTHING if self._predicts(runner, detects) else runner.head.request(frame, found)
             for runner, found in zip(self._task_runners, seen, strict=True)
         ]
-        if not any(request != NOTHING for request in requests):
-            views = self._viewer.views(frame, requests)
-            return Prepared(frame, start, views, seen, detects, stages_s)
-        with self._measure("letterbox", stages_s):
+        looks = any(request != NOTHING for request in requests)
+        with self._measure("letterbox", stages_s) if looks else nullcontext():
             views = self._viewer.views(frame, requests)
         return Prepared(frame, start, views, seen, detects, stages_s)
 

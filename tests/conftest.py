@@ -82,19 +82,28 @@ def _export(
     factory: pytest.TempPathFactory,
     weights: Path | None = None,
     precision: str = "fp32",
+    *,
+    alone: bool = False,
 ) -> Bundle:
+    """A bundle, or its backbone `alone`: the other graphs have no weights, and take longest."""
     torch = pytest.importorskip("torch", reason="bundles are exported with PyTorch: extra 'export'")
     torch.set_num_threads(THREADS)
-    from unitrack_edge.export.bundle_writer import ExportRequest, write_bundle
+    from unitrack_edge.export import bundle_writer
 
-    request = ExportRequest(name, weights=weights, precision=precision)
+    write = partial(
+        bundle_writer.write_bundle,
+        bundle_writer.ExportRequest(name, weights=weights, precision=precision),
+    )
+    folder = f"{name}-{precision}{'-backbone' if alone else ''}"
     try:
-        folder = _once(factory, f"{name}-{precision}", lambda path: write_bundle(request, path))
+        with pytest.MonkeyPatch.context() as patch:
+            if alone:
+                patch.setattr(bundle_writer, "head_graphs", lambda _sizes: {})
+            return Bundle.load(_once(factory, folder, write))
     except UnitrackError as error:
         if "not installed" not in str(error):
             raise
         pytest.skip(str(error))
-    return Bundle.load(folder)
 
 
 def _folder(path: Path) -> Path:
@@ -128,12 +137,6 @@ def golden():
 
 
 @pytest.fixture(scope="session")
-def graph_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of ResNet-18 with random weights, any image size; some 10 s, once a session."""
-    return _export("random-r18", tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
 def lite_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of the embedded default, whose weights come with a package; some 13 s."""
     return _export("efficientnet-lite0", tmp_path_factory)
@@ -155,68 +158,50 @@ def half_resnet(shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def half_resnet_backbone(shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The backbone of `half_resnet` alone; `half_lite` has the other graphs in float16."""
-    from unitrack_edge.export import bundle_writer
-
     weights = shared_models / "resnet18_imagenet_layer3.pth"
-    request = bundle_writer.ExportRequest("imagenet-r18", weights=weights, precision="fp16")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle_writer, "head_graphs", lambda _sizes: {})
-        write = partial(bundle_writer.write_bundle, request)
-        return Bundle.load(_once(tmp_path_factory, "imagenet-r18-fp16-backbone", write))
+    return _export("imagenet-r18", tmp_path_factory, weights, "fp16", alone=True)
 
 
 @pytest.fixture(scope="session")
-def resnet_bundle(
-    shared_models: Path, graph_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    """A bundle of ResNet-18 with the weights of the reference results.
-
-    Only its backbone is exported: the other graphs have no weights, and are those of
-    `graph_bundle`, which is as wide.
-    """
-    from unitrack_edge.export.backbones.weights import build_backbone
-
-    def make(folder: Path) -> None:
-        weights = shared_models / "resnet18_imagenet_layer3.pth"
-        network, _ = build_backbone("imagenet-r18", "layer3", weights)
-        _write_with_backbone(graph_bundle, "imagenet-r18", network, folder)
-
-    return Bundle.load(_once(tmp_path_factory, "imagenet-r18-backbone", make))
+def random_resnet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The backbone of ResNet-18 with random weights alone."""
+    return _export("random-r18", tmp_path_factory, alone=True)
 
 
 @pytest.fixture(scope="session")
-def quick_bundle(graph_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The graphs of `graph_bundle` behind a single convolution, sixty times as fast.
+def resnet_bundle(shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of ResNet-18 with the weights of the reference results; some 13 s."""
+    weights = shared_models / "resnet18_imagenet_layer3.pth"
+    return _export("imagenet-r18", tmp_path_factory, weights)
+
+
+@pytest.fixture(scope="session")
+def quick_bundle(lite_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The graphs of `lite_bundle` behind a single convolution, many times as fast.
 
     For whatever is to be seen of commands, heads and files, and not of a network.
     """
 
-    def make(folder: Path) -> None:
-        import torch
-
-        channels = graph_bundle.spec.channels
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = torch.nn.Conv2d(3, channels, 9, stride=8, padding=4)
-        _write_with_backbone(graph_bundle, "random-r18", network.requires_grad_(False), folder)
-
-    return Bundle.load(_once(tmp_path_factory, "convolution", make))
-
-
-def _write_with_backbone(bundle: Bundle, name: str, network: object, folder: Path) -> None:
-    """Write a bundle's graphs with another backbone, which is as wide."""
-    from unitrack_edge.export.backbones.table import find_backbone
+    torch = pytest.importorskip("torch")
     from unitrack_edge.export.graphs.appearance import BackboneGraph
     from unitrack_edge.export.graphs.table import Sizes, backbone_graph
     from unitrack_edge.export.onnx_export import export_graph
 
-    shutil.copytree(bundle.path, folder)
-    row, spec = find_backbone(name), bundle.spec
-    sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
-    graph = backbone_graph(BackboneGraph(network, row.mean, row.std), sizes)
-    written = export_graph("backbone", graph, sizes.ranges(), folder, precision="fp32")
-    changed = replace(spec, backbone=name, graphs={**spec.graphs, "backbone": written})
-    write_json_atomic(folder / SPEC_FILE, changed.to_json())
+    def make(folder: Path) -> None:
+        spec = lite_bundle.spec
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = torch.nn.Conv2d(3, spec.channels, 9, stride=8, padding=4)
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        graph = BackboneGraph(network.requires_grad_(False), mean, std)
+        sizes = Sizes(spec.channels, spec.stride, (), spec.parameters["top_k"], "float32")
+        shutil.copytree(lite_bundle.path, folder)
+        row = backbone_graph(graph, sizes)
+        written = export_graph("backbone", row, sizes.ranges(), folder, precision="fp32")
+        changed = replace(spec, backbone="random-r18", graphs={**spec.graphs, "backbone": written})
+        write_json_atomic(folder / SPEC_FILE, changed.to_json())
+
+    return Bundle.load(_once(tmp_path_factory, "convolution", make))
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +223,7 @@ def _shared_out(request: pytest.FixtureRequest) -> None:
     own, workers = (int(os.environ[f"PYTEST_XDIST_WORKER{part}"].removeprefix("gw"))
                     for part in ("", "_COUNT"))  # fmt: skip
     used = {name for item in request.session.items for name in item.fixturenames}
-    bundles = ("graph_bundle", "lite_bundle", "half_lite", "half_resnet_backbone")
+    bundles = ("lite_bundle", "half_lite", "half_resnet_backbone", "resnet_bundle", "random_resnet")
     for name in [name for name in bundles if name in used][own::workers]:
         # Whoever needs it is told what went wrong.
         with contextlib.suppress(Exception, pytest.skip.Exception):
@@ -254,12 +239,6 @@ def _kept(_shared_out: None) -> None:
 def _runner(bundle: Bundle):
     with GraphRunner(bundle, "cpu", THREADS) as graphs:
         yield graphs
-
-
-@pytest.fixture(scope="session")
-def graph_runner(graph_bundle: Bundle):
-    """The graphs of `graph_bundle` in ONNX Runtime."""
-    yield from _runner(graph_bundle)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from ...evaluation.benchmark.measure import Runner
 from ...records import Frame, Tracks
 from ...runtime.boxes import iou_matrix
 from ...runtime.events import StopRequest
-from ...runtime.writers.base import WriterBase
+from ...runtime.writers.base import Writer
 from ..timing import Stages
 from .timing import FRAME, DeviceStopwatch
 
@@ -18,7 +18,7 @@ _NEAR = 0.7
 """Overlap of two boxes that are one object's."""
 
 
-class Newest(WriterBase):
+class Newest(Writer):
     """Keeps the last frame's tracks."""
 
     tracks: Tracks | None = None

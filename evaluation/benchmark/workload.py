@@ -30,7 +30,7 @@ from ...runtime.detectors.base import Detector
 from ...runtime.head import Head
 from ...runtime.inference.base import Graphs
 from ...runtime.pipeline import TaskRunner
-from ...runtime.sources.base import SourceInfo
+from ...runtime.sources.base import SourceBase, SourceInfo
 from ...runtime.sources.open import open_source
 from ..synthetic.detector import DetectorNoise, noisy_masks, noisy_poses
 from ..synthetic.scene import Scene, SceneConfig, SceneTruth
@@ -291,7 +291,7 @@ class Given(Detector):
         return self._detected[there_and_back(frame.index, len(self._detected))]
 
 
-class EndlessClip:
+class EndlessClip(SourceBase):
     """A source that goes there and back over frames in memory, so that nothing ever jumps.
 
     Args:
@@ -310,18 +310,6 @@ class EndlessClip:
     def notes(self) -> list[str]:
         """Nothing."""
         return []
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def __enter__(self) -> EndlessClip:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __iter__(self) -> EndlessClip:
-        return self
 
     def __next__(self) -> Frame:
         index = self._next

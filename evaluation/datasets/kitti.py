@@ -7,15 +7,13 @@ most 25 pixels high.  Detections are `det_02/NAME.txt`, in KITTI's columns or MO
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from ...errors import DetectionError, UnitrackError
+from ...errors import DetectionError
 from ...runtime.formats.boxes.kitti import KittiRow, read_kitti_rows
-from ..metrics.scores import Score, score_of
+from ..metrics.scores import Score, read_by_trackeval, score_of
 from .base import Sequence, check_result_frames, dirs, frame_notes, images_in, numbers_of
 from .mot import COLUMNS as COLUMNS
 
@@ -85,18 +83,6 @@ def score_kitti_files(sequence: Sequence, results: Path) -> list[Score]:
 def _trackeval_data(
     sequence: Sequence, truth: list[KittiRow], found: list[KittiRow]
 ) -> dict[str, dict[str, Any]]:
-    try:
-        from trackeval.datasets import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            Kitti2DBox,
-        )
-        from trackeval.utils import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            TrackEvalException,
-        )
-    except ImportError as error:
-        raise UnitrackError(
-            f"scoring needs TrackEval, which cannot be imported ({error}): "
-            "pip install 'unitrack-edge[eval]'"
-        ) from None
     name, frames = "0000", len(sequence.numbers)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -107,22 +93,7 @@ def _trackeval_data(
         _write(own / f"{name}.txt", sequence, found, is_truth=False)
         seqmap = f"{name} empty 000000 {frames:06d}\n"
         (folder / "evaluate_tracking.seqmap.training").write_text(seqmap, encoding="ascii")
-        config = {
-            "GT_FOLDER": temporary,
-            "TRACKERS_FOLDER": temporary,
-            "TRACKERS_TO_EVAL": ["tracker"],
-            "PRINT_CONFIG": False,
-        }
-        try:
-            # It prints what is wrong before it raises.
-            with contextlib.redirect_stdout(io.StringIO()):
-                dataset = Kitti2DBox(config)
-                raw = dataset.get_raw_seq_data("tracker", name)
-                return {kind: dataset.get_preprocessed_seq_data(raw, kind) for kind in CLASSES}
-        except TrackEvalException as error:
-            raise DetectionError(
-                f"{sequence.name}: TrackEval refuses it: {' '.join(str(error).split())}"
-            ) from None
+        return read_by_trackeval("Kitti2DBox", folder, name, CLASSES, {}, sequence.name)
 
 
 def _write(path: Path, sequence: Sequence, rows: list[KittiRow], is_truth: bool) -> None:

@@ -7,16 +7,13 @@ since they come with commas, tabs or blanks, with 7 to 10 columns, and with fram
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...errors import DetectionError, UnitrackError
 from ...runtime.formats.mot import MotRow, read_mot_rows, read_seqinfo
-from ..metrics.scores import Score, score_of
+from ..metrics.scores import Score, read_by_trackeval, score_of
 from .base import Sequence, check_result_frames, frame_notes, images_in, numbers_of, split_folder
 
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "FP", "FN", "IDs")
@@ -92,18 +89,6 @@ def benchmark_of(name: str, truth: Iterable[MotRow]) -> str:
 def _trackeval_data(
     benchmark: str, sequence: Sequence, truth: list[MotRow], found: list[MotRow]
 ) -> dict[str, Any]:
-    try:
-        from trackeval.datasets import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            MotChallenge2DBox,
-        )
-        from trackeval.utils import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            TrackEvalException,
-        )
-    except ImportError as error:
-        raise UnitrackError(
-            f"scoring needs TrackEval, which cannot be imported ({error}): "
-            "pip install 'unitrack-edge[eval]'"
-        ) from None
     name = "sequence"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -111,27 +96,15 @@ def _trackeval_data(
         _write(folder / "gt.txt", sequence, truth, is_truth=True)
         _write(folder / "tracker" / f"{name}.txt", sequence, found, is_truth=False)
         config = {
-            "GT_FOLDER": temporary,
-            "TRACKERS_FOLDER": temporary,
-            "TRACKERS_TO_EVAL": ["tracker"],
             "TRACKER_SUB_FOLDER": "",
             "BENCHMARK": benchmark,
-            "PRINT_CONFIG": False,
             "SEQ_INFO": {name: len(sequence.numbers)},
             "GT_LOC_FORMAT": "{gt_folder}/gt.txt",
             "SKIP_SPLIT_FOL": True,
         }
-        try:
-            # It prints what is wrong before it raises.
-            with contextlib.redirect_stdout(io.StringIO()):
-                dataset = MotChallenge2DBox(config)
-                raw = dataset.get_raw_seq_data("tracker", name)
-                data: dict[str, Any] = dataset.get_preprocessed_seq_data(raw, "pedestrian")
-        except TrackEvalException as error:
-            raise DetectionError(
-                f"{sequence.name}: TrackEval refuses it: {' '.join(str(error).split())}"
-            ) from None
-    return data
+        people = ("pedestrian",)
+        dataset = "MotChallenge2DBox"
+        return read_by_trackeval(dataset, folder, name, people, config, sequence.name)[people[0]]
 
 
 def _write(path: Path, sequence: Sequence, rows: list[MotRow], is_truth: bool) -> None:

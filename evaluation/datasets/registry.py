@@ -22,28 +22,29 @@ class DatasetFormat:
     Attributes:
         task: A key of `tracking.registry.TASKS`.
         read: Root folder and split → sequences.
+        score: Sequence with truth and its results → scores, one an object or class.
+        columns: Of a table of scores.
+        headline: The column that sequences and backbones are compared by.
         result: What a result file or folder is called: `{}` stands for the sequence.
         written: What `cli track` calls it in its own folder.
         collect: Brings what `cli track` wrote into the benchmark's form: sequence, from, to.
-        score: Sequence with truth and its results → scores, one an object or class.
         combine: Scores of one group → one score, as the official tool does it.
-        columns: Of a table of scores.
-        headline: The column that sequences and backbones are compared by.
+        result_format: What `cli track --format` is given, where the benchmark's results are not the
+            task's own.
+        overall: Whether the benchmark's own score is the mean over the groups.
     """
 
     task: str
     read: Reader
-    result: str
-    written: str
-    collect: Callable[[Sequence, Path, Path], None]
     score: Callable[[Sequence, Path], list[Score]]
-    combine: Callable[[list[Score]], Score]
     columns: tuple[str, ...]
     headline: str
+    result: str = "{}.txt"
+    written: str = "tracks.txt"
+    collect: Callable[[Sequence, Path, Path], None] = result_files.move
+    combine: Callable[[list[Score]], Score] = mean_score
     result_format: str | None = None
-    """What `cli track --format` is given, where the benchmark's results are not the task's own."""
     overall: bool = False
-    """Whether the benchmark's own score is the mean over the groups."""
 
     def find_results(self, folder: Path, sequence: Sequence) -> Path:
         """The results of a sequence, made by another program or by `cli track`.
@@ -67,11 +68,7 @@ def _otb() -> DatasetFormat:
     return DatasetFormat(
         task="sot",
         read=otb.read_otb,
-        result="{}.txt",
-        written="tracks.txt",
-        collect=result_files.move,
         score=otb.score_otb,
-        combine=mean_score,
         columns=otb.COLUMNS,
         headline="AUC",
     )
@@ -87,7 +84,6 @@ def _davis() -> DatasetFormat:
         written="masks",
         collect=result_files.rename_masks,
         score=davis.score_davis,
-        combine=mean_score,
         columns=davis.COLUMNS,
         headline="J&F",
     )
@@ -99,8 +95,6 @@ def _mot() -> DatasetFormat:
     return DatasetFormat(
         task="mot",
         read=mot.read_mot,
-        result="{}.txt",
-        written="tracks.txt",
         collect=result_files.renumber_rows,
         score=mot.score_mot_files,
         combine=combine,
@@ -115,8 +109,6 @@ def _mots() -> DatasetFormat:
     return DatasetFormat(
         task="mots",
         read=mots.read_mots_data,
-        result="{}.txt",
-        written="tracks.txt",
         collect=result_files.renumber_rows,
         score=mots.score_mots_files,
         combine=combine,
@@ -148,11 +140,7 @@ def _lasot() -> DatasetFormat:
     return DatasetFormat(
         task="sot",
         read=single_object.read_lasot,
-        result="{}.txt",
-        written="tracks.txt",
-        collect=result_files.move,
         score=single_object.score_ope,
-        combine=mean_score,
         columns=single_object.COLUMNS,
         headline="AUC",
     )
@@ -164,11 +152,7 @@ def _trackingnet() -> DatasetFormat:
     return DatasetFormat(
         task="sot",
         read=single_object.read_trackingnet,
-        result="{}.txt",
-        written="tracks.txt",
-        collect=result_files.move,
         score=single_object.score_ope,
-        combine=mean_score,
         columns=single_object.COLUMNS,
         headline="AUC",
     )
@@ -180,9 +164,6 @@ def _got10k() -> DatasetFormat:
     return DatasetFormat(
         task="sot",
         read=single_object.read_got10k,
-        result="{}.txt",
-        written="tracks.txt",
-        collect=result_files.move,
         score=single_object.score_got10k,
         combine=single_object.combine_got10k,
         columns=single_object.GOT_COLUMNS,
@@ -200,7 +181,6 @@ def _youtube_vos() -> DatasetFormat:
         written="masks",
         collect=result_files.rename_masks,
         score=davis.score_youtube_vos,
-        combine=mean_score,
         columns=davis.COLUMNS,
         headline="J&F",
         overall=True,
@@ -213,8 +193,6 @@ def _kitti() -> DatasetFormat:
     return DatasetFormat(
         task="mot",
         read=kitti.read_kitti_data,
-        result="{}.txt",
-        written="tracks.txt",
         collect=result_files.renumber_rows_from_zero,
         score=kitti.score_kitti_files,
         combine=combine,

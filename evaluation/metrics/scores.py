@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import UnitrackError
+from ...errors import DetectionError, UnitrackError
 from ...records import IntArray
 
 
@@ -76,19 +80,56 @@ def trackeval_metrics() -> tuple[Any, Any, Any]:
     Raises:
         UnitrackError: TrackEval is not installed.
     """
+    metrics = _trackeval("metrics")
+    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
+    return metrics.HOTA(), metrics.CLEAR(quiet), metrics.Identity(quiet)
+
+
+def read_by_trackeval(
+    dataset: str,
+    folder: Path,
+    name: str,
+    classes: Iterable[str],
+    config: Mapping[str, Any],
+    shown: str,
+) -> dict[str, dict[str, Any]]:
+    """What one of TrackEval's data sets makes of a sequence, by class; `score_of` takes each.
+
+    Args:
+        dataset: A class of `trackeval.datasets`.
+        folder: Of the truth, and of results in a folder `tracker`, in the form that it reads.
+        name: Of the sequence there.
+        classes: As TrackEval calls them.
+        config: Further settings.
+        shown: What messages call the sequence.
+
+    Raises:
+        DetectionError: TrackEval refuses the files.
+        UnitrackError: TrackEval is not installed.
+    """
+    settings = {"GT_FOLDER": str(folder), "TRACKERS_FOLDER": str(folder), "PRINT_CONFIG": False}
+    settings |= {"TRACKERS_TO_EVAL": ["tracker"], **config}
+    make, refused = getattr(_trackeval("datasets"), dataset), _trackeval("utils").TrackEvalException
     try:
-        from trackeval.metrics import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
-            CLEAR,
-            HOTA,
-            Identity,
-        )
+        # It prints what is wrong before it raises.
+        with contextlib.redirect_stdout(io.StringIO()):
+            made = make(settings)
+            raw = made.get_raw_seq_data("tracker", name)
+            return {kind: made.get_preprocessed_seq_data(raw, kind) for kind in classes}
+    except refused as error:
+        said = " ".join(str(error).split())
+        raise DetectionError(f"{shown}: TrackEval refuses it: {said}") from None
+
+
+def _trackeval(part: str) -> Any:
+    """A module of TrackEval, which is an extra."""
+    try:
+        return import_module(f"trackeval.{part}")
     except ImportError as error:
         raise UnitrackError(
             f"scoring tracks needs TrackEval, which cannot be imported ({error}): "
             "pip install 'unitrack-edge[eval]'"
         ) from error
-    quiet = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
-    return HOTA(), CLEAR(quiet), Identity(quiet)
 
 
 def trackeval_data(

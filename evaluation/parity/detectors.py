@@ -14,7 +14,8 @@ from ...runtime.agreement import compare_detections
 from ...runtime.boxes import iou_matrix
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.detectors.layouts.chosen import OWN_LAYOUT
-from ...runtime.detectors.model import ModelSettings, open_model
+from ...runtime.detectors.model import open_model
+from ...runtime.detectors.recognition import ModelSettings
 from ...runtime.tables import TextTable
 from ...runtime.writers.base import write_json_atomic
 from ...version import __version__

@@ -24,7 +24,7 @@ from ...runtime.detectors.decoded import METADATA_KEY, DetectorFacts
 from ...runtime.detectors.image import find_normalisation
 from ...runtime.detectors.layouts.base import Candidates
 from ...runtime.detectors.layouts.chosen import OWN_LAYOUT
-from ...runtime.detectors.model import ModelSettings, Recognised, feeds_of, read_model
+from ...runtime.detectors.recognition import ModelSettings, Recognised, feeds_of, read_model
 from ...runtime.inference.base import to_host
 from ...runtime.inference.onnxruntime import OnnxRuntimeEngine
 from ...runtime.paths import is_file, model_name

@@ -18,7 +18,7 @@ from ...errors import ExportError
 from ...runtime.detectors.image import Normalisation, find_normalisation
 from ...runtime.detectors.layouts.base import JOINTS
 from ...runtime.detectors.layouts.yolo import MAX_LOG_SIZE, PROTOTYPES, grid_cells
-from ...runtime.detectors.model import Recognised
+from ...runtime.detectors.recognition import Recognised
 from .onnx_graph import OPSET, OnnxGraph
 
 CANDIDATES = 300

@@ -36,14 +36,14 @@ class ModelOptions:
 
 
 def _movenet(path: Path, options: ModelOptions) -> onnx.ModelProto:
-    from .movenet import CANDIDATES, MovenetOptions, build_movenet
+    from .tflite.movenet import CANDIDATES, MovenetOptions, build_movenet
 
     count = CANDIDATES if options.candidates is None else options.candidates
     return build_movenet(path, MovenetOptions(options.size_hw, count, precision=options.precision))
 
 
 def _blazepose(path: Path, options: ModelOptions) -> onnx.ModelProto:
-    from .blazepose import build_blazepose
+    from .tflite.blazepose import build_blazepose
 
     return build_blazepose(path, batch=options.batch, precision=options.precision)
 

@@ -13,6 +13,12 @@ from ...records import FloatArray
 
 Float64 = npt.NDArray[np.float64]
 
+VANISHED = 1e-3
+"""A belief map that is nowhere higher than this says nothing."""
+
+WEAK = 0.05
+"""A joint whose map is lower than this may have gone elsewhere."""
+
 SMALLEST_VARIANCE = 0.25
 """Cells²: a narrower map would slip through between the cells."""
 

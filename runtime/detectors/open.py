@@ -88,7 +88,8 @@ def open_detector(
         elif detector is None or detector in BUILT_IN or detections is not None:
             boxes = _open_boxes(*file)
         else:
-            from .model import ModelSettings, open_model
+            from .model import open_model
+            from .recognition import ModelSettings
 
             boxes = open_model(
                 _model_of(detector),

@@ -14,7 +14,7 @@ from ...errors import DetectionError, OutputError
 from ...records import Frame, Tracks, UInt8Array
 from ..drawing.colors import davis_palette
 from ..paths import check_regular
-from ..writers.base import WriterBase, output_error, write_atomic
+from ..writers.base import Writer, output_error, write_atomic
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3
@@ -97,7 +97,7 @@ def _check_header(data: bytes) -> tuple[int, int]:
     return bits, colour
 
 
-class MaskWriter(WriterBase):
+class MaskWriter(Writer):
     """Label maps as palette PNGs named by frame index: 00000.png, 00001.png …"""
 
     def __init__(self, path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import DetectionError, OutputError, count
 from ...records import Detections, Frame, IntArray, Tracks
 from ..boxes import xyxy_to_xywh
-from ..writers.base import RowWriter, WriterBase, output_error
+from ..writers.base import RowWriter, Writer, output_error
 from .keypoints import (
     JOINTS,
     POSETRACK_JOINTS,
@@ -194,7 +194,7 @@ _CHUNK = 1 << 20
 _PERSON = 1
 
 
-class JsonListsWriter(WriterBase):
+class JsonListsWriter(Writer):
     """A JSON object with the long lists `annotations` and `images`, and what stands behind them.
 
     While frames come in, both are streamed to two files beside it, one line an element:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import cv2
 
@@ -83,6 +82,9 @@ class LiveOptions:
     notify: SourceCallback = field(default=lambda _kind, _message: None, compare=False)
 
 
+_Self = TypeVar("_Self")
+
+
 class Source(Protocol):
     """An open source: a context manager and an iterator of `Frame`.
 
@@ -107,18 +109,29 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
     def __next__(self) -> Frame: ...
     def __enter__(self) -> Source: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def close(self) -> None:
         """Frees the device or file and its thread; returns soon whatever they are doing."""
 
     def notes(self) -> list[str]:
         """Notes on the frames handed over so far, one line each."""
+
+
+class SourceBase:
+    """What all sources do alike: they iterate over themselves, and a `with` block closes them."""
+
+    def close(self) -> None:
+        """See `Source`."""
+
+    def __iter__(self: _Self) -> _Self:
+        return self
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class PolledSource(Source, Protocol):

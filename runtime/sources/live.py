@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import cv2
@@ -22,6 +21,7 @@ from ..preprocessing import Letterbox
 from .base import (
     Capture,
     LiveOptions,
+    SourceBase,
     SourceCallback,
     SourceInfo,
     known_fps,
@@ -152,7 +152,7 @@ _FIRST_READS = 10
 _RETRY_S = 0.02
 
 
-class LiveSource:
+class LiveSource(SourceBase):
     """The newest frame of a capture that is opened again whenever it fails.
 
     Numbers and times start with the first frame that is handed over: what a camera sent while a
@@ -235,9 +235,6 @@ class LiveSource:
         with self._changed:
             return self._newest is not None or self._failure is not None or self._closed
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
     def __next__(self) -> Frame:
         if self.ended_early is not None:
             raise StopIteration
@@ -274,17 +271,6 @@ class LiveSource:
         if got_hw != self._size_hw:
             text += f"; scaled to {self._size_hw[1]}x{self._size_hw[0]} from here on"
         self._notify("changed", f"changes size at frame {self._last_index} {text}")
-
-    def __enter__(self) -> LiveSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stops reading and frees the device; waits two seconds at most. May be called again."""

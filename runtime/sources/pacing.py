@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
 
 from ...errors import RequestError
 from ...records import Frame
-from .base import PolledSource
+from .base import PolledSource, SourceBase
 
 _MOST_SKIPPED = 100
 """Frames dropped for one that is handed over, where even decoding is slower than the file."""
 
 
-class PacedSource:
+class PacedSource(SourceBase):
     """Hands over each frame of a file when its time has come, and drops those that are overdue.
 
     Its clock starts with the first frame handed over.
@@ -64,9 +63,6 @@ class PacedSource:
             return True
         return self._due_in(self._next_s) <= 0 and self._source.ready()
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
     def __next__(self) -> Frame:
         frame = next(self._source)
         if self.started_s is None:
@@ -88,17 +84,6 @@ class PacedSource:
 
     def _due_in(self, time_s: float) -> float:
         return 0.0 if self.started_s is None else self.started_s + time_s - self._clock()
-
-    def __enter__(self) -> PacedSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the file; may be called again."""

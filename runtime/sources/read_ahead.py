@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
 import cv2
 
 from ...errors import SourceError, UnitrackError
 from ...records import Frame, UInt8Array
 from ..preprocessing import Letterbox
-from .base import SourceInfo
+from .base import SourceBase, SourceInfo
 from .redact import redact
 
 _QUEUE = 2
@@ -26,7 +25,7 @@ class BrokenOffError(Exception):
 _READ_ERRORS = (UnitrackError, BrokenOffError, OSError, ValueError, MemoryError, cv2.error)
 
 
-class FileSource:
+class FileSource(SourceBase):
     """A source that hands over every frame of an iterator, made ahead of time in a thread.
 
     Attributes:
@@ -69,9 +68,6 @@ class FileSource:
         with self._changed:
             return bool(self._queue) or self._done or self._closed
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
     def __next__(self) -> Frame:
         self._start()
         with self._changed:
@@ -89,17 +85,6 @@ class FileSource:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SourceError(f"{self.info.name}: reading failed: {redact(reason)}") from None
         raise StopIteration
-
-    def __enter__(self) -> FileSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stops reading and frees the file; waits two seconds at most. May be called again."""

@@ -9,8 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,53 +18,33 @@ from ...records import Frame, Tracks
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PARTIAL = ".partial"
-_Self = TypeVar("_Self", bound="WriterBase")
+_Self = TypeVar("_Self", bound="Writer")
 
 
-class Writer(Protocol):
-    """Takes the tracks of one frame after the other; a context manager."""
+class Writer(ABC):
+    """Takes the tracks of one frame after the other; a `with` block closes it."""
 
+    @abstractmethod
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Writes the results of one frame.
 
         Raises:
             OutputError: They could not be written; what was written before stays readable.
         """
-        ...
 
     def close(self) -> None:
         """Completes the output. May be called again."""
-        ...
-
-    def __enter__(self) -> Writer: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-
-MakeWriter = Callable[[Path], Writer]
-"""Opens a writer, given the path of what it writes."""
-
-
-class WriterBase:
-    """The context manager of every writer: it closes, whatever happened."""
-
-    def close(self) -> None:
-        """Completes the output."""
+        return
 
     def __enter__(self: _Self) -> _Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+MakeWriter = Callable[[Path], Writer]
+"""Opens a writer, given the path of what it writes."""
 
 
 def output_error(path: Path, error: OSError, frames: int | None = None) -> OutputError:
@@ -77,7 +56,7 @@ def output_error(path: Path, error: OSError, frames: int | None = None) -> Outpu
     return OutputError(text + ("; free some space or choose another --output" if full else ""))
 
 
-class RowWriter(WriterBase, ABC):
+class RowWriter(Writer):
     """A text file of rows; what a frame's rows are, a subclass says in `rows`.
 
     Every frame is on the disk before `write` returns, whole or not at all.
@@ -138,7 +117,7 @@ def _one_file(_frame: Frame) -> int:
     return 0
 
 
-class Recording(WriterBase):
+class Recording(Writer):
     """A writer that may fail without ending the run: it says so, and goes on with the next file.
 
     Args:

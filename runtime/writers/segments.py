@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import OutputError, RequestError
 from ...records import Frame, Tracks
-from .base import EarlierFileError, MakeWriter, Writer, WriterBase
+from .base import EarlierFileError, MakeWriter, Writer
 
 
 def segment_path(path: Path, number: int) -> Path:
@@ -30,7 +30,7 @@ def check_minutes(minutes: float) -> None:
         raise RequestError(f"--segment {minutes:g}: expected minutes, 0.01 to 1000000")
 
 
-class Segments(WriterBase):
+class Segments(Writer):
     """One writer after the other, each for the same length of time.
 
     Segment n holds the frames from minute (n - 1) * `minutes` of the source up to n * `minutes`:

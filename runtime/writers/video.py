@@ -21,7 +21,7 @@ import numpy as np
 
 from ...errors import OutputError
 from ...records import Frame, Tracks, UInt8Array
-from .base import WriterBase, output_error
+from .base import Writer, output_error
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -41,7 +41,7 @@ _X264 = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
 _BT601, _LIMITED_RANGE = 6, 1  # as cv2.cvtColor makes it; ISO/IEC 23091-2 and FFmpeg's numbers
 
 
-class VideoWriter(WriterBase):
+class VideoWriter(Writer):
     """An MP4 of the frames with their tracks drawn in, at their own times.
 
     All but the newest frame are on the disk and playable when `write` returns. The first frame

@@ -11,12 +11,12 @@ import cv2
 from ...errors import OutputError
 from ...records import Frame, Tracks, UInt8Array
 from ..events import StopRequest
-from .base import WriterBase
+from .base import Writer
 
 _QUIT_KEYS = (ord("q"), 27)
 
 
-class Window(WriterBase):
+class Window(Writer):
     """Shows each frame with its tracks; the key q, Escape or closing the window ends the run.
 
     Args:

@@ -257,7 +257,7 @@ def test_tensorrt_reads_every_int8_layer_as_quantised(model, layers, grids, tmp_
     assert builder.build_serialized_network(network, config) is not None
 
 
-@pytest.mark.parametrize("which", ["graph_bundle", "lite_bundle"])
+@pytest.mark.parametrize("which", ["random_resnet", "lite_bundle"])
 def test_tensorrt_reads_the_real_backbones_as_quantised(which, request, tmp_path):
     bundle = request.getfixturevalue(which)
     model = onnx.load(bundle.path / bundle.spec.graphs["backbone"].file)

@@ -48,20 +48,21 @@ def run_cli(*arguments, status=0):
 # What is in a bundle.
 
 
-def test_the_folder_holds_what_the_description_lists(graph_bundle):
-    spec = graph_bundle.spec
-    data = json.loads((graph_bundle.path / SPEC_FILE).read_text(encoding="utf-8"))
+def test_the_folder_holds_what_the_description_lists(lite_bundle):
+    spec = lite_bundle.spec
+    data = json.loads((lite_bundle.path / SPEC_FILE).read_text(encoding="utf-8"))
     assert data["format_version"] == 1
     files = {graph.file for graph in spec.graphs.values()}
-    assert {path.name for path in graph_bundle.path.iterdir()} == files | {SPEC_FILE}
+    assert {path.name for path in lite_bundle.path.iterdir()} == files | {SPEC_FILE}
     for name, graph in spec.graphs.items():
-        path = graph_bundle.path / graph.file
+        path = lite_bundle.path / graph.file
         assert graph.name == name == path.stem
         assert (graph.size_bytes, graph.sha256) == (path.stat().st_size, sha256_of(path))
         assert 0 <= graph.max_abs_error < 1e-3
         assert onnx.load(path, load_external_data=False).opset_import[0].version == spec.opset
     assert {"backbone", "box_features", "point_features", "rsm"} <= set(spec.graphs)
-    assert (spec.arch, spec.channels, spec.stride, spec.layer) == ("resnet18", 256, 8, "layer3")
+    arch = "efficientnet-lite0", 112, 8, "layer3"
+    assert (spec.arch, spec.channels, spec.stride, spec.layer) == arch
     assert (spec.precision, spec.sizes_hw, spec.parameters["top_k"]) == ("fp32", (), 10)
     assert spec.preprocessing["color"] == "rgb"
     assert len(spec.preprocessing["mean"]) == len(spec.preprocessing["std"]) == 3
@@ -69,8 +70,8 @@ def test_the_folder_holds_what_the_description_lists(graph_bundle):
     assert spec.weights["licence"]
 
 
-def test_profiles_are_ordered_and_agree_with_the_shapes(graph_bundle):
-    for graph in graph_bundle.spec.graphs.values():
+def test_profiles_are_ordered_and_agree_with_the_shapes(lite_bundle):
+    for graph in lite_bundle.spec.graphs.values():
         sizes = {}
         for tensor in graph.inputs:
             if not tensor.is_dynamic:

@@ -40,6 +40,21 @@ def test_the_one_that_is_wrong_is_named(task, name):
     assert refused
 
 
+CHOICES = [
+    (task, parameter.name, parameter.metadata["choices"])
+    for task, spec in TASKS.items()
+    for parameter in fields(spec.config)
+    if parameter.metadata.get("choices")
+]
+
+
+@pytest.mark.parametrize(("task", "name", "choices"), CHOICES)
+def test_a_value_that_is_none_of_the_choices_is_refused(task, name, choices):
+    said = f"{task}: got {name.replace('_', ' ')} 'other', expected one of {', '.join(choices)}"
+    with pytest.raises(RequestError, match=f"^{said}$"):
+        TASKS[task].config(**{name: "other"})
+
+
 @pytest.mark.parametrize(
     ("given", "flag"),
     [

@@ -293,5 +293,3 @@ def test_what_focus_would_not_do_is_refused():
     for wrong in ({"radius": 20.0}, {"memory": 9}, {"first_radius": 30.0}):
         with pytest.raises(RequestError, match=r"pose: got .*--pose-focus off"):
             PoseConfig(focus="auto", **wrong)
-    with pytest.raises(RequestError, match="pose: got focus 'on'"):
-        PoseConfig(focus="on")

@@ -527,18 +527,6 @@ def test_a_box_outside_leaves_no_results(quick_bundle, images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"init": None}, r"task sot starts from .*--init X,Y,W,H"),
-        ({"detector": "motion"}, "task sot takes no detections"),
-    ],
-)
-def test_a_request_that_contradicts_itself(tmp_path, more, message):
-    with pytest.raises(RequestError, match=message):
-        sot_run("nowhere", tmp_path, tmp_path, **more)
-
-
 # --- real sequences
 
 

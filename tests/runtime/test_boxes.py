@@ -11,6 +11,7 @@ from unitrack_edge.runtime.boxes import (
     iou_matrix,
     iou_pairs,
     mask_boxes,
+    moved_mask,
     nms,
     rows_in_image,
     valid_rows,
@@ -119,3 +120,16 @@ def test_mask_boxes_are_tight(masks):
 def test_pairs_overlap_as_in_the_matrix(a, b):
     rows, columns = np.indices((len(a), len(b))).reshape(2, -1)
     assert (iou_pairs(a[rows], b[columns]) == iou_matrix(a, b)[rows, columns]).all()
+
+
+def test_a_mask_moves_and_grows_by_whole_pixels():
+    mask = np.zeros((20, 20), np.bool_)
+    mask[2:4, 3:6] = True
+    before = np.array([3, 2, 6, 4], np.float32)
+    moved = moved_mask(mask, before, before + 5)
+    assert np.argwhere(moved).min(axis=0).tolist() == [7, 8]
+    assert moved.sum() == mask.sum()
+    grown = moved_mask(mask, before, np.array([3, 2, 9, 6], np.float32))
+    assert grown[2:6, 3:9].all()
+    assert grown.sum() == 24
+    assert moved_mask(mask, before, before + np.float32(16)).sum() == 2

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from unitrack_edge.errors import DetectionError, RequestError, SourceError
-from unitrack_edge.runtime.detectors.class_names import read_names
+from unitrack_edge.runtime.detectors.classes import read_names
 from unitrack_edge.runtime.formats.davis import read_label_png
 from unitrack_edge.runtime.formats.detections import open_detections
 from unitrack_edge.runtime.formats.keypoints import load_json

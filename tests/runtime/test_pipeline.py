@@ -453,9 +453,6 @@ def test_stage_times_are_percentiles_of_milliseconds(monkeypatch):
     for value in range(1, 101):
         times.add("head", value / 1e3)
     assert times.summary_ms() == {"head": {"mean": 50.5, "p50": 50.5, "p95": 95.05, "p99": 99.01}}
-    with pytest.raises(ZeroDivisionError), times.measure("write"):
-        1 / 0  # noqa: B018
-    assert list(times.summary_ms()) == ["head", "write"]
     # Bounded, for cameras that run for weeks: the newest count.
     monkeypatch.setattr(stages, "KEPT", 3)
     few = StageTimes()

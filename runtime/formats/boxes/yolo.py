@@ -16,8 +16,8 @@ import numpy as np
 
 from ....errors import DetectionError, OutputError
 from ....records import Detections, FloatArray, Frame, Tracks
-from ...detectors.class_names import read_names
-from ...writers.base import WriterBase, output_error, write_atomic
+from ...detectors.classes import read_names
+from ...writers.base import Writer, output_error, write_atomic
 from ..keypoints import JOINTS, posetrack_from_coco
 from ..reading.named import NamedFrames, NamedTable
 from ..text import (
@@ -224,7 +224,7 @@ def _joints_of(rows: list[list[float]]) -> FloatArray | None:
     return joints
 
 
-class YoloWriter(WriterBase):
+class YoloWriter(Writer):
     """A folder of labels `class x y w h score id`, a file a frame that has tracks.
 
     Files are called like the source's images, or `frame_000001.txt` with frames from 1 where it has

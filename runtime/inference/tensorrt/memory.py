@@ -26,7 +26,8 @@ import numpy.typing as npt
 from ....errors import BackendError
 from ....records import UInt8Array
 from ..base import Array, to_host
-from .cuda import MIB, Cuda, GpuFaultError, GpuMemoryError
+from .cuda import Cuda, GpuMemoryError
+from .pinned import PinnedMemory
 
 _SMALLEST = 512
 """Bytes of the smallest piece of device memory: CUDA's own granularity."""
@@ -34,12 +35,6 @@ _SMALLEST = 512
 _ALIGNED = 512
 """What runs are fed begins at multiples of so many bytes: TensorRT refuses others than of 256
 (`setTensorAddress`: "The pointer must have at least 256-byte alignment")."""
-
-_PINNED_SMALLEST = 4096
-
-_PINNED_MOST = 128 * MIB
-"""Pinned memory that may be kept: more is taken back from the system's other programs."""
-
 
 AT_ONCE = 1 << 20
 """Bytes that do not wait: a network's image has 2 MB, all else of a frame some 200 kB.  Held back
@@ -131,7 +126,7 @@ class DeviceMemory:
         self._free: dict[int, list[int]] = {}
         self._live: set[int] = set()
         self._closed = False
-        self._pinned = _PinnedMemory(cuda)
+        self._pinned = PinnedMemory(cuda)
         self._scratch: CudaArray | None = None
         self._inbox = _Inbox(self, self._pinned)
         self._read_in_place = _InPlace(self, self._pinned)
@@ -305,7 +300,7 @@ class _Inbox:
         nbytes: Of all that was put here since the last copy.
     """
 
-    def __init__(self, memory: DeviceMemory, pinned: _PinnedMemory) -> None:
+    def __init__(self, memory: DeviceMemory, pinned: PinnedMemory) -> None:
         self.nbytes = 0
         self._memory, self._pinned = memory, pinned
         # By graph, number of its run since the last copy, and input: first byte, counted from the
@@ -408,7 +403,7 @@ class _InPlace:
         pinned: Where the places are.
     """
 
-    def __init__(self, memory: DeviceMemory, pinned: _PinnedMemory) -> None:
+    def __init__(self, memory: DeviceMemory, pinned: PinnedMemory) -> None:
         self._memory, self._pinned = memory, pinned
         self._places: dict[tuple[str, int], tuple[UInt8Array, int]] = {}
         # How often the stream had been waited for when a place was last written.
@@ -438,70 +433,6 @@ class _InPlace:
                 self._unused = [(whole[at : at + IN_PLACE], address + at) for at in starts]
             self._places[graph, row] = self._unused.pop()
         return self._places[graph, row]
-
-
-class _PinnedMemory:
-    """Pinned host memory that copies go through.
-
-    A piece that a queued copy still reads or writes must not be used again.  No event is kept for
-    each copy: a piece is free once the stream was waited for after it was given back, and that
-    happens whenever a result is read, so at least once a frame.
-
-    Attributes:
-        waits: How often the stream was waited for.
-    """
-
-    def __init__(self, cuda: Cuda) -> None:
-        self._cuda = cuda
-        # By size: pieces, oldest first, with the number of waits before which they were queued.
-        self._pieces: dict[int, deque[tuple[int, UInt8Array]]] = {}
-        self.waits = 0
-        self._kept = 0
-        self._fixed: list[UInt8Array] = []
-
-    def take(self, size: int) -> UInt8Array:
-        """At least `size` bytes that no queued copy uses."""
-        piece = 1 << (max(size, _PINNED_SMALLEST) - 1).bit_length()
-        idle = self._pieces.setdefault(piece, deque())
-        if idle and self._kept + piece > _PINNED_MOST and idle[0][0] == self.waits:
-            self.synchronize()
-        if idle and idle[0][0] < self.waits:
-            return idle.popleft()[1]
-        if self._kept + piece > _PINNED_MOST:
-            self._free_all()
-        memory = self._cuda.malloc_host(piece)
-        self._kept += piece
-        return memory
-
-    def give_back(self, memory: UInt8Array) -> None:
-        """Take a piece back; queued copies may still use it."""
-        self._pieces[len(memory)].append((self.waits, memory))
-
-    def synchronize(self) -> None:
-        """Wait for the stream: every piece given back so far is free."""
-        self._cuda.synchronize()
-        self.waits += 1
-
-    def fixed(self, size: int) -> tuple[UInt8Array, int]:
-        """Bytes that stay for good, and where the device finds them."""
-        memory = self._cuda.malloc_host(size)
-        self._fixed.append(memory)
-        return memory, self._cuda.device_address(memory)
-
-    def close(self) -> None:
-        """Free every piece."""
-        self._free_all()
-        while self._fixed:
-            self._cuda.free_host(self._fixed.pop())
-
-    def _free_all(self) -> None:
-        with suppress(GpuFaultError):
-            self.synchronize()
-        for idle in self._pieces.values():
-            while idle:
-                _, memory = idle.popleft()
-                self._kept -= len(memory)
-                self._cuda.free_host(memory)
 
 
 def _bytes_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:

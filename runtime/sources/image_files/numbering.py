@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from types import TracebackType
 
 import numpy as np
 
 from ....errors import RequestError
 from ....records import Frame, IntArray
-from ..base import LAST_FRAME, PolledSource
+from ..base import LAST_FRAME, PolledSource, SourceBase
 
 NumberedFrames = tuple[IntArray, int]
 """Of which frames a file speaks: (M,) positions from 0, rising; and its number of the first one."""
@@ -95,7 +94,7 @@ def numbered(
     return NumberedSource(source, indices, note)
 
 
-class NumberedSource:
+class NumberedSource(SourceBase):
     """The frames of a file source with other numbers; their times follow the numbers.
 
     Args:
@@ -137,9 +136,6 @@ class NumberedSource:
         """The source's."""
         return self._source.ready()
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
     def __next__(self) -> Frame:
         frame = next(self._source)
         index, fps = int(self._indices[frame.index]), self.info.fps
@@ -147,17 +143,6 @@ class NumberedSource:
         if self.info.live or fps is None:
             return replace(frame, index=index)
         return replace(frame, index=index, time_s=(index - int(self._indices[0])) / fps)
-
-    def __enter__(self) -> NumberedSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Frees the source; may be called again."""

@@ -35,9 +35,9 @@ def detections(path, frames):
 
 
 @pytest.fixture
-def track(graph_bundle, tmp_path):
+def track(lite_bundle, tmp_path):
     def run(source, *words, **kw):
-        options = ("--task", "mot", "--bundle", graph_bundle.path, "--output", tmp_path / "out")
+        options = ("--task", "mot", "--bundle", lite_bundle.path, "--output", tmp_path / "out")
         size = ("--mot-height", SIZE_HW[0], "--mot-width", SIZE_HW[1], "--mot-min-area", 0)
         return run_cli("track", source, *options, *size, *words, **kw)
 

@@ -215,10 +215,6 @@ def test_default_output_has_a_plain_name(source, name):
     assert "secret" not in str(output)
 
 
-def test_default_output_of_several_sources():
-    assert default_output(["camera0", "b.mp4", "c.mp4"], "mot") == Path("runs") / "3-sources-mot"
-
-
 def test_a_detectors_file_says_what_it_is_and_may_find_masks(tmp_path, quick_bundle):
     pytest.importorskip("onnx", reason="onnx is not installed: extra 'export'")
     from ...support.models.detector_graphs import write_detector

@@ -276,11 +276,11 @@ def test_what_cannot_overlap_is_not_measured():
 
 
 @pytest.fixture(scope="module")
-def measured(graph_bundle, tmp_path_factory):
+def measured(lite_bundle, tmp_path_factory):
     """One small run with everything it can write: what it said, and the folder."""
     folder = tmp_path_factory.mktemp("bench")
     said = run_cli(
-        *("bench", graph_bundle.path, "--task", "mot", "--size", "64x96", "--objects", "2"),
+        *("bench", lite_bundle.path, "--task", "mot", "--size", "64x96", "--objects", "2"),
         *("--against", "pytorch", "--rounds", "2", "--frames", "2", "--threads", "1"),
         *("--json-file", folder / "all.json", "--markdown-file", folder / "tables.md"),
         *("--plot", folder / "latency.png"),
@@ -288,7 +288,7 @@ def measured(graph_bundle, tmp_path_factory):
     return said, folder
 
 
-def test_both_sides_are_measured_in_the_same_run(measured, graph_bundle):
+def test_both_sides_are_measured_in_the_same_run(measured, lite_bundle):
     data = json.loads((measured[1] / "all.json").read_text())
     assert set(data["sides"]) == {"cpu", "pytorch (cpu)"}
     for side in data["sides"].values():
@@ -301,7 +301,7 @@ def test_both_sides_are_measured_in_the_same_run(measured, graph_bundle):
         assert side["memory_mb"] > 50
     used = {"backbone", "box_features", "select", "rsm"}
     files = data["sides"]["cpu"]["model_bytes"]
-    assert files == sum(graph_bundle.spec.graphs[name].size_bytes for name in used)
+    assert files == sum(lite_bundle.spec.graphs[name].size_bytes for name in used)
     assert data["sides"]["pytorch (cpu)"]["in_use"]["backbone"].startswith("PyTorch")
     assert data["sides"]["cpu"]["in_use"]["backbone"] == "CPUExecutionProvider"
     assert data["base"] == "pytorch (cpu)"

@@ -31,6 +31,8 @@ from unitrack_edge.benchmarks.speed.mot import cost_of_objects
 from unitrack_edge.benchmarks.style import PLAIN, Style, as_array
 from unitrack_edge.benchmarks.timing import machine
 from unitrack_edge.errors import BackendError
+from unitrack_edge.export.backbones.table import find_backbone
+from unitrack_edge.export.backbones.weight_files import backbone_file
 from unitrack_edge.heads.config import VosConfig
 
 SMALL = {"source_hw": (180, 320), "mot_hw": (96, 160), "vos_hw": (64, 112), "objects": 6}
@@ -58,8 +60,9 @@ def device(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def plan(graph_bundle):
-    setup = Setup("cpu", "random-r18", None, graph_bundle, 1, VosConfig())
+def plan(lite_bundle):
+    weights = backbone_file(find_backbone("efficientnet-lite0"))
+    setup = Setup("cpu", "efficientnet-lite0", weights, lite_bundle, 1, VosConfig())
     arms = ("eager", "half", "ort-cpu", "ort-cuda")
     return Plan(setup, Rounds(1, 2, 2, 1), arms, ("mot", "vos"), **SMALL)
 
@@ -337,9 +340,9 @@ def test_wrong_usage_is_refused(flags, capsys):
     assert capsys.readouterr().err.startswith("Error: ")
 
 
-def test_a_bundle_of_another_backbone_is_refused(graph_bundle, shared_models, capsys):
+def test_a_bundle_of_another_backbone_is_refused(random_resnet, shared_models, capsys):
     weights = str(shared_models / "resnet18_imagenet_layer3.pth")
-    flags = ["--device", "cpu", "--bundle", str(graph_bundle.path), "--weights", weights]
+    flags = ["--device", "cpu", "--bundle", str(random_resnet.path), "--weights", weights]
     assert compare.main(flags) == 1
     assert "give --backbone random-r18" in capsys.readouterr().err
 

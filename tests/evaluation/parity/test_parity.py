@@ -61,14 +61,14 @@ def eager(bundle):
 
 
 @pytest.fixture(scope="module")
-def reference(graph_bundle):
-    return eager(graph_bundle)
+def reference(lite_bundle):
+    return eager(lite_bundle)
 
 
 # Graphs against PyTorch.
 
 
-@pytest.mark.parametrize("name", ["graph_bundle", "lite_bundle", "half_lite"])
+@pytest.mark.parametrize("name", ["random_resnet", "lite_bundle", "half_lite"])
 def test_every_graph_agrees_with_pytorch_at_several_sizes(name, request, images):
     bundle = request.getfixturevalue(name)
     right = eager(bundle)
@@ -85,9 +85,9 @@ def test_every_graph_agrees_with_pytorch_at_several_sizes(name, request, images)
     assert excesses == {}
 
 
-def test_sizes_differ_and_lie_within_the_profile(graph_bundle, images):
-    for graph, spec in graph_bundle.spec.graphs.items():
-        feeds = feeds_of(graph_bundle, graph, images, SHARES)
+def test_sizes_differ_and_lie_within_the_profile(lite_bundle, images):
+    for graph, spec in lite_bundle.spec.graphs.items():
+        feeds = feeds_of(lite_bundle, graph, images, SHARES)
         shapes = [tuple(value.shape for value in one) for one in feeds]
         assert len(set(shapes)) == len(feeds)
         # Crops of single objects have one size, and differ at most in their number.
@@ -100,13 +100,13 @@ def test_sizes_differ_and_lie_within_the_profile(graph_bundle, images):
                     assert (np.array(tensor.max_shape) >= value.shape).all()
 
 
-def test_the_same_inputs_are_made_every_time(graph_bundle, images):
-    first, again = (feeds_of(graph_bundle, "rsm", images, (0.1,))[0] for _ in range(2))
+def test_the_same_inputs_are_made_every_time(lite_bundle, images):
+    first, again = (feeds_of(lite_bundle, "rsm", images, (0.1,))[0] for _ in range(2))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
 
 
-def test_rsm_is_compared_where_matches_are_decided(graph_bundle, images, reference):
-    (feeds,) = feeds_of(graph_bundle, "rsm", images, (0.3,))
+def test_rsm_is_compared_where_matches_are_decided(lite_bundle, images, reference):
+    (feeds,) = feeds_of(lite_bundle, "rsm", images, (0.3,))
     costs = to_host(reference.run("rsm", *feeds)[0])
     best = costs.min(axis=0)
     # Every other detection is a tracklet seen again; the others are strangers.
@@ -152,8 +152,8 @@ def nan_at_one_place(array):
         ("dcf_update", lambda x: -x, "max error"),
     ],
 )
-def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, images, reference):
-    feeds = feeds_of(graph_bundle, graph, images, (0.05,))
+def test_a_graph_that_diverges_is_noticed(graph, bend, words, lite_bundle, images, reference):
+    feeds = feeds_of(lite_bundle, graph, images, (0.05,))
     bent = Bent(reference, graph, bend)
     found = compare_graph(graph, reference, bent, "cpu", feeds)
     straight = compare_graph(graph, reference, reference, "cpu", feeds)
@@ -178,7 +178,7 @@ def test_a_graph_that_diverges_is_noticed(graph, bend, words, graph_bundle, imag
 )
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_one_number_that_is_wrong_by_a_tenth_is_noticed(
-    graph, number, precision, graph_bundle, images, reference
+    graph, number, precision, lite_bundle, images, reference
 ):
     """The similarity's scale, propagation's temperature, the rate at which a filter learns."""
 
@@ -187,7 +187,7 @@ def test_one_number_that_is_wrong_by_a_tenth_is_noticed(
             bent = [f * np.float32(1.1) if k == number else f for k, f in enumerate(feeds)]
             return self._inner.run(graph, *bent)
 
-    feeds = feeds_of(graph_bundle, graph, images)
+    feeds = feeds_of(lite_bundle, graph, images)
     found = compare_graph(graph, reference, Wrong(reference, graph, None), "cpu", feeds)
     assert found.excess(bounds_of(precision, graph)) is not None
 
@@ -226,19 +226,19 @@ def test_float16_is_judged_by_what_its_roundings_cost_this_network(half_lite, im
     assert compare_graph("backbone", right, right, "cpu", flat, right.rounded).worst_rounding == 0
 
 
-def test_costs_that_nobody_is_matched_at_do_not_count(graph_bundle, images, reference):
-    feeds = feeds_of(graph_bundle, "rsm", images, (0.2,))
+def test_costs_that_nobody_is_matched_at_do_not_count(lite_bundle, images, reference):
+    feeds = feeds_of(lite_bundle, "rsm", images, (0.2,))
     bent = Bent(reference, "rsm", lambda cost: np.where(cost > 0.85, np.float32(1), cost))
     assert compare_graph("rsm", reference, bent, "cpu", feeds).max_error == 0
 
 
-def test_equal_candidates_may_change_places(graph_bundle, images, reference):
+def test_equal_candidates_may_change_places(lite_bundle, images, reference):
     class Turned(Bent):
         def run(self, graph, *feeds):
             best, labels = (np.array(a) for a in self._inner.run(graph, *feeds))
             return best[:, ::-1], labels[:, ::-1]
 
-    (feeds,) = feeds_of(graph_bundle, "propagate_global", images, (0.0,))
+    (feeds,) = feeds_of(lite_bundle, "propagate_global", images, (0.0,))
     feeds = (*feeds[:4], np.full_like(feeds[4], 2.0), feeds[5])
     turned = Turned(reference, "propagate_global", None)
     found = compare_graph("propagate_global", reference, turned, "cpu", [feeds])
@@ -246,8 +246,8 @@ def test_equal_candidates_may_change_places(graph_bundle, images, reference):
     assert found.max_error < sum_error(2 * feeds[4].shape[1] + 10)
 
 
-def test_another_shape_is_an_error(graph_bundle, images, reference):
-    feeds = feeds_of(graph_bundle, "select", images, (0.0,))
+def test_another_shape_is_an_error(lite_bundle, images, reference):
+    feeds = feeds_of(lite_bundle, "select", images, (0.0,))
     with pytest.raises(BackendError, match="got shape"):
         compare_graph(
             "select", reference, Bent(reference, "select", lambda x: x[:, :0]), "cpu", feeds
@@ -397,9 +397,9 @@ def test_full_and_default_differ_in_what_is_named():
 FEW = tuple(task for task in TASKS if task != "sot")
 
 
-def test_all_tasks_come_out_alike_on_onnx_runtime(graph_bundle, workload, reference):
+def test_all_tasks_come_out_alike_on_onnx_runtime(lite_bundle, workload, reference):
     pytest.importorskip("trackeval")
-    with GraphRunner(graph_bundle, "cpu", 1) as graphs:
+    with GraphRunner(lite_bundle, "cpu", 1) as graphs:
         right, decided = run_from_same_state(reference, {"cpu": graphs}, workload, SIZE, FEW)
         own = run_tasks(graphs, workload, SIZE, FEW)
     found = {row.task: row for row in compare_tasks(right, own, decided["cpu"], "cpu")}
@@ -415,12 +415,12 @@ def test_all_tasks_come_out_alike_on_onnx_runtime(graph_bundle, workload, refere
 # The report and the command.
 
 
-def test_the_first_graph_of_the_pipeline_is_named(graph_bundle, workload, reference):
+def test_the_first_graph_of_the_pipeline_is_named(lite_bundle, workload, reference):
     report = compare(
-        graph_bundle, reference, ["cpu"], workload, name="PyTorch", tasks=(), shares=(0.0,)
+        lite_bundle, reference, ["cpu"], workload, name="PyTorch", tasks=(), shares=(0.0,)
     )
     assert report.excesses() == []
-    assert [row.graph for row in report.graphs] == list(graph_bundle.spec.graphs)
+    assert [row.graph for row in report.graphs] == list(lite_bundle.spec.graphs)
     bad = {"rsm", "xcorr"}
     bent = tuple(replace(g, max_error=1.0) if g.graph in bad else g for g in report.graphs)
     wrong = TaskParity("cpu", "mot", "cost", 0.5, 3, "IDF1", 1.0, 4)
@@ -433,9 +433,9 @@ def test_the_first_graph_of_the_pipeline_is_named(graph_bundle, workload, refere
 
 
 @pytest.fixture
-def own_bundle(graph_bundle, tmp_path):
+def own_bundle(lite_bundle, tmp_path):
     """A copy that may be written to."""
-    return Bundle.load(shutil.copytree(graph_bundle.path, tmp_path / "own"))
+    return Bundle.load(shutil.copytree(lite_bundle.path, tmp_path / "own"))
 
 
 def bend_file(bundle, graph):
@@ -465,9 +465,9 @@ def test_a_report_is_kept_in_the_bundle(own_bundle):
     assert Bundle.load(own_bundle.path).spec == own_bundle.spec
 
 
-def test_a_wrong_graph_ends_with_status_1_and_its_name(own_bundle, graph_bundle):
+def test_a_wrong_graph_ends_with_status_1_and_its_name(own_bundle, lite_bundle):
     bend_file(own_bundle, "dcf_response")
-    against = ("--against", graph_bundle.path, "--graphs-only", "--backend", "cpu", "--count", "2")
+    against = ("--against", lite_bundle.path, "--graphs-only", "--backend", "cpu", "--count", "2")
     said = run_cli("parity", own_bundle.path, *against, status=1)
     assert "graph dcf_response on cpu" in said
     report = json.loads((own_bundle.path / "parity.json").read_text())
@@ -475,9 +475,9 @@ def test_a_wrong_graph_ends_with_status_1_and_its_name(own_bundle, graph_bundle)
     assert report["first_exceeded"].startswith("graph dcf_response on cpu")
 
 
-def test_bundles_of_two_networks_are_not_compared(own_bundle, lite_bundle):
-    said = run_cli("parity", own_bundle.path, "--against", lite_bundle.path, status=2)
-    assert "backbone is efficientnet-lite0" in said
+def test_bundles_of_two_networks_are_not_compared(own_bundle, random_resnet):
+    said = run_cli("parity", own_bundle.path, "--against", random_resnet.path, status=2)
+    assert "backbone is random-r18" in said
 
 
 def test_weights_and_another_bundle_contradict_each_other(own_bundle):

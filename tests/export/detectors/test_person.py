@@ -19,7 +19,7 @@ from unitrack_edge.export.detectors.bundle import (  # noqa: E402
     DetectorRequest,
     write_detector_bundle,
 )
-from unitrack_edge.runtime.detectors.model import ModelSettings  # noqa: E402
+from unitrack_edge.runtime.detectors.recognition import ModelSettings  # noqa: E402
 
 from ...support.command_line import run_cli  # noqa: E402
 from ...support.models.detector_graphs import write_detector  # noqa: E402

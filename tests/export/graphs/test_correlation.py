@@ -18,7 +18,7 @@ from unitrack_edge.export.graphs import correlation as sot_graphs  # noqa: E402
 
 from ...reference.graphs_in_torch import TorchRunner  # noqa: E402
 
-C, G, INNER = 256, 65, 14
+C, G, INNER = 112, 65, 14
 H = G // 2 + 1
 SIGMA = G / 4.5 * 0.1
 LAMBDA = 1e-4
@@ -62,7 +62,7 @@ def runner(request):
     """The modules, then the exported files."""
     if request.param == "torch":
         return TorchRunner(channels=C)
-    return request.getfixturevalue("graph_runner")
+    return request.getfixturevalue("lite_runner")
 
 
 def points_of(seed, *shape, smooth=True):
@@ -242,8 +242,8 @@ def test_label_is_real_and_symmetric():
 
 
 @pytest.mark.parametrize("graph", ["xcorr", "dcf_update", "dcf_response"])
-def test_specs_say_what_may_vary(graph_runner, graph):
-    spec = graph_runner.spec.graphs[graph]
+def test_specs_say_what_may_vary(lite_runner, graph):
+    spec = lite_runner.spec.graphs[graph]
     varying = {size for tensor in spec.inputs for size in tensor.shape if isinstance(size, str)}
     assert varying == (set() if graph == "dcf_update" else {"scales"})
     if varying:
@@ -251,7 +251,7 @@ def test_specs_say_what_may_vary(graph_runner, graph):
         assert (search.min_shape[0], search.opt_shape[0], search.max_shape[0]) == (1, 3, 8)
 
 
-def test_crops_of_another_size_are_refused(graph_runner):
+def test_crops_of_another_size_are_refused(lite_runner):
     wrong = np.zeros((3, 64, 64, C), np.float32)
     with pytest.raises(BackendError, match=r"xcorr, input search: got .*64, 64"):
-        graph_runner.run("xcorr", wrong, wrong[:1])
+        lite_runner.run("xcorr", wrong, wrong[:1])

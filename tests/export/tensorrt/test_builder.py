@@ -87,7 +87,7 @@ def test_engines_of_different_precision_differ_in_size(half_lite, lite_bundle, t
     assert half[0].size_bytes < 0.75 * full[0].size_bytes
 
 
-def test_recent_frames_are_worked_on_in_the_memory_of_one(library, graph_bundle, monkeypatch):
+def test_recent_frames_are_worked_on_in_the_memory_of_one(library, lite_bundle, monkeypatch):
     """A board has not six times as much; the order of frames must be one that engines keep."""
     said, log = [], type(library.logger).log
 
@@ -98,10 +98,10 @@ def test_recent_frames_are_worked_on_in_the_memory_of_one(library, graph_bundle,
     monkeypatch.setattr(type(library.logger), "log", listen)
     needed = []
     for name in ("propagate_local", "propagate_recent"):
-        spec = graph_bundle.spec.graphs[name]
-        ranges = dimension_ranges((), graph_bundle.spec.stride)
+        spec = lite_bundle.spec.graphs[name]
+        ranges = dimension_ranges((), lite_bundle.spec.stride)
         options = BuildOptions("sm86")
-        build_engine(library, graph_bundle.path / spec.file, spec, "fp32", ranges, options)
+        build_engine(library, lite_bundle.path / spec.file, spec, "fp32", ranges, options)
         line = next(msg for msg in reversed(said) if "Total Activation Memory" in msg)
         needed.append(int(line.split(":")[1].split()[0]))
     assert needed[0] > 100 << 20

@@ -10,7 +10,6 @@ from unitrack_edge.heads.config import MotConfig, MotsConfig, PosetrackConfig
 from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.heads.mots import MotsHead
 from unitrack_edge.heads.posetrack import PosetrackHead
-from unitrack_edge.heads.tracked import moved_mask
 from unitrack_edge.records import Detections, Frame
 
 from ...support.people import noise_features, person
@@ -209,16 +208,3 @@ def test_wide_people_are_not_predicted_either(tiny, features):
     head = MotHead(tiny, MotConfig(max_aspect=0.3), 25.0)
     head.step(frame(0), features, replace(seen(0), class_names=("car",)))
     assert len(head.predict(frame(1))) == 1
-
-
-def test_a_mask_moves_and_grows_by_whole_pixels():
-    mask = np.zeros((20, 20), np.bool_)
-    mask[2:4, 3:6] = True
-    before = np.array([3, 2, 6, 4], np.float32)
-    moved = moved_mask(mask, before, before + 5)
-    assert np.argwhere(moved).min(axis=0).tolist() == [7, 8]
-    assert moved.sum() == mask.sum()
-    grown = moved_mask(mask, before, np.array([3, 2, 9, 6], np.float32))
-    assert grown[2:6, 3:9].all()
-    assert grown.sum() == 24
-    assert moved_mask(mask, before, before + np.float32(16)).sum() == 2

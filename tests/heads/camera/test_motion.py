@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from unitrack_edge.heads.association.kalman import BoxFilter, move_filters, xyxy_to_xyah
-from unitrack_edge.heads.camera.motion import CameraMotion, Patches, Reference
+from unitrack_edge.heads.camera.motion import CameraMotion, Patches
+from unitrack_edge.heads.camera.reference import Reference
 
 SIZE = (240, 320)
 NOBODY = np.zeros((0, 4), np.float32)

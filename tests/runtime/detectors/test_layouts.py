@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 from unitrack_edge.errors import BackendError, DetectionError, RequestError
 from unitrack_edge.records import Frame
-from unitrack_edge.runtime.detectors.class_names import COCO_91
-from unitrack_edge.runtime.detectors.classes import COCO_NAMES
+from unitrack_edge.runtime.detectors.classes import COCO_91, COCO_NAMES
 from unitrack_edge.runtime.detectors.layouts.table import LAYOUTS
 from unitrack_edge.runtime.detectors.layouts.yolo import grid_cells
-from unitrack_edge.runtime.detectors.model import (
-    MOST_CANDIDATES,
-    ModelSettings,
-    open_model,
-    what_it_finds,
-)
+from unitrack_edge.runtime.detectors.model import MOST_CANDIDATES, open_model, what_it_finds
 from unitrack_edge.runtime.detectors.open import open_detector
+from unitrack_edge.runtime.detectors.recognition import ModelSettings
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")

@@ -235,7 +235,7 @@ def test_a_flood_takes_nothing_from_the_tracker_nor_from_viewers(caplog, capfd):
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(900)
-def test_a_flood_of_a_minute(graph_bundle):
+def test_a_flood_of_a_minute(lite_bundle):
     from unitrack_edge.benchmarks.endurance.flood import main
 
-    assert main(["--bundle", str(Path(graph_bundle.path))]) == 0
+    assert main(["--bundle", str(Path(lite_bundle.path))]) == 0

@@ -37,8 +37,8 @@ for package in ("prometheus_client", "starlette", "uvicorn"):
     pytest.importorskip(package, reason="the extra 'serve' is not installed")
 
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
-from unitrack_edge.runtime.server import app  # noqa: E402
 from unitrack_edge.runtime.server import hub as hub_module  # noqa: E402
+from unitrack_edge.runtime.server import routes  # noqa: E402
 from unitrack_edge.runtime.server.app import LiveServer  # noqa: E402
 from unitrack_edge.runtime.server.hub import PREVIEW_SIDE, Health, LiveHub  # noqa: E402
 from unitrack_edge.runtime.server.stats import SourceStats, metrics_text  # noqa: E402
@@ -354,7 +354,7 @@ def test_images_are_of_a_bounded_size(site):
 
 def test_an_image_is_waited_for(site, monkeypatch):
     hub, url = site
-    monkeypatch.setattr(app, "_IMAGE_WAIT_S", 0.3)
+    monkeypatch.setattr(routes, "_IMAGE_WAIT_S", 0.3)
     hub.on_source(opened())
     assert get(url + "image/door")[0] == 204
     assert get(url + "image/nobody")[0] == 404

@@ -22,7 +22,7 @@ from unitrack_edge.runtime.formats.jsonl import JsonLinesWriter, track_line
 from unitrack_edge.runtime.formats.mot import MotWriter
 from unitrack_edge.runtime.formats.rle import decode_rle
 from unitrack_edge.runtime.server.launch import LiveRequest, open_live
-from unitrack_edge.runtime.writers.base import Recording, WriterBase
+from unitrack_edge.runtime.writers.base import Recording, Writer
 from unitrack_edge.runtime.writers.run_folder import OutputFolder
 from unitrack_edge.runtime.writers.segments import Segments, segment_path
 from unitrack_edge.runtime.writers.video import VideoWriter
@@ -203,7 +203,7 @@ def test_the_length_of_a_segment(tmp_path, minutes):
 # A disk that fills.
 
 
-class Filling(WriterBase):
+class Filling(Writer):
     def __init__(self, frames, at_close=False):
         self.frames, self.at_close, self.closed = frames, at_close, 0
 

@@ -6,7 +6,8 @@ import numpy as np
 from unitrack_edge.records import Frame
 from unitrack_edge.runtime.detectors.layouts.table import LAYOUTS
 from unitrack_edge.runtime.detectors.layouts.yolo import grid_cells
-from unitrack_edge.runtime.detectors.model import ModelSettings, open_model
+from unitrack_edge.runtime.detectors.model import open_model
+from unitrack_edge.runtime.detectors.recognition import ModelSettings
 
 from .detector_graphs import write_detector
 

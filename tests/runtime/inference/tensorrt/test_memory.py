@@ -12,6 +12,7 @@ import pytest
 from unitrack_edge.errors import BackendError
 from unitrack_edge.runtime.inference.base import DeviceArray
 from unitrack_edge.runtime.inference.tensorrt import memory as device_memory
+from unitrack_edge.runtime.inference.tensorrt import pinned
 from unitrack_edge.runtime.inference.tensorrt.cuda import CudaRuntime, GpuMemoryError, probe_gpu
 from unitrack_edge.runtime.inference.tensorrt.cuda_graphs import MOST, STALE_AFTER, Launches
 from unitrack_edge.runtime.inference.tensorrt.memory import DeviceMemory
@@ -296,7 +297,7 @@ def test_nothing_is_allocated_in_the_long_run():
 
 
 def test_pinned_memory_stays_within_its_bounds(monkeypatch):
-    monkeypatch.setattr(device_memory, "_PINNED_MOST", 64 << 10)
+    monkeypatch.setattr(pinned, "_MOST", 64 << 10)
     cuda = FakeCuda()
     memory = DeviceMemory(cuda)
     held = []

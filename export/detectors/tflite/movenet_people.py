@@ -1,12 +1,11 @@
-"""MoveNet MultiPose Lightning (`movenet.tflite`) as an ONNX graph without its limit of six people.
+"""From MoveNet's maps to people, as ONNX nodes.
 
-The network itself is taken from the file; its tail is written anew.  The network gives six maps of
-one cell for 4 × 4 pixels: the heatmap of people's centres, height and width of the box, the
-centre's offset within its cell, heatmaps of 17 joints, the joints' offsets within their cells, and
-where each joint should be, seen from the centre.  The file takes the six best centres that are the
-maximum of the 5 × 5 cells about them.  Here these six come first, and then the best centres that
-are the maximum of 3 × 3 cells (people stand closer in a crowd), `candidates` in all.  For each the
-tail computes what the file's tail computes:
+The maps have one cell for 4 × 4 pixels: the heatmap of people's centres, height and width of the
+box, the centre's offset within its cell, heatmaps of 17 joints, the joints' offsets within their
+cells, and where each joint should be, seen from the centre.  The file takes the six best centres
+that are the maximum of the 5 × 5 cells about them.  Here these six come first, and then the best
+centres that are the maximum of 3 × 3 cells (people stand closer in a crowd), `candidates` in all.
+For each is computed what the file computes:
 
 * box: centre + offset, ± half the height and width, cut to the image;
 * joint k: the cell inside the box with the largest heatmap_k · exp(−d² / (0.3 · s)), where d is the
@@ -15,8 +14,6 @@ tail computes what the file's tail computes:
 * the joint's score: that product, or, where it is larger, the same product of one of the six best
   people (so does the file, and so that its numbers are met);
 * the person's score: the centre's score · the mean score of the joints above 0.127.
-
-Of the maps only the two heatmaps are computed in all cells; of the others, the cells that are read.
 
 The file looks for a joint in the whole box.  Here only a window about the expected place is looked
 at, which is what makes a hundred people affordable: outside of it no joint can have a score above
@@ -27,44 +24,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
-from ...errors import ExportError
-from ...runtime.detectors.decoded import METADATA_KEY, DetectorFacts
-from .onnx_graph import DTYPES, OnnxGraph
-from .tflite_file import TfliteGraph, read_tflite
-from .tflite_import import ImportedTensor, describe, import_tensors
-
-JOINTS = 17
-MULTIPLE = 32
-"""Height and width of the image are multiples of this."""
+from ..onnx_graph import OnnxGraph
+from .operators import ImportedTensor
 
 SMALLEST, LARGEST = 64, 4096
 """Shortest and longest side of the image."""
 
-CANDIDATES = 128
-"""People that the graph gives unless another number is asked for."""
-
-FACTS = DetectorFacts(
-    name="movenet",
-    class_names=("person",),
-    joints="coco17",
-    multiple=MULTIPLE,
-    smallest=SMALLEST,
-    score_half=0.1,
-    score_power=2.0,
-    confidence=0.08,
-    nms_limit=0.7,
-)
-"""What the runtime has to know. The file's scores are low: on four sequences of streets and
-dancers half of the detections with a score of 0.1 are right, and nine tenths from 0.3 on.  The
-confidence of 0.08 is a score of 0.03."""
+JOINTS = 17
 
 STRIDE = 4
 """Pixels of the image a cell of the maps, along either axis."""
@@ -84,49 +56,6 @@ width in shorter sides, and the score from which a joint counts in its person's.
 _REACH = 2.2
 """Windows hold every cell whose Gaussian is above exp of minus this."""
 
-_MAPS = {
-    "center": ("center_0/", 1),
-    "box_scale": ("box_scale_0/", 2),
-    "box_offset": ("box_offset_0/", 2),
-    "joint_heatmap": ("kpt_heatmap_0/", 17),
-    "joint_offset": ("kpt_offset_0/", 34),
-    "joint_place": ("kpt_regress_0/", 34),
-}
-"""The maps: what the file's names of the convolutions that give them contain, and channels."""
-
-_SEARCHED = ("center", "joint_heatmap")
-"""Maps of which every cell is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class MovenetOptions:
-    """What a MoveNet graph is built for.
-
-    Attributes:
-        size_hw: Height and width of the image, multiples of 32; None leaves them open.
-        candidates: People that are given, best centre first; at most a cell each.
-        precision: Of the convolutions, `fp32` or `fp16`; all that follows the maps is float32.
-    """
-
-    size_hw: tuple[int, int] | None = None
-    candidates: int = CANDIDATES
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        if self.precision not in DTYPES:
-            raise ExportError(
-                f"movenet: got precision {self.precision}, expected {' or '.join(DTYPES)}"
-            )
-        for side in self.size_hw or ():
-            if side % MULTIPLE or not SMALLEST <= side <= LARGEST:
-                raise ExportError(
-                    f"movenet: got an image size of {self.size_hw}, expected multiples of "
-                    f"{MULTIPLE} from {SMALLEST} to {LARGEST}"
-                )
-        most = (SMALLEST // STRIDE) ** 2
-        if not 1 <= self.candidates <= most:
-            raise ExportError(f"movenet: got {self.candidates} candidates, expected 1 to {most}")
-
 
 def joint_window(shorter: int) -> int:
     """Cells from the middle of a window to its edge, a multiple of 4, that `_REACH` asks for.
@@ -137,113 +66,8 @@ def joint_window(shorter: int) -> int:
     return 4 * math.ceil(math.sqrt(_REACH * _SPREAD * shorter) / 4)
 
 
-def build_movenet(path: Path, options: MovenetOptions | None = None) -> onnx.ModelProto:
-    """Convert the file.
-
-    The graph takes `image`, (1, H, W, 3) uint8, BGR.  With K candidates it gives the six
-    people that the file would report, best centre first, then all others, best centre first; rows
-    without a person have score 0:
-
-    * `boxes` (K, 4) float32: left, top, right, bottom in pixels of the image;
-    * `scores` (K,) float32 from 0 to 1;
-    * `classes` (K,) int64, all 0: people;
-    * `keypoints` (K, 17, 3) float32: x, y in pixels of the image and score from 0 to 1, COCO's
-      joints.
-
-    Args:
-        path: `movenet.tflite`, MultiPose Lightning.
-        options: Sizes; None: the defaults.
-
-    Returns:
-        The model.
-
-    Raises:
-        ExportError: The file cannot be read or is another model, or an option is out of range.
-    """
-    options = options or MovenetOptions()
-    source = read_tflite(path)
-    maps = _find_maps(source)
-    source = _take_bgr(source)
-    target = OnnxGraph("movenet_multipose")
-    shape = ("height", "width") if options.size_hw is None else options.size_hw
-    image = target.input("image", "uint8", (1, *shape, 3))
-    dtype = DTYPES[options.precision]
-    pixels = target.cast(image, dtype)
-    pixels = target.add("Transpose", pixels, perm=[0, 3, 1, 2])
-    entry = source.inputs[0]
-    sizes = [(SMALLEST, 96), (96, 160)] if options.size_hw is None else [options.size_hw]
-    probes = [{entry: (1, *size, 3)} for size in sizes]
-    sparse = {name: _cell_layers(source, maps[name]) for name in maps if name not in _SEARCHED}
-    wanted = [*(maps[name] for name in _SEARCHED), *(start for start, _ in sparse.values())]
-    found = import_tensors(source, target, {entry: pixels}, probes, wanted, dtype)
-    searched, starts = found[: len(_SEARCHED)], found[len(_SEARCHED) :]
-    maps_in_full = {
-        name: target.cast(tensor.name, "float32", dtype)
-        for name, tensor in zip(_SEARCHED, searched, strict=True)
-    }
-    cells = {
-        name: _Cells(target, start, layers, dtype)
-        for (name, (_, layers)), start in zip(sparse.items(), starts, strict=True)
-    }
-    _Tail(target, maps_in_full, cells, options.candidates).write()
-    return target.model({METADATA_KEY: FACTS.to_json()})
-
-
-def _find_maps(source: TfliteGraph) -> dict[str, int]:
-    """The file's tensors by the names of `_MAPS`.
-
-    Raises:
-        ExportError: It has not got them: it is another model.
-    """
-    found: dict[str, int] = {}
-    for operator in source.operators:
-        tensor = source.tensors[operator.outputs[0]]
-        for name, (part, channels) in _MAPS.items():
-            fits = operator.kind == "CONV_2D" and tensor.shape[3:] == (channels,)
-            if fits and part in tensor.name:
-                found[name] = operator.outputs[0]
-    missing = [name for name in _MAPS if name not in found]
-    takes = [describe(source.tensors[index]) for index in source.inputs]
-    if missing or takes != ["uint8 (1, -1, -1, 3)"]:
-        raise ExportError(
-            f"{source.path} is not MoveNet MultiPose: it takes {', '.join(takes)}"
-            + (f" and has no {', '.join(missing)}" if missing else "")
-        )
-    return found
-
-
-def _cell_layers(source: TfliteGraph, tensor: int) -> tuple[int, list[_Layer]]:
-    """Of which tensor the cells of a map are made, each of one cell, and how."""
-    layers: list[_Layer] = []
-    while (operator := source.producer(tensor)) is not None and operator.kind == "CONV_2D":
-        weights, bias = (source.constant(place) for place in operator.inputs[1:])
-        options = operator.options
-        relu = options["FusedActivationFunction"]
-        plain = relu in (0, 1) and options["StrideH"] == options["StrideW"] == 1
-        if not plain or weights is None or bias is None or weights.shape[1:3] != (1, 1):
-            break
-        layers.insert(0, _Layer(weights[:, 0, 0], bias, bool(relu)))
-        tensor = operator.inputs[0]
-    return tensor, layers
-
-
-def _take_bgr(source: TfliteGraph) -> TfliteGraph:
-    """The same network for BGR: the first convolution's weights in the other order of colours.
-
-    Before it the file only subtracts and multiplies by numbers that are equal for all colours.
-    """
-    first = next(op for op in source.operators if op.kind == "CONV_2D")
-    weights = source.constant(first.inputs[1])
-    if weights is None or weights.shape[3] != 3:
-        raise ExportError(f"{source.path} is not MoveNet: its first convolution takes no colours")
-    tensors = list(source.tensors)
-    place = first.inputs[1]
-    tensors[place] = replace(tensors[place], data=np.ascontiguousarray(weights[..., ::-1]))
-    return replace(source, tensors=tuple(tensors))
-
-
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
     """A convolution that looks at one cell.
 
     Attributes:
@@ -257,7 +81,7 @@ class _Layer:
     relu: bool
 
 
-class _Cells:
+class Cells:
     """Cells of a map that is not computed as a whole.
 
     Args:
@@ -268,7 +92,7 @@ class _Cells:
     """
 
     def __init__(
-        self, target: OnnxGraph, start: ImportedTensor, layers: Sequence[_Layer], dtype: str
+        self, target: OnnxGraph, start: ImportedTensor, layers: Sequence[Layer], dtype: str
     ) -> None:
         self._graph, self._layers, self._dtype = target, layers, dtype
         rows = target.add("Transpose", start.name, perm=[0, 2, 3, 1])
@@ -286,18 +110,24 @@ class _Cells:
         return graph.cast(values, "float32", self._dtype)
 
 
-class _Tail:
+class PeopleWriter:
     """Writes the nodes from the maps to people.
 
     In the names below K are candidates, J joints, H × W cells of the maps, R the window, which
     follows from H and W; positions are in cells, y before x as in the file.
+
+    Args:
+        target: Nodes are appended to it.
+        maps: Tensors (1, channels, H, W) float32 of the maps that are searched, by name.
+        sparse: The other maps, by name.
+        candidates: K.
     """
 
     def __init__(
         self,
         target: OnnxGraph,
         maps: dict[str, str],
-        sparse: dict[str, _Cells],
+        sparse: dict[str, Cells],
         candidates: int,
     ) -> None:
         self._graph, self._maps, self._candidates = target, maps, candidates
@@ -312,6 +142,7 @@ class _Tail:
         self._height_f, self._width_f = (self._float(side) for side in (self._height, self._width))
 
     def write(self) -> None:
+        """Append all nodes, and the outputs that `build_movenet` describes."""
         cells, centres = self._centres()
         rows = self._add("Div", cells, self._width)
         columns = self._add("Sub", cells, self._add("Mul", rows, self._width))

@@ -9,27 +9,30 @@ from unitrack_edge.errors import ExportError
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from unitrack_edge.export.detectors.blazepose import build_blazepose  # noqa: E402
 from unitrack_edge.export.detectors.exporter import (  # noqa: E402
     ModelOptions,
     export_model,
     read_spec,
 )
-from unitrack_edge.export.detectors.movenet import (  # noqa: E402
+from unitrack_edge.export.detectors.tflite.blazepose import build_blazepose  # noqa: E402
+from unitrack_edge.export.detectors.tflite.movenet import (  # noqa: E402
     CANDIDATES,
     FACTS,
-    JOINTS,
-    STRIDE,
     MovenetOptions,
     build_movenet,
+)
+from unitrack_edge.export.detectors.tflite.movenet_people import (  # noqa: E402
+    JOINTS,
+    STRIDE,
     joint_window,
 )
 from unitrack_edge.export.graphs.precision import float32_products  # noqa: E402
 from unitrack_edge.records import Frame  # noqa: E402
 from unitrack_edge.runtime.boxes import iou_matrix  # noqa: E402
-from unitrack_edge.runtime.detectors.model import ModelSettings, open_model  # noqa: E402
+from unitrack_edge.runtime.detectors.model import open_model  # noqa: E402
+from unitrack_edge.runtime.detectors.recognition import ModelSettings  # noqa: E402
 
-from ...support.tolerance import assert_within, sum_error  # noqa: E402
+from ....support.tolerance import assert_within, sum_error  # noqa: E402
 
 PLACES = ("tud_256x256", "tud_256x448", "tud_384x512", "posetrack_256x256", "posetrack_384x512")
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ExportError
-from ...runtime.paths import check_regular
+from ....errors import ExportError
+from ....runtime.paths import check_regular
 
 _IDENTIFIER = b"TFL3"
 

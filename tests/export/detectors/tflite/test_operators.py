@@ -12,10 +12,10 @@ pytest.importorskip("tflite", reason="tflite is not installed: extra 'export'")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from unitrack_edge.export.detectors.onnx_graph import OnnxGraph  # noqa: E402
-from unitrack_edge.export.detectors.tflite_file import read_tflite  # noqa: E402
-from unitrack_edge.export.detectors.tflite_import import import_tensors  # noqa: E402
+from unitrack_edge.export.detectors.tflite.file import read_tflite  # noqa: E402
+from unitrack_edge.export.detectors.tflite.operators import import_tensors  # noqa: E402
 
-from ...support.models.tflite_writer import TinyTflite  # noqa: E402
+from ....support.models.tflite_writer import TinyTflite  # noqa: E402
 
 SAME, VALID = 0, 1
 RELU6 = 3

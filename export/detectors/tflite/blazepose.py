@@ -12,10 +12,10 @@ from pathlib import Path
 
 import onnx
 
-from ...errors import ExportError
-from .onnx_graph import DTYPES, OnnxGraph
-from .tflite_file import read_tflite
-from .tflite_import import ImportedTensor, describe, import_tensors
+from ....errors import ExportError
+from ..onnx_graph import DTYPES, OnnxGraph
+from .file import read_tflite
+from .operators import ImportedTensor, describe, import_tensors
 
 SIDE = 256
 _OUTPUTS = ((195,), (1,), (SIDE, SIDE, 1), (64, 64, 39), (117,))

@@ -18,9 +18,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ExportError
-from .onnx_graph import OnnxGraph
-from .tflite_file import TfliteGraph, TfliteOperator, TfliteTensor
+from ....errors import ExportError
+from ..onnx_graph import OnnxGraph
+from .file import TfliteGraph, TfliteOperator, TfliteTensor
 
 _SAME = 0
 """TFLite's number of the padding that keeps ceil(size / stride); 1 is VALID."""

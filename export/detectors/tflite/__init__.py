@@ -1,0 +1,1 @@
+"""Models that are published as TFLite files, as ONNX graphs."""
