@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -252,7 +252,8 @@ class HostMemory(AppearanceMemory):
 
     def __init__(self, graphs: Graphs, size: int, interval_s: float) -> None:
         super().__init__(graphs, size, interval_s)
-        self._known: dict[int, tuple[npt.NDArray[np.generic], npt.NDArray[np.float32]]] = {}
+        # Of every number: what holds it, and its row there.
+        self._known: dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.float32], int]] = {}
         # Where the last frames begin, and the next one.
         self._firsts = [0] * (size + 1)
 
@@ -264,17 +265,21 @@ class HostMemory(AppearanceMemory):
         self._learn(tracklets, present, first, time_s)
         known = self._known
         if new is not None:
-            known |= enumerate(zip(np.asarray(new.points), new.mask, strict=True), first)
+            points, mask = new.host_points(), new.mask
+            known |= {first + row: (points, mask, row) for row in range(len(present))}
         self._known = known = {row: known[row] for t in tracklets for row in t.memory}
         before, oldest = self._firsts[:2]
-        for row in [row for row in known if before <= row < oldest]:
-            points, mask = known[row]
-            known[row] = points.copy(), mask.copy()
+        for number in [number for number in known if before <= number < oldest]:
+            points, mask, row = known[number]
+            known[number] = points[row : row + 1].copy(), mask[row : row + 1].copy(), 0
         self._firsts = [*self._firsts[1:], first + len(present)]
 
     def _remembered(self, rows: IntArray) -> ObjectFeatures:
-        points, masks = zip(*(self._known[row] for row in rows.tolist()), strict=True)
-        return ObjectFeatures(np.stack(points), np.stack(masks))
+        found = [self._known[row] for row in rows.tolist()]
+        points = np.concatenate([points[row] for points, _, row in found])
+        mask = np.concatenate([mask[row] for _, mask, row in found])
+        shape = len(found), -1, points.shape[1]
+        return ObjectFeatures(points.reshape(shape), mask.reshape(shape[:2]))
 
 
 def _present(new: ObjectFeatures | None) -> BoolArray:
