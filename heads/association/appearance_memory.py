@@ -8,6 +8,7 @@ of earlier ones, at least an interval apart, and the best of them decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -252,10 +253,10 @@ class HostMemory(AppearanceMemory):
 
     def __init__(self, graphs: Graphs, size: int, interval_s: float) -> None:
         super().__init__(graphs, size, interval_s)
-        # Of every number: what holds it, and its row there.
-        self._known: dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.float32], int]] = {}
-        # Where the last frames begin, and the next one.
+        # The last frames, and where each begins; then what is left of earlier ones, by number.
+        self._frames: list[ObjectFeatures | None] = [None] * size
         self._firsts = [0] * (size + 1)
+        self._copies: dict[int, ObjectFeatures] = {}
 
     def update(
         self, tracklets: Sequence[Tracklet], new: ObjectFeatures | None, time_s: float
@@ -263,23 +264,36 @@ class HostMemory(AppearanceMemory):
         """See `Memory`."""
         first, present = self._firsts[-1], _present(new)
         self._learn(tracklets, present, first, time_s)
-        known = self._known
-        if new is not None:
-            points, mask = new.host_points(), new.mask
-            known |= {first + row: (points, mask, row) for row in range(len(present))}
-        self._known = known = {row: known[row] for t in tracklets for row in t.memory}
-        before, oldest = self._firsts[:2]
-        for number in [number for number in known if before <= number < oldest]:
-            points, mask, row = known[number]
-            known[number] = points[row : row + 1].copy(), mask[row : row + 1].copy(), 0
+        oldest, copies = self._firsts[1], {}
+        for tracklet in tracklets:
+            # The newest come first.
+            for number in reversed(tracklet.memory):
+                if number >= oldest:
+                    break
+                copies[number] = self._copies.get(number) or self._copied(number)
+        self._copies = copies
+        self._frames = [*self._frames[1:], new]
         self._firsts = [*self._firsts[1:], first + len(present)]
 
+    def _copied(self, number: int) -> ObjectFeatures:
+        points, mask = self._row(number)
+        return ObjectFeatures(points[None].copy(), mask[None].copy())
+
+    def _row(self, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """(P, C) points and (P,) mask."""
+        frame = bisect_right(self._firsts, number) - 1
+        found = self._frames[frame] if frame >= 0 else self._copies[number]
+        if found is None:
+            raise ValueError(f"number {number} of a feature, and there is none")
+        row = number - self._firsts[frame] if frame >= 0 else 0
+        return np.asarray(found.points)[row], found.mask[row]
+
     def _remembered(self, rows: IntArray) -> ObjectFeatures:
-        found = [self._known[row] for row in rows.tolist()]
-        points = np.concatenate([points[row] for points, _, row in found])
-        mask = np.concatenate([mask[row] for _, mask, row in found])
-        shape = len(found), -1, points.shape[1]
-        return ObjectFeatures(points.reshape(shape), mask.reshape(shape[:2]))
+        points, masks = zip(*(self._row(number) for number in rows.tolist()), strict=True)
+        shape = len(rows), *points[0].shape
+        return ObjectFeatures(
+            np.concatenate(points).reshape(shape), np.concatenate(masks).reshape(shape[:2])
+        )
 
 
 def _present(new: ObjectFeatures | None) -> BoolArray:
