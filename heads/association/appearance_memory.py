@@ -99,10 +99,10 @@ class Memory(ABC, Generic[New]):
         """See `compare`."""
         numbers = comparison.numbers
         detections, rows = self.some(new, comparison.rows), _joined(numbers)
-        costs = np.zeros((len(rows), len(detections.mask)), np.float32)
-        if costs.size:
-            compare = SIMILARITIES[similarity]
-            costs = compare(self._graphs, self._remembered(rows), detections, scale)
+        if not len(rows) or not len(detections.mask):
+            return np.full((len(numbers), len(detections.mask)), np.inf)
+        compare = SIMILARITIES[similarity]
+        costs = compare(self._graphs, self._remembered(rows), detections, scale)
         return _least(costs, numbers, detections.present)
 
     def _prepare(self, comparisons: Sequence[Comparison], new: New) -> None:
@@ -178,10 +178,11 @@ def _least(
         present: Which objects have any point.
     """
     least = np.full((len(numbers), len(present)), np.inf)
-    known = [row for row, some in enumerate(numbers) if some]
+    lengths = [len(some) for some in numbers]
+    known = [row for row, length in enumerate(lengths) if length]
     if costs.size:
-        starts = accumulate((len(numbers[row]) for row in known[:-1]), initial=0)
-        least[known] = np.minimum.reduceat(costs, list(starts), axis=0)
+        starts = [0, *accumulate(lengths[row] for row in known[:-1])]
+        least[known] = np.minimum.reduceat(costs, starts, axis=0)
     if not present.all():
         least[:, ~present] = np.inf
     return least

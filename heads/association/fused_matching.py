@@ -507,12 +507,13 @@ class FusedAssociator:
         fewer = np.minimum(looks, np.where(tracked, 1, _CROWD_LOOKS))
         may = (iou >= c.clear_overlap) & tracked[which]
         lead = iou - np.maximum(best_others(which, iou), best_others(columns, iou))
+        fewer_each = fewer[which]
         for margin in (c.clear_margin, *_CROWD_MARGINS):
             clear = may & (lead >= margin)
             stay, open_ = known.copy(), np.ones(len(rows), np.bool_)
             stay[which[clear]], open_[columns[clear]] = False, False
             rest = stay[which] & open_[columns]
-            if margin != _CROWD_MARGINS[-1] and fewer[which[rest]].sum() > c.most_pairs:
+            if margin != _CROWD_MARGINS[-1] and fewer_each[rest].sum() > c.most_pairs:
                 # Groups hold these pairs and more.
                 continue
             left, free = stay.cumsum() - 1, open_.cumsum() - 1
