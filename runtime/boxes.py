@@ -56,17 +56,23 @@ def iou_pairs(boxes_a: Boxes, boxes_b: Boxes) -> FloatArray:
 
 def _iou(boxes_a: Boxes, boxes_b: Boxes) -> FloatArray:
     """Of boxes (4, …), the shapes broadcast."""
-    a, b = boxes_a.astype(np.float64), boxes_b.astype(np.float64)
-    areas = [np.maximum(c[2] - c[0], 0.0) * np.maximum(c[3] - c[1], 0.0) for c in (a, b)]
-    inter = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
-    np.maximum(inter, 0.0, out=inter)
-    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
-    inter *= np.maximum(height, 0.0, out=height)
-    union = areas[0] + areas[1]
+    # In this order: boxes are rows, and what is added and multiplied are their columns.
+    a, b = (boxes.astype(np.float64, order="C") for boxes in (boxes_a, boxes_b))
+    sides = np.minimum(a[2:], b[2:])
+    sides -= np.maximum(a[:2], b[:2])
+    inter, union = _product(sides), _product(a[2:] - a[:2]) + _product(b[2:] - b[:2])
     union -= inter
     union[~(union > 0)] = 1.0
     iou: FloatArray = np.divide(inter, union, out=inter).astype(np.float32)
     return iou
+
+
+def _product(sides: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Areas of rectangles of sides (2, …); 0 where one is negative.  The sides are altered."""
+    np.maximum(sides, 0.0, out=sides)
+    areas: npt.NDArray[np.float64] = sides[0]
+    areas *= sides[1]
+    return areas
 
 
 def clip_boxes(boxes_xyxy: Boxes, size_hw: tuple[int, int]) -> Boxes:

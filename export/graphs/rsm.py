@@ -52,67 +52,75 @@ class Rsm(nn.Module):
             all tracklets there are, a detection's cosine is Σ w·dot / √(Σ w²·square) over its
             points.
         """
-        n, p, channels = tracks.shape
-        m, r, _ = detections.shape
+        (n, p, channels), (m, r, _) = tracks.shape, detections.shape
         t, d = tracks.float(), detections.float()
         # Two more channels keep padding out of either softmax: of a point and of padding, they
         # take `ABSENT` away.  Of what points there are, detections have fewer: they are scaled.
         real_t, real_d = track_mask.unsqueeze(-1), detection_mask.unsqueeze(-1)
-        left = torch.cat([t, real_t - 1.0, real_t], dim=-1)
+        left = torch.cat([t, real_t - 1.0, real_t], dim=-1).reshape(-1, channels + 2)
         right = torch.cat([d * scale, real_d * ABSENT, (real_d - 1.0) * ABSENT], dim=-1)
-        left, right = left.reshape(n * p, channels + 2), right.reshape(m * r, channels + 2)
-        logits = left @ right.transpose(0, 1)
+        logits = left @ right.reshape(-1, channels + 2).transpose(0, 1)
+        gram_t, gram_d = t @ t.transpose(1, 2), d @ d.transpose(1, 2)
 
         # Where all of one side is padding, the softmax had nothing but padding to choose from.
-        present = track_mask.amax(1, keepdim=True) * detection_mask.amax(1).unsqueeze(0)
+        present = track_mask.amax(1, keepdim=True) * detection_mask.amax(1)
         if apart is not None:
             present = present * (1.0 + apart / ABSENT)
-        of_tracks = self._of_tracks(logits, t, track_mask, d, apart) / scale * present
-        level, total, dot, square = self._of_detections(logits, t)
-        real = detection_mask.reshape(1, m * r)
-        share = real / total
-        level, dot, square = (
-            each.reshape(n, m, r) for each in (level * real, dot * share, square * share * share)
-        )
-        dot = dot / (_norm(d, detection_mask).reshape(1, m, 1) * scale)
+        dot, square = self._of_tracks(logits, track_mask, gram_d, apart)
+        norm_t = _norm(gram_t, track_mask).unsqueeze(1) * scale
+        of_tracks = dot / (norm_t * _floored_root(square)) * present
 
-        weight = torch.softmax(level if apart is None else level + apart.unsqueeze(2), dim=0)
+        by_track = logits.reshape(n, p, -1)
+        level, total, dot, square = (
+            each.reshape(-1, m, r) for each in self._of_detections(by_track, gram_t)
+        )
+        share = detection_mask / total
+        norm_d = _norm(gram_d, detection_mask).unsqueeze(1) * scale
+        level, dot = level * detection_mask, dot * (share / norm_d)
+        square = square * (share * share)
+
+        # A softmax over tracklets: along the first axis its parts take less time than itself.
+        apart_level = level if apart is None else level + apart.unsqueeze(2)
+        weight = torch.exp(apart_level - apart_level.amax(0))
+        weight = weight / weight.sum(0)
         rebuilt = _floored_root((weight * weight * square).sum(2))
         of_detections = (weight * dot).sum(2) / rebuilt * present
         cost = 1.0 - 0.5 * (of_tracks + of_detections)
         return cost, of_tracks, level, dot, square
 
     def _of_tracks(
-        self, logits: Tensor, t: Tensor, track_mask: Tensor, d: Tensor, apart: Tensor | None
-    ) -> Tensor:
-        """(N, M) cosines of tracklets with what detections make of them, times the scale."""
-        (n, p, _), (m, r, _) = t.shape, d.shape
+        self, logits: Tensor, track_mask: Tensor, gram: Tensor, apart: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """(N, M) each of tracklets and what detections make of them: product, and square of that.
+
+        The product is the scale times as large; `gram` is that of the detections.
+        """
+        (n, p), (m, r, _) = track_mask.shape, gram.shape
         if apart is None:
             weight = torch.softmax(logits, dim=1)
         else:
             by_pair = logits.reshape(n, p, m, r) + apart.reshape(n, 1, m, 1)
             weight = torch.softmax(by_pair.reshape(n * p, m * r), dim=1)
-        dot = (weight * logits).reshape(n * p, m, r).sum(2)
-        by_detection = weight.reshape(n * p, m, r).transpose(0, 1)
-        square = ((by_detection @ (d @ d.transpose(1, 2))) * by_detection).sum(2).transpose(0, 1)
-        real = track_mask.reshape(n * p, 1)
-        dot = (dot * real).reshape(n, p, m).sum(1)
-        square = (square * real).reshape(n, p, m).sum(1)
-        return dot / _norm(t, track_mask).unsqueeze(1) / _floored_root(square)
+        dot = (weight * logits).reshape(-1, m, r).sum(2)
+        by_detection = weight.reshape(-1, m, r).transpose(0, 1)
+        square = ((by_detection @ gram) * by_detection).sum(2)
+        dot = (track_mask.unsqueeze(1) @ dot.reshape(n, p, -1)).squeeze(1)
+        square = (square.reshape(-1, n, p) * track_mask).sum(2).transpose(0, 1)
+        return dot, square
 
-    def _of_detections(self, logits: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _of_detections(
+        self, by_track: Tensor, gram: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, points of all detections) each: level, and the softmax's sum, dot and square.
 
         The softmax is over one tracklet's points; dot is yet to be divided by its sum, square by
-        the square of that.  Level is the sum's logarithm.
+        the square of that.  Level is the sum's logarithm; `gram` is that of the tracklets.
         """
-        n, p, _ = t.shape
-        by_track = logits.reshape(n, p, -1)
         highest = by_track.amax(1, keepdim=True)
         weight = torch.exp(by_track - highest)
         total = weight.sum(1)
         dot = (weight * by_track).sum(1)
-        square = (((t @ t.transpose(1, 2)) @ weight) * weight).sum(1)
+        square = ((gram @ weight) * weight).sum(1)
         return highest.squeeze(1) + torch.log(total), total, dot, square
 
 
@@ -160,9 +168,13 @@ class RsmGroups(nn.Module):
         return cost
 
 
-def _norm(points: Tensor, mask: Tensor) -> Tensor:
-    """(N,) of each object's (P, C) points, those that are no padding."""
-    return _floored_root(((points * points).sum(2) * mask).sum(1))
+def _norm(gram: Tensor, mask: Tensor) -> Tensor:
+    """(N,) of each object's points, those that are no padding, from their products (N, P, P).
+
+    Of a unit vector, no product with another is larger than its square.
+    """
+    squares = (gram * mask.unsqueeze(1)).amax(2) * mask
+    return _floored_root(squares.sum(1))
 
 
 def _floored_root(squared: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ of earlier ones, at least an interval apart, and the best of them decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -98,10 +99,10 @@ class Memory(ABC, Generic[New]):
         """See `compare`."""
         numbers = comparison.numbers
         detections, rows = self.some(new, comparison.rows), _joined(numbers)
-        costs = np.zeros((len(rows), len(detections.mask)), np.float32)
-        if costs.size:
-            compare = SIMILARITIES[similarity]
-            costs = compare(self._graphs, self._remembered(rows), detections, scale)
+        if not len(rows) or not len(detections.mask):
+            return np.full((len(numbers), len(detections.mask)), np.inf)
+        compare = SIMILARITIES[similarity]
+        costs = compare(self._graphs, self._remembered(rows), detections, scale)
         return _least(costs, numbers, detections.present)
 
     def _prepare(self, comparisons: Sequence[Comparison], new: New) -> None:
@@ -177,10 +178,11 @@ def _least(
         present: Which objects have any point.
     """
     least = np.full((len(numbers), len(present)), np.inf)
-    known = [row for row, some in enumerate(numbers) if some]
+    lengths = [len(some) for some in numbers]
+    known = [row for row, length in enumerate(lengths) if length]
     if costs.size:
-        starts = accumulate((len(numbers[row]) for row in known[:-1]), initial=0)
-        least[known] = np.minimum.reduceat(costs, list(starts), axis=0)
+        starts = [0, *accumulate(lengths[row] for row in known[:-1])]
+        least[known] = np.minimum.reduceat(costs, starts, axis=0)
     if not present.all():
         least[:, ~present] = np.inf
     return least
@@ -252,9 +254,10 @@ class HostMemory(AppearanceMemory):
 
     def __init__(self, graphs: Graphs, size: int, interval_s: float) -> None:
         super().__init__(graphs, size, interval_s)
-        self._known: dict[int, tuple[npt.NDArray[np.generic], npt.NDArray[np.float32]]] = {}
-        # Where the last frames begin, and the next one.
+        # The last frames, and where each begins; then what is left of earlier ones, by number.
+        self._frames: list[ObjectFeatures | None] = [None] * size
         self._firsts = [0] * (size + 1)
+        self._copies: dict[int, ObjectFeatures] = {}
 
     def update(
         self, tracklets: Sequence[Tracklet], new: ObjectFeatures | None, time_s: float
@@ -262,19 +265,36 @@ class HostMemory(AppearanceMemory):
         """See `Memory`."""
         first, present = self._firsts[-1], _present(new)
         self._learn(tracklets, present, first, time_s)
-        known = self._known
-        if new is not None:
-            known |= enumerate(zip(np.asarray(new.points), new.mask, strict=True), first)
-        self._known = known = {row: known[row] for t in tracklets for row in t.memory}
-        before, oldest = self._firsts[:2]
-        for row in [row for row in known if before <= row < oldest]:
-            points, mask = known[row]
-            known[row] = points.copy(), mask.copy()
+        oldest, copies = self._firsts[1], {}
+        for tracklet in tracklets:
+            # The newest come first.
+            for number in reversed(tracklet.memory):
+                if number >= oldest:
+                    break
+                copies[number] = self._copies.get(number) or self._copied(number)
+        self._copies = copies
+        self._frames = [*self._frames[1:], new]
         self._firsts = [*self._firsts[1:], first + len(present)]
 
+    def _copied(self, number: int) -> ObjectFeatures:
+        points, mask = self._row(number)
+        return ObjectFeatures(points[None].copy(), mask[None].copy())
+
+    def _row(self, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """(P, C) points and (P,) mask."""
+        frame = bisect_right(self._firsts, number) - 1
+        found = self._frames[frame] if frame >= 0 else self._copies[number]
+        if found is None:
+            raise ValueError(f"number {number} of a feature, and there is none")
+        row = number - self._firsts[frame] if frame >= 0 else 0
+        return np.asarray(found.points)[row], found.mask[row]
+
     def _remembered(self, rows: IntArray) -> ObjectFeatures:
-        points, masks = zip(*(self._known[row] for row in rows.tolist()), strict=True)
-        return ObjectFeatures(np.stack(points), np.stack(masks))
+        points, masks = zip(*(self._row(number) for number in rows.tolist()), strict=True)
+        shape = len(rows), *points[0].shape
+        return ObjectFeatures(
+            np.concatenate(points).reshape(shape), np.concatenate(masks).reshape(shape[:2])
+        )
 
 
 def _present(new: ObjectFeatures | None) -> BoolArray:

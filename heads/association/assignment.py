@@ -51,7 +51,7 @@ def assign(cost: npt.NDArray[Any], limit: float) -> tuple[Pairs, list[int], list
         return [], list(range(rows)), list(range(columns))
     # lap wants finite numbers: twice the limit is as good as never.
     never = 2.0 * limit + 1.0
-    finite = np.where(cost <= limit, cost, never).astype(np.float64)
+    finite = np.where(cost <= limit, cost, never).astype(np.float64, copy=False)
     _, of_row, _of_column = lap.lapjv(finite, extend_cost=True, cost_limit=limit)
     (which,) = (of_row >= 0).nonzero()
     which = which[cost[which, of_row[which]] <= limit]

@@ -39,10 +39,9 @@ from .kalman import (
     WALKING,
     AspectNoise,
     BoxFilter,
-    advance_filters,
+    Motion,
     boxes_of,
     move_filters,
-    update_filters,
     xyxy_to_xyah,
 )
 from .tracklets import ObjectFeatures, State, Tracklet, follow, vote
@@ -177,6 +176,7 @@ class FusedAssociator:
         c = self._config
         self._tracklets: list[Tracklet] = []
         self._boxes: Cost = np.zeros((0, 4))
+        self._motion = Motion([])
         self._predicted: FloatArray = np.zeros((0, 4), np.float32)
         self.coasting: list[Tracklet] = []
         self._memory: Memory[Any] = self._make_memory(c)
@@ -235,10 +235,11 @@ class FusedAssociator:
         _, high = self._match_place(seen_last, high, place, c.overlap_limit)
         _, high = self._match_place(np.flatnonzero(~known), high, place, c.confirm_limit)
 
-        self._settle(detections)
+        kept = self._settle(detections)
         for row in self._newcomers(high, detections):
             self._start(row, detections, confirmed=first)
-        boxes = boxes_of([t.filter for t in self._tracklets])
+        new = boxes_of([t.filter for t in self._tracklets[len(kept) :]])
+        boxes = np.concatenate([self._motion.boxes()[kept], new])
         for tracklet, box in zip(self._tracklets, boxes, strict=True):
             tracklet.box = box
         self._merge_duplicates(boxes)
@@ -317,8 +318,10 @@ class FusedAssociator:
             tracklet.detection = -1
         lost = [t.state is State.LOST for t in self._tracklets]
         filters = [t.filter for t in self._tracklets]
-        advance_filters(filters, frames, lost, self._change)
-        self._predicted = boxes_of(filters)
+        if not self._motion.moves(filters):
+            self._motion = Motion(filters)
+        self._motion.advance(frames, lost, self._change)
+        self._predicted = self._motion.boxes()
         return elapsed_s
 
     def _overlap_cost(self, detections: Detections, rows: IntArray, columns: IntArray) -> Cost:
@@ -504,12 +507,13 @@ class FusedAssociator:
         fewer = np.minimum(looks, np.where(tracked, 1, _CROWD_LOOKS))
         may = (iou >= c.clear_overlap) & tracked[which]
         lead = iou - np.maximum(best_others(which, iou), best_others(columns, iou))
+        fewer_each = fewer[which]
         for margin in (c.clear_margin, *_CROWD_MARGINS):
             clear = may & (lead >= margin)
             stay, open_ = known.copy(), np.ones(len(rows), np.bool_)
             stay[which[clear]], open_[columns[clear]] = False, False
             rest = stay[which] & open_[columns]
-            if margin != _CROWD_MARGINS[-1] and fewer[which[rest]].sum() > c.most_pairs:
+            if margin != _CROWD_MARGINS[-1] and fewer_each[rest].sum() > c.most_pairs:
                 # Groups hold these pairs and more.
                 continue
             left, free = stay.cumsum() - 1, open_.cumsum() - 1
@@ -537,32 +541,46 @@ class FusedAssociator:
         for sample in least[owned.any(axis=0) & np.isfinite(least)].tolist():
             self._others.add(sample)
 
-    def _settle(self, detections: Detections) -> None:
-        """Correct the matched tracklets by their detections; the others are lost or gone."""
-        matched = [t for t in self._tracklets if t.detection >= 0]
-        filters, boxes = [t.filter for t in matched], self._boxes[[t.detection for t in matched]]
-        surprises = update_filters(filters, boxes)
-        oldest_s = self._time_s - self._config.direction_s + EPSILON_S
-        scores, classes = detections.scores.tolist(), detections.classes.tolist()
-        centres = self._boxes[:, :2].tolist()
+    def _settle(self, detections: Detections) -> list[int]:
+        """Correct the matched tracklets by their detections; the others are lost or gone.
+
+        Returns:
+            Which stay, of those that were moved to this frame.
+        """
+        found = np.array([t.detection for t in self._tracklets], np.int64)
+        (matched,) = (found >= 0).nonzero()
+        surprises = self._motion.update(matched.tolist(), self._boxes[found[matched]])
+        frame, now_s = self._frame or 0, self._time_s
+        oldest_s = now_s - self._config.direction_s + EPSILON_S
+        seen = list(
+            zip(
+                detections.scores.tolist(),
+                detections.classes.tolist(),
+                self._boxes[:, :2].tolist(),
+                strict=True,
+            )
+        )
+        tracked, unconfirmed = State.TRACKED, State.UNCONFIRMED
         kept = []
-        for t in self._tracklets:
+        for row, t in enumerate(self._tracklets):
             if t.detection >= 0:
-                t.state = State.TRACKED
-                t.last_frame, t.last_s = self._frame or 0, self._time_s
-                t.score = scores[t.detection]
+                t.score, label, centre = seen[t.detection]
+                t.state = tracked
+                t.last_frame, t.last_s = frame, now_s
                 t.matches += 1
-                vote(t, classes[t.detection])
-                follow(t, centres[t.detection], self._time_s, oldest_s)
-            elif t.state is State.UNCONFIRMED:
+                vote(t, label)
+                follow(t, centre, now_s, oldest_s)
+            elif t.state is unconfirmed:
                 continue
             else:
                 t.state = State.LOST
                 if self._time_s - t.last_s > self._config.buffer_s + EPSILON_S:
                     continue
-            kept.append(t)
-        self._tracklets = kept
+            kept.append(row)
+        if len(kept) < len(self._tracklets):
+            self._tracklets = [self._tracklets[row] for row in kept]
         self._watch_change(surprises)
+        return kept
 
     def _watch_change(self, surprises: Cost) -> None:
         """Learn how unsteadily boxes move here.
@@ -643,8 +661,7 @@ class FusedAssociator:
 
 def _weighted(weight: float, costs: Cost) -> Cost:
     """Costs times a weight; what is impossible stays impossible, also where the weight is 0."""
-    can_be = np.isfinite(costs)
-    return np.where(can_be, weight * np.where(can_be, costs, 0.0), np.inf)
+    return weight * costs if weight > 0 else np.where(costs < np.inf, 0.0, np.inf)
 
 
 def _unit(x: Cost, y: Cost, small: Cost) -> tuple[Cost, Cost]:

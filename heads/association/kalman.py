@@ -10,7 +10,7 @@ a place and a velocity, and the 8 × 8 covariance is four diagonals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +32,19 @@ FILTER_FPS = 25.0
 way in a second does not depend on how often a camera looks."""
 
 EXPECTED_SURPRISE = float(np.log(2))
-"""The median of half of a χ² variable of 2 degrees of freedom; see `update_filters`."""
+"""The median of half of a χ² variable of 2 degrees of freedom; see `Motion.update`."""
 
 _PLACE, _VELOCITY, _PLACE_VARIANCE, _COVARIANCE, _VELOCITY_VARIANCE = range(5)
 """What N states (5, N, 4) hold of the four numbers of each box."""
 
-_FOUR = np.arange(4)
-_BLOCKS = (_PLACE_VARIANCE, (0, 0)), (_COVARIANCE, (0, 1)), (_VELOCITY_VARIANCE, (1, 1))
-"""Which 4 × 4 block of a covariance has them on its diagonal."""
+_DIAGONALS = {
+    _PLACE_VARIANCE: slice(0, 28, 9),
+    _COVARIANCE: slice(4, 32, 9),
+    _VELOCITY_VARIANCE: slice(36, 64, 9),
+}
+"""Where they are in the 64 numbers of a covariance: each on the diagonal of a 4 × 4 block."""
+
+_OTHER_COVARIANCE = slice(32, 60, 9)
 
 _TRANSITION = np.eye(8) + np.eye(8, k=4)
 _MEASURE = np.eye(4, 8)
@@ -95,6 +100,7 @@ class BoxFilter:
 
     def __init__(self, xyah: Float64, aspect: AspectNoise = RIGID) -> None:
         self.aspect = aspect
+        self._motion: Motion | None = None
         self.inner = KalmanFilter(dim_x=8, dim_z=4)
         self.inner.x = np.concatenate([xyah, np.zeros(4)])
         self.inner.P = np.diag(_variances(xyah[3], 2, (1e-2, 1e-5), 10))
@@ -124,11 +130,20 @@ class BoxFilter:
             self.inner.x[7] = 0.0
         process = _variances(self.inner.x[3], 1, (self.aspect.process, 1e-5), 1)
         self.inner.predict(Q=np.diag(process))
+        self.put(self.inner.x, self.inner.P)
 
     def update(self, xyah: Float64) -> None:
         """Correct by a (4,) measurement."""
         measured = _variances(self.inner.x[3], 1, (self.aspect.measured, 0.0), 0)
         self.inner.update(xyah, R=np.diag(measured[:4]))
+        self.put(self.inner.x, self.inner.P)
+
+    def put(self, mean: Float64, covariance: Float64, motion: Motion | None = None) -> None:
+        """Take a state (8,), (8, 8): arrays of its own, or parts of those of a `Motion`."""
+        if self._motion is not None:
+            self._motion.is_whole = False
+        self._motion = motion
+        self.inner.x, self.inner.P = mean, covariance
 
     def box_xyxy(self) -> npt.NDArray[np.float32]:
         """(4,) float32 box of the state."""
@@ -145,41 +160,107 @@ def _variances(
     return variances
 
 
+class Motion:
+    """N filters at once, moved and corrected together where their states are.
+
+    Args:
+        filters: N of them; their states are parts of two arrays from here on, until something
+            else moves them.  Then, and for other filters, another one must be made.
+
+    Attributes:
+        is_whole: Whether nothing else has moved one of them.
+    """
+
+    def __init__(self, filters: Sequence[BoxFilter]) -> None:
+        self._filters = filters
+        inner = [f.inner for f in filters]
+        nothing = np.zeros(0)
+        self._means = np.concatenate([nothing, *(f.x for f in inner)]).reshape(-1, 8)
+        self._blocks = np.concatenate([nothing, *(f.P.ravel() for f in inner)]).reshape(-1, 64)
+        self._changing = np.square([f.aspect.process for f in filters])
+        self._measured = np.square([f.aspect.measured for f in filters])
+        for box, mean, block in zip(filters, self._means, self._blocks, strict=True):
+            box.put(mean, block.reshape(8, 8), self)
+        self.is_whole = True
+
+    def moves(self, filters: Sequence[BoxFilter]) -> bool:
+        """Whether it can go on to move these, and no others."""
+        return self.is_whole and filters == self._filters
+
+    def advance(self, frames: float, height_is_steady: Sequence[bool], change: float = 1.0) -> None:
+        """Advance them by any number of frames: whole ones one by one, then the rest of one.
+
+        Args:
+            frames: At least 0.
+            height_is_steady: Of each; see `BoxFilter.predict`.
+            change: How fast velocities change, as a multiple of JDE's standard deviations.  What
+                places and heights change besides is multiplied by its power 1.5: the steadier
+                objects move, the more of a step is their velocity's.
+        """
+        parts = _parts(self._means, self._blocks)
+        place, velocity, place_variance, covariance, velocity_variance = parts
+        steady = np.array(height_is_steady, np.bool_)
+        while frames > 0:
+            part = min(frames, 1.0)
+            velocity[steady, 3] = 0.0
+            share = part * np.square(place[:, 3:]) * _GROWS
+            place += part * velocity
+            place_variance += 2 * part * covariance + part * part * velocity_variance
+            place_variance += change**3 * POSITION_WEIGHT**2 * share
+            place_variance[:, 2] += part * self._changing
+            covariance += part * velocity_variance
+            velocity_variance += change**2 * VELOCITY_WEIGHT**2 * share
+            velocity_variance[:, 2] += part * 1e-5**2
+            frames -= part
+        self._blocks[:, _OTHER_COVARIANCE] = covariance
+
+    def update(self, rows: Sequence[int], measured: Float64) -> Float64:
+        """`BoxFilter.update` of K of them.
+
+        Args:
+            rows: Which, K of them.
+            measured: (K, 4) boxes, or (K, 2) their centres alone.
+
+        Returns:
+            (K,) how far the centres were from where they were expected: in the mean of both axes,
+            squared, as a multiple of the variance that is expected.  1 on average, and
+            `EXPECTED_SURPRISE` or less half of the time, where the filters' noise is as large as
+            the objects'.
+        """
+        size = measured.shape[1]
+        which = np.array(rows, np.int64)
+        means, blocks = self._means[which], self._blocks[which]
+        noise = _measured_variances(means[:, :4], self._measured[which])
+        parts = [part[:, :size] for part in _parts(means, blocks)]
+        place, velocity, place_variance, covariance, velocity_variance = parts
+        expected = place_variance + noise[:, :size]
+        off = measured - place
+        surprise: Float64 = (np.square(off[:, :2]) / expected[:, :2]).sum(axis=1) / 2
+        gain = covariance / expected
+        place += place_variance / expected * off
+        velocity += gain * off
+        # All are quotients of positive numbers, or less than what they are taken from.
+        velocity_variance -= gain * covariance
+        kept = noise[:, :size] / expected
+        covariance *= kept
+        place_variance *= kept
+        blocks[:, _OTHER_COVARIANCE] = blocks[:, _DIAGONALS[_COVARIANCE]]
+        self._means[which], self._blocks[which] = means, blocks
+        return surprise
+
+    def boxes(self) -> npt.NDArray[np.float32]:
+        """(N, 4) float32 boxes, left, top, right, bottom, of the states."""
+        return xyah_to_xyxy(self._means[:, :4])
+
+
 def advance_filters(
     filters: Sequence[BoxFilter],
     frames: float,
     height_is_steady: Sequence[bool],
     change: float = 1.0,
 ) -> None:
-    """Advance N filters by any number of frames: whole ones one by one, then the rest of one.
-
-    Args:
-        filters: As `BoxFilter.predict` would advance them.
-        frames: At least 0.
-        height_is_steady: Of each; see `BoxFilter.predict`.
-        change: How fast velocities change, as a multiple of JDE's standard deviations.  What places
-            and heights change besides is multiplied by its power 1.5: the steadier objects move,
-            the more of a step is their velocity's.
-    """
-    if not filters:
-        return
-    states = _states(filters)
-    place, velocity, place_variance, covariance, velocity_variance = states
-    aspect = _aspect_variances(filters, lambda noise: noise.process)
-    steady = np.array(height_is_steady, np.bool_)
-    while frames > 0:
-        part = min(frames, 1.0)
-        velocity[steady, 3] = 0.0
-        share = part * np.square(place[:, 3:]) * _GROWS
-        place += part * velocity
-        place_variance += 2 * part * covariance + part * part * velocity_variance
-        place_variance += change**3 * POSITION_WEIGHT**2 * share
-        place_variance[:, 2] += part * aspect
-        covariance += part * velocity_variance
-        velocity_variance += change**2 * VELOCITY_WEIGHT**2 * share
-        velocity_variance[:, 2] += part * 1e-5**2
-        frames -= part
-    _set_states(filters, states)
+    """`Motion.advance` of N filters."""
+    Motion(filters).advance(frames, height_is_steady, change)
 
 
 def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
@@ -202,37 +283,8 @@ def move_filters(filters: Sequence[BoxFilter], motion: Float64) -> None:
 
 
 def update_filters(filters: Sequence[BoxFilter], measured: Float64) -> Float64:
-    """`BoxFilter.update` of N filters at once.
-
-    Args:
-        filters: N of them.
-        measured: (N, 4) boxes, or (N, 2) their centres alone.
-
-    Returns:
-        (N,) how far the centres were from where they were expected: in the mean of both axes,
-        squared, as a multiple of the variance that is expected.  1 on average, and
-        `EXPECTED_SURPRISE` or less half of the time, where the filters' noise is as large as the
-        objects'.
-    """
-    if not filters:
-        return np.zeros(0)
-    states = _states(filters)
-    noise = _measured_variances(filters, states[_PLACE])
-    size = measured.shape[1]
-    place, velocity, place_variance, covariance, velocity_variance = states[:, :, :size]
-    expected = place_variance + noise[:, :size]
-    off = measured - place
-    surprise: Float64 = (np.square(off[:, :2]) / expected[:, :2]).sum(axis=1) / 2
-    gain = covariance / expected
-    place += place_variance / expected * off
-    velocity += gain * off
-    # All are quotients of positive numbers, or less than what they are taken from.
-    velocity_variance -= gain * covariance
-    kept = noise[:, :size] / expected
-    covariance *= kept
-    place_variance *= kept
-    _set_states(filters, states)
-    return surprise
+    """`Motion.update` of N filters."""
+    return Motion(filters).update(range(len(filters)), measured)
 
 
 def _means(filters: Sequence[BoxFilter]) -> Float64:
@@ -241,38 +293,35 @@ def _means(filters: Sequence[BoxFilter]) -> Float64:
     return np.concatenate([f.inner.x for f in filters]).reshape(-1, 2, 4)
 
 
+def _parts(means: Float64, blocks: Float64) -> list[Float64]:
+    """Views (N, 4), as `_states` has them in rows, of means (N, 8) and covariances (N, 64)."""
+    return [means[:, :4], means[:, 4:], *(blocks[:, where] for where in _DIAGONALS.values())]
+
+
 def _states(filters: Sequence[BoxFilter]) -> Float64:
     """(5, N, 4) float64 copy."""
-    covariances = np.concatenate([f.inner.P for f in filters]).reshape(-1, 2, 4, 2, 4)
     states = np.empty((5, len(filters), 4))
-    states[:_PLACE_VARIANCE] = _means(filters).transpose(1, 0, 2)
-    for row, (first, second) in _BLOCKS:
-        states[row] = covariances[:, first, _FOUR, second, _FOUR]
+    if filters:
+        states[:_PLACE_VARIANCE] = _means(filters).transpose(1, 0, 2)
+        covariances = np.concatenate([f.inner.P for f in filters]).reshape(-1, 64)
+        for row, where in _DIAGONALS.items():
+            states[row] = covariances[:, where]
     return states
 
 
 def _set_states(filters: Sequence[BoxFilter], states: Float64) -> None:
     means = states[:_PLACE_VARIANCE].transpose(1, 0, 2).reshape(-1, 8)
-    blocks = np.zeros((len(filters), 2, 4, 2, 4))
-    for row, (first, second) in (*_BLOCKS, (_COVARIANCE, (1, 0))):
-        blocks[:, first, _FOUR, second, _FOUR] = states[row]
-    covariances = blocks.reshape(-1, 8, 8)
-    for box, mean, covariance in zip(filters, means, covariances, strict=True):
-        box.inner.x, box.inner.P = mean, covariance
+    blocks = np.zeros((len(filters), 64))
+    for row, where in (*_DIAGONALS.items(), (_COVARIANCE, _OTHER_COVARIANCE)):
+        blocks[:, where] = states[row]
+    for box, mean, covariance in zip(filters, means, blocks.reshape(-1, 8, 8), strict=True):
+        box.put(mean, covariance)
 
 
-def _aspect_variances(
-    filters: Sequence[BoxFilter], deviation: Callable[[AspectNoise], float]
-) -> Float64:
-    """(N,) variances of the aspect ratio."""
-    variances: Float64 = np.square([deviation(f.aspect) for f in filters])
-    return variances
-
-
-def _measured_variances(filters: Sequence[BoxFilter], places: Float64) -> Float64:
-    """(N, 4) variances of measurements of boxes at (N, 4) places."""
+def _measured_variances(places: Float64, aspects: Float64) -> Float64:
+    """(N, 4) variances of measurements of boxes at (N, 4) places; (N,) those of their aspects."""
     noise: Float64 = np.square(POSITION_WEIGHT * places[:, 3:]) * _GROWS
-    noise[:, 2] = _aspect_variances(filters, lambda aspect: aspect.measured)
+    noise[:, 2] = aspects
     return noise
 
 
@@ -308,7 +357,8 @@ def gating_distances(
     if not filters or not len(boxes_xyah):
         return np.zeros((len(filters), len(boxes_xyah)))
     places, _, variances, *_ = _states(filters)
-    variances += _measured_variances(filters, places)
+    aspects = np.square([f.aspect.measured for f in filters])
+    variances += _measured_variances(places, aspects)
     residuals = boxes_xyah[None] - places[:, None]
     distances: Float64 = (np.square(residuals) / variances[:, None])[..., :size].sum(axis=2)
     return distances

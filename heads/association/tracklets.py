@@ -161,6 +161,8 @@ def select_rows(
         most: Most rows of the result, at least K; None: any number.
     """
     first, last = stacks[0], stacks[-1]
+    if len(stacks) == 1 and isinstance(first.points, np.ndarray):
+        return ObjectFeatures(first.points[: len(first.mask)].take(rows, 0), first.mask[rows])
     mask = (first.mask if len(stacks) == 1 else np.concatenate([s.mask for s in stacks]))[rows]
     count = rows_for(graphs, "select", 2, len(rows))
     count = count if most is None else min(count, most)
@@ -214,8 +216,6 @@ def _fits(graphs: Graphs, sizes: tuple[int, int, int]) -> bool:
 
 def _gathered(stacks: Sequence[npt.NDArray[np.float32]], rows: IntArray) -> Array:
     """Rows of stacks on the host, each copied once."""
-    if len(stacks) == 1:
-        return np.take(stacks[0], rows, axis=0)
     points = np.empty((len(rows), *stacks[0].shape[1:]), stacks[0].dtype)
     every = [row for stack in stacks for row in stack]
     for place, row in enumerate(rows.tolist()):

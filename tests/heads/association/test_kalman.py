@@ -9,8 +9,10 @@ from unitrack_edge.heads.association.kalman import (
     GATE_FOUR,
     GATE_TWO,
     BoxFilter,
+    Motion,
     advance_filters,
     gating_distances,
+    move_filters,
     update_filters,
     xyah_to_xyxy,
     xyxy_to_xyah,
@@ -118,6 +120,53 @@ def test_half_of_all_surprises_are_as_large_as_expected():
     assert np.median(found) == pytest.approx(EXPECTED_SURPRISE, abs=0.05)
     assert found[:50] == pytest.approx(np.diag(distances) / 2)
     assert update_filters([], boxes[:0]).shape == (0,)
+
+
+def several():
+    return [BoxFilter(np.array([100.0 + 9 * k, 50, 0.5, 40 + 30 * k])) for k in range(3)]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_some_that_move_on_together_are_as_one_by_one(size):
+    together, alone = several(), several()
+    motion = Motion(together)
+    boxes = np.array([[131.0, 55, 0.6, 95], [105, 47, 0.4, 44]])[:, :size]
+    for _ in range(3):
+        assert motion.moves(list(together))
+        motion.advance(1.0, [False, True, False])
+        surprises = motion.update([2, 0], boxes)
+        for box, is_steady in zip(alone, [False, True, False], strict=True):
+            advance_filters([box], 1.0, [is_steady])
+        wanted = [
+            update_filters([alone[k]], box[None]) for k, box in zip([2, 0], boxes, strict=True)
+        ]
+        np.testing.assert_array_equal(surprises, np.concatenate(wanted))
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one.mean, other.mean)
+        np.testing.assert_array_equal(one.covariance, other.covariance)
+        assert (one.covariance == one.covariance.T).all()
+    np.testing.assert_array_equal(motion.boxes(), [box.box_xyxy() for box in alone])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda box: box.predict(),
+        lambda box: box.update(np.array([100.0, 50, 0.5, 40])),
+        lambda box: advance_filters([box], 1.0, [False]),
+        lambda box: move_filters([box], np.eye(2, 3)),
+    ],
+)
+def test_what_something_else_has_moved_is_read_anew(other):
+    filters = several()
+    motion = Motion(filters)
+    assert motion.moves(filters)
+    assert not motion.moves(filters[:2])
+    other(filters[1])
+    assert not motion.moves(filters)
+    after = filters[1].mean.copy()
+    motion.advance(1.0, [False] * 3)
+    np.testing.assert_array_equal(filters[1].mean, after)
 
 
 @pytest.mark.parametrize("change", [0.25, 1.0, 2.0])
