@@ -145,7 +145,7 @@ def validation_items(texts: tuple[str, ...], max_frames: int | None) -> list[Val
 
 def _check_there(path: str) -> None:
     if not exists(Path(path)):
-        raise DetectionError(f"--validate {path:.80}: there is no such file or folder")
+        raise DetectionError(f"--validate {path}: there is no such file or folder")
 
 
 def _check_video(text: str) -> None:

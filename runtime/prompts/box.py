@@ -46,7 +46,7 @@ def box_from_text(text: str) -> Box | Callable[[Frame], Box]:
         if text and is_folder(path):
             raise RequestError(f"--init {text}: a folder; {_EXPECTED}")
         if not text or not exists(path):
-            raise DetectionError(f"--init {text:.80}: there is no such file; {_EXPECTED}")
+            raise DetectionError(f"--init {text}: there is no such file; {_EXPECTED}")
         box = _first_row(path)
     if not (box[2] > 0 and box[3] > 0):
         raise DetectionError(

@@ -56,7 +56,7 @@ def labels_from_text(text: str, size_hw: tuple[int, int]) -> UInt8Array:
     if box is None:
         if not exists(Path(text)):
             raise DetectionError(
-                f"--init {text:.80}: there is no such file; expected a PNG of the first frame's "
+                f"--init {text}: there is no such file; expected a PNG of the first frame's "
                 "mask, a folder of masks, or a box X,Y,W,H"
             )
         labels = read_mask(Path(text), size_hw)

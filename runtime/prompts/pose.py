@@ -58,7 +58,7 @@ def poses_from_file(path: Path, size_hw: tuple[int, int] | None = None) -> InitP
     if not is_file(path):
         folder = is_folder(path)
         raise (RequestError if folder else DetectionError)(
-            f"--init {path!s:.80}: {'a folder' if folder else 'there is no such file'}; "
+            f"--init {path}: {'a folder' if folder else 'there is no such file'}; "
             "expected PoseTrack18 JSON or COCO keypoint results of the first frame"
         )
     keypoints, names = _coco(path) if is_coco_results(path) else _posetrack(path, size_hw)

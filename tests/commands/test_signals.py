@@ -26,6 +26,14 @@ SIGNALS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Also where the tests run in the background of a shell, which makes processes deaf to it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 def stopped_by(number):
     def stop(*_args, **_values):
         signal.raise_signal(number)
@@ -106,7 +114,7 @@ def test_parity_leaves_its_file_as_it_was(number, before, quick_bundle, tmp_path
         main, ["parity", str(bundle), "--graphs-only", "--count", "2"], prog_name="cli"
     )
     status, said = SIGNALS[number]
-    assert ran.exit_code == status
+    assert ran.exit_code == status, ran.output
     left = "was not written" if before is None else "is as it was before"
     assert ran.stderr == f"cli parity: {said}; {file} {left}\n"
     assert (file.read_text() if file.exists() else None) == before

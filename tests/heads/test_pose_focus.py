@@ -291,5 +291,5 @@ def test_what_focus_would_not_do_is_refused():
     PoseConfig(focus="auto", radius=5.0, memory=1)
     PoseConfig(focus="off", radius=20.0, memory=9, first_radius=30.0)
     for wrong in ({"radius": 20.0}, {"memory": 9}, {"first_radius": 30.0}):
-        with pytest.raises(RequestError, match=r"pose: got .*--pose-focus off"):
+        with pytest.raises(RequestError, match=r"^--pose-.*: add --pose-focus off"):
             PoseConfig(focus="auto", **wrong)

@@ -14,7 +14,7 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from unitrack_edge.errors import ExportError
+from unitrack_edge.errors import ExportError, RequestError
 from unitrack_edge.export.backbones import download
 from unitrack_edge.export.detectors import model_files
 from unitrack_edge.export.detectors.model_files import model_file
@@ -380,7 +380,7 @@ def test_rows_are_whole():
 
 
 def test_a_name_that_does_not_exist():
-    with pytest.raises(ExportError, match=r"'movnet'; did you mean movenet.*cli models"):
+    with pytest.raises(RequestError, match=r"'movnet'; did you mean movenet.*cli models"):
         find_model("movnet")
 
 

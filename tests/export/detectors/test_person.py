@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from unitrack_edge.errors import DetectionError, ExportError
+from unitrack_edge.errors import DetectionError, ExportError, RequestError
 from unitrack_edge.records import Detections, Frame
 from unitrack_edge.runtime.detectors.mask import MaskModel
 from unitrack_edge.runtime.detectors.pose import PoseModel
@@ -102,7 +102,7 @@ def test_what_differs_from_its_file_is_not_written(tmp_path, monkeypatch):
         write_detector_bundle(DetectorRequest(str(path)), tmp_path / "p")
     assert not (tmp_path / "p").exists()
     settings = ModelSettings(size_hw=(64, 64))
-    with pytest.raises(ExportError, match="are of detectors, leave them out"):
+    with pytest.raises(RequestError, match="are of detectors, leave them out"):
         write_detector_bundle(DetectorRequest(str(path), settings=settings), tmp_path / "p")
 
 

@@ -160,5 +160,5 @@ def test_flags_that_need_others(files, monkeypatch):
     ):
         with pytest.raises(RequestError, match="belongs to the live view: give --serve PORT too"):
             RunConfig(**values)
-    with pytest.raises(RequestError, match="--unhealthy-after 0: expected above 0"):
+    with pytest.raises(RequestError, match="--unhealthy-after 0: expected seconds above 0"):
         RunConfig(serve="0", unhealthy_after_s=0.0)
