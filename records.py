@@ -130,6 +130,10 @@ class Frame:
             raise SourceError(f"frame {self.index} is empty: shape {tuple(image.shape)}")
         object.__setattr__(self, "size_hw", (int(image.shape[0]), int(image.shape[1])))
 
+    def kept(self) -> Frame:
+        """The frame with an image of its own: that of `Tracker.update` may be overwritten."""
+        return replace(self, image=self.image.copy())
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class Detections:
