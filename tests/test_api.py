@@ -130,6 +130,15 @@ def test_detections_have_defaults_and_take_what_frameworks_give():
     assert Detections([], class_names={}).class_names == ()
 
 
+def test_names_are_looked_at_once():
+    """Of detectors with a thousand classes, each look would be at all of them."""
+    found = Detections([[0, 0, 9, 9]], class_names=["person", "car"])
+    assert found.class_names == ("person", "car")
+    assert found[:0].class_names is found.class_names
+    named = Detections.empty().named(found.class_names)
+    assert named.class_names is found.class_names
+
+
 def test_no_detections_are_empty_lists():
     assert len(Detections([], [], [])) == 0
     assert Detections([], [], []).boxes_xyxy.shape == (0, 4)
