@@ -126,14 +126,13 @@ class NamedPath(click.Path):
         value = value if isinstance(value, str | os.PathLike) else str(value)
         if not os.fspath(value):
             self.fail(f"got an empty value, expected a {self.name}", param, ctx)
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                Path(value).lstat()
-            except ValueError as error:
-                self.fail(f"{os.fspath(value)!r}: {error}", param, ctx)
-            except OSError as error:
-                if error.errno == errno.ENAMETOOLONG:
-                    self.fail(f"'{os.fspath(value)[:40]}…': {error.strerror}", param, ctx)
+        try:
+            Path(value).lstat()
+        except ValueError as error:
+            self.fail(f"{os.fspath(value)!r}: {error}", param, ctx)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"'{os.fspath(value)[:40]}…': {error.strerror}", param, ctx)
         return super().convert(value, param, ctx)
 
 
