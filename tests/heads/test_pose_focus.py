@@ -306,6 +306,7 @@ def test_off_and_bundles_and_engines_of_fixed_sizes_ask_for_the_whole_frame():
 def test_what_focus_would_not_do_is_refused():
     PoseConfig(focus="auto", radius=5.0, memory=1)
     PoseConfig(focus="off", radius=20.0, memory=9, first_radius=30.0)
-    for wrong in ({"radius": 20.0}, {"memory": 9}, {"first_radius": 30.0}):
-        with pytest.raises(RequestError, match=r"pose: got .*--pose-focus off"):
-            PoseConfig(focus="auto", **wrong)
+    for name, wrong in (("radius", 20.0), ("memory", 9), ("first_radius", 30.0)):
+        flag = f"--pose-{name.replace('_', '-')} {wrong:g}: "
+        with pytest.raises(RequestError, match=rf"^{flag}.* at most: add --pose-focus off$"):
+            PoseConfig(focus="auto", **{name: wrong})
