@@ -126,14 +126,13 @@ class NamedPath(click.Path):
         value = value if isinstance(value, str | os.PathLike) else str(value)
         if not os.fspath(value):
             self.fail(f"got an empty value, expected a {self.name}", param, ctx)
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                Path(value).lstat()
-            except ValueError as error:
-                self.fail(f"{os.fspath(value)!r}: {error}", param, ctx)
-            except OSError as error:
-                if error.errno == errno.ENAMETOOLONG:
-                    self.fail(f"'{os.fspath(value)[:40]}…': {error.strerror}", param, ctx)
+        try:
+            Path(value).lstat()
+        except ValueError as error:
+            self.fail(f"{os.fspath(value)!r}: {error}", param, ctx)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"'{os.fspath(value)[:40]}…': {error.strerror}", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -152,29 +151,11 @@ def _with_named_paths(command: click.Command) -> click.Command:
     return command
 
 
-_AGAIN_S = 3.0
-"""After so long a signal is raised again: libraries that suppress every exception while they are
-imported suppress its exception too."""
-
-
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
     """Have SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that it cleans up."""
-    again: list[threading.Timer] = []
-    repeated = threading.Event()
-
-    def repeat(number: int) -> None:
-        repeated.set()
-        signal.raise_signal(number)
 
     def stop(number: int, _frame: object) -> None:
-        # What is cleaned up now for that very reason is not interrupted by a repetition.
-        ending = isinstance(sys.exc_info()[1], Stopped | SystemExit)
-        if repeated.is_set() and ending:
-            return
-        again.append(threading.Timer(_AGAIN_S, repeat, (number,)))
-        again[-1].daemon = True
-        again[-1].start()
         raise Stopped(number)
 
     former: dict[int, Any] = {}
@@ -187,8 +168,6 @@ def _signals_raise() -> Iterator[None]:
     try:
         yield
     finally:
-        for timer in again:
-            timer.cancel()
         for number, handler in former.items():
             signal.signal(number, handler)
 

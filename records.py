@@ -69,8 +69,16 @@ def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], dt
         )
 
 
+class _Names(tuple[str, ...]):
+    """Names that were looked at: a thousand of them are not looked at again in every frame."""
+
+    __slots__ = ()
+
+
 def _made_names(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, ...] | None:
     """Names by class number, of a sequence, or of a dict as Ultralytics has it."""
+    if isinstance(names, _Names):
+        return names
     given: Any = names
     if isinstance(given, Mapping) and all(isinstance(k, int) and k >= 0 for k in given):
         given = [given.get(k, "") for k in range(max(given, default=-1) + 1)]
@@ -83,7 +91,7 @@ def _made_names(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, .
             f"class_names: got {type(names).__name__}, expected a list of texts in the order of "
             "the class numbers, or a dict from number to text"
         )
-    return tuple(given)
+    return _Names(given)
 
 
 _IMAGE_FIXES = {
@@ -129,6 +137,10 @@ class Frame:
         if min(image.shape[:2]) < 1:
             raise SourceError(f"frame {self.index} is empty: shape {tuple(image.shape)}")
         object.__setattr__(self, "size_hw", (int(image.shape[0]), int(image.shape[1])))
+
+    def kept(self) -> Frame:
+        """The frame with an image of its own: that of `Tracker.update` may be overwritten."""
+        return replace(self, image=self.image.copy())
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -217,7 +229,7 @@ class Detections:
         """The same with names of classes; with its own, where it has some."""
         if class_names is None or self.class_names is not None:
             return self
-        return replace(self, class_names=tuple(class_names))
+        return replace(self, class_names=_made_names(class_names))
 
     def name_of(self, label: int) -> str:
         """The name of a class; empty where it is not known."""

@@ -21,8 +21,8 @@ from ..runtime.detectors.decoded import network_size as detector_size
 from ..runtime.detectors.image import Canvas, ImageRule
 from ..runtime.paths import at_home, is_folder
 from ..runtime.preprocessing import Letterbox, network_size
-from ..runtime.sources.base import IMAGE_SUFFIXES, PolledSource, Source, natural_key
-from ..runtime.sources.images import files_of_pattern, is_video
+from ..runtime.sources.base import PolledSource, Source, natural_key
+from ..runtime.sources.images import files_of_pattern, is_image, is_video
 from ..runtime.sources.open import is_pattern, open_source
 
 FEWEST = 8
@@ -175,7 +175,7 @@ def _files_of(text: str) -> list[str]:
         return [text]
     videos = [str(path) for path in sorted(files, key=natural_key) if is_video(path)]
     # Without videos, who opens the images says what else there is.
-    images = not videos or any(path.suffix.lower() in IMAGE_SUFFIXES for path in files)
+    images = not videos or any(map(is_image, files))
     return [text, *videos] if images else videos
 
 

@@ -265,6 +265,7 @@ class FocusedVos:
 
     def _add(self, frame: Frame, labels: UInt8Array) -> None:
         """Follow the objects of a label map from this frame on."""
+        frame = frame.kept()
         ids = ids_in(labels).tolist()
         self._ids += ids
         self._focus.share(len(self._ids))

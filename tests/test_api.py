@@ -130,6 +130,15 @@ def test_detections_have_defaults_and_take_what_frameworks_give():
     assert Detections([], class_names={}).class_names == ()
 
 
+def test_names_are_looked_at_once():
+    """Of detectors with a thousand classes, each look would be at all of them."""
+    found = Detections([[0, 0, 9, 9]], class_names=["person", "car"])
+    assert found.class_names == ("person", "car")
+    assert found[:0].class_names is found.class_names
+    named = Detections.empty().named(found.class_names)
+    assert named.class_names is found.class_names
+
+
 def test_no_detections_are_empty_lists():
     assert len(Detections([], [], [])) == 0
     assert Detections([], [], []).boxes_xyxy.shape == (0, 4)
@@ -336,6 +345,28 @@ def test_images_may_be_views_and_overwritten(scene, quick_bundle):
     assert boxes(overwritten) == usual
     assert boxes(read_only) == usual
     assert boxes(lambda image: np.ascontiguousarray(image[..., ::-1])[..., ::-1]) == usual
+
+
+def test_the_first_image_may_be_overwritten_too(quick_bundle, tmp_path):
+    """What comes nearer is compared with the first frame in other cells."""
+    made = Scene(SceneConfig(frames=FRAMES, height=240, width=320, objects=2))
+    clip = write_scene(made, tmp_path / "clip", form="images")
+    images = [frame.image for frame in open_source(str(clip.source))] * 2
+    nearer = [cv2.getRotationMatrix2D((160, 120), 0, 1.12**k) for k in range(len(images))]
+    images = [cv2.warpAffine(i, by, (320, 240)) for i, by in zip(images, nearer, strict=True)]
+
+    def results(way):
+        with Tracker("vos", bundle=quick_bundle.path, init=clip.init_mask) as tracker:
+            found = [tracker.update(way(image)) for image in images]
+        return [(t.ids.tolist(), t.detections.boxes_xyxy.tolist()) for t in found]
+
+    buffer = np.empty_like(images[0])
+
+    def overwritten(image):
+        buffer[:] = image
+        return buffer
+
+    assert results(overwritten) == results(lambda image: image)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class FusedConfig:
         classes_apart: Whether only detections of its class may join a tracklet.
         fps: Of the source, in frames per second: counts where its clock stands still.
         aspect: Noise of the aspect ratio.
-        least_change: How fast velocities change at least, see `advance_filters`; 1, JDE's noise, is
+        least_change: How fast velocities change at least, see `Motion.advance`; 1, JDE's noise, is
             the most.
         change_rate: Of what a frame's boxes say, that power is made good where they are less steady
             than believed (0: nothing is learnt).

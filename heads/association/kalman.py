@@ -100,7 +100,6 @@ class BoxFilter:
 
     def __init__(self, xyah: Float64, aspect: AspectNoise = RIGID) -> None:
         self.aspect = aspect
-        self._motion: Motion | None = None
         self.inner = KalmanFilter(dim_x=8, dim_z=4)
         self.inner.x = np.concatenate([xyah, np.zeros(4)])
         self.inner.P = np.diag(_variances(xyah[3], 2, (1e-2, 1e-5), 10))
@@ -130,20 +129,11 @@ class BoxFilter:
             self.inner.x[7] = 0.0
         process = _variances(self.inner.x[3], 1, (self.aspect.process, 1e-5), 1)
         self.inner.predict(Q=np.diag(process))
-        self.put(self.inner.x, self.inner.P)
 
     def update(self, xyah: Float64) -> None:
         """Correct by a (4,) measurement."""
         measured = _variances(self.inner.x[3], 1, (self.aspect.measured, 0.0), 0)
         self.inner.update(xyah, R=np.diag(measured[:4]))
-        self.put(self.inner.x, self.inner.P)
-
-    def put(self, mean: Float64, covariance: Float64, motion: Motion | None = None) -> None:
-        """Take a state (8,), (8, 8): arrays of its own, or parts of those of a `Motion`."""
-        if self._motion is not None:
-            self._motion.is_whole = False
-        self._motion = motion
-        self.inner.x, self.inner.P = mean, covariance
 
     def box_xyxy(self) -> npt.NDArray[np.float32]:
         """(4,) float32 box of the state."""
@@ -165,27 +155,28 @@ class Motion:
 
     Args:
         filters: N of them; their states are parts of two arrays from here on, until something
-            else moves them.  Then, and for other filters, another one must be made.
-
-    Attributes:
-        is_whole: Whether nothing else has moved one of them.
+            else gives one of them a state of its own, as a copy of both has.  Then, and for other
+            filters, another one must be made.
     """
 
     def __init__(self, filters: Sequence[BoxFilter]) -> None:
         self._filters = filters
         inner = [f.inner for f in filters]
         nothing = np.zeros(0)
-        self._means = np.concatenate([nothing, *(f.x for f in inner)]).reshape(-1, 8)
-        self._blocks = np.concatenate([nothing, *(f.P.ravel() for f in inner)]).reshape(-1, 64)
+        # Arrays of their own and no views of others: views of them tell by that whose they are.
+        self._means, self._blocks = np.empty((len(inner), 8)), np.empty((len(inner), 64))
+        np.concatenate([nothing, *(f.x for f in inner)], out=self._means.reshape(-1))
+        np.concatenate([nothing, *(f.P.ravel() for f in inner)], out=self._blocks.reshape(-1))
         self._changing = np.square([f.aspect.process for f in filters])
         self._measured = np.square([f.aspect.measured for f in filters])
         for box, mean, block in zip(filters, self._means, self._blocks, strict=True):
-            box.put(mean, block.reshape(8, 8), self)
-        self.is_whole = True
+            box.inner.x, box.inner.P = mean, block.reshape(8, 8)
 
     def moves(self, filters: Sequence[BoxFilter]) -> bool:
         """Whether it can go on to move these, and no others."""
-        return self.is_whole and filters == self._filters
+        # Filters know nothing of this: a circle of references would keep the lost ones in memory.
+        means = self._means
+        return filters == self._filters and all(f.inner.x.base is means for f in filters)
 
     def advance(self, frames: float, height_is_steady: Sequence[bool], change: float = 1.0) -> None:
         """Advance them by any number of frames: whole ones one by one, then the rest of one.
@@ -315,7 +306,7 @@ def _set_states(filters: Sequence[BoxFilter], states: Float64) -> None:
     for row, where in (*_DIAGONALS.items(), (_COVARIANCE, _OTHER_COVARIANCE)):
         blocks[:, where] = states[row]
     for box, mean, covariance in zip(filters, means, blocks.reshape(-1, 8, 8), strict=True):
-        box.put(mean, covariance)
+        box.inner.x, box.inner.P = mean, covariance
 
 
 def _measured_variances(places: Float64, aspects: Float64) -> Float64:

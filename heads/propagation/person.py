@@ -60,6 +60,7 @@ class FocusedPose:
     def __init__(
         self, graphs: Graphs, config: PoseConfig, frame: Frame, keypoints: FloatArray
     ) -> None:
+        frame = frame.kept()
         self._given = seen_joints(keypoints)
         people = np.flatnonzero(self._given.any(axis=1)).tolist()
         focus = Focus(frame.size_hw, graphs.spec.stride, config.short_side, len(people))

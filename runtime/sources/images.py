@@ -36,7 +36,7 @@ def images_in_folder(folder: Path, name: str) -> list[Path]:
     except OSError as error:
         raise SourceError(f"{name}: cannot be read: {error.strerror}") from None
     files = [path for path in entries if not path.is_dir()]
-    images = list(filter(_is_image, files))
+    images = list(filter(is_image, files))
     if images:
         return sorted(images, key=natural_key)
     folders = sorted(path for path in entries if path.is_dir())
@@ -72,7 +72,8 @@ def images_of_pattern(pattern: str) -> list[Path]:
     )
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is called like an image, and not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -83,7 +84,7 @@ def is_video(path: Path) -> bool:
 
 def _holds_image(folder: Path) -> bool:
     try:
-        return any(map(_is_image, folder.iterdir()))
+        return any(map(is_image, folder.iterdir()))
     except OSError:
         return False
 

@@ -166,7 +166,8 @@ def test_a_folder_of_videos_is_sampled_evenly_over_all_of_them(tmp_path):
     for seed, (name, frames) in enumerate(lengths.items(), 1):
         write_video(folder / name, clip(seed, frames))
     (folder / "notes.txt").write_text("no video")
-    (folder / ".hidden.mp4").write_bytes(b"no video either")
+    for name in (".hidden.mp4", "._hidden.jpg"):
+        (folder / name).write_bytes(b"nothing to be seen")
     sample = sample_frames([str(folder)], 16)
     assert (sample.seen, len(sample.images)) == (80, 16)
     chosen = [name.rpartition("#")[0] for name in sample.names]

@@ -142,6 +142,22 @@ def test_a_person_that_grows_is_seen_in_coarser_cells():
     assert len(pitches) >= 2
 
 
+def test_the_first_image_may_be_overwritten():
+    """Who shrinks is compared with the first frame in other cells: it is looked at again."""
+    path = [person(320 - 15 * s, 180 - 30 * s, 30 * s, 60 * s) for s in 3 / 1.1 ** np.arange(12)]
+    images = [scene((joints, 0)) for joints in path]
+    buffer = np.empty_like(images[0])
+
+    def overwritten():
+        for image in images:
+            buffer[:] = image
+            yield buffer
+
+    found, wanted = (run(frames, [path[0]])[0] for frames in (overwritten(), images))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one.detections.keypoints, other.detections.keypoints)
+
+
 REGIONS = [Region(0, 0, 20, 30, 8), Region(4, 6, 16, 16, 5), Region(3, 2, 16, 24, 11)]
 
 
@@ -290,6 +306,7 @@ def test_off_and_bundles_and_engines_of_fixed_sizes_ask_for_the_whole_frame():
 def test_what_focus_would_not_do_is_refused():
     PoseConfig(focus="auto", radius=5.0, memory=1)
     PoseConfig(focus="off", radius=20.0, memory=9, first_radius=30.0)
-    for wrong in ({"radius": 20.0}, {"memory": 9}, {"first_radius": 30.0}):
-        with pytest.raises(RequestError, match=r"^--pose-.*: add --pose-focus off"):
-            PoseConfig(focus="auto", **wrong)
+    for name, wrong in (("radius", 20.0), ("memory", 9), ("first_radius", 30.0)):
+        flag = f"--pose-{name.replace('_', '-')} {wrong:g}: "
+        with pytest.raises(RequestError, match=rf"^{flag}.* at most: add --pose-focus off$"):
+            PoseConfig(focus="auto", **{name: wrong})

@@ -254,8 +254,8 @@ class YoloWriter(Writer):
         """Writes the labels of one frame; a box that reaches beyond the image is cut to it.
 
         Raises:
-            OutputError: The disk is full, or the system refuses, or the number of objects without a
-                class has become that of one; complete files stay.
+            OutputError: The disk is full, or the system refuses; or the number of objects without a
+                class has become that of one, or would be too large; complete files stay.
         """
         seen, (height, width) = tracks.detections, frame.size_hw
         unknown = self._number_of_unknown(seen, frame)
@@ -280,17 +280,24 @@ class YoloWriter(Writer):
         """The number of objects whose class is not known; None: there was none yet."""
         if seen.class_names is not None and len(seen.class_names) > len(self._names):
             self._names = list(seen.class_names)
-        self._largest = max(self._largest, int(seen.classes.max(initial=-1)))
-        if self._unknown is None:
+        largest, unknown = max(self._largest, int(seen.classes.max(initial=-1))), self._unknown
+        if unknown is None:
             if (seen.classes < 0).any():
-                self._unknown = max(len(self._names), self._largest + 1)
-        elif (seen.classes == self._unknown).any():
-            name = seen.name_of(self._unknown) or "a class without a name"
+                unknown = max(len(self._names), largest + 1)
+        elif (seen.classes == unknown).any():
+            name = seen.name_of(unknown) or "a class without a name"
             raise OutputError(
-                f"frame {frame.index}: {name} has number {self._unknown}, which objects of no "
+                f"frame {frame.index}: {name} has number {unknown}, which objects of no "
                 f"known class have in {self._path} so far: choose another --format, such as csv"
             )
-        return self._unknown
+        if unknown is not None and largest >= _LARGEST_CLASS:
+            raise OutputError(
+                f"frame {frame.index}: got class {largest} beside objects of no known class, for "
+                f"which {CLASSES} needs a line for every class, expected classes below "
+                f"{_LARGEST_CLASS}: choose another --format, such as csv"
+            )
+        self._largest, self._unknown = largest, unknown
+        return unknown
 
     def close(self) -> None:
         """Writes the names of the classes; may be called again.

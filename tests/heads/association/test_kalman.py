@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import weakref
+
 import numpy as np
 import pytest
 from unitrack_edge.heads.association.kalman import (
@@ -155,6 +159,7 @@ def test_some_that_move_on_together_are_as_one_by_one(size):
         lambda box: box.update(np.array([100.0, 50, 0.5, 40])),
         lambda box: advance_filters([box], 1.0, [False]),
         lambda box: move_filters([box], np.eye(2, 3)),
+        lambda box: setattr(box, "inner", copy.deepcopy(box.inner)),
     ],
 )
 def test_what_something_else_has_moved_is_read_anew(other):
@@ -167,6 +172,22 @@ def test_what_something_else_has_moved_is_read_anew(other):
     after = filters[1].mean.copy()
     motion.advance(1.0, [False] * 3)
     np.testing.assert_array_equal(filters[1].mean, after)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+def test_a_copy_reads_its_filters_anew(copied):
+    """Views that are copied are arrays of their own."""
+    filters = several()
+    motion, others = copied((Motion(filters), filters))
+    assert not motion.moves(others)
+
+
+def test_filters_that_are_let_go_leave_no_circle():
+    filters = several()
+    Motion(filters)
+    gone = weakref.ref(filters[2])
+    del filters
+    assert gone() is None
 
 
 @pytest.mark.parametrize("change", [0.25, 1.0, 2.0])

@@ -169,3 +169,11 @@ def test_a_number_never_stands_for_two_classes(tmp_path):
     # What was written is right.
     assert (tmp_path / "out" / "frame_000001.txt").read_text().startswith("0 ")
     assert (tmp_path / "out" / "classes.txt").read_text() == "object\n"
+
+
+@pytest.mark.parametrize("frames", [[[1 << 31, None]], [[1 << 31], [None]], [[None], [1 << 31]]])
+def test_names_are_no_longer_than_can_be_read(frames, tmp_path):
+    """A COCO file's `category_id` may be any number; `classes.txt` has a line for each below."""
+    with pytest.raises(OutputError, match=r"class 2147483648 .* expected classes below 1048576"):
+        written(tmp_path / "out", *(labelled(*found) for found in frames))
+    assert (tmp_path / "out" / "classes.txt").exists() == (frames[0] == [None])
