@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import math
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any, NoReturn
 
 import click
 
-from .errors import RequestError, Stopped, UnitrackError, printable
+from .errors import SAME_REQUEST_S, RequestError, Stopped, UnitrackError, printable
 from .version import __version__
 
 GROUPS = {
@@ -154,8 +156,13 @@ def _with_named_paths(command: click.Command) -> click.Command:
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
     """Have SIGTERM and SIGHUP unwind the program as Ctrl-C does, so that it cleans up."""
+    first_s = -math.inf
 
     def stop(number: int, _frame: object) -> None:
+        nonlocal first_s
+        if time.monotonic() < first_s + SAME_REQUEST_S:
+            return
+        first_s = time.monotonic()
         raise Stopped(number)
 
     former: dict[int, Any] = {}

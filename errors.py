@@ -88,6 +88,11 @@ class RequestError(UnitrackError):
     """
 
 
+SAME_REQUEST_S = 1.0
+"""Within so many seconds, a signal that comes again is no second request to stop: `timeout` and
+other supervisors send one to a process and to its group."""
+
+
 class Stopped(KeyboardInterrupt):
     """The user or the system asks the program to end.
 

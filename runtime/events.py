@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, Protocol
 
-from ..errors import Stopped
+from ..errors import SAME_REQUEST_S, Stopped
 from ..records import Frame, Tracks
 from .health import ImageHealth, Pace
 from .sources.base import SourceInfo
@@ -152,8 +153,8 @@ _HANGUP = getattr(signal, "SIGHUP", None)  # the terminal is gone; not on Window
 class StopRequest:
     """Whether the user asked to stop; a context manager that listens while it is entered.
 
-    The first signal only sets `is_set`; a second one, or one that comes while the run waits for a
-    frame, raises `Stopped`.
+    The first signal only sets `is_set`; a second one, after `SAME_REQUEST_S`, or one that comes
+    while the run waits for a frame, raises `Stopped`.
 
     Attributes:
         is_set: Whether the user asked to stop.
@@ -166,6 +167,7 @@ class StopRequest:
         self.number: int = signal.SIGINT
         self.is_waiting = False
         self._former: dict[int, object] = {}
+        self._first_s = 0.0
 
     def __enter__(self) -> StopRequest:
         # Only the main thread may listen to signals; elsewhere the owner sets `is_set`.
@@ -186,6 +188,10 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
         again, self.is_set, self.number = self.is_set, True, number
+        if again and time.monotonic() < self._first_s + SAME_REQUEST_S:
+            return
+        if not again:
+            self._first_s = time.monotonic()
         if again or self.is_waiting:
             raise Stopped(number)
 

@@ -69,6 +69,24 @@ def test_a_command_cleans_up_and_says_in_one_line_what_is_left(monkeypatch):
     assert ran.stderr == "cli models: stopped by SIGTERM; nothing was written\n"
 
 
+def test_a_signal_that_comes_twice_at_once_leaves_time_to_clean_up(monkeypatch):
+    """As `timeout` sends it: to the process, and to its group."""
+    done = []
+
+    def work(*_args, **_values):
+        with interruptible(lambda: "nothing was written"):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                done.append(True)
+
+    monkeypatch.setattr(main.get_command(None, "models"), "invoke", work)
+    ran = CliRunner().invoke(main, ["models"], prog_name="cli")
+    assert (ran.exit_code, done) == (143, [True])
+    assert ran.stderr == "cli models: stopped by SIGTERM; nothing was written\n"
+
+
 def test_what_nohup_made_deaf_stays_so(monkeypatch):
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -15,6 +15,7 @@ from unitrack_edge.evaluation.synthetic.scene import Scene, SceneConfig
 from unitrack_edge.heads.config import MotConfig
 from unitrack_edge.heads.mot import MotHead
 from unitrack_edge.records import Detections, Frame, Tracks
+from unitrack_edge.runtime import events
 from unitrack_edge.runtime import pipeline as stages
 from unitrack_edge.runtime.detectors.base import Detector
 from unitrack_edge.runtime.events import StopRequest
@@ -692,7 +693,25 @@ def test_a_signal_while_waiting_for_a_frame_ends_at_once():
     assert len(task_runner.writers[0].written) == 3
 
 
-def test_a_second_signal_does_not_wait_for_the_frame_in_hand():
+def test_a_signal_that_comes_twice_at_once_is_one():
+    """As `timeout` sends it: to the process, and to its group."""
+
+    def work(frame):
+        if frame.index == 2:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+
+    pipeline, task_runner, _ = make(head=FakeHead(work=work))
+    with StopRequest() as stop:
+        pipeline.run(stop)
+        signal.raise_signal(signal.SIGTERM)
+    assert pipeline.interrupted
+    assert [index for index, _ in task_runner.writers[0].written] == [0, 1, 2]
+
+
+def test_a_second_signal_does_not_wait_for_the_frame_in_hand(monkeypatch):
+    monkeypatch.setattr(events, "SAME_REQUEST_S", 0.0)
+
     def work(frame):
         if frame.index == 1:
             signal.raise_signal(signal.SIGINT)

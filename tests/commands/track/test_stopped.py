@@ -236,6 +236,9 @@ def test_sigterm_does_the_same_and_progress_shows_on_a_terminal(
         reader.start()
         os.close(their_end)
         wait_for(lambda: b"FPS" in seen and (out / "masks" / "00009.png").exists(), process)
+        # Twice, as `timeout` does.
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     reader.join()
