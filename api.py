@@ -22,10 +22,11 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_type_hints
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DetectionError, ExportError, RequestError, SourceError
+from .errors import DetectionError, ExportError, RequestError
 from .heads.config import TrackedConfig
 from .records import Detections, Frame, Tracks
 from .runtime.bundle.bundle import Bundle
@@ -36,6 +37,7 @@ from .runtime.health import FEATURES_EVERY, check_features
 from .runtime.inference.runner import GraphRunner
 from .runtime.paths import DEFAULT_BACKBONE, default_bundle
 from .runtime.pipeline import DetectionSchedule, Viewer
+from .runtime.preprocessing import Letterbox
 from .runtime.sources.base import PolledSource, SourceInfo
 from .runtime.sources.image_files.numbering import numbered
 from .runtime.sources.open import is_live, open_source
@@ -182,6 +184,7 @@ class Tracker:
         self._schedule: DetectionSchedule | None = None
         self._source: PolledSource | None = None
         self._size_hw: tuple[int, int] | None = None
+        self._has_scaled = False
         self._last_index, self._with_features = -1, 0
         self._first_s: float | None = None
         self._clock_s = -math.inf
@@ -221,18 +224,18 @@ class Tracker:
         """Process the next frame.
 
         Args:
-            image: (H, W, 3) uint8, BGR, of one size until `reset`; free to be overwritten
-                afterwards.
+            image: (H, W, 3) uint8, BGR; free to be overwritten afterwards. One of another size
+                than the first is scaled into that, with a `UserWarning`.
             detections: For mot, mots (with masks) and posetrack (with keypoints): what is to be
-                seen in the frame, in source pixels; `Detections.empty()` where that is nothing.
+                seen in the frame, in pixels of `image`; `Detections.empty()` where that is nothing.
                 None: the tracker's `detector` looks for it.
             timestamp: Seconds on any clock that does not go back, in all frames of a video or none;
                 None: frames come at the tracker's `fps`. Frames that are missing in between count
                 as time.
 
         Returns:
-            The tracks of this frame, in source pixels, with `detection_rows` where `detections`
-            were given.
+            The tracks of this frame, in pixels of `image`, with `detection_rows` where
+            `detections` were given.
 
         Raises:
             UnitrackError: The frame, its detections or the first frame's object cannot be used,
@@ -240,10 +243,10 @@ class Tracker:
         """
         with self._alone():
             self._check_at_once()
-            frame = self._next_frame(image, timestamp)
+            frame, fit = self._next_frame(image, timestamp)
             self._check_detections(detections)
             if detections is not None:
-                tracks = self._step(frame, detections, None)
+                tracks = self._step(frame, _in_first_size(detections, fit), None)
                 if self._head is not None:
                     rows = self._head.matched_rows(tracks.ids)
                     tracks = replace(tracks, detection_rows=rows)
@@ -252,7 +255,7 @@ class Tracker:
             else:
                 tracks = self._detected(frame, *self._own_detector(), 0, None)
             self._take_clock(frame, timestamp)
-        return tracks
+        return _in_own_size(tracks, fit)
 
     def predict(self, image: npt.NDArray[Any], *, timestamp: float | None = None) -> Tracks:
         """Process the next frame without detections: tracks go where their motion takes them.
@@ -274,10 +277,10 @@ class Tracker:
             raise RequestError(f"task {self.task} takes no detections: give each frame to update()")
         with self._alone():
             self._check_at_once()
-            frame = self._next_frame(image, timestamp)
+            frame, fit = self._next_frame(image, timestamp)
             tracks = self._predict(frame, None)
             self._take_clock(frame, timestamp)
-        return tracks
+        return _in_own_size(tracks, fit)
 
     def track(
         self,
@@ -452,6 +455,12 @@ class Tracker:
                 "rows[:, 4], rows[:, 5]) of rows x1, y1, x2, y2, score, class, or "
                 "Detections.from_supervision(…)"
             )
+        part = _PARTS.get(self.task)
+        if given is not None and part and len(given) and getattr(given, part[0]) is None:
+            raise DetectionError(
+                f"task {self.task}: got detections without {part[0]}, expected Detections(…, "
+                f"{part[0]}=…) of shape {part[1]}"
+            )
         probable = isinstance(self._config, TrackedConfig) and self._config.calibrates_scores
         if given is not None and probable and given.scores.max(initial=0) > _MOST_PROBABLE:
             raise DetectionError(
@@ -497,8 +506,13 @@ class Tracker:
             **models,
         )
 
-    def _next_frame(self, image: npt.NDArray[Any], timestamp: float | None) -> Frame:
-        """The frame with its number and time; motion models take a frame's number for its time."""
+    def _next_frame(
+        self, image: npt.NDArray[Any], timestamp: float | None
+    ) -> tuple[Frame, Letterbox]:
+        """The frame with its number and time, and how it lies in the size of the first one.
+
+        Motion models take a frame's number for its time.
+        """
         index = self._last_index + 1
         time_s = index / self._fps
         if index and (timestamp is None) != (self._first_s is None):
@@ -519,14 +533,19 @@ class Tracker:
         if isinstance(image, np.ndarray):
             image = np.ascontiguousarray(image)
         frame = Frame(index, time_s, image)
-        if self._size_hw not in (None, frame.size_hw):
-            before, now = ("x".join(map(str, hw)) for hw in (self._size_hw or (), frame.size_hw))
-            raise SourceError(
-                f"frame {index}: got an image of {now} (height x width), expected {before} as "
-                "before, in whose pixels the tracks are: scale it and its detections to that, or "
-                "call reset() if another video begins"
-            )
-        return frame
+        fit = Letterbox.fit(frame.size_hw, self._size_hw or frame.size_hw)
+        if not fit.is_identity:
+            if not self._has_scaled:
+                own, first = ("x".join(map(str, hw)) for hw in (fit.source_hw, fit.network_hw))
+                warnings.warn(
+                    f"frame {index}: the image is {own} (height x width) and was {first}: from "
+                    "here on such images are scaled into that, and tracks are in pixels of each "
+                    "frame's own image; call reset() where another video begins",
+                    stacklevel=3,
+                )
+            self._has_scaled = True
+            frame = replace(frame, image=fit.apply(frame.image))
+        return frame, fit
 
     def _take_clock(self, frame: Frame, timestamp: float | None) -> None:
         """Remember size and time of a frame that is done; one that fails changes nothing."""
@@ -572,8 +591,67 @@ class Tracker:
         return open_head(self._graphs, self._config, self._init, facts, least)
 
 
-_MOST_PROBABLE = 1.001
-"""A score above is none of 0 to 1, however it was rounded."""
+_PARTS = {"mots": ("masks", "(N, H, W)"), "posetrack": ("keypoints", "(N, K, 3)")}
+"""What a task tracks beside boxes, and its shape."""
+
+_MOST_PROBABLE = 1.01
+"""A score above is none of 0 to 1, however it was rounded: 1.0078 follows 1 in bfloat16."""
+
+
+def _in_first_size(seen: Detections, fit: Letterbox) -> Detections:
+    """Detections of an image in pixels of the one that it was scaled into."""
+    if fit.is_identity:
+        return seen
+    masks, poses = seen.masks, seen.keypoints
+    if masks is not None and len(masks) and masks.shape[1:] != fit.source_hw:
+        raise DetectionError(
+            f"detections: got masks of {masks.shape[1:]} (height, width), expected the image's "
+            f"{fit.source_hw}"
+        )
+    if masks is not None:
+        placed = np.zeros((len(masks), *fit.network_hw), np.bool_)
+        for mask, own in zip(placed, masks, strict=True):
+            mask[_inside(fit)] = _resized(own, fit.inner_hw)
+        masks = placed
+    if poses is not None:
+        places = fit.points_to_network(poses[..., :2])
+        poses = np.concatenate([places, poses[..., 2:]], axis=2)
+    boxes = fit.to_network(seen.boxes_xyxy)
+    return replace(seen, boxes_xyxy=boxes, masks=masks, keypoints=poses)
+
+
+def _in_own_size(tracks: Tracks, fit: Letterbox) -> Tracks:
+    """Tracks in pixels of the image before it was scaled: the inverse of `_in_first_size`."""
+    if fit.is_identity:
+        return tracks
+    seen, labels = tracks.detections, tracks.label_map
+    masks, poses = seen.masks, seen.keypoints
+    if masks is not None:
+        own = np.zeros((len(masks), *fit.source_hw), np.bool_)
+        for mask, placed in zip(own, masks, strict=True):
+            mask[:] = _resized(placed[_inside(fit)], fit.source_hw)
+        masks = own
+    if poses is not None:
+        places = fit.points_to_source(poses[..., :2])
+        poses = np.concatenate([places, poses[..., 2:]], axis=2)
+    boxes = fit.to_source(seen.boxes_xyxy)
+    return replace(
+        tracks,
+        detections=replace(seen, boxes_xyxy=boxes, masks=masks, keypoints=poses),
+        label_map=None if labels is None else _resized(labels[_inside(fit)], fit.source_hw),
+    )
+
+
+def _inside(fit: Letterbox) -> tuple[slice, slice]:
+    """Rows and columns where the scaled image lies."""
+    (height, width), top, left = fit.inner_hw, fit.top, fit.left
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _resized(labels: npt.NDArray[Any], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A mask or map of labels in another size, in which every pixel has one of its values."""
+    values = np.ascontiguousarray(labels, np.uint8)
+    return np.asarray(cv2.resize(values, size_hw[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _is_finite(value: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -80,7 +81,7 @@ def _made_names(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, .
     if isinstance(names, _Names):
         return names
     given: Any = names
-    if isinstance(given, Mapping) and all(isinstance(k, int) and k >= 0 for k in given):
+    if isinstance(given, Mapping) and all(isinstance(k, Integral) and k >= 0 for k in given):
         given = [given.get(k, "") for k in range(max(given, default=-1) + 1)]
     if given is None:
         return None
@@ -148,11 +149,13 @@ class Detections:
     """The N objects that a detector found in one frame, in source pixels.
 
     Arrays may be given as lists, tensors on the host, and numbers of any width; names as a dict
-    from class number to name too.  Scores that are not given are 1, classes -1.
+    from class number to name too.  Scores that are not given are 1, classes -1.  Of no
+    detections, arrays may have any shape.
 
     Attributes:
-        boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right > left, bottom > top.
-            Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the image.
+        boxes_xyxy: (N, 4) float32: left, top, right, bottom; finite, right >= left, bottom >= top.
+            Pixel (0, 0) covers [0, 1) x [0, 1). May reach beyond the image; without width or
+            height they are not tracked.
         scores: (N,) float32, finite; the scale is the detector's own.
         classes: (N,) int64; -1 where the class is not known.
         masks: (N, H, W) bool at source size, or None.
@@ -182,7 +185,7 @@ class Detections:
             DetectionError: Shapes or values that are no detections.
         """
         boxes = _made("boxes_xyxy", boxes_xyxy, np.float32)
-        boxes = boxes.reshape(-1, 4) if boxes.shape == (0,) else boxes
+        boxes = boxes if boxes.size else boxes.reshape(0, 4)
         _check("boxes_xyxy", boxes, (None, 4), np.float32)
         n = len(boxes)
         parts: tuple[tuple[str, Any, tuple[int | None, ...], type[np.generic]], ...] = (
@@ -195,6 +198,8 @@ class Detections:
         for name, given, shape, dtype in parts:
             made = None if given is None else _made(name, given, dtype)
             if made is not None:
+                # Of no rows, arrays come in any shape: [], (0, 6) of a detector's output.
+                made = made if n or made.size else made.reshape([side or 0 for side in shape])
                 _check(name, made, shape, dtype)
             object.__setattr__(self, name, made)
         object.__setattr__(self, "class_names", _made_names(class_names))
@@ -203,11 +208,13 @@ class Detections:
                 raise DetectionError(
                     "detections hold NaN or infinite boxes or scores: leave such rows out"
                 )
-            if (boxes[:, 2:] <= boxes[:, :2]).any():
-                bad = int(np.argmax((boxes[:, 2:] <= boxes[:, :2]).any(axis=1)))
+            # Of a box beyond the edge, detectors that cut boxes to the image leave a line or a
+            # point: heads count it as outside.
+            if (boxes[:, 2:] < boxes[:, :2]).any():
+                bad = int(np.argmax((boxes[:, 2:] < boxes[:, :2]).any(axis=1)))
                 raise DetectionError(
                     f"detection {bad} has box {boxes[bad].tolist()} (left, top, right, bottom), "
-                    "expected right > left and bottom > top"
+                    "expected right >= left and bottom >= top"
                 )
 
     def __len__(self) -> int:

@@ -452,7 +452,8 @@ class TrackedHead(Head, Generic[Config]):
         option, least = self._least_to_start
         lowest = "confidence" if self._fused is None else "low-confidence"
         return {
-            "outside": "detections not tracked: wholly outside the image",
+            "outside": "detections not tracked: wholly outside the image, or without width or "
+            "height",
             "confidence": f"detections not tracked: score below {flag}{lowest} "
             f"{self._lowest_confidence:g}",
             "start": f"detections not reported: score below {flag}{option} {least:g}, and on no "

@@ -6,6 +6,8 @@ import json
 import pickle
 import sys
 import threading
+import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -144,6 +146,27 @@ def test_no_detections_are_empty_lists():
     assert Detections([], [], []).boxes_xyxy.shape == (0, 4)
 
 
+def test_arrays_of_no_rows_are_no_detections_whatever_their_width():
+    rows = np.zeros((0, 6))
+    for found in (
+        Detections(rows),
+        Detections(rows, rows, rows, rows, rows),
+        Detections([[]], [[]], [[]], np.array([]), []),
+    ):
+        assert (found.boxes_xyxy.shape, found.scores.shape, found.classes.shape) == (
+            (0, 4),
+            (0,),
+            (0,),
+        )
+    assert (found.masks.shape, found.keypoints.shape) == ((0, 0, 0), (0, 0, 3))
+    with pytest.raises(UnitrackError, match=r"scores: got .* \(1,\), expected .* \(0\)"):
+        Detections([], [0.5])
+
+
+def test_names_of_classes_may_be_numbered_by_numpy():
+    assert Detections([], class_names={np.int64(1): "car"}).class_names == ("", "car")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -221,23 +244,109 @@ START = {
 }
 
 
-@pytest.mark.parametrize("task", ["mot", *START])
-def test_an_image_of_another_size_is_refused_until_another_video_begins(
-    task, image, two_boxes, quick_bundle
+def in_task(task, found):
+    """The two boxes as the task takes them: with masks or poses that fill them."""
+    corners = found.boxes_xyxy.reshape(2, 2, 2)
+    masks = np.zeros((2, 64, 96), bool)
+    for mask, ((left, top), (right, bottom)) in zip(masks, corners.astype(int), strict=True):
+        mask[top:bottom, left:right] = True
+    poses = np.concatenate([corners, np.ones((2, 2, 1))], axis=2)
+    return replace(
+        found,
+        masks=masks if task == "mots" else None,
+        keypoints=poses if task == "posetrack" else None,
+    )
+
+
+@pytest.mark.parametrize("task", ["mot", "mots", "posetrack", *START])
+@pytest.mark.parametrize("scale_xy", [(2, 2), (0.75, 0.75), (1, 1.25)])
+def test_frames_of_another_size_go_on_in_pixels_of_their_own(
+    task, scale_xy, image, two_boxes, quick_bundle
 ):
-    other = cv2.resize(image, (48, 40))
-    given = {"init": START[task]} if task in START else SMALL
-    found = () if task in START else (two_boxes,)
+    """As after a camera has come back with another resolution."""
+    across, down = scale_xy
+    other = cv2.resize(image, None, fx=across, fy=down, interpolation=cv2.INTER_NEAREST)
+    usual = in_task(task, two_boxes)
+    larger = replace(
+        usual,
+        boxes_xyxy=usual.boxes_xyxy * [across, down, across, down],
+        masks=None
+        if usual.masks is None
+        else [
+            cv2.resize(m.astype(np.uint8), other.shape[1::-1], interpolation=0) for m in usual.masks
+        ],
+        keypoints=None if usual.keypoints is None else usual.keypoints * [across, down, 1],
+    )
+    given = {"init": START[task]} if task in START else {**SMALL, "camera_motion": "off"}
     with Tracker(task, bundle=quick_bundle.path, **given) as tracker:
-        before = tracker.update(image, *found)
-        with pytest.raises(UnitrackError, match=r"image of 40x48 .*expected 64x96 .*reset\(\)"):
-            tracker.update(other, *found)
-        assert tracker.update(image, *found).frame_index == before.frame_index + 1
+        step = tracker.update if task in START else lambda i: tracker.update(i, usual)
+        before = [step(image) for _ in range(3)][-1]
+        with pytest.warns(UserWarning, match=r"frame 3: .* is \d+x\d+ .* was 64x96: .*reset\(\)"):
+            after = tracker.update(other, *(() if task in START else (larger,)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tracker.update(other, *(() if task in START else (larger,)))
+        again = step(image)
+        assert after.ids.tolist() == before.ids.tolist() == again.ids.tolist() != []
+        if task in START:
+            assert task != "vos" or after.label_map.shape == other.shape[:2]
+            return
+        expected = before.detections.boxes_xyxy * [across, down, across, down]
+        # Of another ratio, objects have another place in the first size, and boxes are smoothed.
+        close = {"atol": 1.5 * max(scale_xy) if across == down else 10}
+        np.testing.assert_allclose(after.detections.boxes_xyxy, expected, **close)
+        assert after.detection_rows.tolist() == [0, 1]
+        if task == "mots":
+            assert after.detections.masks.shape == (2, *other.shape[:2])
+            assert (after.detections.masks == np.array(larger.masks)).mean() > 0.95
+        if task == "posetrack":
+            np.testing.assert_allclose(after.detections.keypoints, larger.keypoints, **close)
         if task == "mot":
-            with pytest.raises(UnitrackError, match="image of 40x48"):
-                tracker.predict(other)
+            assert len(tracker.predict(other)) == 2
             tracker.reset()
-            assert tracker.update(other, *found).frame_index == 0
+            assert tracker.update(other, larger).frame_index == 0
+
+
+def test_masks_of_the_size_before_are_refused_with_an_image_of_another(
+    image, two_boxes, quick_bundle
+):
+    found = in_task("mots", two_boxes)
+    with Tracker("mots", bundle=quick_bundle.path, **SMALL) as tracker:
+        tracker.update(image, found)
+        with (
+            pytest.warns(UserWarning, match="another video"),
+            pytest.raises(UnitrackError, match=r"masks of \(64, 96\).*expected .*\(40, 48\)"),
+        ):
+            tracker.update(cv2.resize(image, (48, 40)), found)
+
+
+@pytest.mark.parametrize("score", [1.0000001, np.float16(1.001), 1.0078125])
+def test_a_score_that_was_rounded_above_1_is_one(score, image, quick_bundle):
+    """The number above 1 in float32, float16 and bfloat16."""
+    with Tracker("mot", bundle=quick_bundle.path, **SMALL) as tracker:
+        assert len(tracker.update(image, Detections([[10, 10, 30, 50]], [score]))) == 1
+
+
+@pytest.mark.parametrize("task", ["mot", "posetrack"])
+@pytest.mark.parametrize("preset", ["memory", "unitrack"])
+def test_boxes_that_clipping_left_without_extent_are_counted_and_not_tracked(
+    task, preset, image, two_boxes, quick_bundle
+):
+    """Detectors cut boxes to the image: of one beyond its edge, a line or a point is left."""
+    found = in_task(task, two_boxes)
+    flat = [[96, 10, 96, 40], [30, 64, 50, 64], [0, 0, 0, 0]]
+    with_flat = Detections(
+        np.insert(found.boxes_xyxy, 1, flat, axis=0),
+        np.full(5, 0.9),
+        keypoints=None
+        if found.keypoints is None
+        else np.insert(found.keypoints, 1, np.zeros((3, 2, 3)), axis=0),
+    )
+    with Tracker(task, bundle=quick_bundle.path, preset=preset, **SMALL) as tracker:
+        for _ in range(2):
+            tracks = tracker.update(image, with_flat)
+            assert tracks.detection_rows.tolist() == [0, 4]
+        assert tracker.dropped["outside"] == 6
 
 
 def test_a_closed_tracker_says_so(scene, image, two_boxes, quick_bundle):
@@ -386,6 +495,16 @@ def test_what_update_cannot_take_for_detections_is_one_line(found, said, image, 
     ):
         tracker.update(image, found)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("task", "part"), [("mots", "masks"), ("posetrack", "keypoints")])
+def test_detections_without_what_the_task_tracks_say_what_to_give(
+    task, part, image, two_boxes, quick_bundle
+):
+    with Tracker(task, bundle=quick_bundle.path, **SMALL) as tracker:
+        assert len(tracker.update(image, Detections.empty())) == 0
+        with pytest.raises(UnitrackError, match=rf"task {task}: .*Detections\(…, {part}=…\)"):
+            tracker.update(image, two_boxes)
 
 
 def test_raw_scores_are_compared_as_they_are_by_preset_unitrack(image, quick_bundle):
