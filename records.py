@@ -199,7 +199,8 @@ class Detections:
             made = None if given is None else _made(name, given, dtype)
             if made is not None:
                 # Of no rows, arrays come in any shape: [], (0, 6) of a detector's output.
-                made = made if n or made.size else made.reshape([side or 0 for side in shape])
+                if not n and not made.size and made.ndim != len(shape):
+                    made = made.reshape([side or 0 for side in shape])
                 _check(name, made, shape, dtype)
             object.__setattr__(self, name, made)
         object.__setattr__(self, "class_names", _made_names(class_names))

@@ -159,6 +159,7 @@ def test_arrays_of_no_rows_are_no_detections_whatever_their_width():
             (0,),
         )
     assert (found.masks.shape, found.keypoints.shape) == ((0, 0, 0), (0, 0, 3))
+    assert Detections([], keypoints=np.zeros((0, 17, 3))).keypoints.shape == (0, 17, 3)
     with pytest.raises(UnitrackError, match=r"scores: got .* \(1,\), expected .* \(0\)"):
         Detections([], [0.5])
 
