@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -81,7 +80,8 @@ def _made_names(names: Sequence[str] | Mapping[int, str] | None) -> tuple[str, .
     if isinstance(names, _Names):
         return names
     given: Any = names
-    if isinstance(given, Mapping) and all(isinstance(k, Integral) and k >= 0 for k in given):
+    whole = int | np.integer
+    if isinstance(given, Mapping) and all(isinstance(k, whole) and k >= 0 for k in given):
         given = [given.get(k, "") for k in range(max(given, default=-1) + 1)]
     if given is None:
         return None

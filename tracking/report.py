@@ -235,9 +235,9 @@ def run_notes(outcome: Outcome) -> tuple[str, ...]:
     for name, lost in outcome.lost_frames.items():
         notes.append(f"{lost} frames are not in {name}, which could not be written")
     if source.dropped:
-        frames = count(source.dropped, "frame", "frames")
+        late = count(source.dropped, "frame", "frames")
         was = "was" if source.dropped == 1 else "were"
-        notes.append(f"{frames} of the live source came too fast and {was} dropped")
+        notes.append(f"{late} of the live source came too fast and {was} dropped")
     return tuple(notes)
 
 
