@@ -22,7 +22,6 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_type_hints
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -43,6 +42,7 @@ from .runtime.sources.image_files.numbering import numbered
 from .runtime.sources.open import is_live, open_source
 from .runtime.sources.redact import redact
 from .tracking.config import DetectorConfig
+from .tracking.frame_size import in_first_size, in_own_size
 from .tracking.registry import (
     DEFAULT_FPS,
     TASKS,
@@ -246,7 +246,7 @@ class Tracker:
             frame, fit = self._next_frame(image, timestamp)
             self._check_detections(detections)
             if detections is not None:
-                tracks = self._step(frame, _in_first_size(detections, fit), None)
+                tracks = self._step(frame, in_first_size(detections, fit), None)
                 if self._head is not None:
                     rows = self._head.matched_rows(tracks.ids)
                     tracks = replace(tracks, detection_rows=rows)
@@ -255,7 +255,7 @@ class Tracker:
             else:
                 tracks = self._detected(frame, *self._own_detector(), 0, None)
             self._take_clock(frame, timestamp)
-        return _in_own_size(tracks, fit)
+        return in_own_size(tracks, fit)
 
     def predict(self, image: npt.NDArray[Any], *, timestamp: float | None = None) -> Tracks:
         """Process the next frame without detections: tracks go where their motion takes them.
@@ -280,7 +280,7 @@ class Tracker:
             frame, fit = self._next_frame(image, timestamp)
             tracks = self._predict(frame, None)
             self._take_clock(frame, timestamp)
-        return _in_own_size(tracks, fit)
+        return in_own_size(tracks, fit)
 
     def track(
         self,
@@ -596,62 +596,6 @@ _PARTS = {"mots": ("masks", "(N, H, W)"), "posetrack": ("keypoints", "(N, K, 3)"
 
 _MOST_PROBABLE = 1.01
 """A score above is none of 0 to 1, however it was rounded: 1.0078 follows 1 in bfloat16."""
-
-
-def _in_first_size(seen: Detections, fit: Letterbox) -> Detections:
-    """Detections of an image in pixels of the one that it was scaled into."""
-    if fit.is_identity:
-        return seen
-    masks, poses = seen.masks, seen.keypoints
-    if masks is not None and len(masks) and masks.shape[1:] != fit.source_hw:
-        raise DetectionError(
-            f"detections: got masks of {masks.shape[1:]} (height, width), expected the image's "
-            f"{fit.source_hw}"
-        )
-    if masks is not None:
-        placed = np.zeros((len(masks), *fit.network_hw), np.bool_)
-        for mask, own in zip(placed, masks, strict=True):
-            mask[_inside(fit)] = _resized(own, fit.inner_hw)
-        masks = placed
-    if poses is not None:
-        places = fit.points_to_network(poses[..., :2])
-        poses = np.concatenate([places, poses[..., 2:]], axis=2)
-    boxes = fit.to_network(seen.boxes_xyxy)
-    return replace(seen, boxes_xyxy=boxes, masks=masks, keypoints=poses)
-
-
-def _in_own_size(tracks: Tracks, fit: Letterbox) -> Tracks:
-    """Tracks in pixels of the image before it was scaled: the inverse of `_in_first_size`."""
-    if fit.is_identity:
-        return tracks
-    seen, labels = tracks.detections, tracks.label_map
-    masks, poses = seen.masks, seen.keypoints
-    if masks is not None:
-        own = np.zeros((len(masks), *fit.source_hw), np.bool_)
-        for mask, placed in zip(own, masks, strict=True):
-            mask[:] = _resized(placed[_inside(fit)], fit.source_hw)
-        masks = own
-    if poses is not None:
-        places = fit.points_to_source(poses[..., :2])
-        poses = np.concatenate([places, poses[..., 2:]], axis=2)
-    boxes = fit.to_source(seen.boxes_xyxy)
-    return replace(
-        tracks,
-        detections=replace(seen, boxes_xyxy=boxes, masks=masks, keypoints=poses),
-        label_map=None if labels is None else _resized(labels[_inside(fit)], fit.source_hw),
-    )
-
-
-def _inside(fit: Letterbox) -> tuple[slice, slice]:
-    """Rows and columns where the scaled image lies."""
-    (height, width), top, left = fit.inner_hw, fit.top, fit.left
-    return slice(top, top + height), slice(left, left + width)
-
-
-def _resized(labels: npt.NDArray[Any], size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """A mask or map of labels in another size, in which every pixel has one of its values."""
-    values = np.ascontiguousarray(labels, np.uint8)
-    return np.asarray(cv2.resize(values, size_hw[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _is_finite(value: object) -> bool:
